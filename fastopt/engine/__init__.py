@@ -1,0 +1,1 @@
+"""The compiled engine: kernels per instruction set, and the Stepper that runs them."""

@@ -1,0 +1,129 @@
+"""Where arrays lie in memory: the order in which they are walked, what overlaps, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+
+FLOATS = "efdg"
+COMPLEX = "FDG"
+
+
+def reals(a: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Shape, strides and item size in bytes of an array's real numbers: a complex array has one axis of length 2 more."""
+    if a.dtype.kind == "c":
+        half = a.itemsize // 2
+        return (*a.shape, 2), (*a.strides, half), half
+    return a.shape, a.strides, a.itemsize
+
+
+def axes(a: np.ndarray) -> list[int]:
+    """Axes of the array's reals from the slowest to the fastest in memory."""
+    shape, strides, _ = reals(a)
+    return sorted(range(len(shape)), key=lambda k: (-abs(strides[k]), k))
+
+
+def is_flat(a: np.ndarray, order: list[int]) -> bool:
+    """Whether the reals of `a`, taken in this order of axes, follow one another, aligned."""
+    shape, strides, size = reals(a)
+    if a.ctypes.data % size:
+        return False
+    expected = size
+    for k in reversed(order):
+        if shape[k] != 1 and strides[k] != expected:
+            return a.size == 0
+        expected *= shape[k]
+    return True
+
+
+def extent(a: np.ndarray) -> tuple[int, int]:
+    """First and one past the last byte in memory."""
+    return np.lib.array_utils.byte_bounds(a) if a.size else (a.ctypes.data, a.ctypes.data)
+
+
+def overlaps_itself(a: np.ndarray) -> bool:
+    """Whether two of its elements share memory."""
+    strides = sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1)
+    reach = a.itemsize
+    for stride, n in strides:
+        if stride < reach:
+            break
+        reach += stride * (n - 1)
+    else:
+        return False
+    if not a.size:
+        return False
+    offsets = np.zeros(1, np.int64)
+    for s, n in zip(a.strides, a.shape, strict=True):
+        offsets = np.add.outer(offsets, s * np.arange(n)).ravel()
+    return bool((np.diff(np.sort(offsets)) < a.itemsize).any())
+
+
+def share(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays have a byte in common; where that is too hard to tell, they are said to."""
+    try:
+        return bool(np.shares_memory(a, b, max_work=10**6))  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+def zeros_like(a: np.ndarray) -> np.ndarray:
+    """Zeros of the same shape and dtype, in the order in which `a` is walked and at its phase modulo 64 bytes."""
+    raw = np.zeros(a.nbytes + 64, np.uint8)
+    start = (a.ctypes.data - raw.ctypes.data) % 64
+    if start % (a.itemsize // (2 if a.dtype.kind == "c" else 1)):
+        start = -raw.ctypes.data % 64
+    order = [k for k in axes(a) if k < a.ndim]
+    flat = raw[start : start + a.nbytes].view(a.dtype)
+    return flat.reshape([a.shape[k] for k in order]).transpose(np.argsort(order))
+
+
+def check_parameter(name: str, a: object) -> np.ndarray:
+    """The array, or the error that says why it cannot be updated in place."""
+    if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
+        raise TypeError(f"parameter {name!r}: {type(a).__name__}, expected a NumPy array")
+    if a.dtype.char not in "fdFD":
+        raise TypeError(f"parameter {name!r}: dtype {a.dtype}, expected float32, float64, complex64 or complex128")
+    if not a.dtype.isnative:
+        raise TypeError(f"parameter {name!r}: dtype {a.dtype} in foreign byte order, expected native")
+    if not a.flags.writeable:
+        raise ValueError(f"parameter {name!r}: read-only, expected a writable array")
+    if overlaps_itself(a):
+        raise ValueError(f"parameter {name!r}: its elements share memory, expected each at its own place")
+    return a
+
+
+def check_disjoint(names: list[str], arrays: list[np.ndarray]) -> None:
+    """Refuse two parameters that share memory; interleaved views that do not are fine."""
+    ranges = sorted((*extent(a), i) for i, a in enumerate(arrays) if a.size)
+    open_: list[tuple[int, int]] = []
+    for lo, hi, i in ranges:
+        open_ = [(end, j) for end, j in open_ if end > lo]
+        for _, j in open_:
+            if share(arrays[i], arrays[j]):
+                first, second = sorted((i, j))
+                raise ValueError(f"parameters {names[first]!r} and {names[second]!r} share memory")
+        open_.append((hi, i))
+
+
+def check_gradient(name: str, p: np.ndarray, g: object) -> np.ndarray:
+    """The gradient as an array of the parameter's shape, without a copy, or the error that says what is wrong with it."""
+    if isinstance(g, np.ma.MaskedArray):
+        raise TypeError(f"gradient of {name!r}: a masked array, expected a plain one")
+    if not isinstance(g, np.ndarray):
+        if isinstance(g, float) and p.ndim == 0:
+            g = np.array(g)
+        elif isinstance(g, np.generic) or hasattr(g, "__array__"):
+            g = np.asarray(g)
+        elif hasattr(g, "__dlpack__"):
+            g = np.from_dlpack(g)
+        else:
+            raise TypeError(f"gradient of {name!r}: {type(g).__name__}, expected an array")
+    kinds = COMPLEX if p.dtype.kind == "c" else FLOATS
+    if g.dtype.char not in kinds:
+        expected = "a complex" if kinds is COMPLEX else "a real floating-point"
+        raise TypeError(f"gradient of {name!r}: dtype {g.dtype}, expected {expected} dtype")
+    if not g.dtype.isnative:
+        raise TypeError(f"gradient of {name!r}: dtype {g.dtype} in foreign byte order, expected native")
+    if g.shape != p.shape:
+        raise ValueError(f"gradient of {name!r}: shape {g.shape}, expected {p.shape}")
+    return g

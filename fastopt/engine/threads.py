@@ -1,0 +1,37 @@
+"""How many threads this process may use, as far as the system says: processors, affinity, container quotas."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def quota() -> int | None:
+    """Processors that the container's quota allows (cgroup v2 and its parents, else v1), or None."""
+    allowed = []
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        folder = Path("/sys/fs/cgroup") / ("cpu" if "cpu" in controllers.split(",") else "") / path.lstrip("/")
+        for place in (folder, *folder.parents):
+            try:
+                if controllers == "":
+                    limit, period = (place / "cpu.max").read_text().split()
+                else:
+                    limit, period = ((place / f"cpu.cfs_{x}_us").read_text() for x in ("quota", "period"))
+                if limit != "max" and int(limit) > 0:
+                    allowed.append(max(1, round(int(limit) / int(period))))
+            except (OSError, ValueError):
+                continue
+    return min(allowed, default=None)
+
+
+def limit() -> int:
+    """The most threads to use unless the user says otherwise; 0 where ``OMP_NUM_THREADS`` already says it."""
+    if os.environ.get("OMP_NUM_THREADS"):
+        return 0
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(processors, quota() or processors)

@@ -1,0 +1,118 @@
+"""Hyperparameters as pure functions of the optimizer's step: the first update is step 0.
+
+A schedule takes a number (fast, without NumPy) or an array of steps, and gives the same kind. Any callable of a step serves as one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["constant", "exponential_decay", "linear_decay"]
+
+
+class _Schedule:
+    def _value(self, step: float) -> float:
+        raise NotImplementedError
+
+    @overload
+    def __call__(self, step: float) -> float: ...
+    @overload
+    def __call__(self, step: NDArray[np.floating | np.integer]) -> NDArray[np.float64]: ...
+    def __call__(self, step: float | NDArray[np.floating | np.integer]) -> float | NDArray[np.float64]:
+        if isinstance(step, np.ndarray):
+            return np.array([self._value(float(s)) for s in step.ravel()], np.float64).reshape(step.shape)
+        return self._value(step)
+
+
+@dataclass(frozen=True)
+class constant(_Schedule):
+    """The same value at every step.
+
+    Parameters
+    ----------
+    value : float
+
+    Examples
+    --------
+    >>> constant(0.1)(7)
+    0.1
+    """
+
+    value: float
+
+    def _value(self, step: float) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class linear_decay(_Schedule):
+    """A straight line from `initial` at step 0 to `final` at step `steps`, and `final` from there on.
+
+    Parameters
+    ----------
+    initial : float
+    steps : int
+        Steps until `final` is reached, at least 1.
+    final : float, default 0.0
+
+    Notes
+    -----
+    With ``final=0``: ``initial * (1 - t / steps)``.
+
+    Examples
+    --------
+    >>> linear_decay(1.0, steps=4)(1)
+    0.75
+    """
+
+    initial: float
+    steps: int
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"linear_decay: steps={self.steps}, expected at least 1")
+
+    def _value(self, step: float) -> float:
+        return self.final + (self.initial - self.final) * (1 - min(step, self.steps) / self.steps)
+
+
+@dataclass(frozen=True)
+class exponential_decay(_Schedule):
+    """Multiplied by `gamma` every `every` steps.
+
+    Parameters
+    ----------
+    initial : float
+    gamma : float
+    every : int, default 1
+        Steps in which the value falls by one factor `gamma`, at least 1.
+    staircase : bool, default False
+        Fall at once after `every` steps, not evenly over them.
+
+    Notes
+    -----
+    ``initial * gamma ** (t / every)``.
+
+    Examples
+    --------
+    >>> exponential_decay(1.0, 0.5, every=10, staircase=True)(19)
+    0.5
+    """
+
+    initial: float
+    gamma: float
+    every: int = 1
+    staircase: bool = False
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"exponential_decay: every={self.every}, expected at least 1")
+
+    def _value(self, step: float) -> float:
+        exponent = step // self.every if self.staircase else step / self.every
+        return float(self.initial * self.gamma**exponent)

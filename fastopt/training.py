@@ -1,0 +1,104 @@
+"""The mini-batch loop around an optimizer, and its history."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .optimizer import Optimizer
+
+
+@dataclass
+class History:
+    """What happened in `fit`: the mean loss of each epoch's batches, and the seconds it took."""
+
+    loss: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def fit(
+    loss_and_grad: Callable[..., tuple[float, Any]],
+    params: Any,
+    data: Any,
+    optimizer: Optimizer,
+    epochs: int = 1,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    seed: int | None = None,
+    progress: bool = False,
+) -> History:
+    """Minimize a mean loss over data by mini-batches.
+
+    Parameters
+    ----------
+    loss_and_grad : callable
+        ``loss_and_grad(params, *batch)`` returns the batch's mean loss and the gradients in the structure of `params`.
+    params : arrays
+        What `optimizer` updates.
+    data : array or tuple of arrays
+        Of the same length along the first axis.
+    optimizer : Optimizer
+    epochs : int, default 1
+        Passes over the data.
+    batch_size : int, optional
+        Samples of an update: 1 is stochastic gradient descent, None all of them, batch gradient descent.
+    shuffle : bool, default True
+        A new order in each epoch.
+    seed : int, optional
+        Of the order.
+    progress : bool, default False
+        Show a bar (extra ``progress``).
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError
+        If the arrays' lengths differ, there are none, or a number is below 1.
+
+    Examples
+    --------
+    >>> import numpy as np, fastopt as fo
+    >>> w = np.zeros(1)
+    >>> def loss_and_grad(w, x):
+    ...     return float(np.mean((w - x) ** 2)), np.mean(2 * (w - x), keepdims=True)
+    >>> history = fit(loss_and_grad, w, np.array([1.0, 3.0]), fo.SGD(w, lr=0.1), epochs=100)
+    >>> w.round(3)
+    array([2.])
+    """
+    arrays = data if isinstance(data, tuple) else (data,)
+    lengths = {len(a) for a in arrays}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(f"data: lengths {[len(a) for a in arrays]}, expected the same, at least 1")
+    (n,) = lengths
+    batch_size = n if batch_size is None else batch_size
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"epochs={epochs}, batch_size={batch_size}: expected at least 1")
+    rng = np.random.default_rng(seed)
+    history = History()
+    begin = time.perf_counter()
+    rounds: Any = range(epochs)
+    if progress:
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            raise ImportError("progress=True needs tqdm: pip install 'fastopt[progress]'") from None
+        rounds = tqdm(rounds, unit="epoch")
+    for _ in rounds:
+        order = rng.permutation(n) if shuffle else None
+        total = 0.0
+        for start in range(0, n, batch_size):
+            rows = slice(start, start + batch_size)
+            batch = [a[rows] if order is None else a[order[rows]] for a in arrays]
+            loss, grads = loss_and_grad(params, *batch)
+            optimizer.step(grads)
+            total += loss * (min(start + batch_size, n) - start)
+        history.loss.append(total / n)
+    history.seconds = time.perf_counter() - begin
+    return history

@@ -1,0 +1,78 @@
+"""Builds the engine once and the kernels once per instruction set; pyproject.toml holds everything else."""
+
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ENGINE = Path("fastopt", "engine")
+ISAS = {"baseline": []}
+if platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "win32":
+    ISAS |= {"x86_64_v3": ["-march=x86-64-v3"], "x86_64_v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
+# Not -ffast-math: loading such a library flushes subnormals in the whole process.
+UNIX = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+OPENMP = {"msvc": (["/openmp"], []), "unix": (["-fopenmp"], ["-fopenmp"])}
+if sys.platform == "darwin":
+    OPENMP["unix"] = (["-Xpreprocessor", "-fopenmp"], ["-lomp"])
+PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+
+
+def kernels(isa):
+    """A copy of kernels.pyx under its own name: three modules of one C file would register as one."""
+    copy = Path("build", "isa", f"kernels_{isa}.pyx")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    source = ENGINE / "kernels.pyx"
+    if not copy.exists() or copy.read_bytes() != source.read_bytes():
+        shutil.copyfile(source, copy)
+    return str(copy)
+
+
+class BuildExt(build_ext):
+    """Adds the flags of the compiler at hand, and OpenMP to the engine where it links."""
+
+    def build_extensions(self):
+        unix = self.compiler.compiler_type == "unix"
+        for extension in self.extensions:
+            extension.extra_compile_args += UNIX if unix else []
+            if extension.name == "fastopt.engine.engine":
+                compiled, linked = self.openmp()
+                extension.extra_compile_args += compiled
+                extension.extra_link_args += linked
+        super().build_extensions()
+
+    def openmp(self):
+        flags = OPENMP.get(self.compiler.compiler_type, OPENMP["unix"])
+        probe = Path(self.build_temp, "openmp.c")
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_text(PROBE)
+        try:
+            if os.environ.get("FASTOPT_NO_OPENMP"):
+                raise OSError("FASTOPT_NO_OPENMP is set")
+            objects = self.compiler.compile([str(probe)], extra_postargs=flags[0])
+            self.compiler.link_executable(objects, str(probe.with_suffix("")), extra_postargs=flags[1])
+        except Exception as error:
+            print(f"fastopt: building without OpenMP ({error})", file=sys.stderr)
+            return [], []
+        return flags
+
+
+def extension(name, source, flags=()):
+    return Extension(
+        f"fastopt.engine.{name}",
+        [source],
+        include_dirs=[str(Path("fastopt", "include")), numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        extra_compile_args=list(flags),
+        depends=[str(p) for p in (*ENGINE.glob("*.pxd"), Path("fastopt", "include", "scalar.h"))],
+    )
+
+
+EXTENSIONS = [extension("engine", str(ENGINE / "engine.pyx"))]
+EXTENSIONS += [extension(f"kernels_{isa}", kernels(isa), flags) for isa, flags in ISAS.items()]
+setup(ext_modules=cythonize(EXTENSIONS, build_dir="build/c", include_path=["."]), cmdclass={"build_ext": BuildExt})

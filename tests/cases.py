@@ -1,0 +1,84 @@
+"""The table of optimizers that drives every test of all of them, and the oracle: the rules' own Python."""
+
+import numpy as np
+
+import fastopt as fo
+from fastopt import stages
+from fastopt.optimizer import STAGES, inputs
+
+CASES = {
+    "sgd": (fo.SGD, {"lr": 0.1}),
+    "sgd-l2-maximize": (fo.SGD, {"lr": 0.1, "weight_decay": 0.1, "maximize": True}),
+    "momentum": (fo.SGD, {"lr": 0.1, "momentum": 0.9}),
+    "momentum-dampening": (fo.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.01}),
+    "nesterov": (fo.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    "adam": (fo.Adam, {"lr": 0.01}),
+    "adam-options": (fo.Adam, {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-6, "weight_decay": 0.1, "maximize": True}),
+    "amsgrad": (fo.Adam, {"lr": 0.01, "amsgrad": True}),
+    "adamw": (fo.AdamW, {"lr": 0.01, "weight_decay": 0.1}),
+    "adamw-amsgrad": (fo.AdamW, {"lr": 0.01, "amsgrad": True}),
+    "rmsprop": (fo.RMSprop, {"lr": 0.01, "weight_decay": 0.1}),
+    "rmsprop-momentum": (fo.RMSprop, {"lr": 0.01, "momentum": 0.9}),
+    "rmsprop-centered": (fo.RMSprop, {"lr": 0.01, "centered": True}),
+    "rmsprop-centered-momentum": (fo.RMSprop, {"lr": 0.01, "centered": True, "momentum": 0.5, "alpha": 0.9}),
+    "adagrad": (fo.Adagrad, {"lr": 0.1}),
+    "adagrad-options": (fo.Adagrad, {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.1}),
+}
+
+
+def data(n, dtype=np.float64, seed=0, scale=1.0):
+    values = (np.random.default_rng(seed).standard_normal(n) * scale).astype(dtype)
+    assert np.size(values) < 2 or np.ptp(values) > 0
+    return values
+
+
+def make(case, params, **options):
+    cls, hyperparameters = CASES[case]
+    return cls(params, **{**hyperparameters, **options})
+
+
+class Oracle:
+    """One parameter's steps through the Python functions of rules.py and stages.py."""
+
+    def __init__(self, case, p):
+        cls, hyperparameters = CASES[case]
+        twin = cls(np.zeros(1, p.dtype), **hyperparameters)
+        self.group, self.update = twin.groups[0], cls.rule(twin.groups[0].options)
+        self.p, self.t = p.copy(), 0
+        self.state = [np.full_like(p, cls.initial(self.group.options).get(k, 0)) for k in self.group.rule.state]
+
+    def scalars(self, function, *time, **values):
+        prepare = function.__globals__[f"{function.__name__}_scalars"]
+        found = prepare(*time, **{name: values[name] for name in inputs(function)})
+        return {name: self.p.dtype.type(x) for name, x in found.items()}
+
+    def step(self, g, scale=1.0):
+        self.t += 1
+        values = {name: np.float64(self.group.number(name, 0)) for name in self.group.slot}
+        values["scale"] = values["scale"] * scale
+        arrays = {"p": self.p.copy(), "g": g.astype(self.p.dtype)}
+        with np.errstate(all="ignore"):
+            for stage in STAGES:
+                if stage.__name__ not in self.group.inputs:
+                    continue
+                scalars = self.scalars(stage, **values)
+                if all(scalars[k] == default for k, default in stage.__kwdefaults__.items()):
+                    continue
+                shaped, *others = (k for k in stages.__dict__[stage.__name__].__code__.co_varnames if k in arrays)
+                arrays[shaped] = stage(*(arrays[k] for k in (shaped, *others)), **scalars)
+            update, *self.state = _tuple(
+                self.update(arrays["p"], arrays["g"], *self.state, **self.scalars(self.update, self.t, **values))
+            )
+            self.p = arrays["p"] - update
+
+
+def _tuple(x):
+    return x if isinstance(x, tuple) else (x,)
+
+
+def same(a, b):
+    """The same bits, where a NaN is a NaN."""
+    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    assert a.dtype == b.dtype and a.shape == b.shape
+    bits = f"u{a.dtype.itemsize}"
+    return bool(((a.view(bits) == b.view(bits)) | (np.isnan(a) & np.isnan(b))).all())

@@ -1,0 +1,155 @@
+"""Promise 1: the same bits for any instruction set, number of threads, strides, alignment and cut, and as the rules' own Python."""
+
+import numpy as np
+import pytest
+from cases import CASES, Oracle, data, make, same
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+SIZES = [0, 1, 7, 255, 256, 257, 1000, 100_003]
+DTYPES = [np.float32, np.float64]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES)
+def test_kernels_equal_the_rules(case, dtype, isa):
+    for n in SIZES:
+        start = data(n, dtype, 1)
+        oracle = Oracle(case, start)
+        runs = [(p := start.copy(), make(case, p, threads=threads)) for threads in (1, 2)]
+        for k in range(3):
+            g = data(n, dtype, k + 2)
+            oracle.step(g, scale=0.5)
+            for p, optimizer in runs:
+                optimizer.step(g, scale=0.5)
+                assert same(p, oracle.p), (n, k)
+                for ours, theirs in zip(list(optimizer.state["0"].values())[1:], oracle.state, strict=True):
+                    assert same(ours, theirs), (n, k)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES)
+def test_special_values(case, dtype, isa):
+    tiny, big = np.finfo(dtype).smallest_subnormal, np.finfo(dtype).max
+    values = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, tiny, -tiny, big, -big, 1.0], dtype)
+    p, g = (a.ravel() for a in np.meshgrid(values, values))
+    oracle, ours = Oracle(case, p), p.copy()
+    optimizer = make(case, ours)
+    for _ in range(3):
+        oracle.step(g)
+        optimizer.step(g)
+        assert same(ours, oracle.p)
+
+
+LAYOUTS = {
+    "C": lambda a: a.copy(),
+    "Fortran": np.asfortranarray,
+    "slice": lambda a: embed(a, (slice(None, None, 2),) * a.ndim, [2 * n for n in a.shape]),
+    "negative": lambda a: embed(a, (slice(None, None, -1),) * a.ndim, a.shape),
+    "column": lambda a: embed(a, (..., slice(1, 1 + a.shape[-1])), [*a.shape[:-1], a.shape[-1] + 2]),
+    "permuted": lambda a: np.ascontiguousarray(a.transpose(1, 2, 0)).transpose(2, 0, 1),
+    "unaligned": lambda a: unaligned(a),
+}
+
+
+def embed(a, index, shape):
+    out = np.zeros(shape, a.dtype)[index]
+    out[...] = a
+    return out
+
+
+def unaligned(a):
+    out = np.zeros(a.nbytes + 1, np.uint8)[1:].view(a.dtype).reshape(a.shape)
+    out[...] = a
+    return out
+
+
+@pytest.mark.parametrize("of_gradient", LAYOUTS)
+@pytest.mark.parametrize("of_parameter", LAYOUTS)
+@pytest.mark.parametrize("case", ["adam", "adamw-amsgrad", "adam-options"])
+def test_layouts(case, of_parameter, of_gradient, isa):
+    start, g = data(7 * 31 * 9, np.float32, 1).reshape(7, 31, 9), data(7 * 31 * 9, np.float32, 2).reshape(7, 31, 9)
+    oracle = Oracle(case, start)
+    p, strided = LAYOUTS[of_parameter](start), LAYOUTS[of_gradient](g)
+    optimizer = make(case, p)
+    for _ in range(2):
+        optimizer.step(strided)
+        oracle.step(g)
+    assert same(p, oracle.p)
+    assert same(optimizer.state["0"]["v"], oracle.state[1])
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_of_another_dtype(dtype, kind, isa):
+    p, g = data(1000, dtype, 1), data(1000, kind, 2)
+    g[:6] = [0.0, -0.0, np.inf, -np.inf, np.nan, np.finfo(np.float16).smallest_subnormal]
+    oracle, optimizer = Oracle("adam", p), make("adam", p)
+    optimizer.step(g)
+    oracle.step(g)
+    assert same(p, oracle.p)
+    strided = np.repeat(g, 3)[::3]
+    optimizer.step(strided)
+    oracle.step(g)
+    assert same(p, oracle.p)
+
+
+def test_every_half(isa):
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    p = np.zeros(2**16, np.float32)
+    make("sgd", p, lr=1.0).step(halves)
+    assert same(np.abs(p), np.abs(halves.astype(np.float32)))
+
+
+@given(st.lists(st.integers(0, 5000), max_size=20), st.sampled_from(DTYPES), st.sampled_from(sorted(CASES)), st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_cuts(cuts, dtype, case, threads):
+    whole, g = data(5000, dtype, 1), data(5000, dtype, 2)
+    parts = np.split(whole.copy(), sorted(cuts))
+    one, many = make(case, whole, threads=1), make(case, parts, threads=threads)
+    for _ in range(2):
+        one.step(g)
+        many.step(np.split(g, sorted(cuts)))
+    assert same(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_threads(threads):
+    whole, g = data(300_001, np.float32, 1), data(300_001, np.float32, 2)
+    p = whole.copy()
+    one, many = make("adamw", whole, threads=1), make("adamw", p, threads=threads)
+    for _ in range(3):
+        one.step(g)
+        many.step(g)
+    assert same(p, whole)
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_complex_is_pairs_of_reals(dtype):
+    p = (data(600, np.float64, 1) + 1j * data(600, np.float64, 2)).astype(dtype).reshape(20, 30)
+    g = (data(600, np.float64, 3) + 1j * data(600, np.float64, 4)).astype(dtype).reshape(20, 30)
+    pairs = p.view(p.real.dtype).copy()
+    ours, transposed = make("adam", p), np.asfortranarray(g)
+    theirs = make("adam", pairs)
+    ours.step(transposed)
+    theirs.step(g.view(g.real.dtype))
+    assert same(p.view(p.real.dtype), pairs)
+
+
+def test_flushing_subnormals_in_the_caller_changes_nothing():
+    torch = pytest.importorskip("torch")
+    n = 200_000
+    tiny = np.full(n, np.float32(1e-40))
+    p, q = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    one, two = make("sgd", p, lr=1.0, threads=1), make("sgd", q, lr=1.0, threads=2)
+    two.step(tiny)  # the pool is born before
+    q[...] = 0
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush subnormals")
+    try:
+        one.step(tiny)
+        two.step(tiny)
+        assert float(torch.tensor([1e-40], dtype=torch.float32) * 1) == 0, "the caller's own setting is back"
+    finally:
+        torch.set_flush_denormal(False)
+    assert (p == -tiny).all() and (q == -tiny).all() and p[0] != 0

@@ -1,0 +1,56 @@
+"""The main job, the mini-batch loop, and the documentation's examples."""
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastopt as fo
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def test_the_worked_example(tmp_path):
+    out = subprocess.run([sys.executable, "-m", "fastopt"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "loss 0.24810966, weight 1.96846751, bias 1.11107554" in out
+    above = {name: float(x) for name, x in re.findall(r"^(\S.*?)\s+0\.\d{6}\s+(\S+)%", out, re.M)}
+    assert len(above) == 8 and max(above.values()) < 1 and above["SGD"] < 0.5
+
+
+def test_info():
+    out = subprocess.run([sys.executable, "-m", "fastopt", "info"], capture_output=True, text=True, check=True).stdout
+    assert re.search(r"instruction set: +(x86-64-v[34]|baseline)", out) and "openmp" in out
+
+
+def test_importing_needs_numpy_alone():
+    code = "import sys, fastopt; print(' '.join(m for m in ('scipy', 'tqdm', 'matplotlib', 'torch', 'Cython') if m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+@pytest.mark.parametrize("module", [fo.schedules, fo.training, sys.modules["fastopt.optimizers"]])
+def test_docstrings(module):
+    result = doctest.testmod(module)
+    assert result.attempted and not result.failed
+
+
+def test_readme_example(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=dict(os.environ))
+
+
+def test_fit_refuses():
+    optimizer = fo.SGD(np.zeros(1))
+    for data, options in [
+        ((np.ones(2), np.ones(3)), {}),
+        (np.ones(0), {}),
+        (np.ones(2), {"epochs": 0}),
+        (np.ones(2), {"batch_size": 0}),
+    ]:
+        with pytest.raises(ValueError, match="expected"):
+            fo.training.fit(lambda p, *x: (0.0, np.zeros(1)), optimizer.params, data, optimizer, **options)
+    assert optimizer.steps == 0

@@ -1,0 +1,408 @@
+"""The object: names, groups, errors that change nothing, exact resume, copies, threads."""
+
+import copy
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+from cases import CASES, data, make, same
+
+import fastopt as fo
+
+
+def snapshot(optimizer):
+    return optimizer.fingerprint(), optimizer.steps, [dict(g) for g in optimizer.groups]
+
+
+def test_structures_and_names():
+    tree = {"encoder": [{"w": np.zeros((2, 3)), "b": np.zeros(3)}, np.zeros(())], "head": np.zeros(2)}
+    optimizer = fo.SGD(tree, lr=1.0)
+    assert list(optimizer.state) == ["encoder/0/w", "encoder/0/b", "encoder/1", "head"]
+    optimizer.step({"head": np.ones(2), "encoder": ({"w": np.ones((2, 3)), "b": None}, 1.0)})
+    assert tree["encoder"][1] == -1 and (tree["head"] == -1).all() and (tree["encoder"][0]["b"] == 0).all()
+    assert optimizer.state["encoder/0/b"]["step"] == 0 and optimizer.state["head"]["step"] == 1
+    assert optimizer.params is tree
+    assert list(fo.SGD(np.zeros(2)).state) == ["0"]
+
+
+def test_groups():
+    w, b = np.zeros(2), np.zeros(2)
+    optimizer = fo.Adam([{"params": {"w": w}, "lr": 0.5}, {"params": [b], "betas": (0.5, 0.9)}], lr=0.25)
+    assert optimizer.lr == [0.5, 0.25] and list(optimizer.state) == ["0/w", "1/0"]
+    c = np.zeros(2)
+    optimizer.step([{"w": np.ones(2)}, [np.ones(2)]])
+    before = optimizer.state["0/w"]["m"].copy()
+    optimizer.add_group({"params": c, "lr": 1.0})
+    assert optimizer.state["0/w"]["step"] == 1 and (optimizer.state["0/w"]["m"] == before).all()
+    optimizer.step([{"w": None}, [None], np.ones(2)])
+    assert np.allclose(c, -1) and optimizer.state["2"]["step"] == 1 and optimizer.steps == 2
+    optimizer.lr = 0.125
+    assert optimizer.lr == 0.125
+    with pytest.raises(ValueError, match="learning_rate: no such hyperparameter"):
+        optimizer.groups[0]["learning_rate"] = 1
+    with pytest.raises(ValueError, match="amsgrad: False chose the rule 'adam'"):
+        optimizer.groups[0]["amsgrad"] = True
+
+
+def test_schedules():
+    p = np.zeros(1)
+    optimizer = fo.SGD(p, lr=fo.schedules.linear_decay(1.0, steps=4))
+    seen = []
+    for _ in range(5):
+        seen.append(optimizer.lr)
+        optimizer.step(np.ones(1))
+    assert seen == [1.0, 0.75, 0.5, 0.25, 0.0] and p[0] == -2.5
+    steps = np.arange(6)
+    for schedule in (
+        fo.schedules.constant(2.0),
+        fo.schedules.linear_decay(1.0, 4, 0.5),
+        fo.schedules.exponential_decay(1.0, 0.5, 2, True),
+    ):
+        assert schedule(steps).tolist() == [schedule(int(s)) for s in steps]
+        assert pickle.loads(pickle.dumps(schedule)) == schedule
+    assert fo.schedules.exponential_decay(2.0, 0.5)(3) == 0.25
+
+
+BAD = {
+    "shape": (np.ones((3, 2)), ValueError, r"gradient of 'w': shape \(3, 2\), expected \(2, 3\)"),
+    "broadcast": (np.ones(3), ValueError, r"shape \(3,\), expected \(2, 3\)"),
+    "integer": (np.ones((2, 3), int), TypeError, "gradient of 'w': dtype int64, expected a real floating-point"),
+    "complex": (np.ones((2, 3), complex), TypeError, "dtype complex128"),
+    "list": ([[1.0] * 3] * 2, TypeError, "list, expected an array"),
+    "masked": (np.ma.ones((2, 3)), TypeError, "masked"),
+    "order": (np.ones((2, 3), ">f8"), TypeError, "foreign byte order"),
+    "object": (np.ones((2, 3), object), TypeError, "dtype object"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_refused_gradient_changes_nothing(bad):
+    value, error, message = BAD[bad]
+    params = {"b": np.ones(2), "w": np.ones((2, 3))}
+    optimizer = fo.Adam(params, lr=0.1)
+    optimizer.step({"b": np.ones(2), "w": np.ones((2, 3))})
+    before = snapshot(optimizer)
+    with pytest.raises(error, match=message):
+        optimizer.step({"b": np.ones(2), "w": value})
+    assert snapshot(optimizer) == before
+
+
+@pytest.mark.parametrize(
+    ("grads", "error"),
+    [
+        ({"b": np.ones(2)}, ValueError),
+        ([np.ones(2)] * 2, TypeError),
+        ({"b": 1.0, "w": 1.0, "x": 1.0}, ValueError),
+        (None, ValueError),
+    ],
+)
+def test_a_refused_structure_changes_nothing(grads, error):
+    optimizer = fo.Adam({"b": np.ones(2), "w": np.ones(3)})
+    before = snapshot(optimizer)
+    with pytest.raises(error):
+        optimizer.step(grads)
+    assert snapshot(optimizer) == before
+
+
+@pytest.mark.parametrize("lr", [lambda t: float("nan"), lambda t: "fast", lambda t: -1.0, lambda t: 1 / t])
+def test_a_failing_schedule_changes_nothing(lr):
+    p = np.ones(3)
+    optimizer = fo.Adam([{"params": p, "lr": fo.schedules.linear_decay(1.0, 10)}, {"params": np.ones(2), "lr": lr}])
+    before = snapshot(optimizer)
+    with pytest.raises((ValueError, TypeError, ZeroDivisionError)):
+        optimizer.step([np.ones(3), np.ones(2)])
+    assert snapshot(optimizer) == before
+
+
+@pytest.mark.parametrize("scale", [np.nan, np.inf])
+def test_a_bad_scale_changes_nothing(scale):
+    optimizer = fo.SGD(np.ones(2))
+    before = snapshot(optimizer)
+    with pytest.raises(ValueError, match="scale"):
+        optimizer.step(np.ones(2), scale=scale)
+    assert snapshot(optimizer) == before
+
+
+@pytest.mark.parametrize("key", ["lr", "eps", "weight_decay", "betas", "threads", "momentum"])
+def test_bad_hyperparameters(key):
+    with pytest.raises((ValueError, TypeError), match=key if key != "betas" else "beta"):
+        fo.Adam(np.ones(2), **{key: (0.9, 1.0) if key == "betas" else -1})
+
+
+def test_parameters_that_cannot_be_updated():
+    base = np.zeros((4, 4))
+    fo.SGD([base[:, 0::2], base[:, 1::2]])  # interleaved: disjoint
+    with pytest.raises(ValueError, match="share memory"):
+        fo.SGD([base[:3], base[2:]])
+    with pytest.raises(ValueError, match="share memory"):
+        fo.SGD({"a": base, "b": base})
+    with pytest.raises(ValueError, match="its elements share memory"):
+        fo.SGD(np.lib.stride_tricks.as_strided(np.zeros(4), (3, 2), (8, 8)))
+    frozen = np.zeros(3)
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="parameter '0': read-only"):
+        fo.SGD([frozen])
+    for wrong in (np.zeros(3, int), np.zeros(3, ">f4"), np.ma.zeros(3), 1.0, np.zeros(3, np.float16)):
+        with pytest.raises(TypeError, match="parameter"):
+            fo.SGD([wrong])
+    with pytest.raises(ValueError, match="no arrays"):
+        fo.SGD([])
+    with pytest.raises(ValueError, match="two parameters"):
+        fo.SGD({"a/b": np.zeros(1), "a": {"b": np.zeros(1)}})
+
+
+def test_gradients_that_share_memory():
+    base = np.zeros((4, 4))
+    optimizer = fo.Adam({"w": base[:, ::2], "v": np.zeros((4, 2))})
+    fine = base[:, 1::2]
+    optimizer.step({"w": fine, "v": fine})
+    before = snapshot(optimizer)
+    for bad, what in [
+        (base[:, ::2], "parameter 'w'"),
+        (base[:, 1:3], "parameter 'w'"),
+        (optimizer.state["w"]["m"], "state 'm' of 'w'"),
+    ]:
+        for _ in range(2):
+            with pytest.raises(ValueError, match=f"shares memory with {what}"):
+                optimizer.step({"w": None, "v": bad})
+    assert snapshot(optimizer) == before
+
+
+def test_gradients_of_every_origin():
+    torch = pytest.importorskip("torch")
+    p = np.zeros((2, 3), np.float32)
+    optimizer = fo.SGD(p, lr=1.0)
+    frozen = np.ones((2, 3))
+    frozen.flags.writeable = False
+    for g in (frozen, np.broadcast_to(np.float32(1), (2, 3)), torch.ones(2, 3)):
+        optimizer.step(g)
+    assert (p == -3).all()
+
+
+def test_bind():
+    p, g = np.zeros(5, np.float32), np.ones(5, np.float32)
+    optimizer = fo.SGD(p, lr=1.0)
+    with pytest.raises(TypeError, match="to bind"):
+        fo.SGD(np.zeros(())).bind(1.0)
+    optimizer.bind(g)
+    assert optimizer.step() is True
+    g[:] = 2
+    optimizer.step()
+    optimizer.step(np.full(5, 4.0))
+    optimizer.step()
+    assert (p == -9).all()
+    with pytest.raises(ValueError, match="shape"):
+        optimizer.bind(np.ones(4))
+    optimizer.step()
+    assert (p == -11).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_resume_is_exact(case, tmp_path):
+    def params():
+        return {
+            "w": np.asfortranarray(data(60, np.float32, 1).reshape(6, 10)),
+            "s": np.zeros((4, 6))[::2, ::3],
+            "z": np.zeros((0, 3)),
+        }
+
+    def grads(k):
+        return {
+            "w": data(60, np.float32, k).reshape(6, 10),
+            "s": None if k % 3 == 0 else data(4, seed=k).reshape(2, 2),
+            "z": np.zeros((0, 3)),
+        }
+
+    straight = make(case, params())
+    for k in range(10):
+        straight.step(grads(k))
+    first = make(case, params())
+    for k in range(5):
+        first.step(grads(k))
+    rng = np.random.default_rng(7)
+    first.save(tmp_path / "run.npz", extra={"epoch": 5, "rng": rng.bit_generator.state, "best": np.arange(3)})
+    second = make(case, params())
+    extra = second.load(tmp_path / "run.npz")
+    assert extra["epoch"] == 5 and extra["rng"] == rng.bit_generator.state and extra["best"].tolist() == [0, 1, 2]
+    for k in range(5, 10):
+        second.step(grads(k))
+    assert second.fingerprint() == straight.fingerprint() and second.steps == straight.steps
+    third = make(case, second.params)
+    third.load_state_dict(second.state_dict())
+    assert third.fingerprint() == second.fingerprint()
+
+
+def test_load_is_strict(tmp_path):
+    path = tmp_path / "a.npz"
+    fo.Adam({"w": np.ones(3)}, lr=0.1).save(path)
+    for wrong in (
+        fo.Adam({"v": np.ones(3)}, lr=0.1),
+        fo.Adam({"w": np.ones(4)}, lr=0.1),
+        fo.Adam({"w": np.ones(3, np.float32)}, lr=0.1),
+        fo.Adam({"w": np.ones(3)}, lr=0.1, amsgrad=True),
+        fo.AdamW({"w": np.ones(3)}, lr=0.1),
+        fo.Adam({"w": np.ones(3)}, lr=0.2),
+    ):
+        before = snapshot(wrong)
+        with pytest.raises(ValueError):
+            wrong.load(path)
+        assert snapshot(wrong) == before
+    wrong.load(path, hyperparameters="keep")
+    assert wrong.lr == 0.2
+    wrong.load(path, hyperparameters="restore")
+    assert wrong.lr == 0.1
+
+
+def test_a_failing_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    optimizer = fo.Adam(np.ones(3))
+    optimizer.save(path)
+    old = path.read_bytes()
+    with pytest.raises(TypeError, match="extra"):
+        optimizer.save(path, extra={"f": object()})
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        optimizer.save(path)
+    assert path.read_bytes() == old and os.listdir(tmp_path) == ["a.npz"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_copies(case):
+    p, g = np.ones(5), np.full(5, 0.5)
+    optimizer = make(case, {"p": p})
+    optimizer.step({"p": g})
+    optimizer.bind({"p": g})
+    q, pickled = pickle.loads(pickle.dumps((p, optimizer)))
+    assert pickled.params["p"] is q and pickled.fingerprint() == optimizer.fingerprint()
+    deep = copy.deepcopy(optimizer)
+    shallow = copy.copy(optimizer)
+    assert shallow.params["p"] is p and deep.params["p"] is not p
+    optimizer.step()
+    deep.step()
+    pickled.step()
+    assert deep.fingerprint() == optimizer.fingerprint() == pickled.fingerprint() and same(q, p)
+    assert shallow.steps == 1 and "1 steps" in repr(shallow)
+    optimizer.reset()
+    assert optimizer.steps == 0 and optimizer.state["p"]["step"] == 0
+
+
+def test_state_has_the_phase_of_its_parameter_and_no_more_bytes():
+    raw = np.zeros(10_000, np.float32)
+    for offset in (0, 1, 5, 16):
+        p = raw[offset : offset + 1000]
+        state = fo.Adam(p).state["0"]
+        for a in (state["m"], state["v"]):
+            assert a.nbytes == p.nbytes and (a.ctypes.data - p.ctypes.data) % 64 == 0
+
+
+def test_nothing_is_allocated_in_steady_state():
+    p, g = np.zeros(1000, np.float32), np.ones(1000, np.float32)
+    optimizer = fo.Adam(p)
+    optimizer.bind(g)
+    for _ in range(10):
+        optimizer.step()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.take_snapshot()
+        for _ in range(100):
+            optimizer.step()
+        grown = sum(s.size_diff for s in tracemalloc.take_snapshot().compare_to(before, "filename") if "tracemalloc" not in str(s))
+    finally:
+        tracemalloc.stop()
+    assert grown < 1000
+
+
+def test_gradients_are_released():
+    optimizer, g = fo.SGD([np.zeros(3), np.zeros(3)]), np.ones(3)
+    before = sys.getrefcount(g)
+    for _ in range(10):
+        optimizer.step([g, g])
+        with pytest.raises(TypeError):
+            optimizer.step([g, "no"])
+    assert sys.getrefcount(g) == before
+
+
+def test_the_gil_is_released():
+    n = 4_000_000
+    optimizer = fo.Adam(np.zeros(n, np.float32), threads=1)
+    optimizer.bind(np.ones(n, np.float32))
+    seen, stop = [], threading.Event()
+
+    def other():
+        while not stop.is_set():
+            seen.append(optimizer._at_work())
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    for _ in range(20):
+        optimizer.step()
+    stop.set()
+    thread.join()
+    assert any(seen)
+
+
+def test_a_step_inside_a_step_is_refused():
+    optimizer = fo.SGD(np.zeros(3), lr=lambda t: optimizer.step(np.ones(3)))
+    with pytest.raises(RuntimeError, match="in the middle of a step"):
+        optimizer.step(np.ones(3))
+    assert optimizer.steps == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_neither_hangs_nor_crashes():
+    code = """
+import os, numpy as np, fastopt as fo
+p, g = np.zeros(500_000, np.float32), np.ones(500_000, np.float32)
+o = fo.SGD(p, lr=1.0, threads=2)
+o.step(g)
+child = os.fork()
+if child == 0:
+    o.step(g)
+    os._exit(0 if (p == -2).all() else 1)
+assert os.waitpid(child, 0)[1] == 0
+o.step(g)
+assert (p == -2).all()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_one_thread_starts_no_pool():
+    code = """
+import os, numpy as np, fastopt as fo
+n = len(os.listdir("/proc/self/task"))
+for threads in (1, None):
+    size = 500_000 if threads else 30_000
+    o = fo.SGD(np.zeros(size), threads=threads)
+    o.bind(np.ones(size))
+    for _ in range(100): o.step()
+assert len(os.listdir("/proc/self/task")) == n
+"""
+    if not os.path.isdir("/proc/self/task"):
+        pytest.skip("counts threads in /proc")
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_threadpoolctl_and_environment():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    from fastopt.engine import engine
+
+    if not engine.openmp():
+        pytest.skip("built without OpenMP")
+    with threadpoolctl.threadpool_limits(1):
+        assert engine.threads() == 1
+    code = "from fastopt.engine import engine; print(engine.threads())"
+    out = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "3"}, capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == "3"
