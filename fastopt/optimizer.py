@@ -27,6 +27,7 @@ DOMAINS = {  # of hyperparameters, half open
     "alpha": (0.0, 1.0),
     "dampening": (-np.inf, np.inf),
 }
+POSITIVE = (0.0, np.inf)  # of all others
 STAGES = [f for name, f in vars(stages).items() if inspect.isfunction(f) and not name.endswith("_scalars")]
 
 
@@ -46,6 +47,20 @@ class Rule:
         self.state = [p.name for p in arguments if p.kind is p.POSITIONAL_OR_KEYWORD][2:]
 
 
+def check_number(name: str, x: Any) -> float:
+    """The hyperparameter as a float, or the error that says what it may be."""
+    try:
+        if isinstance(x, (str, bytes, bool, np.bool_)):
+            raise TypeError
+        value = float(x)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: {x!r}, expected a number or a schedule") from None
+    low, high = DOMAINS.get(name, POSITIVE)
+    if not low <= value < high:
+        raise ValueError(f"{name}: {value}, expected {low:g} <= {name} < {high:g}")
+    return value
+
+
 class Group(MutableMapping[str, Any]):
     """Hyperparameters of some parameters: numbers or schedules, set at any time, and choices fixed at construction.
 
@@ -56,6 +71,7 @@ class Group(MutableMapping[str, Any]):
         self.rule = rule
         names = [*rule.hyperparameters, "weight_decay", "scale"]
         self.slot = {name: k for k, name in enumerate(names)}
+        self.domains = {name: DOMAINS.get(name, POSITIVE) for name in names}
         self.numbers = np.zeros(len(names))
         self.numbers[self.slot["scale"]] = -1.0 if options["maximize"] else 1.0
         self.inputs = {f.__name__: tuple(self.slot[n] for n in inputs(f)) for f in STAGES if f.__name__ in ("scale", decay)}
@@ -104,11 +120,7 @@ class Group(MutableMapping[str, Any]):
             else:
                 self.numbers[self.slot[name]] = number
 
-    def evaluate(self, step: int) -> None:
-        """Schedules at this step, all of them before any value is taken."""
-        found = {name: check_number(name, schedule(step)) for name, schedule in self.scheduled.items()}
-        for name, x in found.items():
-            self.numbers[self.slot[name]] = x
+    check = staticmethod(check_number)
 
     def number(self, name: str, step: int) -> float:
         """A hyperparameter's value at a step."""
@@ -125,20 +137,6 @@ class Group(MutableMapping[str, Any]):
             return x if isinstance(x, bool) else float(x)
 
         return {key: text(self.options[key]) for key in self.options}
-
-
-def check_number(name: str, x: Any) -> float:
-    """The hyperparameter as a float, or the error that says what it may be."""
-    try:
-        if isinstance(x, (str, bytes, bool, np.bool_)):
-            raise TypeError
-        value = float(x)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: {x!r}, expected a number or a schedule") from None
-    low, high = DOMAINS.get(name, (0.0, np.inf))
-    if not low <= value < high:
-        raise ValueError(f"{name}: {value}, expected {low:g} <= {name} < {high:g}")
-    return value
 
 
 class Parameter:

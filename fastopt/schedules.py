@@ -23,7 +23,7 @@ class _Schedule:
     @overload
     def __call__(self, step: NDArray[np.floating | np.integer]) -> NDArray[np.float64]: ...
     def __call__(self, step: float | NDArray[np.floating | np.integer]) -> float | NDArray[np.float64]:
-        if isinstance(step, np.ndarray):
+        if type(step) is not int and isinstance(step, np.ndarray):
             return np.array([self._value(float(s)) for s in step.ravel()], np.float64).reshape(step.shape)
         return self._value(step)
 
@@ -78,7 +78,7 @@ class linear_decay(_Schedule):
             raise ValueError(f"linear_decay: steps={self.steps}, expected at least 1")
 
     def _value(self, step: float) -> float:
-        return self.final + (self.initial - self.final) * (1 - min(step, self.steps) / self.steps)
+        return self.final + (self.initial - self.final) * (1 - step / self.steps) if step < self.steps else self.final
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 # cython: auto_pickle=False, autotestdict=False
 """Stepper: the plan of an optimizer's arrays, the checks of a step, the walk over all of them and its threads."""
 
-from cpython.dict cimport PyDict_GetItem
+from cpython.dict cimport PyDict_GetItem, PyDict_Size
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
 from cython.parallel cimport prange
@@ -222,6 +222,7 @@ cdef class Stepper:
     cdef object capsule
     cdef list slots, groups  # of fastopt.optimizer: Parameter, Group
     cdef list arrays  # the parameters' own
+    cdef list scheduled  # each group's schedules, a dict
     cdef Structure structure
     cdef task_t *tasks
     cdef double *c  # a row of the rule's scalars for each parameter, used where its step count differs from its neighbour's
@@ -319,6 +320,7 @@ cdef class Stepper:
                 for j in range(2):
                     self.inputs[(i * STAGES + k) * 2 + j] = taken[j] if j < len(taken) else -1
         self.arrays = [s.array for s in slots]
+        self.scheduled = [g.scheduled for g in groups]
         for i in range(n):
             s = slots[i]
             self.group_of[i] = groups.index(s.group)
@@ -591,9 +593,9 @@ cdef class Stepper:
         cdef fo_env env
         if not -1e300 < scale < 1e300:
             raise ValueError(f"scale: {scale}, expected a finite number")
-        for g in self.groups:
-            if g.scheduled:
-                g.evaluate(self.count)
+        for i in range(len(self.scheduled)):
+            if PyDict_Size(self.scheduled[i]):
+                self.evaluate(i)
         env = fo_enter()
         for i in range(self.n):
             task = &self.tasks[i]
@@ -623,6 +625,22 @@ cdef class Stepper:
             task.staged = staged
             task.stage_c = stages
         fo_leave(env)
+        return 0
+
+    cdef int evaluate(self, Py_ssize_t i) except -1:
+        """A group's schedules at this step; what is not a plain float in its range goes through Python, for the error."""
+        cdef object group = self.groups[i], slots = group.slot, x
+        cdef dict domains = group.domains
+        cdef double value
+        cdef tuple domain
+        for name, schedule in (<dict> self.scheduled[i]).items():
+            x = schedule(self.count)
+            domain = domains[name]
+            if type(x) is float and <double> domain[0] <= <double> x < <double> domain[1]:
+                value = x
+            else:
+                value = group.check(name, x)
+            (<double *> self.values[i])[<Py_ssize_t> slots[name]] = value
         return 0
 
     cdef int run(self) except -1:
