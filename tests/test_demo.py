@@ -54,3 +54,11 @@ def test_fit_refuses():
         with pytest.raises(ValueError, match="expected"):
             fo.training.fit(lambda p, *x: (0.0, np.zeros(1)), optimizer.params, data, optimizer, **options)
     assert optimizer.steps == 0
+
+
+def test_digits(tmp_path):
+    pytest.importorskip("sklearn")
+    program = [sys.executable, REPOSITORY / "examples" / "digits.py", "Adam"]
+    out = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    found = {name: float(x) for name, x in re.findall(r"^(\S.*?)  +loss .*accuracy (\S+)%", out, re.M)}
+    assert found["64-64-10 network"] >= 97 and found["softmax regression"] > 90

@@ -1,0 +1,67 @@
+"""Files and bits of this version, for all machines and later versions: `python tests/test_golden.py --write` makes them anew."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import CASES, make
+
+import fastopt as fo
+
+GOLDEN = Path(__file__).parent / "golden"
+FINGERPRINTS = GOLDEN / "fingerprints.json"
+STATE = GOLDEN / "adam-format1.npz"
+
+
+def numbers(n, seed, dtype):
+    """Values in [-1, 1) by integer arithmetic: a generator's own bits may change."""
+    mixed = (np.arange(n, dtype=np.uint64) + np.uint64(1000 * seed)) * np.uint64(2654435761) % np.uint64(2**32)
+    return (mixed.astype(np.float64) / 2**31 - 1).astype(dtype)
+
+
+def fingerprint(case, dtype):
+    params = {"w": numbers(1200, 1, dtype).reshape(30, 40), "b": numbers(7, 2, dtype)}
+    optimizer = make(case, params)
+    for k in range(20):
+        optimizer.step({"w": numbers(1200, k + 3, dtype).reshape(30, 40), "b": None if k == 5 else numbers(7, k + 30, dtype)})
+    return optimizer.fingerprint()
+
+
+def saved():
+    optimizer = fo.Adam({"w": numbers(6, 1, np.float32).reshape(2, 3), "b": numbers(2, 2, np.float64)}, lr=0.01)
+    for k in range(3):
+        optimizer.step({"w": numbers(6, k + 3, np.float32).reshape(2, 3), "b": numbers(2, k + 9, np.float64)})
+    return optimizer
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES)
+def test_fingerprints(case, dtype, isa):
+    assert fingerprint(case, np.dtype(dtype)) == json.loads(FINGERPRINTS.read_text())[f"{case} {dtype}"]
+
+
+def test_a_file_of_this_version_is_read():
+    blank = fo.Adam({"w": np.zeros((2, 3), np.float32), "b": np.zeros(2)}, lr=0.01)
+    assert blank.load(STATE) == {"epoch": 3}
+    assert blank.steps == 3 and blank.fingerprint() == saved().fingerprint()
+
+
+def test_fingerprints_see_every_part():
+    optimizer = saved()
+    seen = {optimizer.fingerprint()}
+    optimizer.params["w"][0, 0] += 1
+    seen.add(optimizer.fingerprint())
+    optimizer.state["w"]["v"][0, 0] += 1
+    seen.add(optimizer.fingerprint())
+    optimizer._set_counts([4, 3], 3)
+    seen.add(optimizer.fingerprint())
+    assert len(seen) == 4
+
+
+if __name__ == "__main__" and "--write" in sys.argv:
+    GOLDEN.mkdir(exist_ok=True)
+    table = {f"{c} {d}": fingerprint(c, np.dtype(d)) for c in CASES for d in ("float32", "float64")}
+    FINGERPRINTS.write_text(json.dumps(table, indent=1) + "\n")
+    saved().save(STATE, extra={"epoch": 3})
