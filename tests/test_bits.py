@@ -79,6 +79,15 @@ def test_layouts(case, of_parameter, of_gradient, isa):
     assert same(optimizer.state["0"]["v"], oracle.state[1])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
+def test_unaligned_scalars(dtype, isa):
+    p, g = (unaligned(np.array(x, dtype)) for x in (3, 2))
+    aligned = make("sgd", np.array(3, dtype), lr=0.5)
+    aligned.step(np.array(2, dtype))
+    make("sgd", p, lr=0.5).step(g)
+    assert p == aligned.params == 2
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gradients_of_another_dtype(dtype, kind, isa):

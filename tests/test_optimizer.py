@@ -259,6 +259,23 @@ def test_load_is_strict(tmp_path):
     assert wrong.lr == 0.1
 
 
+def test_a_kill_in_the_middle_of_a_save_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.npz"
+    code = """
+import os, signal, sys, numpy as np, fastopt as fo
+optimizer = fo.Adam(np.ones(200_000), lr=0.1)
+optimizer.save(sys.argv[1])
+optimizer.step(np.ones(200_000))
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+optimizer.save(sys.argv[1])
+"""
+    out = subprocess.run([sys.executable, "-c", code, path], timeout=60)
+    assert out.returncode == -9
+    optimizer = fo.Adam(np.zeros(200_000), lr=0.1)
+    optimizer.load(path)
+    assert (optimizer.params == 1).all() and optimizer.steps == 0
+
+
 def test_a_failing_save_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.npz"
     optimizer = fo.Adam(np.ones(3))

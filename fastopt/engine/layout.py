@@ -9,11 +9,14 @@ COMPLEX = "FDG"
 
 
 def reals(a: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """Shape, strides and item size in bytes of an array's real numbers: a complex array has one axis of length 2 more."""
+    """Shape, strides and item size in bytes of an array's real numbers, with at least one axis.
+
+    A complex array has one axis of length 2 more.
+    """
     if a.dtype.kind == "c":
         half = a.itemsize // 2
         return (*a.shape, 2), (*a.strides, half), half
-    return a.shape, a.strides, a.itemsize
+    return a.shape or (1,), a.strides or (a.itemsize,), a.itemsize
 
 
 def axes(a: np.ndarray) -> list[int]:
