@@ -6,7 +6,7 @@ import platform
 
 import numpy as np
 
-from .engine import dispatch, engine
+from .engine import dispatch
 
 
 def show_config() -> None:
@@ -17,9 +17,20 @@ def show_config() -> None:
         "fastopt": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "instruction set": f"{dispatch.ISA} (of {', '.join(dispatch.available())})",
+        **_engine(),
+    }.items():
+        print(f"{name + ':':17}{value}")
+
+
+def _engine() -> dict[str, object]:
+    compiled = ", ".join(dispatch.available()) or "nothing was compiled"
+    if dispatch.ISA == dispatch.INTERPRETED:
+        return {"instruction set": f"{dispatch.ISA} (interpreted; compiled: {compiled})"}
+    from .engine import engine
+
+    return {
+        "instruction set": f"{dispatch.ISA} (of {compiled})",
         "compiler": engine.compiler(),
         "openmp": "yes" if engine.openmp() else "no: built without",
         "threads": engine.threads(),
-    }.items():
-        print(f"{name + ':':17}{value}")
+    }

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 __all__ = ["constant", "exponential_decay", "linear_decay"]
 
 
-class _Schedule:
-    def _value(self, step: float) -> float:
+class Schedule:
+    """What schedules have in common; `at` gives the value at a number."""
+
+    def at(self, step: float) -> float:
         raise NotImplementedError
 
     @overload
@@ -23,13 +25,13 @@ class _Schedule:
     @overload
     def __call__(self, step: NDArray[np.floating | np.integer]) -> NDArray[np.float64]: ...
     def __call__(self, step: float | NDArray[np.floating | np.integer]) -> float | NDArray[np.float64]:
-        if type(step) is not int and isinstance(step, np.ndarray):
-            return np.array([self._value(float(s)) for s in step.ravel()], np.float64).reshape(step.shape)
-        return self._value(step)
+        if isinstance(step, np.ndarray):
+            return np.array([self.at(float(s)) for s in step.ravel()], np.float64).reshape(step.shape)
+        return self.at(step)
 
 
 @dataclass(frozen=True)
-class constant(_Schedule):
+class constant(Schedule):
     """The same value at every step.
 
     Parameters
@@ -44,12 +46,12 @@ class constant(_Schedule):
 
     value: float
 
-    def _value(self, step: float) -> float:
+    def at(self, step: float) -> float:
         return self.value
 
 
 @dataclass(frozen=True)
-class linear_decay(_Schedule):
+class linear_decay(Schedule):
     """A straight line from `initial` at step 0 to `final` at step `steps`, and `final` from there on.
 
     Parameters
@@ -77,12 +79,12 @@ class linear_decay(_Schedule):
         if self.steps < 1:
             raise ValueError(f"linear_decay: steps={self.steps}, expected at least 1")
 
-    def _value(self, step: float) -> float:
+    def at(self, step: float) -> float:
         return self.final + (self.initial - self.final) * (1 - step / self.steps) if step < self.steps else self.final
 
 
 @dataclass(frozen=True)
-class exponential_decay(_Schedule):
+class exponential_decay(Schedule):
     """Multiplied by `gamma` every `every` steps.
 
     Parameters
@@ -113,6 +115,6 @@ class exponential_decay(_Schedule):
         if self.every < 1:
             raise ValueError(f"exponential_decay: every={self.every}, expected at least 1")
 
-    def _value(self, step: float) -> float:
+    def at(self, step: float) -> float:
         exponent = step // self.every if self.staircase else step / self.every
         return float(self.initial * self.gamma**exponent)

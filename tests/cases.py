@@ -3,8 +3,7 @@
 import numpy as np
 
 import fastopt as fo
-from fastopt import stages
-from fastopt.optimizer import STAGES, inputs
+from fastopt.engine.interpreted import advance
 
 CASES = {
     "sgd": (fo.SGD, {"lr": 0.1}),
@@ -42,38 +41,17 @@ class Oracle:
 
     def __init__(self, case, p):
         cls, hyperparameters = CASES[case]
-        twin = cls(np.zeros(1, p.dtype), **hyperparameters)
-        self.group, self.update = twin.groups[0], cls.rule(twin.groups[0].options)
+        self.group = cls(np.zeros(1, p.dtype), **hyperparameters).groups[0]
         self.p, self.t = p.copy(), 0
-        self.state = [np.full_like(p, cls.initial(self.group.options).get(k, 0)) for k in self.group.rule.state]
-
-    def scalars(self, function, *time, **values):
-        prepare = function.__globals__[f"{function.__name__}_scalars"]
-        found = prepare(*time, **{name: values[name] for name in inputs(function)})
-        return {name: self.p.dtype.type(x) for name, x in found.items()}
+        self.state = [np.full_like(p, cls.initial(self.group).get(k, 0)) for k in self.group.rule.state]
 
     def step(self, g, scale=1.0):
         self.t += 1
-        values = {name: np.float64(self.group.number(name, 0)) for name in self.group.slot}
+        values = {name: self.group.number(name, 0) for name in self.group.slot}
         values["scale"] = values["scale"] * scale
-        arrays = {"p": self.p.copy(), "g": g.astype(self.p.dtype)}
         with np.errstate(all="ignore"):
-            for stage in STAGES:
-                if stage.__name__ not in self.group.inputs:
-                    continue
-                scalars = self.scalars(stage, **values)
-                if all(scalars[k] == default for k, default in stage.__kwdefaults__.items()):
-                    continue
-                shaped, *others = (k for k in stages.__dict__[stage.__name__].__code__.co_varnames if k in arrays)
-                arrays[shaped] = stage(*(arrays[k] for k in (shaped, *others)), **scalars)
-            update, *self.state = _tuple(
-                self.update(arrays["p"], arrays["g"], *self.state, **self.scalars(self.update, self.t, **values))
-            )
-            self.p = arrays["p"] - update
-
-
-def _tuple(x):
-    return x if isinstance(x, tuple) else (x,)
+            g = g.astype(self.p.dtype)
+        self.p, *self.state = advance(self.group.rule, self.group.stages, values, self.t, self.p, g, self.state)
 
 
 def same(a, b):

@@ -145,6 +145,7 @@ def test_complex_is_pairs_of_reals(dtype):
     assert same(p.view(p.real.dtype), pairs)
 
 
+@pytest.mark.compiled
 def test_flushing_subnormals_in_the_caller_changes_nothing():
     torch = pytest.importorskip("torch")
     n = 200_000

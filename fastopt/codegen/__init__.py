@@ -1,16 +1,19 @@
-"""Rules as text: reads ``rules.py`` and ``stages.py``, writes ``engine/kernels.pyx``. Needs the standard library alone."""
+"""Rules as text: reads ``rules.py`` and ``stages.py``, writes what is rendered from them. Needs the standard library alone."""
 
 from pathlib import Path
 
-from .cython import render
+from . import cython, functional
 from .reader import Function, RuleError, read
 
 PACKAGE = Path(__file__).parents[1]
-KERNELS = PACKAGE / "engine" / "kernels.pyx"
 
-__all__ = ["KERNELS", "Function", "RuleError", "read", "render", "render_kernels"]
+__all__ = ["PACKAGE", "Function", "RuleError", "cython", "functional", "read", "rendered"]
 
 
-def render_kernels() -> str:
-    """The text that ``engine/kernels.pyx`` should have."""
-    return render(read(PACKAGE / "rules.py"), read(PACKAGE / "stages.py"))
+def rendered() -> dict[Path, str]:
+    """Every generated file, with the text that it should have."""
+    rules, stages = read(PACKAGE / "rules.py"), read(PACKAGE / "stages.py")
+    return {
+        PACKAGE / "engine" / "kernels.pyx": cython.render(rules, stages),
+        PACKAGE / "functional.py": functional.render(rules),
+    }

@@ -1,16 +1,17 @@
-"""``python fastopt/codegen [--check]``: write ``engine/kernels.pyx``, or fail when it is stale."""
+"""``python fastopt/codegen [--check]``: write the generated files, or fail when one is stale."""
 
 import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).parents[1])  # not through fastopt itself, which may not be built yet
-from codegen import KERNELS, RuleError, render_kernels  # type: ignore[import-not-found]  # noqa: E402
+from codegen import RuleError, rendered  # type: ignore[import-not-found]  # noqa: E402
 
 try:
-    text = render_kernels()
+    files = rendered()
 except RuleError as error:
     sys.exit(str(error))
 if "--check" not in sys.argv[1:]:
-    KERNELS.write_text(text)
-elif not KERNELS.exists() or KERNELS.read_text() != text:
-    sys.exit(f"{KERNELS} is stale: run python fastopt/codegen")
+    for path, text in files.items():
+        path.write_text(text)
+elif stale := [str(path) for path, text in files.items() if not path.exists() or path.read_text() != text]:
+    sys.exit(f"stale: {', '.join(stale)}; run python fastopt/codegen")

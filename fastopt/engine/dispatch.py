@@ -1,24 +1,31 @@
-"""Which instruction set: the best that the processor has and the build made, or the one that FASTOPT_ISA names."""
+"""Which backend: the best instruction set that the processor has and the build made, or what FASTOPT_ISA names."""
 
 from __future__ import annotations
 
 import importlib
 import os
-from typing import Any
+import warnings
+from typing import TYPE_CHECKING, Any
 
-from . import engine
+try:
+    from . import engine
+except ImportError:
+    engine = None  # type: ignore[assignment]
 
 MODULES = {
     "x86-64-v4": "kernels_x86_64_v4",
     "x86-64-v3": "kernels_x86_64_v3",
     "baseline": "kernels_baseline",
 }
+INTERPRETED = "numpy"
 
 
 def load(isa: str) -> Any:
     """The kernels' table of one instruction set; RuntimeError where the processor or the build lacks it."""
     if isa not in MODULES:
-        raise RuntimeError(f"FASTOPT_ISA={isa}: unknown, expected one of {', '.join(MODULES)}")
+        raise RuntimeError(f"FASTOPT_ISA={isa}: unknown, expected one of {', '.join(MODULES)}, {INTERPRETED}")
+    if engine is None:
+        raise RuntimeError(f"FASTOPT_ISA={isa}: nothing was compiled in this installation")
     if isa not in engine.processor():
         raise RuntimeError(f"FASTOPT_ISA={isa}: this processor has {', '.join(engine.processor())}")
     try:
@@ -28,7 +35,7 @@ def load(isa: str) -> Any:
 
 
 def available() -> list[str]:
-    """Instruction sets that can run here, the best first."""
+    """Compiled instruction sets that can run here, the best first."""
     found = []
     for isa in MODULES:
         try:
@@ -39,5 +46,26 @@ def available() -> list[str]:
     return found
 
 
-ISA = os.environ.get("FASTOPT_ISA") or available()[0]
-TABLE = load(ISA)
+def choose() -> str:
+    """The instruction set of this process, with a warning where it has to be the interpreted one."""
+    if named := os.environ.get("FASTOPT_ISA"):
+        return named
+    if found := available():
+        return found[0]
+    warnings.warn(
+        "fastopt was installed without its compiled engine and runs interpreted: right, but slow; "
+        "install it again where a C compiler is present",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return INTERPRETED
+
+
+ISA = choose()
+TABLE = None if ISA == INTERPRETED else load(ISA)
+if TYPE_CHECKING or TABLE is not None:
+    from .engine import Stepper, Update
+else:
+    from .interpreted import Stepper, Update
+
+__all__ = ["INTERPRETED", "ISA", "MODULES", "TABLE", "Stepper", "Update", "available", "load"]

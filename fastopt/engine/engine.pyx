@@ -90,6 +90,7 @@ cdef extern from * nogil:
 
 cdef enum:
     GRAIN = 32768  # elements that are worth a thread
+    TINY = 2048  # elements whose step takes no longer than giving the GIL away and back
 
 cdef int LIMIT = system.limit()
 fo_watch_forks()
@@ -133,6 +134,26 @@ cdef struct measured_t:  # one plan's steps in one situation, in seconds
     int losses
     bint parallel
 
+cdef struct chooser_t:
+    measured_t[2] measured  # right after the last step; after the caller did something else
+    double left  # when the last step ended
+
+cdef struct plan_t:
+    const table_t *table
+    task_t *tasks
+    Py_ssize_t n, blocks, elements
+    int most  # threads; 0: as many as have shown to pay
+    chooser_t *chooser
+
+
+cdef void learn_nothing(chooser_t *chooser) noexcept nogil:
+    """As it is before the first step: serial first, and after other work a while longer, since a matrix product may be over."""
+    cdef int k
+    for k in range(2):
+        chooser.measured[k] = measured_t(0, 0, 20, 0, False)
+    chooser.measured[1].wait = 0.08
+    chooser.left = 0
+
 
 cdef void measure(measured_t *m, double seconds) noexcept nogil:
     """Learn from a step: parallel only while it is faster than serial was; after a loss, wait in proportion to it."""
@@ -152,6 +173,68 @@ cdef void measure(measured_t *m, double seconds) noexcept nogil:
             m.losses = 0
 
 
+cdef void go(const plan_t *plan) noexcept:
+    """Walk all arrays, by as many threads as have shown to pay."""
+    cdef Py_ssize_t part, parts = 1
+    cdef double begin = 0
+    cdef fo_env env
+    cdef measured_t *m = NULL
+    if plan.elements < TINY:
+        walk(plan, 0, plan.blocks)
+        return
+    if plan.elements >= 2 * GRAIN and plan.most != 1 and not fo_forked:
+        parts = plan.most if plan.most > 0 else available()
+        parts = min(parts, plan.elements // GRAIN)
+    if parts > 1 and plan.most == 0:
+        begin = fo_now()
+        m = &plan.chooser.measured[begin - plan.chooser.left > 5e-5]
+        if not m.parallel:
+            parts = 1
+    with nogil:
+        if parts == 1:
+            walk(plan, 0, plan.blocks)
+        else:
+            for part in prange(parts, num_threads=<int> parts, schedule="static"):
+                env = fo_enter()
+                walk(plan, plan.blocks * part // parts, plan.blocks * (part + 1) // parts)
+                fo_leave(env)
+    if m != NULL:
+        plan.chooser.left = fo_now()
+        measure(m, plan.chooser.left - begin)
+
+
+cdef void walk(const plan_t *plan, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """Blocks lo to hi of the index space of all arrays."""
+    cdef Py_ssize_t i = 0, end = plan.n, middle
+    cdef const task_t *task
+    while end - i > 1:
+        middle = (i + end) // 2
+        if plan.tasks[middle].first <= lo:
+            i = middle
+        else:
+            end = middle
+    while i < plan.n and plan.tasks[i].first < hi:
+        task = &plan.tasks[i]
+        if task.active and task.n:
+            plan.table.span(plan.table, task, max(<Py_ssize_t> 0, lo - task.first) * BLOCK, min(task.n, (hi - task.first) * BLOCK))
+        i += 1
+
+
+cdef const rule_t *find(const table_t *table, str name) except NULL:
+    cdef int k
+    for k in range(table.n_rules):
+        if table.rules[k].name == <bytes> name.encode():
+            return &table.rules[k]
+    raise LookupError(f"no kernel of rule {name!r}: build fastopt again")
+
+
+cdef const table_t *table_of(object capsule) except NULL:
+    cdef const table_t *table = <const table_t *> PyCapsule_GetPointer(capsule, "fastopt.table")
+    if table.version != VERSION:
+        raise ImportError(f"kernels of version {table.version}, expected {VERSION}: build fastopt again")
+    return table
+
+
 cdef format_t format_of(int type_num):
     if type_num == cnp.NPY_FLOAT16:
         return FLOAT16
@@ -160,71 +243,89 @@ cdef format_t format_of(int type_num):
     return FLOAT64 if type_num in (cnp.NPY_DOUBLE, cnp.NPY_CDOUBLE) else LONGDOUBLE
 
 
-cdef class Structure:
-    """How parameters are nested: the keys of a mapping or the length of a sequence; None among the children is an array."""
+cdef Py_ssize_t collect(object structure, object tree, PyObject **out, Py_ssize_t k) except -1:
+    """Gradients in the order of the parameters into `out`, owned; returns where the next go."""
+    cdef Py_ssize_t i
+    cdef object keys, item, child
+    cdef list children
+    cdef PyObject *found
+    cdef bint is_dict = type(tree) is dict, is_list = type(tree) is list
+    if structure is None:
+        Py_INCREF(tree)
+        out[k] = <PyObject *> tree
+        return k + 1
+    keys, children = structure.keys, structure.children
+    if len(children) != (PyDict_Size(tree) if is_dict and keys is not None else -1):
+        structure.match(tree)
+    for i in range(len(children)):
+        if keys is None:
+            item = (<list> tree)[i] if is_list and i < len(<list> tree) else tree[i]
+        elif is_dict:
+            found = PyDict_GetItem(tree, (<tuple> keys)[i])
+            if found == NULL:
+                structure.refuse(tree)
+            item = <object> found
+        else:
+            if keys[i] not in tree:
+                structure.refuse(tree)
+            item = tree[keys[i]]
+        child = children[i]
+        if child is None:
+            Py_INCREF(item)
+            out[k] = <PyObject *> item
+            k += 1
+        else:
+            k = collect(child, item, out, k)
+    return k
 
-    cdef readonly tuple keys
-    cdef readonly list children
-    cdef readonly str path
 
-    def __init__(self, keys, children, path):
-        self.keys, self.children, self.path = keys, children, path
+cdef void release(PyObject **objects, Py_ssize_t n) noexcept:
+    """Let go of objects; what runs then finds none of them here."""
+    cdef Py_ssize_t i
+    cdef PyObject *last
+    for i in range(n):
+        last = objects[i]
+        objects[i] = NULL
+        if last != NULL:
+            Py_DECREF(<object> last)
 
-    cdef Py_ssize_t collect(self, object tree, PyObject **out, Py_ssize_t k) except -1:
-        """Gradients of this part into `out`, borrowed from `tree`; returns where the next go."""
-        cdef Py_ssize_t i, n = len(self.children)
-        cdef object child, item
-        cdef PyObject *found
-        cdef bint is_dict = type(tree) is dict
-        if tree is None or isinstance(tree, (str, bytes, cnp.ndarray)) or not hasattr(tree, "__getitem__") \
-                or (self.keys is not None) != hasattr(tree, "keys"):
-            kind = "a sequence" if self.keys is None else "a mapping"
-            raise TypeError(f"gradients{self.place()}: {type(tree).__name__}, expected {kind} as for the parameters")
-        if len(tree) != n:
-            self.refuse(tree)
-        for i in range(n):
-            child = self.children[i]
-            if self.keys is None:
-                item = tree[i]
-            elif is_dict:
-                found = PyDict_GetItem(tree, self.keys[i])
-                if found == NULL:
-                    self.refuse(tree)
-                item = <object> found
+
+cdef int lay(view_t *v, cnp.ndarray a, list order, uintptr_t *first, uintptr_t *end) except -1:
+    """A view of an array in this order of its axes, and where its bytes begin and end.
+
+    The axis after the last is that of a complex number's two reals, and of the one element of a 0-d array.
+    """
+    cdef int ndim = cnp.PyArray_NDIM(a), k, axis
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(a), expected, low = 0, high
+    if cnp.PyTypeNum_ISCOMPLEX(cnp.PyArray_TYPE(a)):
+        size = size // 2
+    v.data = <char *> cnp.PyArray_DATA(a)
+    v.format = format_of(cnp.PyArray_TYPE(a))
+    v.flat = <uintptr_t> v.data % size == 0
+    expected = high = size
+    for k in range(v.ndim - 1, -1, -1):
+        axis = order[k]
+        v.strides[k] = size if axis == ndim else cnp.PyArray_STRIDES(a)[axis]
+        if v.shape[k] != 1:
+            v.flat = v.flat and v.strides[k] == expected
+            expected *= v.shape[k]
+            if v.strides[k] < 0:
+                low += (v.shape[k] - 1) * v.strides[k]
             else:
-                if self.keys[i] not in tree:
-                    self.refuse(tree)
-                item = tree[self.keys[i]]
-            if child is None:
-                Py_INCREF(item)
-                out[k] = <PyObject *> item
-                k += 1
-            else:
-                k = (<Structure> child).collect(item, out, k)
-        return k
-
-    cdef str place(self):
-        return f" of {self.path!r}" if self.path else ""
-
-    cdef object refuse(self, object tree):
-        """The error of a structure that differs."""
-        if self.keys is None:
-            raise ValueError(f"gradients{self.place()}: {len(tree)} entries, expected {len(self.children)}")
-        missing = [k for k in self.keys if k not in tree]
-        extra = [k for k in tree if k not in self.keys]
-        raise ValueError(f"gradients{self.place()}: missing keys {missing}, unexpected keys {extra}")
+                high += (v.shape[k] - 1) * v.strides[k]
+    first[0] = <uintptr_t> (v.data + low)
+    end[0] = <uintptr_t> (v.data + high)
+    return 0
 
 
 cdef class Stepper:
     """One step over all arrays: what can raise comes before the first write. Not a public name: see `Optimizer`."""
 
-    cdef const table_t *table
-    cdef object capsule
+    cdef plan_t plan
+    cdef chooser_t chooser
+    cdef object capsule, structure
     cdef list slots, groups  # of fastopt.optimizer: Parameter, Group
-    cdef list arrays  # the parameters' own
-    cdef list scheduled  # each group's schedules, a dict
-    cdef Structure structure
-    cdef task_t *tasks
+    cdef list arrays, numbers, scheduled  # the parameters' own; each group's hyperparameters, and which of them are schedules
     cdef double *c  # a row of the rule's scalars for each parameter, used where its step count differs from its neighbour's
     cdef double *stage_c  # a row of the stages' scalars for each group
     cdef int64_t *t  # steps of each parameter
@@ -232,19 +333,15 @@ cdef class Stepper:
     cdef PyObject **held  # gradients of the step at work, owned
     cdef PyObject **fixed  # gradients bound, owned
     cdef Py_ssize_t *ints
-    cdef Py_ssize_t n, blocks, elements
     cdef Py_ssize_t n_ranges
     cdef uintptr_t *ranges  # written memory: disjoint, sorted pairs of first and one past the last byte
     cdef Py_ssize_t *hint  # where each gradient lay between those in the last step
-    cdef const double **values  # each group's hyperparameters: the rule's own, then the stages'
+    cdef double **values  # each group's hyperparameters: the rule's own, then the stages'
     cdef int *group_of  # each parameter's
     cdef int *inputs  # two for each stage of each group: which of the values it takes; -1: the group has no such stage
     cdef void *owned[16]  # memory of all these
     cdef int n_owned
     cdef bint busy, bound, stale  # stale: the tasks' gradients are not the bound ones
-    cdef int most
-    cdef measured_t[2] measured  # right after the last step; after the caller did something else
-    cdef double left  # when the last step ended
 
     def __dealloc__(self):
         self.clear()
@@ -252,13 +349,18 @@ cdef class Stepper:
     cdef void clear(self) noexcept:
         """Give back the plan's memory and the gradients it holds."""
         cdef int k
-        self.release(self.held)
-        self.release(self.fixed)
+        cdef Py_ssize_t n = self.plan.n
+        cdef PyObject **held = self.held
+        cdef PyObject **fixed = self.fixed
+        self.held = self.fixed = NULL
+        self.plan.n = 0
+        self.bound = False
+        if held != NULL and fixed != NULL:
+            release(held, n)
+            release(fixed, n)
         for k in range(self.n_owned):
             free(self.owned[k])
         self.n_owned = 0
-        self.held = self.fixed = NULL
-        self.t = NULL
 
     cdef void *own(self, Py_ssize_t count, Py_ssize_t size) except NULL:
         """Zeroed memory that lives as long as the plan."""
@@ -269,92 +371,69 @@ cdef class Stepper:
         self.n_owned += 1
         return memory
 
-    cdef void release(self, PyObject **objects) noexcept:
-        cdef Py_ssize_t i
-        if objects != NULL:
-            for i in range(self.n):
-                if objects[i] != NULL:
-                    Py_DECREF(<object> objects[i])
-                    objects[i] = NULL
-
-    def _plan(self, capsule, Structure structure, list slots, list groups, int threads):
-        """Lay out the walk over these parameters; their counts of steps stay."""
+    def _plan(self, capsule, structure, list slots, list groups, int threads):
+        """Lay out the walk over these parameters; the counts of steps of those that were there stay."""
         cdef Py_ssize_t i, j, k, n = len(slots), used = 0
+        cdef uintptr_t first, end
         cdef task_t *task
-        cdef const table_t *table = <const table_t *> PyCapsule_GetPointer(capsule, "fastopt.table")
-        if table.version != VERSION:
-            raise ImportError(f"kernels of version {table.version}, expected {VERSION}: build fastopt again")
+        cdef const table_t *table = table_of(capsule)
         self.refuse_busy()
-        counts = [self.t[i] for i in range(self.n)] if self.t != NULL else []
+        counts = self._counts()
+        ranges = layout.ranges(a for s in slots for _, a in s.written())
+        index = {id(g): k for k, g in enumerate(groups)}
+        rules = [g.rule.name for g in groups]
+        for name in rules:
+            find(table, name)
         self.clear()
-        self.table, self.capsule = table, capsule
-        self.structure, self.slots, self.groups, self.most = structure, slots, groups, threads
-        self.n, self.blocks, self.elements, self.bound = n, 0, 0, False
-        self.tasks = <task_t *> self.own(n, sizeof(task_t))
+        self.capsule, self.structure, self.slots, self.groups = capsule, structure, slots, groups
+        self.arrays = [s.array for s in slots]
+        self.numbers = [g.numbers for g in groups]
+        self.scheduled = [g.scheduled for g in groups]
         self.c = <double *> self.own(n * SCALARS, sizeof(double))
         self.stage_c = <double *> self.own(len(groups) * STAGES, sizeof(double))
         self.t = <int64_t *> self.own(n, sizeof(int64_t))
-        self.held = <PyObject **> self.own(n, sizeof(void *))
-        self.fixed = <PyObject **> self.own(n, sizeof(void *))
         self.hint = <Py_ssize_t *> self.own(n, sizeof(Py_ssize_t))
-        self.ints = <Py_ssize_t *> self.own(sum(3 * len(s.order) for s in slots) + 1, sizeof(Py_ssize_t))
-        self.values = <const double **> self.own(len(groups), sizeof(void *))
+        self.ints = <Py_ssize_t *> self.own(sum(3 * len(s.order) for s in slots), sizeof(Py_ssize_t))
+        self.values = <double **> self.own(len(groups), sizeof(void *))
         self.group_of = <int *> self.own(n, sizeof(int))
         self.inputs = <int *> self.own(len(groups) * STAGES * 2, sizeof(int))
-        spans = sorted(layout.extent(a) for s in slots for a in (s.array, *s.state.values()) if a.size)
-        self.ranges = <uintptr_t *> self.own(2 * len(spans) + 1, sizeof(uintptr_t))
+        self.ranges = <uintptr_t *> self.own(2 * len(ranges), sizeof(uintptr_t))
+        self.held = <PyObject **> self.own(n, sizeof(void *))
+        self.fixed = <PyObject **> self.own(n, sizeof(void *))
+        self.plan = plan_t(table, <task_t *> self.own(n, sizeof(task_t)), n, 0, 0, threads, &self.chooser)
+        learn_nothing(&self.chooser)
         for i in range(len(counts)):
             self.t[i] = counts[i]
-        self.n_ranges = 0
-        for lo, hi in spans:
-            if self.n_ranges and lo < self.ranges[2 * self.n_ranges - 1]:
-                self.ranges[2 * self.n_ranges - 1] = max(hi, self.ranges[2 * self.n_ranges - 1])
-            else:
-                self.ranges[2 * self.n_ranges] = lo
-                self.ranges[2 * self.n_ranges + 1] = hi
-                self.n_ranges += 1
+        self.n_ranges = len(ranges)
+        for i in range(self.n_ranges):
+            self.ranges[2 * i], self.ranges[2 * i + 1] = ranges[i]
         for i in range(len(groups)):
-            self.values[i] = <const double *> cnp.PyArray_DATA(groups[i].numbers)
+            self.values[i] = <double *> cnp.PyArray_DATA(self.numbers[i])
             for k in range(STAGES):
                 taken = groups[i].inputs.get(table.stages[k].name.decode(), ()) if k < table.n_stages else ()
                 for j in range(2):
                     self.inputs[(i * STAGES + k) * 2 + j] = taken[j] if j < len(taken) else -1
-        self.arrays = [s.array for s in slots]
-        self.scheduled = [g.scheduled for g in groups]
         for i in range(n):
             s = slots[i]
-            self.group_of[i] = groups.index(s.group)
-            task = &self.tasks[i]
-            shape, strides, _ = layout.reals(s.array)
-            task.p.data = <char *> cnp.PyArray_DATA(s.array)
-            task.p.format = format_of(cnp.PyArray_TYPE(s.array))
-            task.p.flat = layout.is_flat(s.array, s.order)
+            task = &self.plan.tasks[i]
+            self.group_of[i] = index[id(s.group)]
+            task.rule = find(table, rules[self.group_of[i]])
             task.p.ndim = task.g.ndim = len(s.order)
             task.p.shape = task.g.shape = self.ints + used
             task.p.strides = task.p.shape + task.p.ndim
             task.g.strides = task.p.strides + task.p.ndim
             used += 3 * task.p.ndim
+            shape, _, _ = layout.reals(s.array)
             task.n = 1
             for k in range(task.p.ndim):
                 task.p.shape[k] = shape[s.order[k]]
-                task.p.strides[k] = strides[s.order[k]]
                 task.n *= task.p.shape[k]
+            lay(&task.p, s.array, s.order, &first, &end)
             for k, a in enumerate(s.state.values()):
                 task.state[k] = <char *> cnp.PyArray_DATA(a)
-            task.rule = self.find(s.group.rule)
-            task.first = self.blocks
-            self.blocks += (task.n + BLOCK - 1) // BLOCK
-            self.elements += task.n
-        for k in range(2):
-            self.measured[k] = measured_t(0, 0, 20, 0, False)
-        self.measured[1].wait = 0.08
-
-    cdef const rule_t *find(self, rule) except NULL:
-        cdef int k
-        for k in range(self.table.n_rules):
-            if self.table.rules[k].name == <bytes> rule.name.encode():
-                return &self.table.rules[k]
-        raise LookupError(f"no kernel of rule {rule.name!r}: build fastopt again")
+            task.first = self.plan.blocks
+            self.plan.blocks += (task.n + BLOCK - 1) // BLOCK
+            self.plan.elements += task.n
 
     @property
     def steps(self):
@@ -362,22 +441,36 @@ cdef class Stepper:
         return self.count
 
     def _at_work(self):
-        """Whether another thread is in the middle of a step."""
+        """Whether a step is being made, or something else that none may interrupt."""
         return self.busy
 
+    def _hold(self):
+        """No step until `_let_go`."""
+        self.refuse_busy()
+        self.busy = True
+
+    def _let_go(self):
+        self.busy = False
+
     def _counts(self):
-        return [self.t[i] for i in range(self.n)]
+        return [self.t[i] for i in range(self.plan.n)]
 
     def _set_counts(self, counts, steps):
         cdef Py_ssize_t i
-        self.refuse_busy()
-        for i in range(self.n):
+        for i in range(self.plan.n):
             self.t[i] = counts[i]
         self.count = steps
 
     cdef int refuse_busy(self) except -1:
         if self.busy:
-            raise RuntimeError("this optimizer is in the middle of a step, in another thread or in a schedule that it calls")
+            raise RuntimeError("this optimizer is at work: in another thread, or in a step that calls what you passed")
+        return 0
+
+    cdef int begin(self) except -1:
+        if self.busy or self.plan.n == 0:
+            self.refuse_busy()
+            raise RuntimeError("this optimizer has no parameters: its constructor has not run")
+        self.busy = True
         return 0
 
     def bind(self, grads):
@@ -393,44 +486,42 @@ cdef class Stepper:
         TypeError, ValueError
             As `step`; and TypeError for what is not an array, since its later values could not be seen.
         """
-        self.refuse_busy()
-        self.busy = True
+        self.begin()
         try:
-            self.collect(grads)
+            collect(self.structure, grads, self.held, 0)
             self.fix()
         finally:
-            self.release(self.held)
+            release(self.held, self.plan.n)
             self.busy = False
 
     def _bind_flat(self, list grads):
         """`bind`, from gradients in a list."""
         cdef Py_ssize_t i
-        for i in range(self.n):
-            Py_INCREF(grads[i])
-            self.held[i] = <PyObject *> <object> grads[i]
+        self.begin()
         try:
+            for i in range(self.plan.n):
+                Py_INCREF(grads[i])
+                self.held[i] = <PyObject *> <object> grads[i]
             self.fix()
         finally:
-            self.release(self.held)
+            release(self.held, self.plan.n)
+            self.busy = False
 
     cdef int fix(self) except -1:
-        """The gradients in `held` become the bound ones."""
+        """The gradients in `held` become the bound ones, and those the held."""
         cdef Py_ssize_t i
-        for i in range(self.n):
+        for i in range(self.plan.n):
             if not isinstance(<object> self.held[i], (cnp.ndarray, type(None))):
                 kind = type(<object> self.held[i]).__name__
                 raise TypeError(f"gradient of {self.slots[i].name!r}: {kind}, expected a NumPy array to bind")
         self.take()
-        self.release(self.fixed)
-        memcpy(self.fixed, self.held, self.n * sizeof(void *))
-        for i in range(self.n):
-            self.held[i] = NULL
+        self.held, self.fixed = self.fixed, self.held
         self.bound = True
         return 0
 
     def _bound(self):
         """The bound gradients in a list, or None."""
-        return [<object> self.fixed[i] for i in range(self.n)] if self.bound else None
+        return [<object> self.fixed[i] for i in range(self.plan.n)] if self.bound else None
 
     def step(self, grads=None, *, double scale=1.0):
         """Update the parameters in place.
@@ -456,47 +547,33 @@ cdef class Stepper:
         RuntimeError
             If the optimizer is in the middle of a step in another thread.
         """
-        self.refuse_busy()
-        self.busy = True
+        self.begin()
         try:
             if grads is not None:
-                self.collect(grads)
+                collect(self.structure, grads, self.held, 0)
                 self.take()
             elif not self.bound:
                 raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
             elif self.stale:
                 self.retake()
-            self.prepare(scale)
-            self.run()
+            self.advance(scale)
         finally:
-            self.busy = False
             if grads is not None:
-                self.release(self.held)
                 self.stale = True
+                release(self.held, self.plan.n)
+            self.busy = False
         return True
 
     cdef int retake(self) except -1:
         """The bound gradients again, after a step with others."""
         cdef Py_ssize_t i
-        for i in range(self.n):
+        for i in range(self.plan.n):
             Py_INCREF(<object> self.fixed[i])
             self.held[i] = self.fixed[i]
         try:
             self.take()
         finally:
-            self.release(self.held)
-        return 0
-
-    cdef int collect(self, grads) except -1:
-        try:
-            if self.structure is None:
-                Py_INCREF(grads)
-                self.held[0] = <PyObject *> grads
-            else:
-                self.structure.collect(grads, self.held, 0)
-        except BaseException:
-            self.release(self.held)
-            raise
+            release(self.held, self.plan.n)
         return 0
 
     cdef int take(self) except -1:
@@ -505,65 +582,30 @@ cdef class Stepper:
         cdef object g
         cdef cnp.ndarray p
         self.stale = True
-        try:
-            for i in range(self.n):
-                g = <object> self.held[i]
-                self.tasks[i].active = g is not None
-                if g is None:
-                    continue
-                p = <cnp.ndarray> self.arrays[i]
-                if type(g) is not cnp.ndarray or cnp.PyArray_TYPE(<cnp.ndarray> g) != cnp.PyArray_TYPE(p) \
-                        or not same_shape(<cnp.ndarray> g, p) or not cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray> g):
-                    g = layout.check_gradient(self.slots[i].name, p, g)
-                    Py_INCREF(g)
-                    Py_DECREF(<object> self.held[i])
-                    self.held[i] = <PyObject *> g
-                self.point(i, <cnp.ndarray> g)
-        except BaseException:
-            self.release(self.held)
-            raise
+        for i in range(self.plan.n):
+            g = <object> self.held[i]
+            self.plan.tasks[i].active = g is not None
+            if g is None:
+                continue
+            p = <cnp.ndarray> self.arrays[i]
+            if type(g) is not cnp.ndarray or cnp.PyArray_TYPE(<cnp.ndarray> g) != cnp.PyArray_TYPE(p) \
+                    or not same_shape(<cnp.ndarray> g, p) or not cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray> g):
+                g = layout.check_gradient(self.slots[i].name, p, g)
+                Py_INCREF(g)
+                Py_DECREF(<object> self.held[i])
+                self.held[i] = <PyObject *> g
+            self.point(i, <cnp.ndarray> g)
         self.stale = False
         return 0
 
     cdef int point(self, Py_ssize_t i, cnp.ndarray g) except -1:
-        """One task to its gradient: where it lies, in the parameter's order, and that nothing written overlaps it."""
-        cdef task_t *task = &self.tasks[i]
-        cdef view_t *v = &task.g
-        cdef int ndim = cnp.PyArray_NDIM(g), k, axis
-        cdef Py_ssize_t size, expected, low = 0, high
-        cdef uintptr_t first
-        cdef list order
-        v.data = <char *> cnp.PyArray_DATA(g)
-        v.format = format_of(cnp.PyArray_TYPE(g))
-        size = cnp.PyArray_ITEMSIZE(g) // (1 + cnp.PyTypeNum_ISCOMPLEX(cnp.PyArray_TYPE(g)))
-        expected = high = size
-        v.flat = True
-        if v.ndim == 1 and ndim == 1:
-            v.strides[0] = cnp.PyArray_STRIDES(g)[0]
-        elif v.ndim:
-            order = self.slots[i].order
-            for k in range(v.ndim):
-                axis = order[k]
-                v.strides[k] = size if axis == ndim else cnp.PyArray_STRIDES(g)[axis]
-        for k in range(v.ndim - 1, -1, -1):
-            if v.shape[k] != 1:
-                v.flat = v.flat and v.strides[k] == expected
-                expected *= v.shape[k]
-                if v.strides[k] < 0:
-                    low += (v.shape[k] - 1) * v.strides[k]
-                else:
-                    high += (v.shape[k] - 1) * v.strides[k]
-        if <uintptr_t> v.data % size:
-            v.flat = False
-        if task.n == 0:
-            return 0
-        first = <uintptr_t> (v.data + low)
-        if not self.is_clear(i, first, first + <uintptr_t> (high - low)):
+        """One task to its gradient, in the parameter's order, which nothing written may overlap."""
+        cdef task_t *task = &self.plan.tasks[i]
+        cdef uintptr_t first, end
+        lay(&task.g, g, self.slots[i].order, &first, &end)
+        if task.n and not self.is_clear(i, first, end):
             for s in self.slots:
-                for name, a in (("parameter", s.array), *s.state.items()):
-                    if layout.share(g, a):
-                        what = f"{name} {s.name!r}" if name == "parameter" else f"state {name!r} of {s.name!r}"
-                        raise ValueError(f"gradient of {self.slots[i].name!r}: shares memory with {what}")
+                layout.check_apart(self.slots[i].name, g, s.written())
         return 0
 
     cdef bint is_clear(self, Py_ssize_t i, uintptr_t first, uintptr_t end) noexcept:
@@ -580,25 +622,57 @@ cdef class Stepper:
         self.hint[i] = lo
         return lo == self.n_ranges or end <= self.ranges[2 * lo]
 
-    cdef int prepare(self, double scale) except -1:
-        """All scalars of the step: schedules are Python, then plain C in a known floating-point environment."""
-        cdef Py_ssize_t i, group = -1
-        cdef int k, j, staged = 0
-        cdef int64_t t = -1
-        cdef task_t *task
-        cdef double *row = NULL
-        cdef const double *h = NULL
-        cdef double *stages = NULL
-        cdef double[STAGES] inputs
+    cdef int advance(self, double scale) except -1:
+        """What can still raise, schedules among it; then the scalars and the walk, in a known floating-point environment."""
+        cdef Py_ssize_t i
         cdef fo_env env
         if not -1e300 < scale < 1e300:
             raise ValueError(f"scale: {scale}, expected a finite number")
         for i in range(len(self.scheduled)):
             if PyDict_Size(self.scheduled[i]):
                 self.evaluate(i)
+        for i in range(self.plan.n):
+            if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> self.arrays[i]):
+                raise ValueError(f"parameter {self.slots[i].name!r}: made read-only, expected a writable array")
         env = fo_enter()
-        for i in range(self.n):
-            task = &self.tasks[i]
+        self.prepare(scale)
+        go(&self.plan)
+        fo_leave(env)
+        for i in range(self.plan.n):
+            self.t[i] += self.plan.tasks[i].active
+        self.count += 1
+        return 0
+
+    cdef int evaluate(self, Py_ssize_t i) except -1:
+        """A group's schedules at this step. A schedule may set hyperparameters, its own too: what is set holds."""
+        cdef dict scheduled = self.scheduled[i]
+        cdef object name, x, count = self.count
+        cdef tuple entry
+        cdef double value, low, high
+        for name, entry in list(scheduled.items()):
+            x = entry[0](count)
+            low, high = entry[2], entry[3]
+            if type(x) is float and low <= <double> x < high:
+                value = x
+            else:
+                value = self.groups[i].check(name, x)
+            if scheduled.get(name) is entry:
+                self.values[i][<Py_ssize_t> entry[1]] = value
+        return 0
+
+    cdef void prepare(self, double scale) noexcept:
+        """All scalars of the step."""
+        cdef Py_ssize_t i, group = -1
+        cdef int k, j, staged = 0
+        cdef int64_t t = 0
+        cdef task_t *task
+        cdef const table_t *table = self.plan.table
+        cdef double *row = NULL
+        cdef const double *h = NULL
+        cdef double *stages = NULL
+        cdef double[STAGES] inputs
+        for i in range(self.plan.n):
+            task = &self.plan.tasks[i]
             if not task.active:
                 continue
             if self.group_of[i] != group:
@@ -606,88 +680,165 @@ cdef class Stepper:
                 h = self.values[group]
                 stages = self.stage_c + group * STAGES
                 staged = 0
-                t = -1
-                for k in range(self.table.n_stages):
+                row = NULL
+                for k in range(table.n_stages):
                     if self.inputs[(group * STAGES + k) * 2] == -1:
                         continue
-                    for j in range(self.table.stages[k].hyperparameters):
+                    for j in range(table.stages[k].hyperparameters):
                         inputs[j] = h[self.inputs[(group * STAGES + k) * 2 + j]]
                     if k == 0:
                         inputs[0] = inputs[0] * scale
-                    self.table.stages[k].prepare(inputs, stages + k)
-                    if stages[k] != self.table.stages[k].neutral:
+                    table.stages[k].prepare(inputs, stages + k)
+                    if stages[k] != table.stages[k].neutral:
                         staged |= 1 << k
-            if self.t[i] != t:
+            if row == NULL or self.t[i] != t:
                 t = self.t[i]
                 row = self.c + i * SCALARS
                 task.rule.prepare(t + 1, h, row)
             task.c = row
             task.staged = staged
             task.stage_c = stages
+
+
+cdef chooser_t[64] CHOOSERS  # of steps without an optimizer, by the bits of their size
+cdef Py_ssize_t BITS
+for BITS in range(64):
+    learn_nothing(&CHOOSERS[BITS])
+
+
+cdef class Update:
+    """A rule's step on arrays of the caller's, without an optimizer. Not a public name: see `fastopt.functional`.
+
+    Parameters
+    ----------
+    capsule : the kernels' table
+    rule : Formula
+    domains : list of pairs of float
+        Of each hyperparameter, half open.
+    check : function
+        What makes a float of a hyperparameter or raises.
+    """
+
+    cdef object capsule, formula, check
+    cdef const table_t *table
+    cdef const rule_t *rule
+    cdef int arrays
+    cdef double[2][SCALARS] domains
+
+    def __init__(self, capsule, formula, domains, check):
+        cdef int k
+        self.capsule, self.formula, self.check = capsule, formula, check
+        self.table = table_of(capsule)
+        self.rule = find(self.table, formula.name)
+        self.arrays = self.rule.states + 1
+        for k in range(self.rule.hyperparameters):
+            self.domains[0][k], self.domains[1][k] = domains[k]
+
+    def __call__(self, tuple given, t, tuple hyperparameters, out):
+        """From parameter, gradient and state, the new parameter and state: in `out`, or in new arrays."""
+        cdef double[SCALARS] h, c
+        cdef double x
+        cdef int64_t step
+        cdef int k
+        cdef list inputs = [given[0], *given[2:]], outputs
+        cdef cnp.ndarray p, a
+        cdef object g = given[1]
+        cdef bint direct
+        if type(t) is not int or not 0 < t < 2 ** 62:
+            raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
+        step = t
+        for k in range(self.rule.hyperparameters):
+            if type(hyperparameters[k]) is float:
+                x = hyperparameters[k]
+                h[k] = x
+                if self.domains[0][k] <= x < self.domains[1][k]:
+                    continue
+            h[k] = self.check(self.formula.hyperparameters[k], hyperparameters[k])
+        for k in range(self.arrays):
+            if type(inputs[k]) is not cnp.ndarray or k == 0 or not alike(<cnp.ndarray> inputs[k], p):
+                layout.check_input(self.formula.arrays[k + 1] if k else "p", inputs[k], inputs[0])
+                p = <cnp.ndarray> inputs[0]
+        if type(g) is not cnp.ndarray or not alike(<cnp.ndarray> g, p):
+            g = layout.check_gradient("p", p, g)
+        direct = cnp.PyArray_TYPE(<cnp.ndarray> g) == cnp.PyArray_TYPE(p) and packed(inputs, <cnp.ndarray> g)
+        if out is None:
+            outputs = [cnp.PyArray_NewCopy(<cnp.ndarray> a, cnp.NPY_KEEPORDER if direct else cnp.NPY_CORDER) for a in inputs]
+        elif direct and in_place(inputs, <cnp.ndarray> g, out):
+            outputs = inputs
+        else:
+            outputs = layout.check_outputs(self.formula.state, inputs, g, out)
+            if direct and packed(outputs, <cnp.ndarray> g):
+                for k in range(self.arrays):
+                    a = <cnp.ndarray> outputs[k]
+                    if cnp.PyArray_DATA(a) != cnp.PyArray_DATA(<cnp.ndarray> inputs[k]):
+                        memcpy(cnp.PyArray_DATA(a), cnp.PyArray_DATA(<cnp.ndarray> inputs[k]), cnp.PyArray_NBYTES(a))
+            else:
+                direct = False
+        if direct:
+            self.run(outputs, <cnp.ndarray> g, step, h, c)
+            return tuple(outputs)
+        work = outputs if out is None else [cnp.PyArray_NewCopy(<cnp.ndarray> a, cnp.NPY_CORDER) for a in inputs]
+        self.run(work, layout.packed(g, p.dtype), step, h, c)
+        if out is not None:
+            for a, b in zip(outputs, work):
+                a[...] = b
+        return tuple(outputs)
+
+    cdef int run(self, list arrays, cnp.ndarray g, int64_t t, const double *h, double *c) except -1:
+        """In place, on arrays that follow one another in memory as the gradient does."""
+        cdef task_t task
+        cdef plan_t plan
+        cdef cnp.ndarray p = <cnp.ndarray> arrays[0]
+        cdef fo_env env
+        cdef Py_ssize_t n = cnp.PyArray_SIZE(p), bits
+        cdef int k
+        if cnp.PyTypeNum_ISCOMPLEX(cnp.PyArray_TYPE(p)):
+            n = 2 * n
+        task.p.data, task.p.format, task.p.flat = <char *> cnp.PyArray_DATA(p), format_of(cnp.PyArray_TYPE(p)), True
+        task.g.data, task.g.format, task.g.flat = <char *> cnp.PyArray_DATA(g), task.p.format, True
+        for k in range(self.rule.states):
+            task.state[k] = <char *> cnp.PyArray_DATA(<cnp.ndarray> arrays[k + 1])
+        task.rule, task.n, task.first, task.active, task.c, task.staged = self.rule, n, 0, True, c, 0
+        bits = 0
+        while n >> bits:
+            bits += 1
+        plan = plan_t(self.table, &task, 1, (n + BLOCK - 1) // BLOCK, n, 0, &CHOOSERS[bits])
+        env = fo_enter()
+        self.rule.prepare(t, h, c)
+        go(&plan)
         fo_leave(env)
         return 0
 
-    cdef int evaluate(self, Py_ssize_t i) except -1:
-        """A group's schedules at this step; what is not a plain float in its range goes through Python, for the error."""
-        cdef object group = self.groups[i], slots = group.slot, x
-        cdef dict domains = group.domains
-        cdef double value
-        cdef tuple domain
-        for name, schedule in (<dict> self.scheduled[i]).items():
-            x = schedule(self.count)
-            domain = domains[name]
-            if type(x) is float and <double> domain[0] <= <double> x < <double> domain[1]:
-                value = x
-            else:
-                value = group.check(name, x)
-            (<double *> self.values[i])[<Py_ssize_t> slots[name]] = value
-        return 0
 
-    cdef int run(self) except -1:
-        """Walk all arrays, by as many threads as have shown to pay, and count the step."""
-        cdef Py_ssize_t i, part, parts = 1
-        cdef double begin
-        cdef measured_t *m = NULL
-        if self.elements >= 2 * GRAIN and self.most != 1 and not fo_forked:
-            parts = self.most if self.most > 0 else available()
-            parts = min(parts, self.elements // GRAIN)
-        if parts > 1:
-            begin = fo_now()
-            if self.most == 0:
-                m = &self.measured[begin - self.left > 5e-5]
-                if not m.parallel:
-                    parts = 1
-        with nogil:
-            if parts == 1:
-                self.walk(0, self.blocks)
-            else:
-                for part in prange(parts, num_threads=<int> parts, schedule="static"):
-                    self.walk(self.blocks * part // parts, self.blocks * (part + 1) // parts)
-        if m != NULL:
-            self.left = fo_now()
-            measure(m, self.left - begin)
-        for i in range(self.n):
-            self.t[i] += self.tasks[i].active
-        self.count += 1
-        return 0
+cdef bint alike(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """The same native dtype and shape."""
+    return cnp.PyArray_TYPE(a) == cnp.PyArray_TYPE(b) and same_shape(a, b) and cnp.PyArray_ISNOTSWAPPED(a)
 
-    cdef void walk(self, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-        """Blocks lo to hi of the index space of all arrays."""
-        cdef Py_ssize_t i = 0, end = self.n, middle
-        cdef const task_t *task
-        cdef fo_env env = fo_enter()
-        while end - i > 1:
-            middle = (i + end) // 2
-            if self.tasks[middle].first <= lo:
-                i = middle
-            else:
-                end = middle
-        while i < self.n and self.tasks[i].first < hi:
-            task = &self.tasks[i]
-            if task.active and task.n:
-                self.table.span(self.table, task, max(<Py_ssize_t> 0, lo - task.first) * BLOCK, min(task.n, (hi - task.first) * BLOCK))
-            i += 1
-        fo_leave(env)
+
+cdef bint in_place(list inputs, cnp.ndarray g, object out) noexcept:
+    """Whether `out` is these very arrays, packed and writable, and none of them and the gradient overlap."""
+    cdef Py_ssize_t j, k, n = len(inputs)
+    cdef cnp.ndarray a, b
+    if type(out) is not tuple or len(<tuple> out) != n:
+        return False
+    for k in range(n):
+        a = <cnp.ndarray> inputs[k]
+        if <PyObject *> (<tuple> out)[k] != <PyObject *> a or not cnp.PyArray_ISWRITEABLE(a):
+            return False
+        for j in range(k + 1, n + 1):
+            b = <cnp.ndarray> inputs[j] if j < n else g
+            if cnp.PyArray_BYTES(a) < cnp.PyArray_BYTES(b) + cnp.PyArray_NBYTES(b) \
+                    and cnp.PyArray_BYTES(b) < cnp.PyArray_BYTES(a) + cnp.PyArray_NBYTES(a):
+                return False
+    return True
+
+
+cdef bint packed(list arrays, cnp.ndarray g) noexcept:
+    """Whether all of these, aligned, follow one another in memory in one order, as the gradient does."""
+    cdef int c = cnp.PyArray_FLAGS(g), k
+    for k in range(len(arrays)):
+        c &= cnp.PyArray_FLAGS(<cnp.ndarray> arrays[k])
+    return c & cnp.NPY_ARRAY_ALIGNED and c & (cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_F_CONTIGUOUS)
 
 
 cdef bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 FLOATS = "efdg"
@@ -23,19 +25,6 @@ def axes(a: np.ndarray) -> list[int]:
     """Axes of the array's reals from the slowest to the fastest in memory."""
     shape, strides, _ = reals(a)
     return sorted(range(len(shape)), key=lambda k: (-abs(strides[k]), k))
-
-
-def is_flat(a: np.ndarray, order: list[int]) -> bool:
-    """Whether the reals of `a`, taken in this order of axes, follow one another, aligned."""
-    shape, strides, size = reals(a)
-    if a.ctypes.data % size:
-        return False
-    expected = size
-    for k in reversed(order):
-        if shape[k] != 1 and strides[k] != expected:
-            return a.size == 0
-        expected *= shape[k]
-    return True
 
 
 def extent(a: np.ndarray) -> tuple[int, int]:
@@ -69,6 +58,17 @@ def share(a: np.ndarray, b: np.ndarray) -> bool:
         return True
 
 
+def ranges(arrays: Iterable[np.ndarray]) -> list[tuple[int, int]]:
+    """The memory of these arrays as disjoint ranges of bytes, sorted."""
+    merged: list[tuple[int, int]] = []
+    for lo, hi in sorted(extent(a) for a in arrays if a.size):
+        if merged and lo < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(hi, merged[-1][1])
+        else:
+            merged.append((lo, hi))
+    return merged
+
+
 def zeros_like(a: np.ndarray) -> np.ndarray:
     """Zeros of the same shape and dtype, in the order in which `a` is walked and at its phase modulo 64 bytes."""
     raw = np.zeros(a.nbytes + 64, np.uint8)
@@ -80,19 +80,57 @@ def zeros_like(a: np.ndarray) -> np.ndarray:
     return flat.reshape([a.shape[k] for k in order]).transpose(np.argsort(order))
 
 
-def check_parameter(name: str, a: object) -> np.ndarray:
-    """The array, or the error that says why it cannot be updated in place."""
+def check_array(what: str, a: object) -> np.ndarray:
+    """The array, or the error that says why no kernel can read it."""
     if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
-        raise TypeError(f"parameter {name!r}: {type(a).__name__}, expected a NumPy array")
+        raise TypeError(f"{what}: {type(a).__name__}, expected a NumPy array")
     if a.dtype.char not in "fdFD":
-        raise TypeError(f"parameter {name!r}: dtype {a.dtype}, expected float32, float64, complex64 or complex128")
+        raise TypeError(f"{what}: dtype {a.dtype}, expected float32, float64, complex64 or complex128")
     if not a.dtype.isnative:
-        raise TypeError(f"parameter {name!r}: dtype {a.dtype} in foreign byte order, expected native")
-    if not a.flags.writeable:
-        raise ValueError(f"parameter {name!r}: read-only, expected a writable array")
-    if overlaps_itself(a):
-        raise ValueError(f"parameter {name!r}: its elements share memory, expected each at its own place")
+        raise TypeError(f"{what}: dtype {a.dtype} in foreign byte order, expected native")
     return a
+
+
+def check_writable(what: str, a: object) -> np.ndarray:
+    """The array, or the error that says why it cannot be updated in place."""
+    a = check_array(what, a)
+    if not a.flags.writeable:
+        raise ValueError(f"{what}: read-only, expected a writable array")
+    if overlaps_itself(a):
+        raise ValueError(f"{what}: its elements share memory, expected each at its own place")
+    return a
+
+
+def check_input(name: str, a: object, p: np.ndarray) -> None:
+    """Refuse what is not an array of the parameter's dtype and shape."""
+    a = check_array(name, a)
+    if a.shape != p.shape:
+        raise ValueError(f"{name}: shape {a.shape}, expected {p.shape}")
+    if a.dtype != p.dtype:
+        raise TypeError(f"{name}: dtype {a.dtype}, expected {p.dtype}")
+
+
+def check_outputs(state: Sequence[str], inputs: Sequence[np.ndarray], g: np.ndarray, out: object) -> list[np.ndarray]:
+    """The arrays to write: each is one of the inputs, in its place, or shares no memory with any array."""
+    names = ["p", *state]
+    if not isinstance(out, (tuple, list)) or len(out) != len(names):
+        raise TypeError(f"out: {type(out).__name__}, expected None or ({', '.join(names)},)")
+    for k, (name, a) in enumerate(zip(names, out, strict=True)):
+        where = f"out, {name}"
+        check_input(where, check_writable(where, a), inputs[0])
+        in_place = a is inputs[k] or (a.ctypes.data == inputs[k].ctypes.data and a.strides == inputs[k].strides)
+        others = {"the gradient": g} | {n: b for j, (n, b) in enumerate(zip(names, inputs, strict=True)) if j != k or not in_place}
+        others |= {f"out, {n}": b for n, b in zip(names[:k], out[:k], strict=True)}
+        for what, b in others.items():
+            if share(a, b):
+                raise ValueError(f"{where}: shares memory with {what}")
+    return list(out)
+
+
+def packed(a: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """A copy of this dtype in C order."""
+    with np.errstate(all="ignore"):
+        return np.array(a, dtype, order="C")
 
 
 def check_disjoint(names: list[str], arrays: list[np.ndarray]) -> None:
@@ -106,6 +144,13 @@ def check_disjoint(names: list[str], arrays: list[np.ndarray]) -> None:
                 first, second = sorted((i, j))
                 raise ValueError(f"parameters {names[first]!r} and {names[second]!r} share memory")
         open_.append((hi, i))
+
+
+def check_apart(name: str, g: np.ndarray, written: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Refuse a gradient that has a byte in common with what a step writes."""
+    for what, a in written:
+        if share(g, a):
+            raise ValueError(f"gradient of {name!r}: shares memory with {what}")
 
 
 def check_gradient(name: str, p: np.ndarray, g: object) -> np.ndarray:

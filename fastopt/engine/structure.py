@@ -1,0 +1,82 @@
+"""How parameters are nested, and the way from such a nesting to a list and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+
+
+class Structure:
+    """The keys of a mapping or the length of a sequence; None among the children stands for an array."""
+
+    __slots__ = ("children", "keys", "path")
+
+    def __init__(self, keys: tuple[Any, ...] | None, children: list[Structure | None], path: str) -> None:
+        self.keys = keys
+        self.children = children
+        self.path = path
+
+    def match(self, tree: Any) -> None:
+        """Refuse gradients that are not nested in this way."""
+        if (
+            tree is None
+            or isinstance(tree, (str, bytes, np.ndarray))
+            or not hasattr(tree, "__getitem__")
+            or (self.keys is not None) != hasattr(tree, "keys")
+        ):
+            kind = "a sequence" if self.keys is None else "a mapping"
+            raise TypeError(f"gradients{self._place()}: {type(tree).__name__}, expected {kind} as for the parameters")
+        if len(tree) != len(self.children):
+            self.refuse(tree)
+
+    def refuse(self, tree: Any) -> NoReturn:
+        """Raise the error of other keys or another length."""
+        if self.keys is None:
+            raise ValueError(f"gradients{self._place()}: {len(tree)} entries, expected {len(self.children)}")
+        missing = [k for k in self.keys if k not in tree]
+        extra = [k for k in tree if k not in self.keys]
+        raise ValueError(f"gradients{self._place()}: missing keys {missing}, unexpected keys {extra}")
+
+    def _place(self) -> str:
+        return f" of {self.path!r}" if self.path else ""
+
+
+def flatten(tree: Any, path: str = "") -> tuple[Structure | None, list[tuple[str, Any]]]:
+    """The structure of parameters, and its arrays with their names: keys and positions joined by slashes."""
+    if isinstance(tree, Mapping):
+        keys: tuple[Any, ...] | None = tuple(tree)
+        items = list(tree.items())
+    elif isinstance(tree, (list, tuple)):
+        keys, items = None, list(enumerate(tree))
+    else:
+        return None, [(path or "0", tree)]
+    children, leaves = [], []
+    for key, child in items:
+        structure, found = flatten(child, f"{path}/{key}" if path else f"{key}")
+        children.append(structure)
+        leaves += found
+    return Structure(keys, children, path), leaves
+
+
+def unflatten(structure: Structure | None, leaves: Iterator[Any]) -> Any:
+    """Dicts and lists nested as the structure says."""
+    if structure is None:
+        return next(leaves)
+    values = [unflatten(child, leaves) for child in structure.children]
+    return values if structure.keys is None else dict(zip(structure.keys, values, strict=True))
+
+
+def collect(structure: Structure | None, tree: Any) -> list[Any]:
+    """Gradients in the order of the parameters; an error where they are nested in another way."""
+    if structure is None:
+        return [tree]
+    structure.match(tree)
+    found = []
+    for i, child in enumerate(structure.children):
+        key = i if structure.keys is None else structure.keys[i]
+        if structure.keys is not None and key not in tree:
+            structure.refuse(tree)
+        found += collect(child, tree[key])
+    return found

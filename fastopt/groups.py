@@ -1,0 +1,147 @@
+"""Hyperparameters: what each may be, and the groups of parameters that share theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .formula import STAGES, Formula
+from .schedules import Schedule
+
+DOMAINS = {  # half open
+    "beta1": (0.0, 1.0),
+    "beta2": (0.0, 1.0),
+    "alpha": (0.0, 1.0),
+    "dampening": (-np.inf, np.inf),
+}
+POSITIVE = (0.0, np.inf)  # of all others
+
+
+def domain(name: str) -> tuple[float, float]:
+    """The least value of a hyperparameter, and the one that it may not reach."""
+    return DOMAINS.get(name, POSITIVE)
+
+
+def check_number(name: str, x: Any) -> float:
+    """The hyperparameter as a float, or the error that says what it may be."""
+    try:
+        if isinstance(x, (str, bytes, bool, np.bool_)):
+            raise TypeError
+        value = float(x)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: {x!r}, expected a number or a schedule") from None
+    low, high = domain(name)
+    if not low <= value < high:
+        raise ValueError(f"{name}: {value}, expected {low:g} <= {name} < {high:g}")
+    return value
+
+
+class Group(MutableMapping[str, Any]):
+    """Hyperparameters of some parameters: numbers or schedules, set at any time, and choices fixed at construction.
+
+    Attributes
+    ----------
+    rule : Formula
+        What the options chose.
+    chosen : dict
+        The options as they were then.
+    numbers : ndarray of float64
+        The rule's hyperparameters, then the stages'; the engine reads them at each step. `slot` says where each lies.
+    scheduled : dict of str
+        Of each hyperparameter that is a schedule: what gives its value, its slot, and its domain.
+    stages : list of Formula
+    inputs : dict of str
+        Of each stage: the slots of its hyperparameters.
+    """
+
+    def __init__(self, options: Mapping[str, Any], spread: Mapping[str, Sequence[str]], rule: Formula, decay: str) -> None:
+        self.rule = rule
+        self.spread = spread
+        names = [*rule.hyperparameters, "weight_decay", "scale"]
+        self.slot = {name: k for k, name in enumerate(names)}
+        self.numbers = np.zeros(len(names))
+        self.numbers[self.slot["scale"]] = -1.0 if options["maximize"] else 1.0
+        self.stages = [stage for name, stage in STAGES.items() if name in ("scale", decay)]
+        self.inputs = {stage.name: tuple(self.slot[n] for n in stage.hyperparameters) for stage in self.stages}
+        self.scheduled: dict[str, tuple[Callable[[int], float], int, float, float]] = {}
+        self.options = dict(options)
+        for key, value in options.items():
+            self._set(key, value)
+        self.chosen = dict(self.options)
+
+    __eq__ = object.__eq__  # two groups of equal hyperparameters are two groups
+    __hash__ = object.__hash__
+
+    def names(self, key: str) -> Sequence[str]:
+        """Names of the numbers that an option consists of: of ``betas``, two."""
+        return self.spread.get(key, (key,))
+
+    def settable(self, key: str) -> bool:
+        """Whether an option is of numbers that the rule or a stage reads."""
+        return all(name in self.slot for name in self.names(key))
+
+    def __getitem__(self, key: str) -> Any:
+        return self.options[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.options)
+
+    def __len__(self) -> int:
+        return len(self.options)
+
+    def __delitem__(self, key: str) -> None:
+        raise TypeError(f"{key}: a hyperparameter cannot be deleted")
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key not in self.options:
+            raise ValueError(f"{key}: no such hyperparameter, expected one of {', '.join(self.options)}")
+        if self.settable(key):
+            self._set(key, value)
+        elif value != self.options[key]:
+            raise ValueError(f"{key}: {self.options[key]!r} chose the rule {self.rule.name!r} at construction and stays")
+
+    def _set(self, key: str, value: Any) -> None:
+        settable, names = self.settable(key), self.names(key)
+        if isinstance(value, bool) and not settable:
+            return
+        entries = tuple(value) if key in self.spread and isinstance(value, Iterable) else (value,)
+        if len(entries) != len(names):
+            raise ValueError(f"{key}: {value!r}, expected {len(names)} values")
+        checked = [None if callable(x) else check_number(n, x) for n, x in zip(names, entries, strict=True)]
+        self.options[key] = entries if key in self.spread else value
+        if not settable:
+            return
+        for name, x, number in zip(names, entries, checked, strict=True):
+            if number is None:
+                self.scheduled[name] = (x.at if isinstance(x, Schedule) else x, self.slot[name], *domain(name))
+            else:
+                self.scheduled.pop(name, None)
+                self.numbers[self.slot[name]] = number
+
+    check = staticmethod(check_number)
+
+    def number(self, name: str, step: int) -> float:
+        """A hyperparameter's value at a step."""
+        return check_number(name, self.scheduled[name][0](step)) if name in self.scheduled else float(self.numbers[self.slot[name]])
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """All values at a step. A schedule may set hyperparameters, its own too: what is set holds."""
+        for name, entry in list(self.scheduled.items()):
+            value = check_number(name, entry[0](step))
+            if self.scheduled.get(name) is entry:
+                self.numbers[entry[1]] = value
+        return {name: float(self.numbers[k]) for name, k in self.slot.items()}
+
+    def described(self) -> dict[str, Any]:
+        """What a file says of the group: numbers as they are, schedules by their text."""
+
+        def text(x: Any) -> Any:
+            if isinstance(x, tuple):
+                return [text(y) for y in x]
+            if callable(x):
+                return {"schedule": repr(x) if isinstance(x, Schedule) else "callable"}
+            return x if isinstance(x, bool) else float(x)
+
+        return {key: text(self.options[key]) for key in self.options}

@@ -1,0 +1,106 @@
+"""Rules without an optimizer: the same bits as with one, in new arrays, in place or elsewhere; errors that change nothing."""
+
+import inspect
+
+import numpy as np
+import pytest
+from cases import CASES, data, make, same
+
+from fastopt import functional
+from fastopt.formula import RULES
+
+PLAIN = [case for case, (_, options) in CASES.items() if not {"weight_decay", "maximize"} & set(options) and "adamw" not in case]
+LAYOUTS = {
+    "C": np.ascontiguousarray,
+    "Fortran": np.asfortranarray,
+    "slice": lambda a: np.repeat(a, 2, 0)[::2],
+    "negative": lambda a: a[::-1].copy()[::-1],
+}
+
+
+def call(optimizer, *arrays, t, out=None):
+    (group,) = optimizer.groups
+    numbers = {name: group.number(name, 0) for name in group.rule.hyperparameters}
+    return getattr(functional, group.rule.name)(*arrays, t=t, **numbers, out=out)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("case", PLAIN)
+def test_as_the_optimizer(case, layout, dtype):
+    shape = (40, 7)
+    values = [data(280, np.float64, k).reshape(shape).astype(dtype) for k in range(4)]
+    p = values[0].copy()
+    optimizer = make(case, p)
+    start = next(iter(optimizer._slots[0].initial.values()), 0) * (1 + 1j if dtype is np.complex64 else 1)
+    state = [np.full(shape, start, dtype) for _ in optimizer.groups[0].rule.state]
+    new = (LAYOUTS[layout](values[0]), *map(LAYOUTS[layout], state))
+    placed = tuple(LAYOUTS[layout](a.copy()) for a in new)
+    for t, g in enumerate(values[1:], 1):
+        optimizer.step(g)
+        before = [a.copy() for a in new]
+        old, new = new, call(optimizer, new[0], g, *new[1:], t=t)
+        assert all(same(a, b) for a, b in zip(old, before, strict=True))
+        returned = call(optimizer, placed[0], LAYOUTS["Fortran"](g), *placed[1:], t=t, out=placed)
+        assert all(a is b for a, b in zip(returned, placed, strict=True))
+        elsewhere = tuple(np.empty_like(a) for a in new)
+        call(optimizer, old[0], g, *old[1:], t=t, out=elsewhere)
+        expected = [p, *list(optimizer.state["0"].values())[1:]]
+        for found in (new, placed, elsewhere):
+            for a, b in zip(found, expected, strict=True):
+                assert same(a.view(a.real.dtype) if layout == "C" else a.real, b.view(b.real.dtype) if layout == "C" else b.real)
+
+
+@pytest.mark.parametrize("n", [0, 1, 5, 3000, 200_000])
+def test_sizes_and_other_gradients(n):
+    p, g = data(n, np.float32), data(n, np.float64, 1)
+    (new,) = functional.sgd(p, g, t=1, lr=0.1)
+    twin = p.copy()
+    make("sgd", twin).step(g)
+    assert same(new, twin)
+    (scalar,) = functional.sgd(np.array(3.0), 2.0, t=1, lr=0.5)
+    assert scalar == 2 and scalar.shape == ()
+
+
+def test_every_rule_says_what_it_takes():
+    assert sorted(functional.__all__) == sorted(RULES)
+    for name, rule in RULES.items():
+        arguments = list(inspect.signature(getattr(functional, name)).parameters)
+        assert arguments == [*rule.arrays, "t", *rule.hyperparameters, "out"]
+
+
+def test_refusals_change_nothing():
+    base = np.zeros(12)
+    p, m, v, g = base[:3], base[3:6], np.zeros(3), np.ones(3)
+    frozen = np.zeros(3)
+    frozen.flags.writeable = False
+    numbers = {"t": 1, "lr": 1.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+
+    def adam(p=p, g=g, m=m, v=v, **changes):
+        return functional.adam(p, g, m, v, **{**numbers, **changes})
+
+    for error, message, arguments in [
+        (ValueError, "t: 0, expected", {"t": 0}),
+        (ValueError, "t: 1.0, expected", {"t": 1.0}),
+        (ValueError, "lr: -1", {"lr": -1}),
+        (TypeError, "beta1: 'x'", {"beta1": "x"}),
+        (ValueError, "m: shape", {"m": np.zeros(4)}),
+        (TypeError, "v: dtype float32", {"v": np.zeros(3, np.float32)}),
+        (TypeError, "v: list", {"v": [0.0] * 3}),
+        (ValueError, "gradient of 'p': shape", {"g": np.ones(4)}),
+        (TypeError, "gradient of 'p': dtype int64", {"g": np.ones(3, int)}),
+        (TypeError, "p: dtype int64", {"p": np.ones(3, int)}),
+        (TypeError, "out: ndarray, expected None or", {"out": p}),
+        (TypeError, "out: tuple", {"out": (p, m)}),
+        (ValueError, "out, p: read-only", {"p": frozen, "out": (frozen, m, v)}),
+        (ValueError, "out, m: shares memory with v", {"out": (p, v, m)}),
+        (ValueError, "out, m: shares memory with", {"out": (p, p, v)}),
+        (ValueError, "out, p: shares memory with the gradient", {"g": p, "out": (p, m, v)}),
+        (ValueError, "out, p: shares memory with m", {"out": (base[4:7], np.zeros(3), v)}),
+        (ValueError, "out, v: shares memory with the gradient", {"g": base[7:10], "out": (p, m, base[8:11])}),
+    ]:
+        with pytest.raises(error, match=message):
+            adam(**arguments)
+    assert not base.any() and not v.any()
+    adam(p=frozen)
+    assert not frozen.any()

@@ -1,0 +1,40 @@
+"""The interpreted backend passes the tests of the compiled one, golden fingerprints among them, and serves without an engine."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+FILES = ["test_bits.py", "test_functional.py", "test_golden.py", "test_optimizer.py", "test_torch.py"]
+
+
+def test_the_same_tests_pass():
+    out = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(TESTS / f for f in FILES)],
+        env={**os.environ, "FASTOPT_ISA": "numpy"},
+        capture_output=True,
+        text=True,
+    )
+    assert out.returncode == 0, out.stdout
+    assert " passed" in out.stdout
+
+
+def test_without_a_compiled_engine():
+    code = """
+import sys, warnings
+sys.modules["fastopt.engine.engine"] = None
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import fastopt as fo, numpy as np
+    p = np.zeros(2)
+    for _ in range(2):
+        fo.SGD(p, lr=1.0).step(np.ones(2))
+assert [str(w.message).startswith("fastopt was installed without") for w in caught] == [True]
+assert (p == -2).all()
+fo.show_config()
+"""
+    env = {k: v for k, v in os.environ.items() if k != "FASTOPT_ISA"}
+    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    assert "numpy (interpreted" in out.stdout
