@@ -50,7 +50,7 @@ class Group(MutableMapping[str, Any]):
     numbers : ndarray of float64
         The rule's hyperparameters, then the stages'; the engine reads them at each step. `slot` says where each lies.
     scheduled : dict of str
-        Of each hyperparameter that is a schedule: what gives its value, its slot, and its domain.
+        Of each hyperparameter that is a schedule: its name, the function of a step, its slot, and its domain.
     stages : list of Formula
     inputs : dict of str
         Of each stage: the slots of its hyperparameters.
@@ -65,7 +65,7 @@ class Group(MutableMapping[str, Any]):
         self.numbers[self.slot["scale"]] = -1.0 if options["maximize"] else 1.0
         self.stages = [stage for name, stage in STAGES.items() if name in ("scale", decay)]
         self.inputs = {stage.name: tuple(self.slot[n] for n in stage.hyperparameters) for stage in self.stages}
-        self.scheduled: dict[str, tuple[Callable[[int], float], int, float, float]] = {}
+        self.scheduled: dict[str, tuple[str, Callable[[int], float], int, float, float]] = {}
         self.options = dict(options)
         for key, value in options.items():
             self._set(key, value)
@@ -115,7 +115,7 @@ class Group(MutableMapping[str, Any]):
             return
         for name, x, number in zip(names, entries, checked, strict=True):
             if number is None:
-                self.scheduled[name] = (x.at if isinstance(x, Schedule) else x, self.slot[name], *domain(name))
+                self.scheduled[name] = (name, x.function() if isinstance(x, Schedule) else x, self.slot[name], *domain(name))
             else:
                 self.scheduled.pop(name, None)
                 self.numbers[self.slot[name]] = number
@@ -124,14 +124,14 @@ class Group(MutableMapping[str, Any]):
 
     def number(self, name: str, step: int) -> float:
         """A hyperparameter's value at a step."""
-        return check_number(name, self.scheduled[name][0](step)) if name in self.scheduled else float(self.numbers[self.slot[name]])
+        return check_number(name, self.scheduled[name][1](step)) if name in self.scheduled else float(self.numbers[self.slot[name]])
 
     def evaluate(self, step: int) -> dict[str, float]:
         """All values at a step. A schedule may set hyperparameters, its own too: what is set holds."""
         for name, entry in list(self.scheduled.items()):
-            value = check_number(name, entry[0](step))
+            value = check_number(name, entry[1](step))
             if self.scheduled.get(name) is entry:
-                self.numbers[entry[1]] = value
+                self.numbers[entry[2]] = value
         return {name: float(self.numbers[k]) for name, k in self.slot.items()}
 
     def described(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A schedule takes a number (fast, without NumPy) or an array of steps, and gives 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import overload
 
@@ -15,9 +16,10 @@ __all__ = ["constant", "exponential_decay", "linear_decay"]
 
 
 class Schedule:
-    """What schedules have in common; `at` gives the value at a number."""
+    """What schedules have in common."""
 
-    def at(self, step: float) -> float:
+    def function(self) -> Callable[[float], float]:
+        """The schedule of a number alone: a plain function, which is called at each step."""
         raise NotImplementedError
 
     @overload
@@ -25,9 +27,10 @@ class Schedule:
     @overload
     def __call__(self, step: NDArray[np.floating | np.integer]) -> NDArray[np.float64]: ...
     def __call__(self, step: float | NDArray[np.floating | np.integer]) -> float | NDArray[np.float64]:
+        at = self.function()
         if isinstance(step, np.ndarray):
-            return np.array([self.at(float(s)) for s in step.ravel()], np.float64).reshape(step.shape)
-        return self.at(step)
+            return np.array([at(float(s)) for s in step.ravel()], np.float64).reshape(step.shape)
+        return at(step)
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,9 @@ class constant(Schedule):
 
     value: float
 
-    def at(self, step: float) -> float:
-        return self.value
+    def function(self) -> Callable[[float], float]:
+        value = self.value
+        return lambda step: value
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,9 @@ class linear_decay(Schedule):
         if self.steps < 1:
             raise ValueError(f"linear_decay: steps={self.steps}, expected at least 1")
 
-    def at(self, step: float) -> float:
-        return self.final + (self.initial - self.final) * (1 - step / self.steps) if step < self.steps else self.final
+    def function(self) -> Callable[[float], float]:
+        fall, steps, final = self.initial - self.final, self.steps, self.final
+        return lambda step: final + fall * (1 - step / steps) if step < steps else final
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,8 @@ class exponential_decay(Schedule):
         if self.every < 1:
             raise ValueError(f"exponential_decay: every={self.every}, expected at least 1")
 
-    def at(self, step: float) -> float:
-        exponent = step // self.every if self.staircase else step / self.every
-        return float(self.initial * self.gamma**exponent)
+    def function(self) -> Callable[[float], float]:
+        initial, gamma, every = self.initial, self.gamma, self.every
+        if self.staircase:
+            return lambda step: float(initial * gamma ** (step // every))
+        return lambda step: float(initial * gamma ** (step / every))

@@ -17,6 +17,7 @@ begins at zero. Arrays that do not follow one another in memory, or not in one o
 (array([0.5, 0. ]),)
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -29,9 +30,9 @@ Array = NDArray[Any]
 Arrays = tuple[Array, ...]
 
 
-def _update(name: str) -> dispatch.Update:
+def _update(name: str) -> Callable[..., Arrays]:
     rule = RULES[name]
-    return dispatch.Update(dispatch.TABLE, rule, [domain(n) for n in rule.hyperparameters], check_number)
+    return dispatch.Update(dispatch.TABLE, rule, [domain(n) for n in rule.hyperparameters], check_number).step
 '''
 
 

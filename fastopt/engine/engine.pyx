@@ -2,17 +2,20 @@
 # cython: auto_pickle=False, autotestdict=False
 """Stepper: the plan of an optimizer's arrays, the checks of a step, the walk over all of them and its threads."""
 
-from cpython.dict cimport PyDict_GetItem, PyDict_Size
+from cpython.dict cimport PyDict_GetItem, PyDict_Size, PyDict_Values
+from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from cython.parallel cimport prange
+from libc.math cimport NAN
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 cimport numpy as cnp
 
 from fastopt.engine.table cimport (
-    BLOCK, FLOAT16, FLOAT32, FLOAT64, LONGDOUBLE, SCALARS, STAGES, VERSION, format_t, rule_t, table_t, task_t, view_t,
+    BLOCK, FLOAT16, FLOAT32, FLOAT64, LONGDOUBLE, SCALARS, STAGES, STATES, VERSION, format_t, rule_t, table_t, task_t, view_t,
 )
 
 from fastopt.engine import layout, threads as system
@@ -92,6 +95,7 @@ cdef enum:
     GRAIN = 32768  # elements that are worth a thread
     TINY = 2048  # elements whose step takes no longer than giving the GIL away and back
 
+cdef int64_t MOST_STEPS = 1LL << 62  # that a parameter may have made
 cdef int LIMIT = system.limit()
 fo_watch_forks()
 
@@ -646,18 +650,16 @@ cdef class Stepper:
     cdef int evaluate(self, Py_ssize_t i) except -1:
         """A group's schedules at this step. A schedule may set hyperparameters, its own too: what is set holds."""
         cdef dict scheduled = self.scheduled[i]
-        cdef object name, x, count = self.count
+        cdef object x, count = self.count
         cdef tuple entry
-        cdef double value, low, high
-        for name, entry in list(scheduled.items()):
-            x = entry[0](count)
-            low, high = entry[2], entry[3]
-            if type(x) is float and low <= <double> x < high:
-                value = x
-            else:
-                value = self.groups[i].check(name, x)
-            if scheduled.get(name) is entry:
-                self.values[i][<Py_ssize_t> entry[1]] = value
+        cdef double value
+        for entry in PyDict_Values(scheduled):  # name, function, slot, domain
+            x = entry[1](count)
+            value = x if type(x) is float else NAN
+            if not <double> entry[3] <= value < <double> entry[4]:
+                value = self.groups[i].check(entry[0], x)
+            if PyDict_GetItem(scheduled, entry[0]) == <PyObject *> entry:
+                self.values[i][<Py_ssize_t> entry[2]] = value
         return 0
 
     cdef void prepare(self, double scale) noexcept:
@@ -734,57 +736,66 @@ cdef class Update:
         for k in range(self.rule.hyperparameters):
             self.domains[0][k], self.domains[1][k] = domains[k]
 
-    def __call__(self, tuple given, t, tuple hyperparameters, out):
+    def step(self, tuple given, t, tuple hyperparameters, out):
         """From parameter, gradient and state, the new parameter and state: in `out`, or in new arrays."""
         cdef double[SCALARS] h, c
-        cdef double x
-        cdef int64_t step
-        cdef int k
-        cdef list inputs = [given[0], *given[2:]], outputs
-        cdef cnp.ndarray p, a
-        cdef object g = given[1]
-        cdef bint direct
-        if type(t) is not int or not 0 < t < 2 ** 62:
-            raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
-        step = t
-        for k in range(self.rule.hyperparameters):
-            if type(hyperparameters[k]) is float:
-                x = hyperparameters[k]
-                h[k] = x
-                if self.domains[0][k] <= x < self.domains[1][k]:
-                    continue
-            h[k] = self.check(self.formula.hyperparameters[k], hyperparameters[k])
+        cdef PyObject *inputs[STATES + 1]
+        cdef int64_t number = 0
+        cdef int k, order = cnp.NPY_ANYORDER
+        cdef object a, p = given[0], g = given[1]
+        cdef tuple outputs
         for k in range(self.arrays):
-            if type(inputs[k]) is not cnp.ndarray or k == 0 or not alike(<cnp.ndarray> inputs[k], p):
-                layout.check_input(self.formula.arrays[k + 1] if k else "p", inputs[k], inputs[0])
-                p = <cnp.ndarray> inputs[0]
-        if type(g) is not cnp.ndarray or not alike(<cnp.ndarray> g, p):
+            inputs[k] = <PyObject *> given[k + (k > 0)]
+        if type(t) is int:
+            number = PyLong_AsLongLongAndOverflow(t, &k)
+        if not 0 < number < MOST_STEPS:
+            raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
+        self.read(hyperparameters, h)
+        for k in range(self.arrays):
+            a = <object> inputs[k]
+            if type(a) is not cnp.ndarray or not alike(<cnp.ndarray> a, <cnp.ndarray> p) or not known(<cnp.ndarray> a):
+                layout.check_input(self.formula.state[k - 1] if k else "p", a, p)
+        if type(g) is not cnp.ndarray or not alike(<cnp.ndarray> g, <cnp.ndarray> p):
             g = layout.check_gradient("p", p, g)
-        direct = cnp.PyArray_TYPE(<cnp.ndarray> g) == cnp.PyArray_TYPE(p) and packed(inputs, <cnp.ndarray> g)
+        if cnp.PyArray_TYPE(<cnp.ndarray> g) == cnp.PyArray_TYPE(<cnp.ndarray> p):
+            order = packed(inputs, self.arrays, <cnp.ndarray> g)
         if out is None:
-            outputs = [cnp.PyArray_NewCopy(<cnp.ndarray> a, cnp.NPY_KEEPORDER if direct else cnp.NPY_CORDER) for a in inputs]
-        elif direct and in_place(inputs, <cnp.ndarray> g, out):
-            outputs = inputs
+            outputs = self.copies(inputs, order)
+        elif order != cnp.NPY_ANYORDER and in_place(inputs, self.arrays, <cnp.ndarray> g, out):
+            outputs = out
         else:
-            outputs = layout.check_outputs(self.formula.state, inputs, g, out)
-            if direct and packed(outputs, <cnp.ndarray> g):
-                for k in range(self.arrays):
-                    a = <cnp.ndarray> outputs[k]
-                    if cnp.PyArray_DATA(a) != cnp.PyArray_DATA(<cnp.ndarray> inputs[k]):
-                        memcpy(cnp.PyArray_DATA(a), cnp.PyArray_DATA(<cnp.ndarray> inputs[k]), cnp.PyArray_NBYTES(a))
-            else:
-                direct = False
-        if direct:
-            self.run(outputs, <cnp.ndarray> g, step, h, c)
-            return tuple(outputs)
-        work = outputs if out is None else [cnp.PyArray_NewCopy(<cnp.ndarray> a, cnp.NPY_CORDER) for a in inputs]
-        self.run(work, layout.packed(g, p.dtype), step, h, c)
-        if out is not None:
-            for a, b in zip(outputs, work):
-                a[...] = b
-        return tuple(outputs)
+            outputs = layout.check_outputs(self.formula.state, [<object> inputs[k] for k in range(self.arrays)], g, out)
+            work = self.copies(inputs, order)
+            self.run(work, packed_gradient(g, p, order), number, h, c)
+            for to, a in zip(outputs, work):
+                to[...] = a
+            return outputs
+        self.run(outputs, packed_gradient(g, p, order), number, h, c)
+        return outputs
 
-    cdef int run(self, list arrays, cnp.ndarray g, int64_t t, const double *h, double *c) except -1:
+    cdef int read(self, tuple hyperparameters, double *h) except -1:
+        """Numbers in their domains; what is not a float in its own goes through Python, for the error."""
+        cdef int k
+        cdef object x
+        for k in range(self.rule.hyperparameters):
+            x = hyperparameters[k]
+            if type(x) is float and self.domains[0][k] <= <double> x < self.domains[1][k]:
+                h[k] = x
+            else:
+                h[k] = self.check(self.formula.hyperparameters[k], x)
+        return 0
+
+    cdef tuple copies(self, PyObject **inputs, int order):
+        cdef int k
+        cdef tuple made = PyTuple_New(self.arrays)
+        cdef object a
+        for k in range(self.arrays):
+            a = cnp.PyArray_NewCopy(<cnp.ndarray> inputs[k], <cnp.NPY_ORDER> max(order, <int> cnp.NPY_CORDER))
+            Py_INCREF(a)
+            PyTuple_SET_ITEM(made, k, a)
+        return made
+
+    cdef int run(self, tuple arrays, cnp.ndarray g, int64_t t, const double *h, double *c) except -1:
         """In place, on arrays that follow one another in memory as the gradient does."""
         cdef task_t task
         cdef plan_t plan
@@ -815,15 +826,20 @@ cdef bint alike(cnp.ndarray a, cnp.ndarray b) noexcept:
     return cnp.PyArray_TYPE(a) == cnp.PyArray_TYPE(b) and same_shape(a, b) and cnp.PyArray_ISNOTSWAPPED(a)
 
 
-cdef bint in_place(list inputs, cnp.ndarray g, object out) noexcept:
-    """Whether `out` is these very arrays, packed and writable, and none of them and the gradient overlap."""
-    cdef Py_ssize_t j, k, n = len(inputs)
+cdef bint known(cnp.ndarray a) noexcept:
+    """Whether there is a kernel for its dtype."""
+    return cnp.PyArray_TYPE(a) in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_CFLOAT, cnp.NPY_CDOUBLE)
+
+
+cdef bint in_place(PyObject **inputs, int n, cnp.ndarray g, object out) noexcept:
+    """Whether `out` is these very arrays, which are packed, writable, and no two of them and the gradient overlap."""
+    cdef int j, k
     cdef cnp.ndarray a, b
     if type(out) is not tuple or len(<tuple> out) != n:
         return False
     for k in range(n):
         a = <cnp.ndarray> inputs[k]
-        if <PyObject *> (<tuple> out)[k] != <PyObject *> a or not cnp.PyArray_ISWRITEABLE(a):
+        if <PyObject *> (<tuple> out)[k] != inputs[k] or not cnp.PyArray_ISWRITEABLE(a):
             return False
         for j in range(k + 1, n + 1):
             b = <cnp.ndarray> inputs[j] if j < n else g
@@ -833,12 +849,22 @@ cdef bint in_place(list inputs, cnp.ndarray g, object out) noexcept:
     return True
 
 
-cdef bint packed(list arrays, cnp.ndarray g) noexcept:
-    """Whether all of these, aligned, follow one another in memory in one order, as the gradient does."""
-    cdef int c = cnp.PyArray_FLAGS(g), k
-    for k in range(len(arrays)):
-        c &= cnp.PyArray_FLAGS(<cnp.ndarray> arrays[k])
-    return c & cnp.NPY_ARRAY_ALIGNED and c & (cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_F_CONTIGUOUS)
+cdef int packed(PyObject **arrays, int n, cnp.ndarray g) noexcept:
+    """The order in which all of these, aligned, follow one another in memory, the gradient too; else NPY_ANYORDER."""
+    cdef int flags = cnp.PyArray_FLAGS(g), k
+    for k in range(n):
+        flags &= cnp.PyArray_FLAGS(<cnp.ndarray> arrays[k])
+    if flags & cnp.NPY_ARRAY_ALIGNED:
+        if flags & cnp.NPY_ARRAY_C_CONTIGUOUS:
+            return cnp.NPY_CORDER
+        if flags & cnp.NPY_ARRAY_F_CONTIGUOUS:
+            return cnp.NPY_FORTRANORDER
+    return cnp.NPY_ANYORDER
+
+
+cdef cnp.ndarray packed_gradient(object g, object p, int order):
+    """The gradient in this order: as it is, or a copy in C order and the parameter's dtype."""
+    return g if order != cnp.NPY_ANYORDER else layout.packed(g, p.dtype)
 
 
 cdef bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:

@@ -174,7 +174,7 @@ class Update:
     ) -> None:
         self.formula, self.check = formula, check
 
-    def __call__(self, given: Sequence[Any], t: Any, hyperparameters: Sequence[Any], out: Any) -> tuple[np.ndarray, ...]:
+    def step(self, given: Sequence[Any], t: Any, hyperparameters: Sequence[Any], out: Any) -> tuple[np.ndarray, ...]:
         """From parameter, gradient and state, the new parameter and state: in `out`, or in new arrays."""
         p, g, *state = given
         if type(t) is not int or not 0 < t < 2**62:
@@ -185,8 +185,10 @@ class Update:
             layout.check_input(name, a, p)
         g = layout.check_gradient("p", p, g)
         inputs = [p, *state]
-        outputs = [np.empty_like(a) for a in inputs] if out is None else layout.check_outputs(self.formula.state, inputs, g, out)
+        outputs = (
+            tuple(np.empty_like(a) for a in inputs) if out is None else layout.check_outputs(self.formula.state, inputs, g, out)
+        )
         reals = [as_reals(a, p.dtype) for a in (p, g, *state)]
         for a, new in zip(outputs, advance(self.formula, (), values, t, reals[0], reals[1], reals[2:]), strict=True):
             store(a, new)
-        return tuple(outputs)
+        return outputs

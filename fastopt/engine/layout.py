@@ -110,7 +110,7 @@ def check_input(name: str, a: object, p: np.ndarray) -> None:
         raise TypeError(f"{name}: dtype {a.dtype}, expected {p.dtype}")
 
 
-def check_outputs(state: Sequence[str], inputs: Sequence[np.ndarray], g: np.ndarray, out: object) -> list[np.ndarray]:
+def check_outputs(state: Sequence[str], inputs: Sequence[np.ndarray], g: np.ndarray, out: object) -> tuple[np.ndarray, ...]:
     """The arrays to write: each is one of the inputs, in its place, or shares no memory with any array."""
     names = ["p", *state]
     if not isinstance(out, (tuple, list)) or len(out) != len(names):
@@ -124,7 +124,7 @@ def check_outputs(state: Sequence[str], inputs: Sequence[np.ndarray], g: np.ndar
         for what, b in others.items():
             if share(a, b):
                 raise ValueError(f"{where}: shares memory with {what}")
-    return list(out)
+    return tuple(out)
 
 
 def packed(a: np.ndarray, dtype: np.dtype) -> np.ndarray:
