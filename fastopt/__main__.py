@@ -1,4 +1,4 @@
-"""``python -m fastopt [demo | info]``: the worked example with every optimizer, or what this installation is."""
+"""``python -m fastopt [demo | info | bench]``: the worked example with every optimizer, what this installation is, its speed."""
 
 from __future__ import annotations
 
@@ -74,8 +74,15 @@ def plot(curves: dict[str, list[float]]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser("python -m fastopt", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=["demo", "info"], default="demo")
-    if parser.parse_args().command == "info":
+    parser.add_argument("command", nargs="?", choices=["demo", "info", "bench"], default="demo")
+    given, rest = parser.parse_known_args()
+    if given.command == "bench":
+        from . import bench
+
+        return bench.main(rest)
+    if rest:
+        parser.error(f"unknown arguments {' '.join(rest)}")
+    if given.command == "info":
         fo.show_config()
         return 0
     return demo()

@@ -2,7 +2,7 @@
 # cython: auto_pickle=False, autotestdict=False
 """Stepper: the plan of an optimizer's arrays, the checks of a step, the walk over all of them and its threads."""
 
-from cpython.dict cimport PyDict_GetItem, PyDict_Size, PyDict_Values
+from cpython.dict cimport PyDict_GetItem, PyDict_GetItemWithError, PyDict_Next, PyDict_Size, PyDict_Values
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
@@ -11,9 +11,9 @@ from cython.parallel cimport prange
 from libc.math cimport NAN
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
 cimport numpy as cnp
 
+from fastopt.engine.formats cimport size_of
 from fastopt.engine.table cimport (
     BLOCK, FLOAT16, FLOAT32, FLOAT64, LONGDOUBLE, SCALARS, STAGES, STATES, VERSION, format_t, rule_t, table_t, task_t, view_t,
 )
@@ -131,15 +131,18 @@ cdef int available() noexcept nogil:
     return n if LIMIT == 0 or n < LIMIT else LIMIT
 
 
-cdef struct measured_t:  # one plan's steps in one situation, in seconds
+cdef struct measured_t:  # steps of one size in one situation, in seconds
     double serial
-    double wait  # before parallel is tried again
-    double penalty
-    int losses
+    double wait  # of serial steps before parallel is tried again
+    double penalty  # that wait, over what parallel lost
+    double lost  # by parallel steps since they last were ahead
+    double patience  # serial steps' worth of loss
+    double most  # serial steps' worth that one step may lose: the rest was somebody else's turn on the processor
     bint parallel
 
 cdef struct chooser_t:
     measured_t[2] measured  # right after the last step; after the caller did something else
+    double entered  # when the caller asked for this step
     double left  # when the last step ended
 
 cdef struct plan_t:
@@ -151,30 +154,31 @@ cdef struct plan_t:
 
 
 cdef void learn_nothing(chooser_t *chooser) noexcept nogil:
-    """As it is before the first step: serial first, and after other work a while longer, since a matrix product may be over."""
-    cdef int k
-    for k in range(2):
-        chooser.measured[k] = measured_t(0, 0, 20, 0, False)
-    chooser.measured[1].wait = 0.08
-    chooser.left = 0
+    """As it is before the first step.
+
+    Right after a step, threads that slept need some milliseconds to get up to speed, and then pay. After something else of the
+    caller's, a matrix product's threads may still hold the processors: a loss is great there, and likely to be met again.
+    """
+    chooser.measured[0] = measured_t(0, 0, 20, 0, 8, 2, False)
+    chooser.measured[1] = measured_t(0, 0.08, 20, 0, 1, 1e9, False)
+    chooser.entered = chooser.left = 0
 
 
 cdef void measure(measured_t *m, double seconds) noexcept nogil:
-    """Learn from a step: parallel only while it is faster than serial was; after a loss, wait in proportion to it."""
+    """Learn from a step: parallel while it is ahead of serial or its losses are small; then wait in proportion to them."""
     if not m.parallel:
         m.serial = seconds if m.serial == 0 else min(seconds, 0.75 * m.serial + 0.25 * seconds)
         m.wait -= seconds
         m.parallel = m.wait <= 0
-    elif seconds < m.serial:
-        m.losses = 0
+        return
+    m.lost = max(0.0, m.lost + min(seconds - m.serial, m.most * m.serial))
+    if m.lost == 0:
         m.penalty = 20
-    else:
-        m.losses += 1
-        if m.losses > 1 or seconds > 4 * m.serial:
-            m.parallel = False
-            m.wait = m.penalty * (seconds - m.serial)
-            m.penalty = min(2 * m.penalty, 640.0)
-            m.losses = 0
+    elif m.lost > m.patience * m.serial:
+        m.parallel = False
+        m.wait = m.penalty * m.lost
+        m.penalty = min(2 * m.penalty, 640.0)
+        m.lost = 0
 
 
 cdef void go(const plan_t *plan) noexcept:
@@ -191,7 +195,7 @@ cdef void go(const plan_t *plan) noexcept:
         parts = min(parts, plan.elements // GRAIN)
     if parts > 1 and plan.most == 0:
         begin = fo_now()
-        m = &plan.chooser.measured[begin - plan.chooser.left > 5e-5]
+        m = &plan.chooser.measured[plan.chooser.entered - plan.chooser.left > 5e-5]
         if not m.parallel:
             parts = 1
     with nogil:
@@ -249,23 +253,26 @@ cdef format_t format_of(int type_num):
 
 cdef Py_ssize_t collect(object structure, object tree, PyObject **out, Py_ssize_t k) except -1:
     """Gradients in the order of the parameters into `out`, owned; returns where the next go."""
-    cdef Py_ssize_t i
-    cdef object keys, item, child
+    cdef Py_ssize_t i, n, place = 0
+    cdef object item, child
+    cdef tuple keys
     cdef list children
+    cdef PyObject *key
     cdef PyObject *found
-    cdef bint is_dict = type(tree) is dict, is_list = type(tree) is list
     if structure is None:
         Py_INCREF(tree)
         out[k] = <PyObject *> tree
         return k + 1
     keys, children = structure.keys, structure.children
-    if len(children) != (PyDict_Size(tree) if is_dict and keys is not None else -1):
+    n = len(children)
+    if type(tree) is not dict or keys is None or PyDict_Size(tree) != n:
         structure.match(tree)
-    for i in range(len(children)):
+    for i in range(n):
         if keys is None:
-            item = (<list> tree)[i] if is_list and i < len(<list> tree) else tree[i]
-        elif is_dict:
-            found = PyDict_GetItem(tree, (<tuple> keys)[i])
+            item = (<list> tree)[i] if type(tree) is list and i < len(<list> tree) else tree[i]
+        elif type(tree) is dict:
+            if not PyDict_Next(tree, &place, &key, &found) or key != <PyObject *> keys[i]:  # another order
+                found = PyDict_GetItemWithError(tree, keys[i])
             if found == NULL:
                 structure.refuse(tree)
             item = <object> found
@@ -294,22 +301,19 @@ cdef void release(PyObject **objects, Py_ssize_t n) noexcept:
             Py_DECREF(<object> last)
 
 
-cdef int lay(view_t *v, cnp.ndarray a, list order, uintptr_t *first, uintptr_t *end) except -1:
+cdef void lay(view_t *v, cnp.ndarray a, const Py_ssize_t *order, format_t format, uintptr_t *first, uintptr_t *end) noexcept:
     """A view of an array in this order of its axes, and where its bytes begin and end.
 
     The axis after the last is that of a complex number's two reals, and of the one element of a 0-d array.
     """
-    cdef int ndim = cnp.PyArray_NDIM(a), k, axis
-    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(a), expected, low = 0, high
-    if cnp.PyTypeNum_ISCOMPLEX(cnp.PyArray_TYPE(a)):
-        size = size // 2
+    cdef int ndim = cnp.PyArray_NDIM(a), k
+    cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(a)
+    cdef Py_ssize_t size = size_of(format), expected = size, low = 0, high = size
     v.data = <char *> cnp.PyArray_DATA(a)
-    v.format = format_of(cnp.PyArray_TYPE(a))
+    v.format = format
     v.flat = <uintptr_t> v.data % size == 0
-    expected = high = size
     for k in range(v.ndim - 1, -1, -1):
-        axis = order[k]
-        v.strides[k] = size if axis == ndim else cnp.PyArray_STRIDES(a)[axis]
+        v.strides[k] = size if order[k] == ndim else strides[order[k]]
         if v.shape[k] != 1:
             v.flat = v.flat and v.strides[k] == expected
             expected *= v.shape[k]
@@ -319,7 +323,6 @@ cdef int lay(view_t *v, cnp.ndarray a, list order, uintptr_t *first, uintptr_t *
                 high += (v.shape[k] - 1) * v.strides[k]
     first[0] = <uintptr_t> (v.data + low)
     end[0] = <uintptr_t> (v.data + high)
-    return 0
 
 
 cdef class Stepper:
@@ -337,6 +340,7 @@ cdef class Stepper:
     cdef PyObject **held  # gradients of the step at work, owned
     cdef PyObject **fixed  # gradients bound, owned
     cdef Py_ssize_t *ints
+    cdef Py_ssize_t **orders  # of each parameter's axes, from the slowest to the fastest in memory
     cdef Py_ssize_t n_ranges
     cdef uintptr_t *ranges  # written memory: disjoint, sorted pairs of first and one past the last byte
     cdef Py_ssize_t *hint  # where each gradient lay between those in the last step
@@ -397,7 +401,8 @@ cdef class Stepper:
         self.stage_c = <double *> self.own(len(groups) * STAGES, sizeof(double))
         self.t = <int64_t *> self.own(n, sizeof(int64_t))
         self.hint = <Py_ssize_t *> self.own(n, sizeof(Py_ssize_t))
-        self.ints = <Py_ssize_t *> self.own(sum(3 * len(s.order) for s in slots), sizeof(Py_ssize_t))
+        self.ints = <Py_ssize_t *> self.own(sum(4 * len(s.order) for s in slots), sizeof(Py_ssize_t))
+        self.orders = <Py_ssize_t **> self.own(n, sizeof(void *))
         self.values = <double **> self.own(len(groups), sizeof(void *))
         self.group_of = <int *> self.own(n, sizeof(int))
         self.inputs = <int *> self.own(len(groups) * STAGES * 2, sizeof(int))
@@ -426,13 +431,15 @@ cdef class Stepper:
             task.p.shape = task.g.shape = self.ints + used
             task.p.strides = task.p.shape + task.p.ndim
             task.g.strides = task.p.strides + task.p.ndim
-            used += 3 * task.p.ndim
+            self.orders[i] = task.g.strides + task.p.ndim
+            used += 4 * task.p.ndim
             shape, _, _ = layout.reals(s.array)
             task.n = 1
             for k in range(task.p.ndim):
+                self.orders[i][k] = s.order[k]
                 task.p.shape[k] = shape[s.order[k]]
                 task.n *= task.p.shape[k]
-            lay(&task.p, s.array, s.order, &first, &end)
+            lay(&task.p, s.array, self.orders[i], format_of(cnp.PyArray_TYPE(s.array)), &first, &end)
             for k, a in enumerate(s.state.values()):
                 task.state[k] = <char *> cnp.PyArray_DATA(a)
             task.first = self.plan.blocks
@@ -475,6 +482,8 @@ cdef class Stepper:
             self.refuse_busy()
             raise RuntimeError("this optimizer has no parameters: its constructor has not run")
         self.busy = True
+        if self.plan.elements >= 2 * GRAIN:
+            self.chooser.entered = fo_now()
         return 0
 
     def bind(self, grads):
@@ -581,35 +590,33 @@ cdef class Stepper:
         return 0
 
     cdef int take(self) except -1:
-        """Check every gradient in `held`, and point its task to it."""
+        """Check every gradient in `held`, and point its task to it, in the parameter's order."""
         cdef Py_ssize_t i
         cdef object g
         cdef cnp.ndarray p
+        cdef task_t *task
+        cdef format_t format
+        cdef uintptr_t first, end
         self.stale = True
         for i in range(self.plan.n):
             g = <object> self.held[i]
-            self.plan.tasks[i].active = g is not None
+            task = &self.plan.tasks[i]
+            task.active = g is not None
             if g is None:
                 continue
             p = <cnp.ndarray> self.arrays[i]
-            if type(g) is not cnp.ndarray or cnp.PyArray_TYPE(<cnp.ndarray> g) != cnp.PyArray_TYPE(p) \
-                    or not same_shape(<cnp.ndarray> g, p) or not cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray> g):
+            format = task.p.format
+            if type(g) is not cnp.ndarray or not alike(<cnp.ndarray> g, p):
                 g = layout.check_gradient(self.slots[i].name, p, g)
                 Py_INCREF(g)
                 Py_DECREF(<object> self.held[i])
                 self.held[i] = <PyObject *> g
-            self.point(i, <cnp.ndarray> g)
+                format = format_of(cnp.PyArray_TYPE(<cnp.ndarray> g))
+            lay(&task.g, <cnp.ndarray> g, self.orders[i], format, &first, &end)
+            if task.n and not self.is_clear(i, first, end):
+                for s in self.slots:
+                    layout.check_apart(self.slots[i].name, g, s.written())
         self.stale = False
-        return 0
-
-    cdef int point(self, Py_ssize_t i, cnp.ndarray g) except -1:
-        """One task to its gradient, in the parameter's order, which nothing written may overlap."""
-        cdef task_t *task = &self.plan.tasks[i]
-        cdef uintptr_t first, end
-        lay(&task.g, g, self.slots[i].order, &first, &end)
-        if task.n and not self.is_clear(i, first, end):
-            for s in self.slots:
-                layout.check_apart(self.slots[i].name, g, s.written())
         return 0
 
     cdef bint is_clear(self, Py_ssize_t i, uintptr_t first, uintptr_t end) noexcept:
@@ -813,6 +820,7 @@ cdef class Update:
         bits = 0
         while n >> bits:
             bits += 1
+        CHOOSERS[bits].entered = fo_now()
         plan = plan_t(self.table, &task, 1, (n + BLOCK - 1) // BLOCK, n, 0, &CHOOSERS[bits])
         env = fo_enter()
         self.rule.prepare(t, h, c)
@@ -821,7 +829,7 @@ cdef class Update:
         return 0
 
 
-cdef bint alike(cnp.ndarray a, cnp.ndarray b) noexcept:
+cdef inline bint alike(cnp.ndarray a, cnp.ndarray b) noexcept:
     """The same native dtype and shape."""
     return cnp.PyArray_TYPE(a) == cnp.PyArray_TYPE(b) and same_shape(a, b) and cnp.PyArray_ISNOTSWAPPED(a)
 
@@ -867,7 +875,7 @@ cdef cnp.ndarray packed_gradient(object g, object p, int order):
     return g if order != cnp.NPY_ANYORDER else layout.packed(g, p.dtype)
 
 
-cdef bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
+cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
     cdef int k
     if cnp.PyArray_NDIM(a) != cnp.PyArray_NDIM(b):
         return False
