@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import sys
 from pathlib import Path
 
@@ -23,14 +22,13 @@ if sys.platform == "darwin":
 PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 
 
-def kernels(isa):
-    """A copy of kernels.pyx under its own name: three modules of one C file would register as one."""
-    copy = Path("build", "isa", f"kernels_{isa}.pyx")
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    source = ENGINE / "kernels.pyx"
-    if not copy.exists() or copy.read_bytes() != source.read_bytes():
-        shutil.copyfile(source, copy)
-    return str(copy)
+def kept(name, text):
+    """A file of the build folder, which is newer than it was only if its text is another."""
+    path = Path("build", "isa", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+    return str(path)
 
 
 class BuildExt(build_ext):
@@ -52,7 +50,7 @@ class BuildExt(build_ext):
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_text(PROBE)
         try:
-            if os.environ.get("FASTOPT_NO_OPENMP"):
+            if SERIAL:
                 raise OSError("FASTOPT_NO_OPENMP is set")
             objects = self.compiler.compile([str(probe)], extra_postargs=flags[0])
             self.compiler.link_executable(objects, str(probe.with_suffix("")), extra_postargs=flags[1])
@@ -62,17 +60,23 @@ class BuildExt(build_ext):
         return flags
 
 
-def extension(name, source, flags=()):
+def extension(name, source, flags=(), depends=()):
     return Extension(
         f"fastopt.engine.{name}",
         [source],
         include_dirs=[str(Path("fastopt", "include")), numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         extra_compile_args=list(flags),
-        depends=[str(p) for p in (*ENGINE.glob("*.pxd"), Path("fastopt", "include", "scalar.h"))],
+        depends=[*map(str, ENGINE.glob("*.pxd")), str(Path("fastopt", "include", "scalar.h")), *depends],
     )
 
 
-EXTENSIONS = [extension("engine", str(ENGINE / "engine.pyx"))]
-EXTENSIONS += [extension(f"kernels_{isa}", kernels(isa), flags) for isa, flags in ISAS.items()]
-setup(ext_modules=cythonize(EXTENSIONS, build_dir="build/c", include_path=["."]), cmdclass={"build_ext": BuildExt})
+SERIAL = os.environ.get("FASTOPT_NO_OPENMP", "")
+EXTENSIONS = [extension("engine", str(ENGINE / "engine.pyx"), depends=[kept("FASTOPT_NO_OPENMP", SERIAL)])]
+# A copy of kernels.pyx under each name: three modules of one C file would register as one.
+KERNELS = (ENGINE / "kernels.pyx").read_text()
+EXTENSIONS += [extension(f"kernels_{isa}", kept(f"kernels_{isa}.pyx", KERNELS), flags) for isa, flags in ISAS.items()]
+MODULES = cythonize(EXTENSIONS, build_dir="build/c", include_path=["."])
+for module in MODULES:
+    module.optional = True  # without a compiler, or with an old one, fastopt does without what was not built
+setup(ext_modules=MODULES, cmdclass={"build_ext": BuildExt})
