@@ -1,10 +1,14 @@
 """Promise 1: the same bits for any instruction set, number of threads, strides, alignment and cut, and as the rules' own Python."""
 
+import os
+
 import numpy as np
 import pytest
 from cases import CASES, Oracle, data, make, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import fastopt as fo
 
 SIZES = [0, 1, 7, 255, 256, 257, 1000, 100_003]
 DTYPES = [np.float32, np.float64]
@@ -120,6 +124,55 @@ def test_cuts(cuts, dtype, case, threads):
         one.step(g)
         many.step(np.split(g, sorted(cuts)))
     assert same(np.concatenate(parts), whole)
+
+
+KINDS = {  # of gradients, for each of parameters
+    "f4": ["f2", "f4", "f8", "g"],
+    "f8": ["f2", "f4", "f8", "g"],
+    "c8": ["c8", "c16", "G"],
+    "c16": ["c8", "c16", "G"],
+}
+
+
+@st.composite
+def placed(draw, shape, dtype, seed):
+    """An array anywhere: axes permuted, strided, reversed, at any offset."""
+    axes = draw(st.permutations(range(len(shape))))
+    steps = draw(st.lists(st.sampled_from([1, 1, 2, 3, -1, -2]), min_size=len(shape), max_size=len(shape)))
+    room = [abs(steps[k]) * shape[k] for k in axes]
+    offset = draw(st.integers(0, 7))
+    raw = np.zeros(int(np.prod(room)) * np.dtype(dtype).itemsize + offset, np.uint8)
+    whole = raw[offset:].view(dtype).reshape(room).transpose(np.argsort(axes))
+    a = whole[(..., *(slice(None, None, step) for step in steps))]
+    assert a.shape == tuple(shape)
+    values = data(a.size, np.float64, seed) + 1j * data(a.size, np.float64, seed + 1)
+    a[...] = (values if np.dtype(dtype).kind == "c" else values.real).reshape(shape).astype(dtype)
+    return a
+
+
+@given(
+    st.data(), st.lists(st.integers(0, 6), max_size=4), st.sampled_from(["f4", "f8", "c8", "c16"]), st.sampled_from(sorted(CASES))
+)
+@settings(max_examples=150, deadline=None)
+def test_any_shape_strides_and_dtype(draw, shape, dtype, case):
+    p = draw.draw(placed(shape, dtype, 1))
+    grads = [draw.draw(placed(shape, draw.draw(st.sampled_from(KINDS[dtype])), k)) for k in (3, 5)]
+    plain = np.ascontiguousarray(p)
+    twin, optimizer = make(case, plain), make(case, p)
+    for g in grads:
+        with np.errstate(over="ignore"):
+            twin.step(np.array(g, dtype, order="C").reshape(plain.shape))
+        optimizer.step(g)
+    real = plain.real.dtype
+    assert same(np.ascontiguousarray(p).view(real), plain.view(real))
+
+
+@pytest.mark.skipif("FASTOPT_TEST_LARGE" not in os.environ, reason="FASTOPT_TEST_LARGE=1 asks for it: 9 GB")
+def test_more_elements_than_32_bits_count():
+    n = 2**31 + 1000
+    p = np.zeros(n, np.float32)
+    fo.SGD(p, lr=1.0, threads=2).step(np.broadcast_to(np.float32(1), n))
+    assert p[0] == p[2**31 - 1] == p[2**31] == p[-1] == -1 and np.count_nonzero(p[:: 2**10] != -1) == 0
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
