@@ -12,6 +12,8 @@ from sklearn.model_selection import train_test_split
 
 import fastopt as fo
 
+OPTIMIZERS = [name for name, x in vars(fo).items() if isinstance(x, type) and issubclass(x, fo.Optimizer) and x is not fo.Optimizer]
+
 
 def load():
     """Training and test data: pixels in [0, 1], one-hot labels."""
@@ -63,7 +65,7 @@ def train(params, optimizer, epochs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("optimizer", nargs="?", default="Adam", choices=["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])
+    parser.add_argument("optimizer", nargs="?", default="Adam", choices=OPTIMIZERS)
     parser.add_argument("--lr", type=float, help="learning rate (the optimizer's default)")
     parser.add_argument("--epochs", type=int, default=40)
     given = parser.parse_args()

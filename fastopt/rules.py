@@ -67,15 +67,7 @@ def adam(p, g, m, v, *, step_size, w1, w2, eps):
     return step_size * m / (sqrt(v) + eps), m, v
 
 
-def amsgrad_scalars(t, *, lr, beta1, beta2, eps):
-    """As `adam_scalars`."""
-    c2 = sqrt(1 - power(beta2, t))
-    return {
-        "step_size": lr * c2 / (1 - power(beta1, t)),
-        "w1": 1 - beta1,
-        "w2": 1 - beta2,
-        "eps": eps * c2,
-    }
+amsgrad_scalars = adam_scalars
 
 
 def amsgrad(p, g, m, v, vmax, *, step_size, w1, w2, eps):
@@ -97,9 +89,7 @@ def rmsprop(p, g, v, *, lr, w, eps):
     return lr * g / (sqrt(v) + eps), v
 
 
-def rmsprop_centered_scalars(t, *, lr, alpha, eps):
-    """As `rmsprop_scalars`."""
-    return {"lr": lr, "w": 1 - alpha, "eps": eps}
+rmsprop_centered_scalars = rmsprop_scalars
 
 
 def rmsprop_centered(p, g, v, mean, *, lr, w, eps):
@@ -121,9 +111,7 @@ def rmsprop_momentum(p, g, v, buf, *, lr, w, eps, keep):
     return lr * buf, v, buf
 
 
-def rmsprop_centered_momentum_scalars(t, *, lr, alpha, eps, momentum):
-    """As `rmsprop_momentum_scalars`."""
-    return {"lr": lr, "w": 1 - alpha, "eps": eps, "keep": momentum}
+rmsprop_centered_momentum_scalars = rmsprop_momentum_scalars
 
 
 def rmsprop_centered_momentum(p, g, v, mean, buf, *, lr, w, eps, keep):

@@ -1,6 +1,7 @@
 """The main job, the mini-batch loop, and the documentation's examples."""
 
 import doctest
+import inspect
 import os
 import re
 import subprocess
@@ -32,7 +33,7 @@ def test_importing_needs_numpy_alone():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 
-@pytest.mark.parametrize("module", [fo.schedules, fo.training, sys.modules["fastopt.optimizers"]])
+@pytest.mark.parametrize("module", [fo.schedules, fo.training, fo.functional, sys.modules["fastopt.optimizers"]])
 def test_docstrings(module):
     result = doctest.testmod(module)
     assert result.attempted and not result.failed
@@ -41,6 +42,16 @@ def test_docstrings(module):
 def test_readme_example(tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=dict(os.environ))
+
+
+def test_readme_lists_every_optimizer_with_its_arguments():
+    text = (REPOSITORY / "README.md").read_text().split("## Optimizers")[1].split("##")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.M))
+    classes = {n: c for n, c in vars(fo).items() if isinstance(c, type) and issubclass(c, fo.Optimizer) and c is not fo.Optimizer}
+    assert set(rows) == set(classes)
+    for name, variants in rows.items():
+        named = set(re.findall(r"`(\w+)`", variants)) - set(classes)
+        assert named <= set(inspect.signature(classes[name]).parameters), name
 
 
 def test_fit_refuses():

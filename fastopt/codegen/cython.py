@@ -44,10 +44,11 @@ cdef extern from "scalar.h" nogil:
 def render(rules: list[Function], stages: list[Function]) -> str:
     """The whole text of ``kernels.pyx``."""
     parts = [HEAD]
-    for rule in rules:
-        parts += [_scalars(rule, "int64_t t, "), _rule(rule)]
-    for stage in stages:
-        parts += [_scalars(stage, ""), _stage(stage)]
+    for function in (*rules, *stages):
+        of_rule = function in rules
+        if function.prepare == f"{function.name}_scalars":
+            parts += [_scalars(function, "int64_t t, " if of_rule else "")]
+        parts += [_rule(function) if of_rule else _stage(function)]
     if stages:
         parts += [_table(rules, stages)]
     return "\n\n".join(parts)
@@ -70,7 +71,7 @@ def _unpack(names: tuple[str, ...], source: str, real: str) -> list[str]:
 
 
 def _scalars(function: Function, time: str) -> str:
-    lines = [f"cdef void {function.name}_scalars({time}const double *h, double *c) noexcept nogil:"]
+    lines = [f"cdef void {function.prepare}({time}const double *h, double *c) noexcept nogil:"]
     lines += _unpack(function.hyperparameters, "h", "double")
     lines += [f"    cdef double {name} = {ast.unparse(e)}" for name, e in function.scalar_body]
     lines += [
@@ -143,12 +144,12 @@ def _table(rules: list[Function], stages: list[Function]) -> str:
     lines = [f"cdef rule_t[{len(rules)}] RULES", f"cdef stage_t[{len(stages)}] STAGES"]
     for i, r in enumerate(rules):
         counts = f"{len(r.state)}, {len(r.hyperparameters)}, {len(r.scalars)}"
-        lines.append(f'RULES[{i}] = rule_t(b"{r.name}", {counts}, {r.name}_scalars,')
+        lines.append(f'RULES[{i}] = rule_t(b"{r.name}", {counts}, {r.prepare},')
         lines.append(f"{' ' * len(f'RULES[{i}] = rule_t(')}{r.name}_f32, {r.name}_f64)")
     for i, s in enumerate(stages):
         shapes = f'b"{s.arrays[0]}"[0]'
         counts = f"{shapes}, {len(s.hyperparameters)}, {s.neutral[0]}"
-        lines.append(f'STAGES[{i}] = stage_t(b"{s.name}", {counts}, {s.name}_scalars, {s.name}_f32, {s.name}_f64)')
+        lines.append(f'STAGES[{i}] = stage_t(b"{s.name}", {counts}, {s.prepare}, {s.name}_f32, {s.name}_f64)')
     lines += [
         f"cdef table_t TABLE_ = table_t(VERSION, FO_ISA, {len(rules)}, &RULES[0], {len(stages)}, &STAGES[0], span)",
         'TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)',

@@ -24,6 +24,7 @@ class Function:
     """One rule or stage, as names and expressions."""
 
     name: str
+    prepare: str
     doc: str
     arrays: tuple[str, ...]
     scalars: tuple[str, ...]
@@ -43,7 +44,13 @@ class Function:
 
 def read(path: Path) -> list[Function]:
     """Every rule or stage of a file, in its order."""
-    functions = {f.name: f for f in ast.parse(path.read_text(), str(path)).body if isinstance(f, ast.FunctionDef)}
+    functions = {}
+    for statement in ast.parse(path.read_text(), str(path)).body:
+        match statement:
+            case ast.FunctionDef(name=name):
+                functions[name] = statement
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=other)) if other in functions:  # the same scalars
+                functions[name] = functions[other]
     return [
         _Reader(path, function, functions.get(f"{name}_scalars")).function()
         for name, function in functions.items()
@@ -94,6 +101,7 @@ class _Reader:
             self.check_scalar(expression)
         return Function(
             name=self.update.name,
+            prepare=self.prepare.name,
             doc=ast.get_docstring(self.update) or "",
             arrays=arrays,
             scalars=scalars,

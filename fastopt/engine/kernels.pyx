@@ -143,15 +143,6 @@ cdef void adam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], n, c)
 
 
-cdef void amsgrad_scalars(int64_t t, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3]
-    cdef double c2 = sqrt(1 - power(beta2, t))
-    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
-    c[1] = 1 - beta1  # w1
-    c[2] = 1 - beta2  # w2
-    c[3] = eps * c2  # eps
-
-
 cdef inline void amsgrad(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
                          real *restrict vmax_, Py_ssize_t n, const double *c) noexcept nogil:
     """AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections."""
@@ -205,13 +196,6 @@ cdef void rmsprop_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void rmsprop_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     rmsprop[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
-
-
-cdef void rmsprop_centered_scalars(int64_t t, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], alpha = h[1], eps = h[2]
-    c[0] = lr
-    c[1] = 1 - alpha  # w
-    c[2] = eps
 
 
 cdef inline void rmsprop_centered(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict mean_,
@@ -268,14 +252,6 @@ cdef void rmsprop_momentum_f32(void **a, Py_ssize_t n, const double *c) noexcept
 
 cdef void rmsprop_momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     rmsprop_momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], n, c)
-
-
-cdef void rmsprop_centered_momentum_scalars(int64_t t, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], alpha = h[1], eps = h[2], momentum = h[3]
-    c[0] = lr
-    c[1] = 1 - alpha  # w
-    c[2] = eps
-    c[3] = momentum  # keep
 
 
 cdef inline void rmsprop_centered_momentum(real *restrict p_, const real *restrict g_, real *restrict v_,
@@ -408,15 +384,15 @@ RULES[2] = rule_t(b"nesterov", 1, 3, 4, nesterov_scalars,
                   nesterov_f32, nesterov_f64)
 RULES[3] = rule_t(b"adam", 2, 4, 4, adam_scalars,
                   adam_f32, adam_f64)
-RULES[4] = rule_t(b"amsgrad", 3, 4, 4, amsgrad_scalars,
+RULES[4] = rule_t(b"amsgrad", 3, 4, 4, adam_scalars,
                   amsgrad_f32, amsgrad_f64)
 RULES[5] = rule_t(b"rmsprop", 1, 3, 3, rmsprop_scalars,
                   rmsprop_f32, rmsprop_f64)
-RULES[6] = rule_t(b"rmsprop_centered", 2, 3, 3, rmsprop_centered_scalars,
+RULES[6] = rule_t(b"rmsprop_centered", 2, 3, 3, rmsprop_scalars,
                   rmsprop_centered_f32, rmsprop_centered_f64)
 RULES[7] = rule_t(b"rmsprop_momentum", 2, 4, 4, rmsprop_momentum_scalars,
                   rmsprop_momentum_f32, rmsprop_momentum_f64)
-RULES[8] = rule_t(b"rmsprop_centered_momentum", 3, 4, 4, rmsprop_centered_momentum_scalars,
+RULES[8] = rule_t(b"rmsprop_centered_momentum", 3, 4, 4, rmsprop_momentum_scalars,
                   rmsprop_centered_momentum_f32, rmsprop_centered_momentum_f64)
 RULES[9] = rule_t(b"adagrad", 1, 3, 2, adagrad_scalars,
                   adagrad_f32, adagrad_f64)
