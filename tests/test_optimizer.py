@@ -589,3 +589,36 @@ def test_damaged_files_are_refused(damage, tmp_path):
     with pytest.raises(ValueError, match="not a file of fastopt's save, or damaged"):
         optimizer.load(path)
     assert snapshot(optimizer) == before
+
+
+@pytest.mark.parametrize(
+    ("process", "files", "expected"),
+    [
+        ("0::/a/b\n", {}, None),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000"}, None),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "250000 100000"}, 2),
+        ("0::/a/b\n", {"a/b/cpu.max": "50000 100000"}, 1),
+        ("0::/\n", {"cpu.max": "300000 100000"}, 3),
+        ("4:cpu:/c\n", {"cpu/c/cpu.cfs_quota_us": "-1", "cpu/c/cpu.cfs_period_us": "100000"}, None),
+        ("4:cpu,cpuacct:/c\n", {"cpu/c/cpu.cfs_quota_us": "400000", "cpu/c/cpu.cfs_period_us": "100000"}, 4),
+    ],
+)
+def test_container_quotas(process, files, expected, tmp_path):
+    from fastopt.engine.threads import quota
+
+    (tmp_path / "cgroup").write_text(process)
+    for name, text in files.items():
+        path = tmp_path / "sys" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert quota(tmp_path / "cgroup", tmp_path / "sys") == expected
+    assert quota(tmp_path / "nothing", tmp_path / "sys") is None
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="sets the affinity")
+def test_affinity():
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    code += "from fastopt.engine import engine; print(engine.threads())"
+    env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout.strip() == "1"

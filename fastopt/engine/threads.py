@@ -6,16 +6,16 @@ import os
 from pathlib import Path
 
 
-def quota() -> int | None:
-    """Processors that the container's quota allows (cgroup v2 and its parents, else v1), or None."""
+def quota(process: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Processors that the container's quota allows (cgroup v2 and its parents, and v1), or None."""
     allowed = []
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = process.read_text().splitlines()
     except OSError:
         return None
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        folder = Path("/sys/fs/cgroup") / ("cpu" if "cpu" in controllers.split(",") else "") / path.lstrip("/")
+        folder = root / ("cpu" if "cpu" in controllers.split(",") else "") / path.lstrip("/")
         for place in (folder, *folder.parents):
             try:
                 if controllers == "":
