@@ -17,7 +17,7 @@ META = "fastopt.json"
 
 def write(path: str | os.PathLike[str], meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Written beside, synced and renamed: whatever happens, `path` holds the old file or the new one."""
-    text = json.dumps(meta)
+    text = json.dumps({**meta, "members": list(arrays)})
     path = Path(path).resolve()
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
@@ -44,15 +44,16 @@ def write(path: str | os.PathLike[str], meta: Mapping[str, Any], arrays: Mapping
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What `write` wrote; ValueError for another file or a damaged one."""
     arrays = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            meta = json.loads(archive.read(META))
-            for member in archive.namelist():
-                if member != META:
-                    with archive.open(member) as file:
-                        arrays[member.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
-        if not isinstance(meta, dict):
-            raise KeyError(META)
-    except (zipfile.BadZipFile, KeyError, EOFError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a file of fastopt's save, or damaged ({error})") from None
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                meta = json.loads(archive.read(META))
+                for member in archive.namelist():
+                    if member != META:
+                        with archive.open(member) as stream:
+                            arrays[member.removesuffix(".npy")] = np.lib.format.read_array(stream, allow_pickle=False)
+            if list(arrays) != meta.pop("members"):
+                raise ValueError("members are missing")
+        except Exception as error:  # a damaged archive fails in many ways
+            raise ValueError(f"{path}: not a file of fastopt's save, or damaged ({type(error).__name__}: {error})") from error
     return meta, arrays

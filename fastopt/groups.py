@@ -126,13 +126,17 @@ class Group(MutableMapping[str, Any]):
         """A hyperparameter's value at a step."""
         return check_number(name, self.scheduled[name][1](step)) if name in self.scheduled else float(self.numbers[self.slot[name]])
 
-    def evaluate(self, step: int) -> dict[str, float]:
-        """All values at a step. A schedule may set hyperparameters, its own too: what is set holds."""
+    def evaluate(self, step: int) -> None:
+        """The schedules' values at a step into `numbers`. A schedule may set hyperparameters, its own too: what is set holds."""
         for name, entry in list(self.scheduled.items()):
             value = check_number(name, entry[1](step))
             if self.scheduled.get(name) is entry:
                 self.numbers[entry[2]] = value
-        return {name: float(self.numbers[k]) for name, k in self.slot.items()}
+
+    def values_now(self, scale: float) -> dict[str, float]:
+        """All `numbers` by name, with the gradients' scale of a step."""
+        values = {name: float(self.numbers[k]) for name, k in self.slot.items()}
+        return {**values, "scale": values["scale"] * scale}
 
     def described(self) -> dict[str, Any]:
         """What a file says of the group: numbers as they are, schedules by their text."""

@@ -23,11 +23,15 @@ MOST_STEPS = 2**62
 
 
 class Parameter:
-    """One array with its name, group and state."""
+    """One array with its name, group and state.
 
-    def __init__(self, name: str, array: np.ndarray, group: Group, initial: dict[str, float]) -> None:
+    What is worked on is an own view of the array `given`: others may set that one's shape.
+    """
+
+    def __init__(self, name: str, given: np.ndarray, group: Group, initial: dict[str, float]) -> None:
         self.name = name
-        self.array = array
+        self.given = given
+        self.array = array = np.ndarray.view(given, np.ndarray)
         self.group = group
         self.initial = initial
         self.order = layout.axes(array)
@@ -45,18 +49,20 @@ class Parameter:
             yield f"state {key!r} of {self.name!r}", a
 
 
-def check_parameters(leaves: list[tuple[str, Any]]) -> dict[str, np.ndarray]:
-    """The arrays by name, or the error that says which cannot be optimized."""
+def check_parameters(leaves: list[tuple[str, Any]], beside: Sequence[Parameter] = ()) -> dict[str, np.ndarray]:
+    """The arrays by name, or the error that says which cannot be optimized, beside those that already are."""
     if not leaves:
         raise ValueError("params: no arrays, expected at least one")
     arrays: dict[str, np.ndarray] = {}
+    names = {slot.name for slot in beside}
     for name, a in leaves:
-        if name in arrays:
+        if name in arrays or name in names:
             raise ValueError(f"params: two parameters have the name {name!r}")
         if "\0" in name:
             raise ValueError(f"params: the name {name!r} holds a null character, which a file's names cannot")
-        arrays[name] = layout.check_writable(f"parameter {name!r}", a)
-    layout.check_disjoint(list(arrays), list(arrays.values()))
+        layout.check_writable(f"parameter {name!r}", a)
+        arrays[name] = a
+    layout.check_disjoint([*((f"parameter {n!r}", a) for n, a in arrays.items()), *(x for slot in beside for x in slot.written())])
     return arrays
 
 
@@ -65,6 +71,13 @@ def check_count(what: str, x: Any) -> int:
     if isinstance(x, bool) or not isinstance(x, (int, np.integer)) or not 0 <= x < MOST_STEPS:
         raise ValueError(f"{what}: {x!r}, expected a whole number of steps")
     return int(x)
+
+
+def check_kinds(what: str, found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> None:
+    """Refuse entries that are missing or of another kind."""
+    for key, kind in expected.items():
+        if key not in found or not isinstance(found[key], kind) or (kind is Sequence and isinstance(found[key], str)):
+            raise ValueError(f"{what}: {key!r} is {type(found.get(key)).__name__}, expected {kind.__name__}")
 
 
 def rebuild(
@@ -126,17 +139,14 @@ class Optimizer(dispatch.Stepper):
         arrays = check_parameters(leaves)
         groups = [self._group(o) for o in options]
         slots = [self._slot(name, a, groups[int(name.split("/")[0]) if grouped else 0]) for name, a in arrays.items()]
-        self._install(structure, slots, groups)
+        with self._alone():
+            self._plan(dispatch.TABLE, structure, slots, groups, threads or 0)
 
     def _group(self, options: Mapping[str, Any]) -> Group:
         return Group(options, self.spread, RULES[self.rule(options).__name__], self.decay)
 
     def _slot(self, name: str, array: np.ndarray, group: Group) -> Parameter:
         return Parameter(name, array, group, self.initial(group.chosen))
-
-    def _install(self, structure: Structure | None, slots: list[Parameter], groups: list[Group]) -> None:
-        self._plan(dispatch.TABLE, structure, slots, groups, self._threads or 0)
-        self._structure, self._slots, self._groups = structure, slots, groups
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -150,7 +160,7 @@ class Optimizer(dispatch.Stepper):
     @property
     def params(self) -> Any:
         """The parameters in dicts and lists, nested as they were given (of groups: a list)."""
-        return unflatten(self._structure, iter([s.array for s in self._slots]))
+        return unflatten(self._structure, iter([s.given for s in self._slots]))
 
     @property
     def groups(self) -> list[Group]:
@@ -173,7 +183,10 @@ class Optimizer(dispatch.Stepper):
     @property
     def state(self) -> dict[str, dict[str, Any]]:
         """Of each parameter: its step count ``"step"``, and the rule's state as live views."""
-        return {s.name: {"step": t, **s.state} for s, t in zip(self._slots, self._counts(), strict=True)}
+        return {
+            s.name: {"step": t, **{k: a.view() for k, a in s.state.items()}}
+            for s, t in zip(self._slots, self._counts(), strict=True)
+        }
 
     def add_group(self, group: dict[str, Any]) -> None:
         """Add parameters with their own hyperparameters, to an optimizer that was built from groups.
@@ -190,16 +203,17 @@ class Optimizer(dispatch.Stepper):
         TypeError, ValueError
             As the constructor; nothing has been changed.
         """
-        if not self._grouped or self._structure is None:
-            raise ValueError("add_group: this optimizer was not built from groups, expected [{'params': ...}, ...]")
-        if not isinstance(group, dict) or "params" not in group:
-            raise ValueError("add_group: expected a dict with 'params'")
-        child, leaves = flatten(group["params"], str(len(self._groups)))
-        arrays = check_parameters([(s.name, s.array) for s in self._slots] + leaves)
-        added = self._group(self._options(group))
-        slots = self._slots + [self._slot(name, arrays[name], added) for name, _ in leaves]
-        structure = Structure(None, [*self._structure.children, child], "")
-        self._install(structure, slots, [*self._groups, added])
+        with self._alone():
+            if not self._grouped or self._structure is None:
+                raise ValueError("add_group: this optimizer was not built from groups, expected [{'params': ...}, ...]")
+            if not isinstance(group, dict) or "params" not in group:
+                raise ValueError("add_group: expected a dict with 'params'")
+            child, leaves = flatten(group["params"], str(len(self._groups)))
+            arrays = check_parameters(leaves, self._slots)
+            added = self._group(self._options(group))
+            slots = self._slots + [self._slot(name, a, added) for name, a in arrays.items()]
+            structure = Structure(None, [*self._structure.children, child], "")
+            self._plan(dispatch.TABLE, structure, slots, [*self._groups, added], self._threads or 0)
 
     def reset(self) -> None:
         """State and step counts as at construction; parameters stay."""
@@ -240,43 +254,46 @@ class Optimizer(dispatch.Stepper):
         ValueError
             If anything does not fit; nothing has been changed.
         """
-        self._load(state_dict, None, hyperparameters)
+        with self._alone():
+            self._load(state_dict, None, hyperparameters)
 
     def _load(self, saved: Mapping[str, Any], params: Mapping[str, Any] | None, hyperparameters: str | None) -> None:
         """Everything is checked, then everything is written."""
         if hyperparameters not in (None, "keep", "restore"):
             raise ValueError(f"hyperparameters: {hyperparameters!r}, expected None, 'keep' or 'restore'")
-        if saved.get("format") != FORMAT:
-            raise ValueError(f"state: format {saved.get('format')!r}, expected {FORMAT}")
-        if missing := {"optimizer", "steps", "groups", "state"} - set(saved):
-            raise ValueError(f"state: without {', '.join(sorted(missing))}")
+        if not isinstance(saved, Mapping) or saved.get("format") != FORMAT:
+            raise ValueError(f"state: not of format {FORMAT}, which state_dict and save make")
+        check_kinds("state", saved, {"optimizer": str, "steps": object, "groups": Sequence, "state": Mapping})
         if saved["optimizer"] != type(self).__name__:
             raise ValueError(f"state: of {saved['optimizer']}, expected {type(self).__name__}")
-        state = {name: dict(entry) for name, entry in saved["state"].items()}
         if params is not None:
             self._check_names("parameters of the file", params)
-        self._check_names("state", state)
+        self._check_names("state", saved["state"])
+        check_kinds("state", saved["state"], dict.fromkeys(saved["state"], Mapping))
+        check_kinds("groups", dict(enumerate(saved["groups"])), dict.fromkeys(range(len(saved["groups"])), Mapping))
         rules, mine = [g.get("rule") for g in saved["groups"]], [g.rule.name for g in self._groups]
         if rules != mine:
             raise ValueError(f"state: rules {rules}, expected {mine}")
         steps = check_count("steps", saved["steps"])
         counts, writes = [], []
         for slot in self._slots:
-            entry = state[slot.name]
+            entry = dict(saved["state"][slot.name])
             counts.append(check_count(f"steps of {slot.name!r}", entry.pop("step", None)))
             if set(entry) != set(slot.state):
                 raise ValueError(f"state of {slot.name!r}: {sorted(entry)}, expected {sorted(slot.state)}")
-            sources = [*([] if params is None else [params[slot.name]]), *(entry[k] for k in slot.state)]
-            targets = list(slot.written())[-len(sources) :] if sources else []
-            for (what, target), source in zip(targets, sources, strict=True):
+            sources = {"": params[slot.name], **entry} if params is not None else entry
+            targets = dict(zip(["", *slot.state], slot.written(), strict=True))
+            for k, source in sources.items():
+                what, target = targets[k]
                 writes.append((target, self._fitting(what, target, source)))
+            if params is not None and not slot.given.flags.writeable:
+                raise ValueError(f"parameter {slot.name!r}: read-only, expected a writable array")
         changes = self._changes(saved["groups"], hyperparameters)
-        with self._alone():
-            self._set_counts(counts, steps)
-            for target, array in writes:
-                target[...] = array
-            for group, key, value in changes:
-                group[key] = value
+        self._set_counts(counts, steps)
+        for target, array in writes:
+            target[...] = array
+        for group, key, value in changes:
+            group[key] = value
 
     def _check_names(self, what: str, found: Mapping[str, Any]) -> None:
         here = {s.name for s in self._slots}
@@ -293,8 +310,6 @@ class Optimizer(dispatch.Stepper):
             raise ValueError(f"{what}: shape {source.shape}, expected {target.shape}")
         if source.dtype != target.dtype:
             raise ValueError(f"{what}: dtype {source.dtype}, expected {target.dtype}")
-        if not target.flags.writeable:
-            raise ValueError(f"{what}: read-only, expected a writable array")
         return source if source.base is None and source.flags.owndata else source.copy()
 
     def _changes(self, saved: Sequence[Mapping[str, Any]], policy: str | None) -> list[tuple[Group, str, Any]]:
@@ -312,12 +327,11 @@ class Optimizer(dispatch.Stepper):
                     raise ValueError(
                         f"{where}: {theirs.get(key)} cannot be restored: construct with it and say hyperparameters='keep'"
                     )
-                values = theirs[key] if isinstance(theirs[key], (list, tuple)) else [theirs[key]]
+                values = theirs[key] if key in group.spread and isinstance(theirs[key], (list, tuple)) else [theirs[key]]
                 if len(values) != len(group.names(key)):
                     raise ValueError(f"{where}: {theirs[key]}, expected {len(group.names(key))} values")
-                for name, x in zip(group.names(key), values, strict=True):
-                    check_number(name, x)
-                changes.append((group, key, theirs[key]))
+                checked = [check_number(name, x) for name, x in zip(group.names(key), values, strict=True)]
+                changes.append((group, key, checked if key in group.spread else checked[0]))
         return changes
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
@@ -341,8 +355,8 @@ class Optimizer(dispatch.Stepper):
                 raise ValueError(f"extra: key {k!r}, expected a string without null characters")
         arrays = {k: v for k, v in extra.items() if isinstance(v, np.ndarray)}
         for k, a in arrays.items():
-            if a.dtype.hasobject:
-                raise TypeError(f"extra {k!r}: dtype {a.dtype}, expected an array without Python objects")
+            if a.dtype.hasobject or isinstance(a, np.ma.MaskedArray):
+                raise TypeError(f"extra {k!r}: {type(a).__name__} of {a.dtype}, expected a plain array without Python objects")
         with self._alone():
             saved = self._saved()
             members = {f"state/{n}/{k}": a for n, entry in saved["state"].items() for k, a in entry.items() if k != "step"}
@@ -377,7 +391,9 @@ class Optimizer(dispatch.Stepper):
             If the file does not fit; nothing has been changed.
         """
         meta, arrays = files.read(path)
-        params, extra, state = {}, dict(meta.get("extra", {})), meta.setdefault("state", {})
+        check_kinds(f"{path}", meta, {"extra": dict, "state": dict})
+        check_kinds(f"{path}, state", meta["state"], dict.fromkeys(meta["state"], dict))
+        params, extra, state = {}, meta["extra"], meta["state"]
         for member, array in arrays.items():
             kind, _, name = member.partition("/")
             if kind == "state":
@@ -387,13 +403,15 @@ class Optimizer(dispatch.Stepper):
                 params[name] = array
             elif kind == "extra":
                 extra[name] = array
-        self._load(meta, params, hyperparameters)
-        return extra
+        with self._alone():
+            self._load(meta, params, hyperparameters)
+        return dict(extra)
 
     def fingerprint(self) -> str:
         """SHA-256 of parameters, state and step counts in a fixed order: the same on every machine (NaNs are one NaN)."""
         digest = hashlib.sha256()
         with self._alone():
+            digest.update(f"{self.steps}\0".encode())
             for slot, t in zip(self._slots, self._counts(), strict=True):
                 for key, a in {"": slot.array, **slot.state}.items():
                     digest.update(f"{slot.name}\0{key}\0{t}\0{a.shape}\0".encode())

@@ -47,11 +47,11 @@ class Oracle:
 
     def step(self, g, scale=1.0):
         self.t += 1
-        values = {name: self.group.number(name, 0) for name in self.group.slot}
-        values["scale"] = values["scale"] * scale
         with np.errstate(all="ignore"):
             g = g.astype(self.p.dtype)
-        self.p, *self.state = advance(self.group.rule, self.group.stages, values, self.t, self.p, g, self.state)
+        self.p, *self.state = advance(
+            self.group.rule, self.group.stages, self.group.values_now(scale), self.t, self.p, g, self.state
+        )
 
 
 def same(a, b):

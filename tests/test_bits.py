@@ -1,6 +1,8 @@
 """Promise 1: the same bits for any instruction set, number of threads, strides, alignment and cut, and as the rules' own Python."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -198,21 +200,59 @@ def test_complex_is_pairs_of_reals(dtype):
     assert same(p.view(p.real.dtype), pairs)
 
 
+FLUSHED = """
+import sys, numpy as np, torch, fastopt as fo
+threads = int(sys.argv[1])
+if threads == 0:  # without an optimizer
+    def step(p, g):
+        fo.functional.sgd(p, g, t=1, lr=1.0, out=(p,))
+else:
+    def step(p, g):
+        fo.SGD(p, lr=1.0, threads=threads).step(g)
+n = 200_000
+if sys.argv[2] == "born before":
+    step(np.zeros(n, np.float32), np.ones(n, np.float32))
+grads = np.full(n, 1e-40, np.float32), np.full(n, 1e-40)
+if not torch.set_flush_denormal(True):
+    print("cannot")
+    raise SystemExit
+flushes = lambda: bool(np.float32(1e-40) * np.float32(0.5) == 0)
+assert flushes()
+for tiny in grads:
+    p = np.zeros(n, np.float32)
+    step(p, tiny)
+    assert (p.view(np.uint32) == 0x800116C2).all(), hex(p.view(np.uint32)[0])
+    assert flushes(), "the caller's own setting is back"
+"""
+
+
 @pytest.mark.compiled
-def test_flushing_subnormals_in_the_caller_changes_nothing():
-    torch = pytest.importorskip("torch")
-    n = 200_000
-    tiny = np.full(n, np.float32(1e-40))
-    p, q = np.zeros(n, np.float32), np.zeros(n, np.float32)
-    one, two = make("sgd", p, lr=1.0, threads=1), make("sgd", q, lr=1.0, threads=2)
-    two.step(tiny)  # the pool is born before
-    q[...] = 0
-    if not torch.set_flush_denormal(True):
+@pytest.mark.parametrize("born", ["born before", "born after"])
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_flushing_subnormals_in_the_caller_changes_nothing(threads, born):
+    pytest.importorskip("torch")
+    out = subprocess.run([sys.executable, "-c", FLUSHED, str(threads), born], capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    if "cannot" in out.stdout:
         pytest.skip("this processor cannot flush subnormals")
-    try:
-        one.step(tiny)
-        two.step(tiny)
-        assert float(torch.tensor([1e-40], dtype=torch.float32) * 1) == 0, "the caller's own setting is back"
-    finally:
-        torch.set_flush_denormal(False)
-    assert (p == -tiny).all() and (q == -tiny).all() and p[0] != 0
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_many_arrays_by_many_threads(threads, isa):
+    """Spans begin and end inside of arrays; sizes, dtypes and layouts mixed; one without a gradient."""
+    sizes = [0, 1, 255, 70_000, 256, 257, 100_003, 3, 50_000, 1]
+    dtypes = [np.float32, np.float64]
+    params = [data(n, dtypes[k % 2], k) for k, n in enumerate(sizes)]
+    params[8] = np.repeat(params[8], 2)[::2]
+    oracles = [Oracle("adamw", p) for p in params]
+    optimizer = make("adamw", params, threads=threads)
+    for k in range(3):
+        grads = [data(p.size, dtypes[(i + i // 4) % 2], 100 * k + i) for i, p in enumerate(params)]
+        if k == 1:
+            grads[3] = None
+        optimizer.step(grads)
+        for oracle, g in zip(oracles, grads, strict=True):
+            if g is not None:
+                oracle.step(g)
+    for p, oracle in zip(params, oracles, strict=True):
+        assert same(p, oracle.p)

@@ -2,12 +2,16 @@
 
 import copy
 import gc
+import io
 import os
 import pickle
 import subprocess
 import sys
 import threading
 import tracemalloc
+import warnings
+import weakref
+import zipfile
 
 import numpy as np
 import pytest
@@ -465,7 +469,7 @@ def test_what_runs_when_a_gradient_goes_finds_the_optimizer_at_work():
 
     class Fresh(list):
         def __getitem__(self, key):
-            return np.ones(3).view(Gradient)
+            return Gradient(3)
 
     seen = []
     optimizer = fo.SGD([np.zeros(3), np.zeros(3)])
@@ -622,3 +626,214 @@ def test_affinity():
     code += "from fastopt.engine import engine; print(engine.threads())"
     env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout.strip() == "1"
+
+
+def test_arrays_reshaped_later_are_walked_as_they_were():
+    w = np.zeros(12)
+    optimizer = fo.Adam(w, lr=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        w.shape = (3, 4)
+    with pytest.raises(ValueError, match=r"shape \(3, 4\), expected \(12,\)"):
+        optimizer.step(np.ones((1000, 4))[:3])
+    assert not w.any()
+    optimizer.step(np.ones(12))
+    assert (w == w[0, 0]).all() and w.any()
+    m = optimizer.state["0"]["m"]
+    m.flags.writeable = False
+    optimizer.step(np.ones(12))
+    assert optimizer.state["0"]["m"].flags.writeable and optimizer.state_dict()["state"]["0"]["m"].shape == (12,)
+
+
+def test_shapes_that_a_subclass_makes_up():
+    class Liar(np.ndarray):
+        shape = property(lambda self: (3,))
+
+    w = np.zeros(3)
+    with pytest.raises((ValueError, TypeError)):
+        fo.SGD(w, lr=1.0).step(np.ones(1).view(Liar))
+    with pytest.raises((ValueError, TypeError)):
+        fo.functional.sgd(w, np.ones(1).view(Liar), t=1, lr=1.0)
+    assert not w.any()
+
+
+def test_add_group_beside_steps():
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    base = [np.ones(40)] * 100
+    optimizer = fo.Adam([{"params": [np.zeros(40) for _ in base]}], threads=2)
+    stop, seen = threading.Event(), []
+
+    def work():
+        while not stop.is_set():
+            try:
+                optimizer.step([base] + [np.ones(1)] * (len(optimizer.groups) - 1))
+            except (RuntimeError, ValueError) as error:
+                seen.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    added = 0
+    try:
+        while added < 20:
+            try:
+                optimizer.add_group({"params": np.zeros(1)})
+                added += 1
+            except RuntimeError as error:
+                assert "at work" in str(error)
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert len(optimizer.groups) == len(optimizer.state) - 99 == 21
+    assert all("at work" in s or "entries, expected" in s for s in seen)
+
+
+def test_an_interrupted_add_group_changes_nothing(monkeypatch):
+    from fastopt.engine import layout
+
+    optimizer = fo.Adam([{"params": [np.zeros(3), np.zeros(3)]}])
+    optimizer.step([[np.ones(3)] * 2])
+    before = snapshot(optimizer)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    for name in ("ranges", "zeros_like", "check_disjoint"):
+        with monkeypatch.context() as patch:
+            patch.setattr(layout, name, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                optimizer.add_group({"params": np.zeros(3)})
+        assert snapshot(optimizer) == before and len(optimizer.groups) == 1
+    optimizer.step([[np.ones(3)] * 2])
+    with pytest.raises(ValueError, match="share memory"):
+        fo.SGD([{"params": np.zeros(2)}], momentum=0.9).add_group({"params": (w := np.zeros(2), w)})
+    with pytest.raises(ValueError, match=r"state 'm' of '0/0'.* share memory|share memory"):
+        optimizer.add_group({"params": optimizer.state["0/0"]["m"]})
+
+
+def test_gradients_that_shrink_while_they_are_read():
+    class Shrinking:
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, i):
+            grads[1:] = []
+            return np.ones(3)
+
+    optimizer = fo.SGD([[np.zeros(3)] for _ in range(50)], lr=1.0)
+    grads = [Shrinking()] + [[np.ones(3)] for _ in range(49)]
+    with pytest.raises((ValueError, IndexError)):
+        optimizer.step(grads)
+    assert optimizer.steps == 0
+
+
+@pytest.mark.compiled
+def test_a_bound_gradient_that_runs_code_when_it_goes():
+    class Gradient(np.ndarray):
+        def __del__(self):
+            seen.append(optimizer.steps)
+            with pytest.raises(RuntimeError, match="at work"):
+                optimizer.add_group({"params": np.zeros(1)})
+
+    seen = []
+    optimizer = fo.Adam([{"params": [np.zeros(3) for _ in range(30)]}])
+    optimizer.bind([[Gradient(3) for _ in range(30)]])
+    optimizer.add_group({"params": np.zeros(1)})
+    gc.collect()
+    assert len(seen) == 30 and len(optimizer.groups) == 2
+
+
+def test_restored_hyperparameters_are_checked_before_anything_is_written():
+    optimizer, other = fo.Adam(np.ones(2)), fo.Adam(np.ones(2))
+    optimizer.step(np.ones(2))
+    before = snapshot(other)
+    for key, value in [("lr", [0.5]), ("lr", -1), ("lr", None), ("betas", [0.9]), ("betas", [0.9, 2]), ("betas", 0.5)]:
+        saved = optimizer.state_dict()
+        saved["groups"][0][key] = value
+        with pytest.raises((ValueError, TypeError)):
+            other.load_state_dict(saved, hyperparameters="restore")
+        assert snapshot(other) == before
+    saved["groups"][0]["betas"] = [0.5, 0.75]
+    other.load_state_dict(saved, hyperparameters="restore")
+    assert other.groups[0]["betas"] == (0.5, 0.75) and other.steps == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": []},
+        {"state": {"0": 3}},
+        {"groups": 3},
+        {"groups": [1]},
+        {"groups": "x"},
+        {"optimizer": 3},
+        {"format": 2},
+        {"steps": None},
+    ],
+)
+def test_malformed_states_are_refused(change):
+    optimizer = fo.Adam(np.ones(2))
+    before = snapshot(optimizer)
+    for state in ({**optimizer.state_dict(), **change}, {k: v for k, v in optimizer.state_dict().items() if k not in change}, None):
+        with pytest.raises(ValueError):
+            optimizer.load_state_dict(state)
+    assert snapshot(optimizer) == before
+
+
+def test_fingerprints_count_steps_without_gradients():
+    one, two = (fo.SGD({"w": np.ones(1)}) for _ in range(2))
+    two.step({"w": None})
+    assert one.fingerprint() != two.fingerprint()
+
+
+def test_a_schedule_that_sets_another_groups_hyperparameter():
+    def schedule(step):
+        optimizer.groups[0]["lr"] = 5.0
+        return 1.0
+
+    a, b = np.zeros(1), np.zeros(1)
+    optimizer = fo.SGD([{"params": a, "lr": 1.0}, {"params": b, "lr": schedule}])
+    optimizer.step([np.ones(1)] * 2)
+    assert a[0] == -5 and b[0] == -1
+    with pytest.raises(TypeError):
+        optimizer.step([np.ones(1)] * 2, scale="2")
+
+
+def test_files_that_lost_a_member(tmp_path):
+    path, less = tmp_path / "a.npz", tmp_path / "b.npz"
+    optimizer = fo.Adam(np.ones(3))
+    optimizer.save(path, extra={"x": np.ones(2)})
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(less, "w") as part:
+        for name in whole.namelist():
+            if name != "extra/x.npy":
+                part.writestr(name, whole.read(name))
+    with pytest.raises(ValueError, match="members are missing"):
+        optimizer.load(less)
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(less, "w") as part:
+        for name in whole.namelist():
+            text = whole.read(name)
+            if name == "extra/x.npy":
+                buffer = io.BytesIO()
+                np.lib.format.write_array(buffer, np.array([print], object))
+                text = buffer.getvalue()
+            part.writestr(name, text)
+    with pytest.raises(ValueError, match="pickle"):
+        optimizer.load(less)
+    with pytest.raises(TypeError, match="MaskedArray"):
+        optimizer.save(path, extra={"x": np.ma.ones(3)})
+    assert set(optimizer.load(path)) == {"x"}
+
+
+@pytest.mark.compiled
+def test_an_optimizer_that_its_bound_gradient_knows_is_collected():
+    class Gradient(np.ndarray):
+        pass
+
+    g = np.ones(3).view(Gradient)
+    optimizer = g.owner = fo.SGD(np.zeros(3))
+    optimizer.bind(g)
+    gone = weakref.ref(optimizer)
+    del optimizer, g
+    gc.collect()
+    assert gone() is None

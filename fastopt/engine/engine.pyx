@@ -269,7 +269,12 @@ cdef Py_ssize_t collect(object structure, object tree, PyObject **out, Py_ssize_
         structure.match(tree)
     for i in range(n):
         if keys is None:
-            item = (<list> tree)[i] if type(tree) is list and i < len(<list> tree) else tree[i]
+            if type(tree) is list:
+                if i >= len(<list> tree):  # something shortened it
+                    structure.refuse(tree)
+                item = (<list> tree)[i]
+            else:
+                item = tree[i]
         elif type(tree) is dict:
             if not PyDict_Next(tree, &place, &key, &found) or key != <PyObject *> keys[i]:  # another order
                 found = PyDict_GetItemWithError(tree, keys[i])
@@ -325,23 +330,24 @@ cdef void lay(view_t *v, cnp.ndarray a, const Py_ssize_t *order, format_t format
     end[0] = <uintptr_t> (v.data + high)
 
 
-cdef class Stepper:
-    """One step over all arrays: what can raise comes before the first write. Not a public name: see `Optimizer`."""
+cdef class Plan:
+    """How a step walks these parameters: laid out as a whole, then never changed but for their counts and gradients."""
 
-    cdef plan_t plan
+    cdef plan_t walk
     cdef chooser_t chooser
-    cdef object capsule, structure
-    cdef list slots, groups  # of fastopt.optimizer: Parameter, Group
-    cdef list arrays, numbers, scheduled  # the parameters' own; each group's hyperparameters, and which of them are schedules
+    cdef readonly object capsule, structure
+    cdef readonly list slots, groups  # of fastopt.optimizer: Parameter, Group
+    cdef list arrays  # the parameters' own views, whose shape nobody else can set
+    cdef list given  # the same as the caller has them
+    cdef list numbers, scheduled  # each group's hyperparameters, and which of them are schedules
+    cdef list fixed  # gradients bound, or None
     cdef double *c  # a row of the rule's scalars for each parameter, used where its step count differs from its neighbour's
     cdef double *stage_c  # a row of the stages' scalars for each group
     cdef int64_t *t  # steps of each parameter
-    cdef int64_t count  # steps of the optimizer
     cdef PyObject **held  # gradients of the step at work, owned
-    cdef PyObject **fixed  # gradients bound, owned
     cdef Py_ssize_t *ints
     cdef Py_ssize_t **orders  # of each parameter's axes, from the slowest to the fastest in memory
-    cdef Py_ssize_t n_ranges
+    cdef Py_ssize_t n, n_ranges
     cdef uintptr_t *ranges  # written memory: disjoint, sorted pairs of first and one past the last byte
     cdef Py_ssize_t *hint  # where each gradient lay between those in the last step
     cdef double **values  # each group's hyperparameters: the rule's own, then the stages'
@@ -349,26 +355,11 @@ cdef class Stepper:
     cdef int *inputs  # two for each stage of each group: which of the values it takes; -1: the group has no such stage
     cdef void *owned[16]  # memory of all these
     cdef int n_owned
-    cdef bint busy, bound, stale  # stale: the tasks' gradients are not the bound ones
 
     def __dealloc__(self):
-        self.clear()
-
-    cdef void clear(self) noexcept:
-        """Give back the plan's memory and the gradients it holds."""
         cdef int k
-        cdef Py_ssize_t n = self.plan.n
-        cdef PyObject **held = self.held
-        cdef PyObject **fixed = self.fixed
-        self.held = self.fixed = NULL
-        self.plan.n = 0
-        self.bound = False
-        if held != NULL and fixed != NULL:
-            release(held, n)
-            release(fixed, n)
         for k in range(self.n_owned):
             free(self.owned[k])
-        self.n_owned = 0
 
     cdef void *own(self, Py_ssize_t count, Py_ssize_t size) except NULL:
         """Zeroed memory that lives as long as the plan."""
@@ -379,22 +370,17 @@ cdef class Stepper:
         self.n_owned += 1
         return memory
 
-    def _plan(self, capsule, structure, list slots, list groups, int threads):
-        """Lay out the walk over these parameters; the counts of steps of those that were there stay."""
+    def __init__(self, capsule, structure, list slots, list groups, int threads):
         cdef Py_ssize_t i, j, k, n = len(slots), used = 0
         cdef uintptr_t first, end
         cdef task_t *task
         cdef const table_t *table = table_of(capsule)
-        self.refuse_busy()
-        counts = self._counts()
         ranges = layout.ranges(a for s in slots for _, a in s.written())
         index = {id(g): k for k, g in enumerate(groups)}
-        rules = [g.rule.name for g in groups]
-        for name in rules:
-            find(table, name)
-        self.clear()
+        self.n = n
         self.capsule, self.structure, self.slots, self.groups = capsule, structure, slots, groups
         self.arrays = [s.array for s in slots]
+        self.given = [s.given for s in slots]
         self.numbers = [g.numbers for g in groups]
         self.scheduled = [g.scheduled for g in groups]
         self.c = <double *> self.own(n * SCALARS, sizeof(double))
@@ -408,11 +394,8 @@ cdef class Stepper:
         self.inputs = <int *> self.own(len(groups) * STAGES * 2, sizeof(int))
         self.ranges = <uintptr_t *> self.own(2 * len(ranges), sizeof(uintptr_t))
         self.held = <PyObject **> self.own(n, sizeof(void *))
-        self.fixed = <PyObject **> self.own(n, sizeof(void *))
-        self.plan = plan_t(table, <task_t *> self.own(n, sizeof(task_t)), n, 0, 0, threads, &self.chooser)
+        self.walk = plan_t(table, <task_t *> self.own(n, sizeof(task_t)), n, 0, 0, threads, &self.chooser)
         learn_nothing(&self.chooser)
-        for i in range(len(counts)):
-            self.t[i] = counts[i]
         self.n_ranges = len(ranges)
         for i in range(self.n_ranges):
             self.ranges[2 * i], self.ranges[2 * i + 1] = ranges[i]
@@ -424,9 +407,9 @@ cdef class Stepper:
                     self.inputs[(i * STAGES + k) * 2 + j] = taken[j] if j < len(taken) else -1
         for i in range(n):
             s = slots[i]
-            task = &self.plan.tasks[i]
+            task = &self.walk.tasks[i]
             self.group_of[i] = index[id(s.group)]
-            task.rule = find(table, rules[self.group_of[i]])
+            task.rule = find(table, s.group.rule.name)
             task.p.ndim = task.g.ndim = len(s.order)
             task.p.shape = task.g.shape = self.ints + used
             task.p.strides = task.p.shape + task.p.ndim
@@ -442,152 +425,9 @@ cdef class Stepper:
             lay(&task.p, s.array, self.orders[i], format_of(cnp.PyArray_TYPE(s.array)), &first, &end)
             for k, a in enumerate(s.state.values()):
                 task.state[k] = <char *> cnp.PyArray_DATA(a)
-            task.first = self.plan.blocks
-            self.plan.blocks += (task.n + BLOCK - 1) // BLOCK
-            self.plan.elements += task.n
-
-    @property
-    def steps(self):
-        """Updates made so far."""
-        return self.count
-
-    def _at_work(self):
-        """Whether a step is being made, or something else that none may interrupt."""
-        return self.busy
-
-    def _hold(self):
-        """No step until `_let_go`."""
-        self.refuse_busy()
-        self.busy = True
-
-    def _let_go(self):
-        self.busy = False
-
-    def _counts(self):
-        return [self.t[i] for i in range(self.plan.n)]
-
-    def _set_counts(self, counts, steps):
-        cdef Py_ssize_t i
-        for i in range(self.plan.n):
-            self.t[i] = counts[i]
-        self.count = steps
-
-    cdef int refuse_busy(self) except -1:
-        if self.busy:
-            raise RuntimeError("this optimizer is at work: in another thread, or in a step that calls what you passed")
-        return 0
-
-    cdef int begin(self) except -1:
-        if self.busy or self.plan.n == 0:
-            self.refuse_busy()
-            raise RuntimeError("this optimizer has no parameters: its constructor has not run")
-        self.busy = True
-        if self.plan.elements >= 2 * GRAIN:
-            self.chooser.entered = fo_now()
-        return 0
-
-    def bind(self, grads):
-        """Fix gradient buffers, so that ``step()`` alone reads them.
-
-        Parameters
-        ----------
-        grads : as the parameters
-            Arrays that stay the caller's to fill; None leaves a parameter alone.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `step`; and TypeError for what is not an array, since its later values could not be seen.
-        """
-        self.begin()
-        try:
-            collect(self.structure, grads, self.held, 0)
-            self.fix()
-        finally:
-            release(self.held, self.plan.n)
-            self.busy = False
-
-    def _bind_flat(self, list grads):
-        """`bind`, from gradients in a list."""
-        cdef Py_ssize_t i
-        self.begin()
-        try:
-            for i in range(self.plan.n):
-                Py_INCREF(grads[i])
-                self.held[i] = <PyObject *> <object> grads[i]
-            self.fix()
-        finally:
-            release(self.held, self.plan.n)
-            self.busy = False
-
-    cdef int fix(self) except -1:
-        """The gradients in `held` become the bound ones, and those the held."""
-        cdef Py_ssize_t i
-        for i in range(self.plan.n):
-            if not isinstance(<object> self.held[i], (cnp.ndarray, type(None))):
-                kind = type(<object> self.held[i]).__name__
-                raise TypeError(f"gradient of {self.slots[i].name!r}: {kind}, expected a NumPy array to bind")
-        self.take()
-        self.held, self.fixed = self.fixed, self.held
-        self.bound = True
-        return 0
-
-    def _bound(self):
-        """The bound gradients in a list, or None."""
-        return [<object> self.fixed[i] for i in range(self.plan.n)] if self.bound else None
-
-    def step(self, grads=None, *, double scale=1.0):
-        """Update the parameters in place.
-
-        Parameters
-        ----------
-        grads : as the parameters, optional
-            Gradients in the structure of the parameters (groups: one entry each): arrays of any real floating dtype (complex
-            for complex parameters), strides and alignment, read-only or not; a float for a 0-d parameter; None leaves a
-            parameter and its step count alone. Without, the gradients of `bind` are read.
-        scale : float, default 1.0
-            Multiplies the gradients (1 over a loss scale).
-
-        Returns
-        -------
-        bool
-            Whether the parameters were updated: True.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For gradients, a scale or hyperparameters that do not fit; nothing has been changed.
-        RuntimeError
-            If the optimizer is in the middle of a step in another thread.
-        """
-        self.begin()
-        try:
-            if grads is not None:
-                collect(self.structure, grads, self.held, 0)
-                self.take()
-            elif not self.bound:
-                raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
-            elif self.stale:
-                self.retake()
-            self.advance(scale)
-        finally:
-            if grads is not None:
-                self.stale = True
-                release(self.held, self.plan.n)
-            self.busy = False
-        return True
-
-    cdef int retake(self) except -1:
-        """The bound gradients again, after a step with others."""
-        cdef Py_ssize_t i
-        for i in range(self.plan.n):
-            Py_INCREF(<object> self.fixed[i])
-            self.held[i] = self.fixed[i]
-        try:
-            self.take()
-        finally:
-            release(self.held, self.plan.n)
-        return 0
+            task.first = self.walk.blocks
+            self.walk.blocks += (task.n + BLOCK - 1) // BLOCK
+            self.walk.elements += task.n
 
     cdef int take(self) except -1:
         """Check every gradient in `held`, and point its task to it, in the parameter's order."""
@@ -597,10 +437,9 @@ cdef class Stepper:
         cdef task_t *task
         cdef format_t format
         cdef uintptr_t first, end
-        self.stale = True
-        for i in range(self.plan.n):
+        for i in range(self.n):
             g = <object> self.held[i]
-            task = &self.plan.tasks[i]
+            task = &self.walk.tasks[i]
             task.active = g is not None
             if g is None:
                 continue
@@ -616,7 +455,6 @@ cdef class Stepper:
             if task.n and not self.is_clear(i, first, end):
                 for s in self.slots:
                     layout.check_apart(self.slots[i].name, g, s.written())
-        self.stale = False
         return 0
 
     cdef bint is_clear(self, Py_ssize_t i, uintptr_t first, uintptr_t end) noexcept:
@@ -633,31 +471,21 @@ cdef class Stepper:
         self.hint[i] = lo
         return lo == self.n_ranges or end <= self.ranges[2 * lo]
 
-    cdef int advance(self, double scale) except -1:
-        """What can still raise, schedules among it; then the scalars and the walk, in a known floating-point environment."""
+    cdef int check(self, object count) except -1:
+        """What can still raise, schedules among it."""
         cdef Py_ssize_t i
-        cdef fo_env env
-        if not -1e300 < scale < 1e300:
-            raise ValueError(f"scale: {scale}, expected a finite number")
         for i in range(len(self.scheduled)):
             if PyDict_Size(self.scheduled[i]):
-                self.evaluate(i)
-        for i in range(self.plan.n):
-            if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> self.arrays[i]):
+                self.evaluate(i, count)
+        for i in range(self.n):
+            if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> self.given[i]):
                 raise ValueError(f"parameter {self.slots[i].name!r}: made read-only, expected a writable array")
-        env = fo_enter()
-        self.prepare(scale)
-        go(&self.plan)
-        fo_leave(env)
-        for i in range(self.plan.n):
-            self.t[i] += self.plan.tasks[i].active
-        self.count += 1
         return 0
 
-    cdef int evaluate(self, Py_ssize_t i) except -1:
+    cdef int evaluate(self, Py_ssize_t i, object count) except -1:
         """A group's schedules at this step. A schedule may set hyperparameters, its own too: what is set holds."""
         cdef dict scheduled = self.scheduled[i]
-        cdef object x, count = self.count
+        cdef object x
         cdef tuple entry
         cdef double value
         for entry in PyDict_Values(scheduled):  # name, function, slot, domain
@@ -675,13 +503,13 @@ cdef class Stepper:
         cdef int k, j, staged = 0
         cdef int64_t t = 0
         cdef task_t *task
-        cdef const table_t *table = self.plan.table
+        cdef const table_t *table = self.walk.table
         cdef double *row = NULL
         cdef const double *h = NULL
         cdef double *stages = NULL
         cdef double[STAGES] inputs
-        for i in range(self.plan.n):
-            task = &self.plan.tasks[i]
+        for i in range(self.n):
+            task = &self.walk.tasks[i]
             if not task.active:
                 continue
             if self.group_of[i] != group:
@@ -707,6 +535,192 @@ cdef class Stepper:
             task.c = row
             task.staged = staged
             task.stage_c = stages
+
+    cdef void advance(self, double scale) noexcept:
+        """The scalars and the walk, in a known floating-point environment; then the counts."""
+        cdef Py_ssize_t i
+        cdef fo_env env = fo_enter()
+        self.prepare(scale)
+        go(&self.walk)
+        fo_leave(env)
+        for i in range(self.n):
+            self.t[i] += self.walk.tasks[i].active
+
+
+cdef class Stepper:
+    """One step over all arrays: what can raise comes before the first write. Not a public name: see `Optimizer`."""
+
+    cdef Plan plan
+    cdef int64_t count  # steps of the optimizer
+    cdef bint busy, stale  # stale: the tasks' gradients are not the bound ones
+
+    def _plan(self, capsule, structure, list slots, list groups, int threads):
+        """Lay out the walk over these parameters; the counts of steps of those that were there stay."""
+        cdef Plan plan = Plan(capsule, structure, slots, groups, threads)
+        cdef Py_ssize_t i
+        if self.plan is not None:
+            for i in range(min(plan.n, self.plan.n)):
+                plan.t[i] = self.plan.t[i]
+        self.plan = plan
+
+    @property
+    def _structure(self):
+        return self.plan.structure
+
+    @property
+    def _slots(self):
+        return self.plan.slots
+
+    @property
+    def _groups(self):
+        return self.plan.groups
+
+    @property
+    def steps(self):
+        """Updates made so far."""
+        return self.count
+
+    def _at_work(self):
+        """Whether a step is being made, or something else that none may interrupt."""
+        return self.busy
+
+    def _hold(self):
+        """No step until `_let_go`."""
+        if self.busy:
+            raise RuntimeError("this optimizer is at work: in another thread, or in a step that calls what you passed")
+        self.busy = True
+
+    def _let_go(self):
+        self.busy = False
+
+    def _counts(self):
+        return [self.plan.t[i] for i in range(self.plan.n)]
+
+    def _set_counts(self, list counts, int64_t steps):
+        cdef Py_ssize_t i
+        cdef int64_t t
+        if len(counts) != self.plan.n:
+            raise ValueError(f"{len(counts)} counts, expected {self.plan.n}")
+        for i in range(self.plan.n):
+            t = counts[i]
+            self.plan.t[i] = t
+        self.count = steps
+
+    cdef int begin(self) except -1:
+        if self.busy or self.plan is None:
+            self._hold()
+            self.busy = False
+            raise RuntimeError("this optimizer has no parameters: its constructor has not run")
+        self.busy = True
+        if self.plan.walk.elements >= 2 * GRAIN:
+            self.plan.chooser.entered = fo_now()
+        return 0
+
+    def bind(self, grads):
+        """Fix gradient buffers, so that ``step()`` alone reads them.
+
+        Parameters
+        ----------
+        grads : as the parameters
+            Arrays that stay the caller's to fill; None leaves a parameter alone.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `step`; and TypeError for what is not an array, since its later values could not be seen.
+        """
+        self.begin()
+        try:
+            collect(self.plan.structure, grads, self.plan.held, 0)
+            self.fix()
+        finally:
+            release(self.plan.held, self.plan.n)
+            self.busy = False
+
+    def _bind_flat(self, list grads):
+        """`bind`, from gradients in a list."""
+        self.begin()
+        try:
+            self.hold(grads)
+            self.fix()
+        finally:
+            release(self.plan.held, self.plan.n)
+            self.busy = False
+
+    cdef int hold(self, list grads) except -1:
+        """Gradients from a list into `held`."""
+        cdef Py_ssize_t i
+        if len(grads) != self.plan.n:
+            raise ValueError(f"{len(grads)} gradients, expected {self.plan.n}")
+        for i in range(self.plan.n):
+            Py_INCREF(grads[i])
+            self.plan.held[i] = <PyObject *> grads[i]
+        return 0
+
+    cdef int fix(self) except -1:
+        """The gradients in `held` become the bound ones."""
+        cdef Py_ssize_t i
+        for i in range(self.plan.n):
+            if not isinstance(<object> self.plan.held[i], (cnp.ndarray, type(None))):
+                kind = type(<object> self.plan.held[i]).__name__
+                raise TypeError(f"gradient of {self.plan.slots[i].name!r}: {kind}, expected a NumPy array to bind")
+        self.stale = True
+        self.plan.take()
+        self.plan.fixed = [<object> self.plan.held[i] for i in range(self.plan.n)]
+        self.stale = False
+        return 0
+
+    def _bound(self):
+        """The bound gradients in a list, or None."""
+        return None if self.plan.fixed is None else list(self.plan.fixed)
+
+    def step(self, grads=None, *, double scale=1.0):
+        """Update the parameters in place.
+
+        Parameters
+        ----------
+        grads : as the parameters, optional
+            Gradients in the structure of the parameters (groups: one entry each): arrays of any real floating dtype (complex
+            for complex parameters), strides and alignment, read-only or not; a float for a 0-d parameter; None leaves a
+            parameter and its step count alone. Without, the gradients of `bind` are read.
+        scale : float, default 1.0
+            Multiplies the gradients (1 over a loss scale).
+
+        Returns
+        -------
+        bool
+            Whether the parameters were updated: True.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For gradients, a scale or hyperparameters that do not fit; nothing has been changed.
+        RuntimeError
+            If the optimizer is in the middle of a step in another thread.
+        """
+        cdef Plan plan
+        self.begin()
+        plan = self.plan
+        try:
+            if grads is not None:
+                self.stale = True
+                collect(plan.structure, grads, plan.held, 0)
+                plan.take()
+            elif plan.fixed is None:
+                raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
+            elif self.stale:
+                self.hold(plan.fixed)
+                plan.take()
+                self.stale = False
+            if not -1e300 < scale < 1e300:
+                raise ValueError(f"scale: {scale}, expected a finite number")
+            plan.check(self.count)
+            plan.advance(scale)
+            self.count += 1
+        finally:
+            release(plan.held, plan.n)
+            self.busy = False
+        return True
 
 
 cdef chooser_t[64] CHOOSERS  # of steps without an optimizer, by the bits of their size
@@ -773,11 +787,11 @@ cdef class Update:
         else:
             outputs = layout.check_outputs(self.formula.state, [<object> inputs[k] for k in range(self.arrays)], g, out)
             work = self.copies(inputs, order)
-            self.run(work, packed_gradient(g, p, order), number, h, c)
+            self.run(work, packed_gradient(g, order), number, h, c)
             for to, a in zip(outputs, work):
                 to[...] = a
             return outputs
-        self.run(outputs, packed_gradient(g, p, order), number, h, c)
+        self.run(outputs, packed_gradient(g, order), number, h, c)
         return outputs
 
     cdef int read(self, tuple hyperparameters, double *h) except -1:
@@ -813,7 +827,7 @@ cdef class Update:
         if cnp.PyTypeNum_ISCOMPLEX(cnp.PyArray_TYPE(p)):
             n = 2 * n
         task.p.data, task.p.format, task.p.flat = <char *> cnp.PyArray_DATA(p), format_of(cnp.PyArray_TYPE(p)), True
-        task.g.data, task.g.format, task.g.flat = <char *> cnp.PyArray_DATA(g), task.p.format, True
+        task.g.data, task.g.format, task.g.flat = <char *> cnp.PyArray_DATA(g), format_of(cnp.PyArray_TYPE(g)), True
         for k in range(self.rule.states):
             task.state[k] = <char *> cnp.PyArray_DATA(<cnp.ndarray> arrays[k + 1])
         task.rule, task.n, task.first, task.active, task.c, task.staged = self.rule, n, 0, True, c, 0
@@ -870,9 +884,9 @@ cdef int packed(PyObject **arrays, int n, cnp.ndarray g) noexcept:
     return cnp.NPY_ANYORDER
 
 
-cdef cnp.ndarray packed_gradient(object g, object p, int order):
-    """The gradient in this order: as it is, or a copy in C order and the parameter's dtype."""
-    return g if order != cnp.NPY_ANYORDER else layout.packed(g, p.dtype)
+cdef cnp.ndarray packed_gradient(object g, int order):
+    """The gradient in this order: as it is, or a copy in C order."""
+    return g if order != cnp.NPY_ANYORDER else layout.packed(g)
 
 
 cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,8 @@ from .structure import Structure, collect
 
 def as_reals(a: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """A copy, of this dtype, in C order, a complex number as two reals."""
-    copied = layout.packed(a, dtype)
+    with np.errstate(all="ignore"):
+        copied = np.array(a, dtype, order="C")
     return copied.view(copied.real.dtype) if copied.ndim else copied.reshape(1).view(copied.real.dtype)
 
 
@@ -48,19 +50,35 @@ def advance(
 
 
 class Stepper:
-    """As the compiled one."""
+    """As the compiled one, in the caller's floating-point environment."""
 
     _busy = False
+    _count = 0
+    _fixed: list[Any] | None = None
+    _t: Sequence[int] = ()
+    _planned: tuple[Structure | None, list[Any], list[Any], list[tuple[int, int]]] | None = None
 
     def _plan(self, capsule: Any, structure: Structure | None, slots: list[Any], groups: list[Any], threads: int) -> None:
-        self._refuse_busy()
-        self._t = [*getattr(self, "_t", ()), *[0] * len(slots)][: len(slots)]
-        self._count = getattr(self, "_count", 0)
-        self._nesting = structure
-        self._fixed: list[Any] | None = None
-        self._plan_groups = groups
-        self._plan_slots = slots
-        self._written = layout.ranges(a for s in slots for _, a in s.written())
+        ranges = layout.ranges(a for s in slots for _, a in s.written())
+        self._t = [*self._t, *[0] * len(slots)][: len(slots)]
+        self._planned, self._fixed = (structure, slots, groups, ranges), None
+
+    def _parts(self) -> tuple[Structure | None, list[Any], list[Any], list[tuple[int, int]]]:
+        if self._planned is None:
+            raise RuntimeError("this optimizer has no parameters: its constructor has not run")
+        return self._planned
+
+    @property
+    def _structure(self) -> Structure | None:
+        return self._parts()[0]
+
+    @property
+    def _slots(self) -> list[Any]:
+        return self._parts()[1]
+
+    @property
+    def _groups(self) -> list[Any]:
+        return self._parts()[2]
 
     @property
     def steps(self) -> int:
@@ -70,14 +88,9 @@ class Stepper:
     def _at_work(self) -> bool:
         return self._busy
 
-    def _refuse_busy(self) -> None:
+    def _hold(self) -> None:
         if self._busy:
             raise RuntimeError("this optimizer is at work: in another thread, or in a step that calls what you passed")
-
-    def _hold(self) -> None:
-        self._refuse_busy()
-        if not hasattr(self, "_t"):
-            raise RuntimeError("this optimizer has no parameters: its constructor has not run")
         self._busy = True
 
     def _let_go(self) -> None:
@@ -93,7 +106,7 @@ class Stepper:
         """Fix gradient buffers, so that ``step()`` alone reads them."""
         self._hold()
         try:
-            self._fix(collect(self._nesting, grads))
+            self._fix(collect(self._structure, grads))
         finally:
             self._let_go()
 
@@ -105,7 +118,7 @@ class Stepper:
             self._let_go()
 
     def _fix(self, grads: list[Any]) -> None:
-        for slot, g in zip(self._plan_slots, grads, strict=True):
+        for slot, g in zip(self._slots, grads, strict=True):
             if not isinstance(g, (np.ndarray, type(None))):
                 raise TypeError(f"gradient of {slot.name!r}: {type(g).__name__}, expected a NumPy array to bind")
         self._fixed = self._checked(grads)
@@ -115,26 +128,28 @@ class Stepper:
 
     def _checked(self, grads: list[Any]) -> list[Any]:
         """Every gradient as an array that fits its parameter and overlaps nothing that is written."""
+        _, slots, _, ranges = self._parts()
         checked = []
-        for slot, g in zip(self._plan_slots, grads, strict=True):
+        for slot, g in zip(slots, grads, strict=True):
             if g is not None:
                 g = layout.check_gradient(slot.name, slot.array, g)
                 lo, hi = layout.extent(g)
-                k = bisect_right(self._written, (lo, hi))
-                if g.size and any(a < hi and lo < b for a, b in self._written[max(k - 1, 0) : k + 1]):
-                    for s in self._plan_slots:
+                k = bisect_right(ranges, (lo, hi))
+                if g.size and any(a < hi and lo < b for a, b in ranges[max(k - 1, 0) : k + 1]):
+                    for s in slots:
                         layout.check_apart(slot.name, g, s.written())
             checked.append(g)
         return checked
 
     def step(self, grads: Any = None, *, scale: float = 1.0) -> bool:
         """Update the parameters in place."""
-        scale = float(scale)
+        scale = math.ldexp(scale, 0)  # a float of anything but a string
         self._hold()
         try:
             if grads is not None:
-                found = self._checked(collect(self._nesting, grads))
+                found = self._checked(collect(self._structure, grads))
             elif self._fixed is None:
+                self._parts()
                 raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
             else:
                 found = self._fixed
@@ -147,18 +162,19 @@ class Stepper:
         """All new arrays, then all writes."""
         if not -1e300 < scale < 1e300:
             raise ValueError(f"scale: {scale}, expected a finite number")
-        hyperparameters = {id(group): group.evaluate(self._count) for group in self._plan_groups}
-        for values in hyperparameters.values():
-            values["scale"] *= scale
+        _, slots, groups, _ = self._parts()
+        for group in groups:
+            group.evaluate(self._count)
+        values = {id(group): group.values_now(scale) for group in groups}
         writes: list[tuple[np.ndarray, np.ndarray]] = []
-        for slot, t, g in zip(self._plan_slots, self._t, grads, strict=True):
-            targets = [a for _, a in slot.written()]
-            if not slot.array.flags.writeable:
+        for slot, t, g in zip(slots, self._t, grads, strict=True):
+            if not slot.given.flags.writeable:
                 raise ValueError(f"parameter {slot.name!r}: made read-only, expected a writable array")
             if g is not None:
+                targets = [a for _, a in slot.written()]
                 p, *state = (as_reals(a, a.dtype) for a in targets)
-                values = hyperparameters[id(slot.group)]
-                new = advance(slot.group.rule, slot.group.stages, values, t + 1, p, as_reals(g, slot.array.dtype), state)
+                rule, stages = slot.group.rule, slot.group.stages
+                new = advance(rule, stages, values[id(slot.group)], t + 1, p, as_reals(g, slot.array.dtype), state)
                 writes += zip(targets, new, strict=True)
         for a, new_a in writes:
             store(a, new_a)

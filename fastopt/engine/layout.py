@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -80,10 +81,16 @@ def zeros_like(a: np.ndarray) -> np.ndarray:
     return flat.reshape([a.shape[k] for k in order]).transpose(np.argsort(order))
 
 
+def plain(a: np.ndarray) -> np.ndarray:
+    """An array of a subclass as what it is in memory, whatever its attributes say."""
+    return a if type(a) is np.ndarray else np.ndarray.view(a, np.ndarray)
+
+
 def check_array(what: str, a: object) -> np.ndarray:
     """The array, or the error that says why no kernel can read it."""
     if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
         raise TypeError(f"{what}: {type(a).__name__}, expected a NumPy array")
+    a = plain(a)
     if a.dtype.char not in "fdFD":
         raise TypeError(f"{what}: dtype {a.dtype}, expected float32, float64, complex64 or complex128")
     if not a.dtype.isnative:
@@ -127,22 +134,21 @@ def check_outputs(state: Sequence[str], inputs: Sequence[np.ndarray], g: np.ndar
     return tuple(out)
 
 
-def packed(a: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """A copy of this dtype in C order."""
-    with np.errstate(all="ignore"):
-        return np.array(a, dtype, order="C")
+def packed(a: np.ndarray) -> np.ndarray:
+    """A copy in C order."""
+    return np.array(a, order="C")
 
 
-def check_disjoint(names: list[str], arrays: list[np.ndarray]) -> None:
-    """Refuse two parameters that share memory; interleaved views that do not are fine."""
-    ranges = sorted((*extent(a), i) for i, a in enumerate(arrays) if a.size)
+def check_disjoint(written: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Refuse two arrays that are to be written and share memory; interleaved views that do not are fine."""
+    named = [(what, a) for what, a in written if a.size]
     open_: list[tuple[int, int]] = []
-    for lo, hi, i in ranges:
+    for lo, hi, i in sorted((*extent(a), i) for i, (_, a) in enumerate(named)):
         open_ = [(end, j) for end, j in open_ if end > lo]
         for _, j in open_:
-            if share(arrays[i], arrays[j]):
+            if share(named[i][1], named[j][1]):
                 first, second = sorted((i, j))
-                raise ValueError(f"parameters {names[first]!r} and {names[second]!r} share memory")
+                raise ValueError(f"{named[first][0]} and {named[second][0]} share memory")
         open_.append((hi, i))
 
 
@@ -153,6 +159,17 @@ def check_apart(name: str, g: np.ndarray, written: Iterable[tuple[str, np.ndarra
             raise ValueError(f"gradient of {name!r}: shares memory with {what}")
 
 
+def converted(name: str, g: Any) -> np.ndarray:
+    """What gives itself as an array, on the CPU and without a copy where it can."""
+    try:
+        a: object = np.asarray(g) if hasattr(g, "__array__") else np.from_dlpack(g)
+    except Exception as error:
+        raise TypeError(f"gradient of {name!r}: {type(g).__name__}, which gives no array: {error}") from error
+    if not isinstance(a, np.ndarray):
+        raise TypeError(f"gradient of {name!r}: {type(g).__name__}, expected an array")
+    return a
+
+
 def check_gradient(name: str, p: np.ndarray, g: object) -> np.ndarray:
     """The gradient as an array of the parameter's shape, without a copy, or the error that says what is wrong with it."""
     if isinstance(g, np.ma.MaskedArray):
@@ -160,12 +177,11 @@ def check_gradient(name: str, p: np.ndarray, g: object) -> np.ndarray:
     if not isinstance(g, np.ndarray):
         if isinstance(g, float) and p.ndim == 0:
             g = np.array(g)
-        elif isinstance(g, np.generic) or hasattr(g, "__array__"):
-            g = np.asarray(g)
-        elif hasattr(g, "__dlpack__"):
-            g = np.from_dlpack(g)
+        elif isinstance(g, np.generic) or hasattr(g, "__array__") or hasattr(g, "__dlpack__"):
+            g = converted(name, g)
         else:
             raise TypeError(f"gradient of {name!r}: {type(g).__name__}, expected an array")
+    g = plain(g)
     kinds = COMPLEX if p.dtype.kind == "c" else FLOATS
     if g.dtype.char not in kinds:
         expected = "a complex" if kinds is COMPLEX else "a real floating-point"
