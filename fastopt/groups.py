@@ -38,6 +38,11 @@ def check_number(name: str, x: Any) -> float:
     return value
 
 
+def check_hyperparameter(name: str, x: Any) -> float | None:
+    """As `check_number`; None for a schedule."""
+    return None if callable(x) and not isinstance(x, type) else check_number(name, x)
+
+
 class Group(MutableMapping[str, Any]):
     """Hyperparameters of some parameters: numbers or schedules, set at any time, and choices fixed at construction.
 
@@ -56,14 +61,16 @@ class Group(MutableMapping[str, Any]):
         Of each stage: the slots of its hyperparameters.
     """
 
-    def __init__(self, options: Mapping[str, Any], spread: Mapping[str, Sequence[str]], rule: Formula, decay: str) -> None:
+    def __init__(
+        self, options: Mapping[str, Any], spread: Mapping[str, Sequence[str]], rule: Formula, stages: Sequence[str]
+    ) -> None:
         self.rule = rule
         self.spread = spread
-        names = [*rule.hyperparameters, "weight_decay", "scale"]
+        self.stages = [stage for name, stage in STAGES.items() if name in stages]
+        names = list(dict.fromkeys(h for formula in (rule, *self.stages) for h in formula.hyperparameters))
         self.slot = {name: k for k, name in enumerate(names)}
         self.numbers = np.zeros(len(names))
         self.numbers[self.slot["scale"]] = -1.0 if options["maximize"] else 1.0
-        self.stages = [stage for name, stage in STAGES.items() if name in ("scale", decay)]
         self.inputs = {stage.name: tuple(self.slot[n] for n in stage.hyperparameters) for stage in self.stages}
         self.scheduled: dict[str, tuple[str, Callable[[int], float], int, float, float]] = {}
         self.options = dict(options)
@@ -100,16 +107,16 @@ class Group(MutableMapping[str, Any]):
         if self.settable(key):
             self._set(key, value)
         elif value != self.options[key]:
-            raise ValueError(f"{key}: {self.options[key]!r} chose the rule {self.rule.name!r} at construction and stays")
+            raise ValueError(f"{key}: {self.options[key]!r} was chosen at construction and stays (rule {self.rule.name!r})")
 
     def _set(self, key: str, value: Any) -> None:
         settable, names = self.settable(key), self.names(key)
         if isinstance(value, bool) and not settable:
-            return
+            return  # a choice, checked before
         entries = tuple(value) if key in self.spread and isinstance(value, Iterable) else (value,)
         if len(entries) != len(names):
             raise ValueError(f"{key}: {value!r}, expected {len(names)} values")
-        checked = [None if callable(x) else check_number(n, x) for n, x in zip(names, entries, strict=True)]
+        checked = [check_hyperparameter(n, x) for n, x in zip(names, entries, strict=True)]
         self.options[key] = entries if key in self.spread else value
         if not settable:
             return
@@ -138,8 +145,11 @@ class Group(MutableMapping[str, Any]):
         values = {name: float(self.numbers[k]) for name, k in self.slot.items()}
         return {**values, "scale": values["scale"] * scale}
 
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{k!r}: {v!r}' for k, v in self.items())}}}"
+
     def described(self) -> dict[str, Any]:
-        """What a file says of the group: numbers as they are, schedules by their text."""
+        """What a file says of the group: numbers as they are, schedules by their text, other functions only that they are."""
 
         def text(x: Any) -> Any:
             if isinstance(x, tuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from . import files
 from .engine import dispatch, layout
 from .engine.structure import Structure, flatten, unflatten
 from .formula import RULES
-from .groups import Group, check_number
+from .groups import Group, check_hyperparameter, check_number
 
 FORMAT = 1  # of state_dict() and of files
 MOST_STEPS = 2**62
@@ -80,6 +81,12 @@ def check_kinds(what: str, found: Mapping[Any, Any], expected: Mapping[Any, Any]
             raise ValueError(f"{what}: {key!r} is {type(found.get(key)).__name__}, expected {kind.__name__}")
 
 
+def choices_of(cls: type) -> set[str]:
+    """Options whose defaults say that they are True or False."""
+    signatures = [inspect.signature(c.__init__) for c in cls.__mro__ if "__init__" in vars(c) and c is not object]  # type: ignore[misc]
+    return {name for s in signatures for name, p in s.parameters.items() if isinstance(p.default, bool)}
+
+
 def rebuild(
     cls: type[Optimizer], params: Any, groups: list[tuple[dict[str, Any], dict[str, Any]]], grouped: bool, inside: dict[str, Any]
 ) -> Optimizer:
@@ -92,18 +99,26 @@ def rebuild(
     optimizer.load_state_dict(inside["saved"], hyperparameters="keep")
     if inside["bound"] is not None:
         optimizer._bind_flat(inside["bound"])
+    for name, value in inside["attributes"].items():
+        vars(optimizer).setdefault(name, value)
     return optimizer
 
 
 class Optimizer(dispatch.Stepper):
     """What all optimizers have in common; see each of them for its rule.
 
-    A subclass names its rule and its hyperparameters' defaults; `step` and `bind` are compiled. A call while a step is at work
-    in another thread raises RuntimeError.
+    `step` and `bind` are compiled. A call while a step is at work in another thread raises RuntimeError.
+
+    Attributes
+    ----------
+    spread : mapping
+        Of a subclass: options that consist of several hyperparameters, and the names of those.
+    stages : sequence of str
+        Of a subclass: what happens around its rule, by the names of ``stages.py``.
     """
 
     spread: ClassVar[Mapping[str, Sequence[str]]] = MappingProxyType({"betas": ("beta1", "beta2")})
-    decay: ClassVar[str] = "l2"
+    stages: ClassVar[Sequence[str]] = ("scale", "l2")
 
     @staticmethod
     def rule(options: Mapping[str, Any]) -> Callable[..., Any]:
@@ -115,8 +130,13 @@ class Optimizer(dispatch.Stepper):
         """First values of state that does not begin at zero."""
         return {}
 
-    def __init__(self, params: Any, defaults: dict[str, Any], *, maximize: bool = False, threads: int | None = None) -> None:
+    def __init__(
+        self, params: Any, defaults: dict[str, Any], *, maximize: bool = False, threads: int | None = None, **unknown: Any
+    ) -> None:
         self.defaults = {**defaults, "maximize": maximize}
+        if unknown:
+            known = ", ".join((*self.defaults, "threads"))
+            raise TypeError(f"{type(self).__name__}: unknown {', '.join(unknown)}, expected among {known}")
         if isinstance(params, Iterator):
             params = list(params)
         if isinstance(params, Sequence) and params and all(isinstance(g, dict) and "params" in g for g in params):
@@ -132,18 +152,27 @@ class Optimizer(dispatch.Stepper):
         return {**self.defaults, **given}
 
     def _build(self, params: Any, options: list[dict[str, Any]], threads: int | None, grouped: bool) -> None:
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1):
             raise ValueError(f"threads: {threads!r}, expected None or at least 1")
-        self._grouped, self._threads = grouped, threads
+        self._grouped, self._threads = grouped, None if threads is None else min(int(threads), 2**16)
         structure, leaves = flatten(params)
         arrays = check_parameters(leaves)
         groups = [self._group(o) for o in options]
         slots = [self._slot(name, a, groups[int(name.split("/")[0]) if grouped else 0]) for name, a in arrays.items()]
         with self._alone():
-            self._plan(dispatch.TABLE, structure, slots, groups, threads or 0)
+            self._plan(dispatch.TABLE, structure, slots, groups, self._threads or 0)
 
     def _group(self, options: Mapping[str, Any]) -> Group:
-        return Group(options, self.spread, RULES[self.rule(options).__name__], self.decay)
+        """Checked before they choose a rule."""
+        choices = choices_of(type(self))
+        for key, value in options.items():
+            if key in choices:
+                if not isinstance(value, (bool, np.bool_)):
+                    raise TypeError(f"{key}: {value!r}, expected True or False")
+            elif key not in self.spread:
+                check_hyperparameter(key, value)
+        options = {k: bool(v) if isinstance(v, np.bool_) else v for k, v in options.items()}
+        return Group(options, self.spread, RULES[self.rule(options).__name__], self.stages)
 
     def _slot(self, name: str, array: np.ndarray, group: Group) -> Parameter:
         return Parameter(name, array, group, self.initial(group.chosen))
@@ -175,8 +204,7 @@ class Optimizer(dispatch.Stepper):
 
     @lr.setter
     def lr(self, value: Any) -> None:
-        if not callable(value):
-            check_number("lr", value)
+        check_hyperparameter("lr", value)
         for group in self._groups:
             group["lr"] = value
 
@@ -318,7 +346,7 @@ class Optimizer(dispatch.Stepper):
         for k, (group, theirs) in enumerate(zip(self._groups, saved, strict=True)):
             ours = group.described()
             for key in ours:
-                if ours[key] == theirs.get(key) or policy == "keep":
+                if policy == "keep" or (ours[key] == theirs.get(key) and "callable" not in str(ours[key])):
                     continue
                 where = f"{key} of group {k}"
                 if policy is None:
@@ -424,6 +452,7 @@ class Optimizer(dispatch.Stepper):
     def __reduce__(self) -> tuple[Any, ...]:
         with self._alone():
             inside = {"defaults": self.defaults, "threads": self._threads, "saved": self._saved(), "bound": self._bound()}
+            inside["attributes"] = {k: v for k, v in vars(self).items() if not hasattr(dispatch.Stepper, k)}
             groups = [(g.chosen, dict(g.options)) for g in self._groups]
             return rebuild, (type(self), self.params, groups, self._grouped, inside)
 
@@ -435,8 +464,8 @@ class Optimizer(dispatch.Stepper):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Optimizer:
         function, (cls, params, groups, grouped, inside) = self.__reduce__()
-        bound = copy.deepcopy(inside["bound"], memo)
-        twin: Optimizer = function(cls, copy.deepcopy(params, memo), groups, grouped, {**inside, "bound": bound})
+        params, groups, bound, attributes = copy.deepcopy((params, groups, inside["bound"], inside["attributes"]), memo)
+        twin: Optimizer = function(cls, params, groups, grouped, {**inside, "bound": bound, "attributes": attributes})
         return twin
 
     def __repr__(self) -> str:

@@ -144,7 +144,7 @@ class AdamW(Adam):
     Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, algorithm 2.
     """
 
-    decay = "decoupled"
+    stages = ("scale", "decoupled")
 
     def __init__(
         self,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
+from numbers import Real
 from typing import overload
 
 import numpy as np
@@ -17,6 +19,13 @@ __all__ = ["constant", "exponential_decay", "linear_decay"]
 
 class Schedule:
     """What schedules have in common."""
+
+    def __post_init__(self) -> None:
+        for name, x in vars(self).items():
+            if not isinstance(x, (Real, bool)) or (isinstance(x, bool) and name != "staircase"):
+                raise TypeError(f"{type(self).__name__}: {name}={x!r}, expected a number")
+            if not isfinite(x):
+                raise ValueError(f"{type(self).__name__}: {name}={x!r}, expected a finite number")
 
     def function(self) -> Callable[[float], float]:
         """The schedule of a number alone: a plain function, which is called at each step."""
@@ -80,6 +89,7 @@ class linear_decay(Schedule):
     final: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps < 1:
             raise ValueError(f"linear_decay: steps={self.steps}, expected at least 1")
 
@@ -117,6 +127,7 @@ class exponential_decay(Schedule):
     staircase: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.every < 1:
             raise ValueError(f"exponential_decay: every={self.every}, expected at least 1")
 

@@ -39,7 +39,7 @@ def fit(
         ``loss_and_grad(params, *batch)`` returns the batch's mean loss and the gradients in the structure of `params`.
     params : arrays
         What `optimizer` updates.
-    data : array or tuple of arrays
+    data : array, or tuple or list of arrays
         Of the same length along the first axis.
     optimizer : Optimizer
     epochs : int, default 1
@@ -72,7 +72,8 @@ def fit(
     >>> w.round(3)
     array([2.])
     """
-    arrays = data if isinstance(data, tuple) else (data,)
+    several = isinstance(data, tuple) or (isinstance(data, list) and all(isinstance(a, np.ndarray) for a in data))
+    arrays = tuple(data) if several else (data,)
     lengths = {len(a) for a in arrays}
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"data: lengths {[len(a) for a in arrays]}, expected the same, at least 1")

@@ -20,8 +20,13 @@ CASES = {
     "rmsprop-momentum": (fo.RMSprop, {"lr": 0.01, "momentum": 0.9}),
     "rmsprop-centered": (fo.RMSprop, {"lr": 0.01, "centered": True}),
     "rmsprop-centered-momentum": (fo.RMSprop, {"lr": 0.01, "centered": True, "momentum": 0.5, "alpha": 0.9}),
+    "nesterov-l2": (fo.SGD, {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.1, "maximize": True}),
+    "adamw-options": (fo.AdamW, {"lr": 0.01, "betas": (0.5, 0.9), "eps": 1e-4, "weight_decay": 0.3, "maximize": True}),
+    "rmsprop-options": (fo.RMSprop, {"lr": 0.01, "eps": 1e-3, "alpha": 0.8, "weight_decay": 0.1, "maximize": True}),
+    "rmsprop-centered-l2": (fo.RMSprop, {"lr": 0.01, "centered": True, "weight_decay": 0.1, "eps": 1e-2}),
     "adagrad": (fo.Adagrad, {"lr": 0.1}),
     "adagrad-options": (fo.Adagrad, {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.1}),
+    "adagrad-eps": (fo.Adagrad, {"lr": 0.1, "eps": 1e-3, "maximize": True}),
 }
 
 

@@ -1,5 +1,6 @@
 """What was generated and compiled: not stale, three modules that are three, packed loops; the subset's errors."""
 
+import ctypes
 import os
 import re
 import shutil
@@ -7,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from cases import same
 
 import fastopt
-from fastopt import codegen
+from fastopt import arithmetic, codegen
 from fastopt.engine import dispatch, engine
 
 ENGINE = Path(fastopt.__file__).parent / "engine"
@@ -63,30 +66,99 @@ def test_every_loop_is_packed(module):
             assert any(packed in body for body in bodies), f"{rule.name}_{suffix} is not vectorised"
 
 
+IMPORTS = "from fastopt.arithmetic import minimum, power, sign, sqrt, where\n\n\n"
 GOOD = "def r_scalars(t, *, lr):\n    return {'lr': lr}\n\n\n"
+SCALED = "def r(p, g, *, lr):\n    return lr * g\n"
+MANY = ", ".join(f"x{k}" for k in range(9))
 BAD = {
-    "x += 1": "def r(p, g, *, lr):\n    g += g\n    return lr * g\n",
-    "only renames": "def r(p, g, *, lr):\n    x = g\n    return lr * x\n",
-    "not allowed in an update": "def r(p, g, *, lr):\n    return lr * exp(g)\n",
-    "belongs in the scalars function": "def r(p, g, *, lr):\n    x = lr * lr\n    return x * g\n",
-    "may not be assigned": "def r(p, g, *, lr):\n    p = p * g\n    return lr * p\n",
-    "last statement is not a return": "def r(p, g, *, lr):\n    x = lr * g\n",
-    "returns 1 values, expected the update and 1 of state": "def r(p, g, m, *, lr):\n    return lr * g\n",
-    "is not 'name = expression'": "def r(p, g, *, lr):\n    for i in g: pass\n    return lr * g\n",
+    "'g += g' is not 'name = expression'": GOOD + "def r(p, g, *, lr):\n    g += g\n    return lr * g\n",
+    "only renames": GOOD + "def r(p, g, *, lr):\n    x = g\n    return lr * x\n",
+    "not allowed in an update": GOOD + "def r(p, g, *, lr):\n    return lr * exp(g)\n",
+    "belongs in the scalars function": GOOD + "def r(p, g, *, lr):\n    x = lr * lr\n    return x * g\n",
+    "may not be assigned": GOOD + "def r(p, g, *, lr):\n    p = p * g\n    return lr * p\n",
+    "last statement is not a return": GOOD + "def r(p, g, *, lr):\n    x = lr * g\n",
+    "returns 1 values, expected the update and 1 of state": GOOD + "def r(p, g, m, *, lr):\n    return lr * g\n",
+    "'for i in g:": GOOD + "def r(p, g, *, lr):\n    for i in g: pass\n    return lr * g\n",
+    "the name c is taken": GOOD + "def r(p, g, *, lr):\n    c = lr * g\n    return c + g\n",
+    "the name n is taken": GOOD + "def r(p, g, n, *, lr):\n    return lr * g, n + g\n",
+    "the name double is taken": GOOD + "def r(p, g, double, *, lr):\n    return lr * g, double + g\n",
+    "the name x_ is taken": GOOD + "def r(p, g, *, lr):\n    x_ = lr * g\n    return x_ + g\n",
+    "at most (8, 8, 8)": GOOD + f"def r(p, g, {MANY}, *, lr):\n    return lr * g, {MANY}\n",
+    "expected a rule of p, g": GOOD + "def r(w, g, *, lr):\n    return lr * g\n",
+    "takes more than arrays": GOOD + "def r(p, g, *rest, lr):\n    return lr * g\n",
+    "r takes more than": GOOD + "@staticmethod\n" + SCALED,
+    "with neutral defaults": "def r_scalars(*, lr):\n    return {'lr': lr}\n\n\ndef r(g, *, lr):\n    return lr * g\n",
+    "'g in lr' is not allowed": GOOD + "def r(p, g, *, lr):\n    return where(g in lr, g, p)\n",
+    "the exponent is not t": "def r_scalars(t, *, lr):\n    return {'lr': power(lr, 0.5)}\n\n\n" + SCALED,
+    "maximum is not imported": GOOD + "def r(p, g, *, lr):\n    return lr * maximum(g, p)\n",
+    "r is already defined": GOOD + SCALED + SCALED,
+    "has no r_scalars": SCALED,
+    "not allowed in a scalars function": "def r_scalars(t, *, lr):\n    return {'lr': lr ** 2}\n\n\n" + SCALED,
+    "returns ('x',), but r takes ('lr',)": "def r_scalars(t, *, lr):\n    return {'x': lr}\n\n\n" + SCALED,
 }
 
 
 @pytest.mark.parametrize("message", BAD)
 def test_rules_outside_the_subset(message, tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text(GOOD + BAD[message])
+    path.write_text(IMPORTS + BAD[message])
     with pytest.raises(codegen.RuleError) as info:
         codegen.read(path)
-    assert re.search(r"mine.py:\d+: ", str(info.value)) and "an update may use" in str(info.value)
-    assert message in str(info.value) or message == "x += 1"
+    assert re.search(r"mine.py:\d+: ", str(info.value)) and message in str(info.value)
+    assert "an update may use" in str(info.value) or "already defined" in message
 
 
 def test_the_reader_accepts_the_rest(tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text(GOOD + "def r(p, g, m, *, lr):\n    m = where(m > 0.5, minimum(g, m), -g)\n    return lr * sign(m), m\n")
+    path.write_text(
+        IMPORTS + GOOD + "def r(p, g, m, *, lr):\n    m = where(m > 0.5, minimum(g, m), -g)\n    return lr * sign(m), m\n"
+    )
     assert "<real> 0.5" in codegen.cython.render(codegen.read(path), [])
+
+
+def test_the_readers_limits_are_the_engines():
+    from fastopt.codegen import reader
+
+    text = (ENGINE / "table.pxd").read_text()
+    for name in ("STATES", "SCALARS", "STAGES", "INPUTS"):
+        assert re.search(rf"\b{name} = (\d+)", text)[1] == str(getattr(reader, name))
+    assert len(codegen.read(REPOSITORY / "fastopt" / "stages.py")) <= reader.STAGES
+
+
+TWINS = {"sqrt": 1, "fabs": 1, "sign": 1, "copysign": 2, "maximum": 2, "minimum": 2}
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+@pytest.mark.parametrize("dtype", ["float", "double"])
+def test_functions_have_the_same_bits_in_c_and_numpy(dtype, tmp_path):
+    real, suffix = np.dtype(dtype.replace("float", "f4").replace("double", "f8")), "f" if dtype == "float" else ""
+    loops = "".join(
+        f"void {name}({dtype} *o, const {dtype} *x, const {dtype} *y, long n)"
+        f" {{ for (long i = 0; i < n; i++) o[i] = fo_{name}{suffix}(x[i]{', y[i]' if count == 2 else ''}); }}\n"
+        for name, count in TWINS.items()
+    )
+    loops += f"void where({dtype} *o, const {dtype} *x, const {dtype} *y, long n)"
+    loops += f" {{ for (long i = 0; i < n; i++) o[i] = fo_where{suffix}(x[i] > y[i], x[i], y[i]); }}\n"
+    loops += "void power(double *o, const double *x, long t, long n) { for (long i = 0; i < n; i++) o[i] = fo_power(x[i], t); }\n"
+    (tmp_path / "twins.c").write_text('#include "scalar.h"\n' + loops)
+    flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC", "-I", ENGINE.parent / "include"]
+    subprocess.run(["cc", *flags, tmp_path / "twins.c", "-o", tmp_path / "twins.so", "-lm"], check=True)
+    library = ctypes.CDLL(str(tmp_path / "twins.so"))
+    tiny = np.finfo(real).smallest_subnormal
+    values = np.array([0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, np.nan, tiny, -tiny, np.finfo(real).max], real)
+    x, y = (np.ascontiguousarray(a.ravel()) for a in np.meshgrid(values, values))
+    pointer = ctypes.c_void_p
+    with np.errstate(all="ignore"):
+        for name in (*TWINS, "where"):
+            out = np.empty_like(x)
+            getattr(library, name)(pointer(out.ctypes.data), pointer(x.ctypes.data), pointer(y.ctypes.data), ctypes.c_long(x.size))
+            if name == "where":
+                expected = arithmetic.where(x > y, x, y)
+            else:
+                expected = getattr(arithmetic, name)(*(x, y)[: TWINS[name]])
+            assert same(out, np.asarray(expected, real)), name
+        bases = np.array([0.0, 0.9, 0.999, 0.5, 1.0, 1e-300])
+        for t in (0, 1, 2, 3, 1000, 12345):
+            out = np.empty_like(bases)
+            library.power(pointer(out.ctypes.data), pointer(bases.ctypes.data), ctypes.c_long(t), ctypes.c_long(bases.size))
+            assert same(out, np.array([arithmetic.power(float(b), t) for b in bases])), t

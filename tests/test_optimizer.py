@@ -50,7 +50,7 @@ def test_groups():
     assert optimizer.lr == 0.125
     with pytest.raises(ValueError, match="learning_rate: no such hyperparameter"):
         optimizer.groups[0]["learning_rate"] = 1
-    with pytest.raises(ValueError, match="amsgrad: False chose the rule 'adam'"):
+    with pytest.raises(ValueError, match="amsgrad: False was chosen at construction"):
         optimizer.groups[0]["amsgrad"] = True
 
 
@@ -242,25 +242,74 @@ def test_resume_is_exact(case, tmp_path):
     assert third.fingerprint() == second.fingerprint()
 
 
-def test_load_is_strict(tmp_path):
+STRICT = {  # each differs in one thing from Adam({"w": np.ones(3)}, lr=0.1)
+    "missing \\['v'\\], unexpected \\['w'\\]": lambda: fo.Adam({"v": np.ones(3)}, lr=0.1),
+    "missing \\['v'\\], unexpected \\[\\]": lambda: fo.Adam({"w": np.ones(3), "v": np.ones(3)}, lr=0.1),
+    "parameter 'w': shape \\(3,\\), expected \\(4,\\)": lambda: fo.Adam({"w": np.ones(4)}, lr=0.1),
+    "parameter 'w': dtype float64, expected float32": lambda: fo.Adam({"w": np.ones(3, np.float32)}, lr=0.1),
+    "rules \\['adam'\\], expected \\['amsgrad'\\]": lambda: fo.Adam({"w": np.ones(3)}, lr=0.1, amsgrad=True),
+    "of Adam, expected AdamW": lambda: fo.AdamW({"w": np.ones(3)}, lr=0.1, weight_decay=0),
+    "lr of group 0: saved 0.1, here 0.2": lambda: fo.Adam({"w": np.ones(3)}, lr=0.2),
+    "betas of group 0": lambda: fo.Adam({"w": np.ones(3)}, lr=0.1, betas=(0.9, 0.99)),
+    "maximize of group 0": lambda: fo.Adam({"w": np.ones(3)}, lr=0.1, maximize=True),
+    "lr of group 0: saved 0.1, here {'schedule'": lambda: fo.Adam({"w": np.ones(3)}, lr=fo.schedules.constant(0.1)),
+}
+
+
+@pytest.mark.parametrize("message", STRICT)
+def test_load_is_strict(message, tmp_path):
+    path = tmp_path / "a.npz"
+    optimizer = fo.Adam({"w": np.ones(3)}, lr=0.1)
+    for _ in range(3):
+        optimizer.step({"w": np.ones(3)})
+    optimizer.save(path)
+    wrong = STRICT[message]()
+    wrong.step(dict.fromkeys(wrong.state, np.ones(wrong.params["w" if "w" in wrong.state else "v"].shape)))
+    before = snapshot(wrong)
+    with pytest.raises(ValueError, match=message):
+        wrong.load(path)
+    assert snapshot(wrong) == before
+
+
+def test_hyperparameters_kept_or_restored(tmp_path):
     path = tmp_path / "a.npz"
     fo.Adam({"w": np.ones(3)}, lr=0.1).save(path)
-    for wrong in (
-        fo.Adam({"v": np.ones(3)}, lr=0.1),
-        fo.Adam({"w": np.ones(4)}, lr=0.1),
-        fo.Adam({"w": np.ones(3, np.float32)}, lr=0.1),
-        fo.Adam({"w": np.ones(3)}, lr=0.1, amsgrad=True),
-        fo.AdamW({"w": np.ones(3)}, lr=0.1),
-        fo.Adam({"w": np.ones(3)}, lr=0.2),
-    ):
-        before = snapshot(wrong)
-        with pytest.raises(ValueError):
-            wrong.load(path)
-        assert snapshot(wrong) == before
-    wrong.load(path, hyperparameters="keep")
-    assert wrong.lr == 0.2
-    wrong.load(path, hyperparameters="restore")
-    assert wrong.lr == 0.1
+    other = fo.Adam({"w": np.ones(3)}, lr=0.2)
+    other.load(path, hyperparameters="keep")
+    assert other.lr == 0.2
+    other.load(path, hyperparameters="restore")
+    assert other.lr == 0.1
+    with pytest.raises(ValueError, match="expected None, 'keep' or 'restore'"):
+        other.load(path, hyperparameters="maybe")
+
+
+def test_functions_cannot_be_compared(tmp_path):
+    path = tmp_path / "a.npz"
+    fo.SGD(np.ones(3), lr=lambda t: 0.1).save(path)
+    other = fo.SGD(np.ones(3), lr=lambda t: 0.2)
+    with pytest.raises(ValueError, match="lr of group 0: saved .* say hyperparameters='keep'"):
+        other.load(path)
+    other.load(path, hyperparameters="keep")
+
+
+RESUMED = """
+import sys, numpy as np, fastopt as fo
+optimizer = fo.Adam(np.zeros(1000, np.float32), lr=fo.schedules.linear_decay(0.1, 100))
+extra = optimizer.load(sys.argv[1])
+for k in range(extra["k"], 10):
+    optimizer.step(np.random.default_rng(k).standard_normal(1000))
+print(optimizer.fingerprint())
+"""
+
+
+def test_resume_in_a_new_process_is_exact(tmp_path):
+    optimizer = fo.Adam(np.ones(1000, np.float32), lr=fo.schedules.linear_decay(0.1, 100))
+    for k in range(10):
+        if k == 5:
+            optimizer.save(tmp_path / "a.npz", extra={"k": k})
+        optimizer.step(np.random.default_rng(k).standard_normal(1000))
+    out = subprocess.run([sys.executable, "-c", RESUMED, tmp_path / "a.npz"], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == optimizer.fingerprint()
 
 
 def test_a_kill_in_the_middle_of_a_save_leaves_the_old_file(tmp_path):
@@ -837,3 +886,162 @@ def test_an_optimizer_that_its_bound_gradient_knows_is_collected():
     del optimizer, g
     gc.collect()
     assert gone() is None
+
+
+def test_a_failed_bind_leaves_the_old_gradients():
+    a, b = np.zeros(3), np.zeros(3)
+    optimizer = fo.SGD([a, b], lr=1.0)
+    optimizer.bind([np.ones(3), np.ones(3)])
+    with pytest.raises(ValueError, match="gradient of '1': shape"):
+        optimizer.bind([np.full(3, 50.0), np.ones(4)])
+    gc.collect()
+    optimizer.step()
+    assert (a == -1).all() and (b == -1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
+@pytest.mark.parametrize("case", CASES)
+def test_reset_is_as_at_construction(case, dtype):
+    p = np.ones(5, dtype)
+    optimizer = make(case, p)
+    fresh = optimizer.fingerprint()
+    optimizer.step(np.full(5, 2, dtype))
+    assert optimizer.fingerprint() != fresh
+    optimizer.reset()
+    p[:] = 1
+    assert optimizer.fingerprint() == fresh
+
+
+def test_copies_keep_what_a_subclass_has():
+    class Mine(fo.Adam):
+        pass
+
+    class Rate:
+        factor = 1.0
+
+        def __call__(self, step):
+            return 0.1 * self.factor
+
+    rate, p, g = Rate(), np.ones(2), np.ones(2)
+    optimizer = Mine({"p": p}, lr=rate, threads=1)
+    optimizer.tag = {"p": p}
+    optimizer.bind({"p": g})
+    shallow, deep = copy.copy(optimizer), copy.deepcopy(optimizer)
+    assert shallow.tag["p"] is p and shallow.groups[0]["lr"] is rate and shallow._threads == 1
+    assert type(deep) is Mine and deep.tag["p"] is deep.params["p"] and deep.params["p"] is not p
+    rate.factor = 0.0
+    g[:] = 0
+    deep.step()
+    assert deep.params["p"][0] < 1 and deep.groups[0]["lr"].factor == 1
+    deeper = copy.deepcopy({"optimizer": optimizer, "p": p, "g": g})
+    deeper["g"][:] = 1
+    deeper["optimizer"].groups[0]["lr"] = 0.1
+    deeper["optimizer"].step()
+    assert (deeper["p"] < 1).all() and (p == 1).all()
+
+
+def test_wrong_arguments_are_named():
+    w = np.ones(2)
+    for error, message, call in [
+        (TypeError, "Adam: unknown learning_rate, expected among lr, betas", lambda: fo.Adam(w, learning_rate=1)),
+        (TypeError, "amsgrad: 2, expected True or False", lambda: fo.Adam(w, amsgrad=2)),
+        (TypeError, "nesterov: 'no', expected True or False", lambda: fo.SGD(w, nesterov="no")),
+        (TypeError, "maximize: None, expected True or False", lambda: fo.SGD(w, maximize=None)),
+        (TypeError, "lr: True, expected a number or a schedule", lambda: fo.SGD(w, lr=True)),
+        (TypeError, "lr: '1', expected a number or a schedule", lambda: fo.SGD(w, lr="1")),
+        (TypeError, "lr: <class .*linear_decay.*expected a number", lambda: fo.SGD(w, lr=fo.schedules.linear_decay)),
+        (TypeError, "momentum: array.*expected a number", lambda: fo.SGD(w, momentum=np.ones(3))),
+        (ValueError, "betas: 0.9, expected 2 values", lambda: fo.Adam(w, betas=0.9)),
+        (ValueError, "betas: .*, expected 2 values", lambda: fo.Adam(w, betas=(0.9, 0.9, 0.9))),
+        (ValueError, "threads: 0", lambda: fo.Adam(w, threads=0)),
+        (TypeError, "parameter '0': NoneType", lambda: fo.Adam(None)),
+        (ValueError, "no arrays", lambda: fo.Adam({})),
+        (TypeError, "linear_decay: initial='a', expected a number", lambda: fo.schedules.linear_decay("a", 3)),
+        (ValueError, "linear_decay: steps=nan, expected a finite number", lambda: fo.schedules.linear_decay(1.0, float("nan"))),
+        (TypeError, "constant: value=True, expected a number", lambda: fo.schedules.constant(True)),
+        (TypeError, "initial_accumulator_value: True", lambda: fo.Adagrad(w, initial_accumulator_value=True)),
+        (ValueError, "nesterov: expected a momentum", lambda: fo.SGD(w, nesterov=True)),
+    ]:
+        with pytest.raises(error, match=message):
+            call()
+    fo.Adam(w, amsgrad=np.True_, threads=np.int64(2), lr=np.float32(0.1))
+    assert list(fo.SGD({"": w}).state) == [""] and "'lr': 0.001" in repr(fo.SGD(w).groups)
+
+
+def test_gradients_that_give_no_array():
+    torch = pytest.importorskip("torch")
+
+    class Broken:
+        def __array__(self, dtype=None, copy=None):
+            raise RuntimeError("out of order")
+
+    class Tensor:
+        def __init__(self, a):
+            self.a = a
+
+        def __dlpack__(self, **options):
+            return self.a.__dlpack__(**options)
+
+        def __dlpack_device__(self):
+            return self.a.__dlpack_device__()
+
+    w = np.ones(2)
+    optimizer = fo.SGD({"w": w}, lr=1.0)
+    for bad in (Broken(), torch.ones(2, requires_grad=True), torch.ones(2, dtype=torch.bfloat16)):
+        with pytest.raises(TypeError, match="gradient of 'w': (Broken|Tensor), "):
+            optimizer.step({"w": bad})
+    optimizer.step({"w": Tensor(np.ones(2))})
+    assert (w == 0).all()
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    ("serial", "parallel", "other", "steps", "most"),
+    [
+        (550e-6, 230e-6, False, 1000, 1.1 * 230e-6),  # pays
+        (550e-6, lambda k: 1000e-6 if k < 10 else 230e-6, False, 1000, 1.1 * 230e-6),  # once the threads are awake
+        (550e-6, lambda k: 9e-3 if k % 200 == 100 else 230e-6, False, 1000, 1.15 * (230e-6 + 9e-3 / 200)),  # interrupted
+        (550e-6, 600e-6, False, 2000, 1.1 * 550e-6),  # never pays
+        (550e-6, 5e-3, False, 2000, 1.2 * 550e-6),
+        (25e-6, 6.7e-3, True, 20_000, 1.5 * 25e-6),  # after a matrix product
+        (25e-6, 6.7e-3, True, 200, 1.0001 * 25e-6),
+        (600e-6, 5e-3, True, 2000, 1.1 * 600e-6),
+        (9e-3, 14e-3, True, 200, 1.2 * 9e-3),
+        (9e-3, 5e-3, True, 200, 1.2 * 5e-3),  # another caller, whose processors are free
+    ],
+)
+def test_threads_are_chosen_by_the_clock(serial, parallel, other, steps, most):
+    from fastopt.engine import engine
+
+    took = parallel if callable(parallel) else lambda k: parallel
+    _, total = engine.simulate(lambda k: serial, took, steps, other)
+    assert total <= most * steps
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(("elements", "threads", "started"), [(70_000, 8, 1), (300_000, 3, 2), (40_000, 8, 0), (300_000, 1, 0)])
+def test_at_most_a_thread_for_each_grain_of_work(elements, threads, started):
+    code = """
+import os, sys, numpy as np, fastopt as fo
+elements, threads = map(int, sys.argv[1:])
+n = len(os.listdir("/proc/self/task"))
+fo.SGD([np.zeros(elements // 2), np.zeros(elements - elements // 2)], threads=threads).step([np.ones(elements // 2)] * 2)
+print(len(os.listdir("/proc/self/task")) - n)
+"""
+    from fastopt.engine import engine
+
+    if not os.path.isdir("/proc/self/task") or not engine.openmp():
+        pytest.skip("counts OpenMP's threads in /proc")
+    command = [sys.executable, "-c", code, str(elements), str(threads)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(out.stdout) == started
+
+
+def test_the_systems_limit(monkeypatch):
+    from fastopt.engine import threads
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "quota", lambda: 1)
+    assert threads.limit() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert threads.limit() == 0

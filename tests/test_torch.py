@@ -9,16 +9,22 @@ torch = pytest.importorskip("torch")
 RELATIVE = {"rmsprop-centered": 1e-7, "rmsprop-centered-momentum": 1e-7}
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def draw(dtype, seed):
+    if np.dtype(dtype).kind == "c":
+        return (data(300, np.float64, seed) + 1j * data(300, np.float64, seed + 1000)).astype(dtype)
+    return data(300, dtype, seed)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
 @pytest.mark.parametrize("case", CASES)
 def test_parity(case, dtype):
     cls, hyperparameters = CASES[case]
-    p = data(300, dtype, 1)
+    p = draw(dtype, 1)
     theirs = torch.nn.Parameter(torch.from_numpy(p.copy()))
     peer = getattr(torch.optim, cls.__name__)([theirs], **hyperparameters)
     ours = cls(p, **hyperparameters)
     for k in range(200):
-        g = data(300, dtype, k + 2)
+        g = draw(dtype, k + 2)
         lr = hyperparameters["lr"] * (1 - k / 400)
         ours.lr = peer.param_groups[0]["lr"] = lr
         theirs.grad = torch.from_numpy(g.copy())

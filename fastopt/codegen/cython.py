@@ -15,7 +15,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t
 
 from fastopt.engine.formats cimport span
-from fastopt.engine.table cimport VERSION, rule_t, stage_t, table_t
+from fastopt.engine.table cimport INPUTS, VERSION, rule_t, stage_t, table_t
 
 ctypedef fused real:
     float
@@ -141,14 +141,19 @@ def _stage(stage: Function) -> str:
 
 
 def _table(rules: list[Function], stages: list[Function]) -> str:
-    lines = [f"cdef rule_t[{len(rules)}] RULES", f"cdef stage_t[{len(stages)}] STAGES"]
+    lines = [
+        f"cdef rule_t[{len(rules)}] RULES",
+        f"cdef stage_t[{len(stages)}] STAGES",
+        f"cdef double[{len(stages)}][INPUTS] NEUTRAL",
+    ]
     for i, r in enumerate(rules):
         counts = f"{len(r.state)}, {len(r.hyperparameters)}, {len(r.scalars)}"
         lines.append(f'RULES[{i}] = rule_t(b"{r.name}", {counts}, {r.prepare},')
         lines.append(f"{' ' * len(f'RULES[{i}] = rule_t(')}{r.name}_f32, {r.name}_f64)")
     for i, s in enumerate(stages):
         shapes = f'b"{s.arrays[0]}"[0]'
-        counts = f"{shapes}, {len(s.hyperparameters)}, {s.neutral[0]}"
+        counts = f"{shapes}, {len(s.hyperparameters)}, {len(s.scalars)}, &NEUTRAL[{i}][0]"
+        lines += [f"NEUTRAL[{i}][{k}] = {x}" for k, x in enumerate(s.neutral)]
         lines.append(f'STAGES[{i}] = stage_t(b"{s.name}", {counts}, {s.prepare}, {s.name}_f32, {s.name}_f64)')
     lines += [
         f"cdef table_t TABLE_ = table_t(VERSION, FO_ISA, {len(rules)}, &RULES[0], {len(stages)}, &STAGES[0], span)",

@@ -15,7 +15,7 @@ cimport numpy as cnp
 
 from fastopt.engine.formats cimport size_of
 from fastopt.engine.table cimport (
-    BLOCK, FLOAT16, FLOAT32, FLOAT64, LONGDOUBLE, SCALARS, STAGES, STATES, VERSION, format_t, rule_t, table_t, task_t, view_t,
+    BLOCK, FLOAT16, FLOAT32, FLOAT64, INPUTS, LONGDOUBLE, SCALARS, STAGES, STATES, VERSION, format_t, rule_t, stage_t, table_t, task_t, view_t,
 )
 
 from fastopt.engine import layout, threads as system
@@ -179,6 +179,35 @@ cdef void measure(measured_t *m, double seconds) noexcept nogil:
         m.wait = m.penalty * m.lost
         m.penalty = min(2 * m.penalty, 640.0)
         m.lost = 0
+
+
+def simulate(serial, parallel, int steps, bint other):
+    """Which steps would be parallel, and what all would take.
+
+    Parameters
+    ----------
+    serial, parallel : functions
+        Seconds of step 0, 1, ... by one thread and by several.
+    steps : int
+    other : bool
+        Whether the caller does something else between steps.
+
+    Returns
+    -------
+    list of bool, float
+    """
+    cdef chooser_t chooser
+    cdef measured_t *m = &chooser.measured[other]
+    cdef double seconds, total = 0
+    cdef int k
+    chosen = []
+    learn_nothing(&chooser)
+    for k in range(steps):
+        chosen.append(bool(m.parallel))
+        seconds = parallel(k) if m.parallel else serial(k)
+        measure(m, seconds)
+        total += seconds
+    return chosen, total
 
 
 cdef void go(const plan_t *plan) noexcept:
@@ -352,7 +381,8 @@ cdef class Plan:
     cdef Py_ssize_t *hint  # where each gradient lay between those in the last step
     cdef double **values  # each group's hyperparameters: the rule's own, then the stages'
     cdef int *group_of  # each parameter's
-    cdef int *inputs  # two for each stage of each group: which of the values it takes; -1: the group has no such stage
+    cdef int *inputs  # INPUTS for each stage of each group: which of the values it takes; -1: the group has no such stage
+    cdef int *scales  # which of each group's values the scale of a step multiplies
     cdef void *owned[16]  # memory of all these
     cdef int n_owned
 
@@ -384,14 +414,15 @@ cdef class Plan:
         self.numbers = [g.numbers for g in groups]
         self.scheduled = [g.scheduled for g in groups]
         self.c = <double *> self.own(n * SCALARS, sizeof(double))
-        self.stage_c = <double *> self.own(len(groups) * STAGES, sizeof(double))
+        self.stage_c = <double *> self.own(len(groups) * STAGES * INPUTS, sizeof(double))
         self.t = <int64_t *> self.own(n, sizeof(int64_t))
         self.hint = <Py_ssize_t *> self.own(n, sizeof(Py_ssize_t))
         self.ints = <Py_ssize_t *> self.own(sum(4 * len(s.order) for s in slots), sizeof(Py_ssize_t))
         self.orders = <Py_ssize_t **> self.own(n, sizeof(void *))
         self.values = <double **> self.own(len(groups), sizeof(void *))
         self.group_of = <int *> self.own(n, sizeof(int))
-        self.inputs = <int *> self.own(len(groups) * STAGES * 2, sizeof(int))
+        self.inputs = <int *> self.own(len(groups) * STAGES * INPUTS, sizeof(int))
+        self.scales = <int *> self.own(len(groups), sizeof(int))
         self.ranges = <uintptr_t *> self.own(2 * len(ranges), sizeof(uintptr_t))
         self.held = <PyObject **> self.own(n, sizeof(void *))
         self.walk = plan_t(table, <task_t *> self.own(n, sizeof(task_t)), n, 0, 0, threads, &self.chooser)
@@ -403,8 +434,9 @@ cdef class Plan:
             self.values[i] = <double *> cnp.PyArray_DATA(self.numbers[i])
             for k in range(STAGES):
                 taken = groups[i].inputs.get(table.stages[k].name.decode(), ()) if k < table.n_stages else ()
-                for j in range(2):
-                    self.inputs[(i * STAGES + k) * 2 + j] = taken[j] if j < len(taken) else -1
+                for j in range(INPUTS):
+                    self.inputs[(i * STAGES + k) * INPUTS + j] = taken[j] if j < len(taken) else -1
+            self.scales[i] = groups[i].slot["scale"]
         for i in range(n):
             s = slots[i]
             task = &self.walk.tasks[i]
@@ -500,41 +532,49 @@ cdef class Plan:
     cdef void prepare(self, double scale) noexcept:
         """All scalars of the step."""
         cdef Py_ssize_t i, group = -1
-        cdef int k, j, staged = 0
+        cdef int staged = 0
         cdef int64_t t = 0
         cdef task_t *task
-        cdef const table_t *table = self.walk.table
         cdef double *row = NULL
-        cdef const double *h = NULL
-        cdef double *stages = NULL
-        cdef double[STAGES] inputs
         for i in range(self.n):
             task = &self.walk.tasks[i]
             if not task.active:
                 continue
             if self.group_of[i] != group:
                 group = self.group_of[i]
-                h = self.values[group]
-                stages = self.stage_c + group * STAGES
-                staged = 0
+                staged = self.prepare_stages(group, scale)
                 row = NULL
-                for k in range(table.n_stages):
-                    if self.inputs[(group * STAGES + k) * 2] == -1:
-                        continue
-                    for j in range(table.stages[k].hyperparameters):
-                        inputs[j] = h[self.inputs[(group * STAGES + k) * 2 + j]]
-                    if k == 0:
-                        inputs[0] = inputs[0] * scale
-                    table.stages[k].prepare(inputs, stages + k)
-                    if stages[k] != table.stages[k].neutral:
-                        staged |= 1 << k
             if row == NULL or self.t[i] != t:
                 t = self.t[i]
                 row = self.c + i * SCALARS
-                task.rule.prepare(t + 1, h, row)
+                task.rule.prepare(t + 1, self.values[group], row)
             task.c = row
             task.staged = staged
-            task.stage_c = stages
+            task.stage_c = self.stage_c + group * STAGES * INPUTS
+
+    cdef int prepare_stages(self, Py_ssize_t group, double scale) noexcept:
+        """A group's scalars of stages; returns those that are not neutral, a bit each."""
+        cdef const table_t *table = self.walk.table
+        cdef const stage_t *stage
+        cdef const int *taken
+        cdef double *c
+        cdef double[INPUTS] h
+        cdef int k, j, staged = 0
+        for k in range(table.n_stages):
+            stage = &table.stages[k]
+            taken = self.inputs + (group * STAGES + k) * INPUTS
+            if taken[0] == -1:
+                continue
+            for j in range(stage.hyperparameters):
+                h[j] = self.values[group][taken[j]]
+                if taken[j] == self.scales[group]:
+                    h[j] = h[j] * scale
+            c = self.stage_c + (group * STAGES + k) * INPUTS
+            stage.prepare(h, c)
+            for j in range(stage.scalars):
+                if c[j] != stage.neutral[j]:
+                    staged |= 1 << k
+        return staged
 
     cdef void advance(self, double scale) noexcept:
         """The scalars and the walk, in a known floating-point environment; then the counts."""

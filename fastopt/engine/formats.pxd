@@ -7,7 +7,7 @@ Inline, so that each instruction set's module compiles its own.
 from libc.string cimport memcpy
 
 from fastopt.engine.table cimport (
-    BLOCK, FLOAT16, FLOAT32, FLOAT64, STATES, format_t, kernel_t, stage_t, table_t, task_t, view_t,
+    BLOCK, FLOAT16, FLOAT32, FLOAT64, INPUTS, STATES, format_t, kernel_t, stage_t, table_t, task_t, view_t,
 )
 
 ctypedef fused element:
@@ -133,11 +133,11 @@ cdef inline void blocks(const table_t *table, const task_t *task, Py_ssize_t lo,
                 shaped[0] = own_g[buffer]
                 shaped[1] = arrays[1]
                 shaped[2] = arrays[0]
-                apply(shaped, n, task.stage_c + k)
+                apply(shaped, n, task.stage_c + k * INPUTS)
                 arrays[1] = own_g[buffer]
                 buffer = 1 - buffer
             else:
-                apply(arrays, n, task.stage_c + k)
+                apply(arrays, n, task.stage_c + k * INPUTS)
         for k in range(task.rule.states):
             arrays[k + 2] = task.state[k] + lo * <Py_ssize_t> sizeof(element)
         update(arrays, n, task.c)

@@ -6,7 +6,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t
 
 from fastopt.engine.formats cimport span
-from fastopt.engine.table cimport VERSION, rule_t, stage_t, table_t
+from fastopt.engine.table cimport INPUTS, VERSION, rule_t, stage_t, table_t
 
 ctypedef fused real:
     float
@@ -376,6 +376,7 @@ cdef void decoupled_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef rule_t[10] RULES
 cdef stage_t[3] STAGES
+cdef double[3][INPUTS] NEUTRAL
 RULES[0] = rule_t(b"sgd", 0, 1, 1, sgd_scalars,
                   sgd_f32, sgd_f64)
 RULES[1] = rule_t(b"momentum", 1, 3, 3, momentum_scalars,
@@ -396,8 +397,11 @@ RULES[8] = rule_t(b"rmsprop_centered_momentum", 3, 4, 4, rmsprop_momentum_scalar
                   rmsprop_centered_momentum_f32, rmsprop_centered_momentum_f64)
 RULES[9] = rule_t(b"adagrad", 1, 3, 2, adagrad_scalars,
                   adagrad_f32, adagrad_f64)
-STAGES[0] = stage_t(b"scale", b"g"[0], 1, 1, scale_scalars, scale_f32, scale_f64)
-STAGES[1] = stage_t(b"l2", b"g"[0], 1, 0, l2_scalars, l2_f32, l2_f64)
-STAGES[2] = stage_t(b"decoupled", b"p"[0], 2, 1, decoupled_scalars, decoupled_f32, decoupled_f64)
+NEUTRAL[0][0] = 1
+STAGES[0] = stage_t(b"scale", b"g"[0], 1, 1, &NEUTRAL[0][0], scale_scalars, scale_f32, scale_f64)
+NEUTRAL[1][0] = 0
+STAGES[1] = stage_t(b"l2", b"g"[0], 1, 1, &NEUTRAL[1][0], l2_scalars, l2_f32, l2_f64)
+NEUTRAL[2][0] = 1
+STAGES[2] = stage_t(b"decoupled", b"p"[0], 2, 1, &NEUTRAL[2][0], decoupled_scalars, decoupled_f32, decoupled_f64)
 cdef table_t TABLE_ = table_t(VERSION, FO_ISA, 10, &RULES[0], 3, &STAGES[0], span)
 TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)

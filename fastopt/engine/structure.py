@@ -43,7 +43,7 @@ class Structure:
         return f" of {self.path!r}" if self.path else ""
 
 
-def flatten(tree: Any, path: str = "") -> tuple[Structure | None, list[tuple[str, Any]]]:
+def flatten(tree: Any, path: str | None = None) -> tuple[Structure | None, list[tuple[str, Any]]]:
     """The structure of parameters, and its arrays with their names: keys and positions joined by slashes."""
     if isinstance(tree, Mapping):
         keys: tuple[Any, ...] | None = tuple(tree)
@@ -51,13 +51,13 @@ def flatten(tree: Any, path: str = "") -> tuple[Structure | None, list[tuple[str
     elif isinstance(tree, (list, tuple)):
         keys, items = None, list(enumerate(tree))
     else:
-        return None, [(path or "0", tree)]
+        return None, [("0" if path is None else path, tree)]
     children, leaves = [], []
     for key, child in items:
-        structure, found = flatten(child, f"{path}/{key}" if path else f"{key}")
+        structure, found = flatten(child, f"{key}" if path is None else f"{path}/{key}")
         children.append(structure)
         leaves += found
-    return Structure(keys, children, path), leaves
+    return Structure(keys, children, path or ""), leaves
 
 
 def unflatten(structure: Structure | None, leaves: Iterator[Any]) -> Any:

@@ -7,7 +7,8 @@ cdef enum:
     BLOCK = 256  # elements; spans and staging work in whole blocks
     STATES = 6  # arrays of state that a rule may have
     SCALARS = 8  # scalars of a step, and hyperparameters, that a rule may have
-    STAGES = 8
+    STAGES = 8  # that there may be
+    INPUTS = 4  # scalars of a stage, and hyperparameters, that it may have
 
 cdef enum format_t:
     FLOAT16
@@ -32,7 +33,8 @@ cdef struct stage_t:
     const char *name
     char shapes  # 'g': the gradient, into another buffer; 'p': the parameter, in place
     int hyperparameters
-    double neutral  # the scalar that changes nothing
+    int scalars
+    const double *neutral  # the scalars that change nothing
     stage_scalars_t prepare
     kernel_t f32
     kernel_t f64
@@ -55,7 +57,7 @@ cdef struct task_t:  # one parameter, its gradient and its state
     bint active  # has a gradient in this step
     const double *c  # scalars of the rule in this step
     int staged  # stages that are not neutral, a bit each
-    const double *stage_c
+    const double *stage_c  # INPUTS scalars for each stage
 
 cdef struct table_t:
     int version
