@@ -133,15 +133,24 @@ TWINS = {"sqrt": 1, "fabs": 1, "sign": 1, "copysign": 2, "maximum": 2, "minimum"
 def test_functions_have_the_same_bits_in_c_and_numpy(dtype, tmp_path):
     real, suffix = np.dtype(dtype.replace("float", "f4").replace("double", "f8")), "f" if dtype == "float" else ""
     loops = "".join(
-        f"void {name}({dtype} *o, const {dtype} *x, const {dtype} *y, long n)"
+        f"void t_{name}({dtype} *o, const {dtype} *x, const {dtype} *y, long n)"
         f" {{ for (long i = 0; i < n; i++) o[i] = fo_{name}{suffix}(x[i]{', y[i]' if count == 2 else ''}); }}\n"
         for name, count in TWINS.items()
     )
-    loops += f"void where({dtype} *o, const {dtype} *x, const {dtype} *y, long n)"
+    loops += f"void t_where({dtype} *o, const {dtype} *x, const {dtype} *y, long n)"
     loops += f" {{ for (long i = 0; i < n; i++) o[i] = fo_where{suffix}(x[i] > y[i], x[i], y[i]); }}\n"
-    loops += "void power(double *o, const double *x, long t, long n) { for (long i = 0; i < n; i++) o[i] = fo_power(x[i], t); }\n"
+    loops += "void t_power(double *o, const double *x, long t, long n) { for (long i = 0; i < n; i++) o[i] = fo_power(x[i], t); }\n"
     (tmp_path / "twins.c").write_text('#include "scalar.h"\n' + loops)
-    flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC", "-I", ENGINE.parent / "include"]
+    flags = [
+        "-O3",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-ffp-contract=off",
+        "-shared",
+        "-fPIC",
+        "-I",
+        ENGINE.parent / "include",
+    ]
     subprocess.run(["cc", *flags, tmp_path / "twins.c", "-o", tmp_path / "twins.so", "-lm"], check=True)
     library = ctypes.CDLL(str(tmp_path / "twins.so"))
     tiny = np.finfo(real).smallest_subnormal
@@ -151,14 +160,14 @@ def test_functions_have_the_same_bits_in_c_and_numpy(dtype, tmp_path):
     with np.errstate(all="ignore"):
         for name in (*TWINS, "where"):
             out = np.empty_like(x)
-            getattr(library, name)(pointer(out.ctypes.data), pointer(x.ctypes.data), pointer(y.ctypes.data), ctypes.c_long(x.size))
-            if name == "where":
-                expected = arithmetic.where(x > y, x, y)
-            else:
-                expected = getattr(arithmetic, name)(*(x, y)[: TWINS[name]])
+            getattr(library, f"t_{name}")(
+                pointer(out.ctypes.data), pointer(x.ctypes.data), pointer(y.ctypes.data), ctypes.c_long(x.size)
+            )
+            arguments = (x > y, x, y) if name == "where" else (x, y)[: TWINS[name]]
+            expected = getattr(arithmetic, name)(*arguments)
             assert same(out, np.asarray(expected, real)), name
         bases = np.array([0.0, 0.9, 0.999, 0.5, 1.0, 1e-300])
         for t in (0, 1, 2, 3, 1000, 12345):
             out = np.empty_like(bases)
-            library.power(pointer(out.ctypes.data), pointer(bases.ctypes.data), ctypes.c_long(t), ctypes.c_long(bases.size))
+            library.t_power(pointer(out.ctypes.data), pointer(bases.ctypes.data), ctypes.c_long(t), ctypes.c_long(bases.size))
             assert same(out, np.array([arithmetic.power(float(b), t) for b in bases])), t

@@ -287,7 +287,7 @@ def test_functions_cannot_be_compared(tmp_path):
     path = tmp_path / "a.npz"
     fo.SGD(np.ones(3), lr=lambda t: 0.1).save(path)
     other = fo.SGD(np.ones(3), lr=lambda t: 0.2)
-    with pytest.raises(ValueError, match="lr of group 0: saved .* say hyperparameters='keep'"):
+    with pytest.raises(ValueError, match=r"lr of group 0: saved .* say hyperparameters='keep'"):
         other.load(path)
     other.load(path, hyperparameters="keep")
 
@@ -988,7 +988,7 @@ def test_gradients_that_give_no_array():
     w = np.ones(2)
     optimizer = fo.SGD({"w": w}, lr=1.0)
     for bad in (Broken(), torch.ones(2, requires_grad=True), torch.ones(2, dtype=torch.bfloat16)):
-        with pytest.raises(TypeError, match="gradient of 'w': (Broken|Tensor), "):
+        with pytest.raises(TypeError, match=r"gradient of 'w': (Broken|Tensor), "):
             optimizer.step({"w": bad})
     optimizer.step({"w": Tensor(np.ones(2))})
     assert (w == 0).all()
