@@ -55,6 +55,7 @@ def sgd(p: Array, g: Any, *, t: int, lr: float, out: Arrays | None = None) -> Ar
     t : int
         Number of the step: 1, 2, ...
     lr : float
+        Hyperparameters, as the classes in ``optimizers.py`` describe them.
     out : tuple of ndarray, optional
         Where to write p: the same arrays for a step in place, or others; new ones without.
 
@@ -88,6 +89,7 @@ def momentum(
     t : int
         Number of the step: 1, 2, ...
     lr, momentum, dampening : float
+        Hyperparameters, as the classes in ``optimizers.py`` describe them.
     out : tuple of ndarray, optional
         Where to write p, buf: the same arrays for a step in place, or others; new ones without.
 
@@ -121,6 +123,7 @@ def nesterov(
     t : int
         Number of the step: 1, 2, ...
     lr, momentum, dampening : float
+        Hyperparameters, as the classes in ``optimizers.py`` describe them.
     out : tuple of ndarray, optional
         Where to write p, buf: the same arrays for a step in place, or others; new ones without.
 
@@ -154,6 +157,7 @@ def adam(
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps : float
+        Hyperparameters, as the classes in ``optimizers.py`` describe them.
     out : tuple of ndarray, optional
         Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
 
@@ -198,6 +202,7 @@ def amsgrad(
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps : float
+        Hyperparameters, as the classes in ``optimizers.py`` describe them.
     out : tuple of ndarray, optional
         Where to write p, m, v, vmax: the same arrays for a step in place, or others; new ones without.
 
@@ -229,6 +234,7 @@ def rmsprop(p: Array, g: Any, v: Array, *, t: int, lr: float, alpha: float, eps:
     t : int
         Number of the step: 1, 2, ...
     lr, alpha, eps : float
+        Hyperparameters, as the classes in ``optimizers.py`` describe them.
     out : tuple of ndarray, optional
         Where to write p, v: the same arrays for a step in place, or others; new ones without.
 
@@ -262,6 +268,7 @@ def rmsprop_centered(
     t : int
         Number of the step: 1, 2, ...
     lr, alpha, eps : float
+        Hyperparameters, as the classes in ``optimizers.py`` describe them.
     out : tuple of ndarray, optional
         Where to write p, v, mean: the same arrays for a step in place, or others; new ones without.
 
@@ -305,6 +312,7 @@ def rmsprop_momentum(
     t : int
         Number of the step: 1, 2, ...
     lr, alpha, eps, momentum : float
+        Hyperparameters, as the classes in ``optimizers.py`` describe them.
     out : tuple of ndarray, optional
         Where to write p, v, buf: the same arrays for a step in place, or others; new ones without.
 
@@ -349,6 +357,7 @@ def rmsprop_centered_momentum(
     t : int
         Number of the step: 1, 2, ...
     lr, alpha, eps, momentum : float
+        Hyperparameters, as the classes in ``optimizers.py`` describe them.
     out : tuple of ndarray, optional
         Where to write p, v, mean, buf: the same arrays for a step in place, or others; new ones without.
 
@@ -380,6 +389,7 @@ def adagrad(p: Array, g: Any, sum: Array, *, t: int, lr: float, lr_decay: float,
     t : int
         Number of the step: 1, 2, ...
     lr, lr_decay, eps : float
+        Hyperparameters, as the classes in ``optimizers.py`` describe them.
     out : tuple of ndarray, optional
         Where to write p, sum: the same arrays for a step in place, or others; new ones without.
 

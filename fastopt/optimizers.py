@@ -1,7 +1,15 @@
 """The optimizers, one short class each: names, defaults and formulas are torch's.
 
-All take ``params`` (an array, a sequence or mapping of arrays, nested, or a list of group dicts), numbers or schedules as
-hyperparameters, ``maximize`` to go up the gradient, and ``threads`` (None: as many as pay; 1: never a pool).
+All take
+
+- ``params``: an array of float32, float64, complex64 or complex128, which is updated in place; a sequence or mapping of such
+  arrays, nested; or a list of group dicts, ``{"params": ..., "lr": ...}``;
+- hyperparameters: numbers, or schedules, functions of the step (0, 1, ...) that give a number. ``betas`` and ``alpha`` are at
+  least 0 and below 1, ``dampening`` is any number, all others are finite and not negative;
+- ``maximize`` (bool, default False): go up the gradient;
+- ``threads`` (int or None): at most so many; 1 never starts a pool; None: as many as pay.
+
+They raise TypeError or ValueError, naming the argument or parameter, for what does not fit.
 """
 
 from __future__ import annotations
@@ -31,7 +39,12 @@ class SGD(Optimizer):
     nesterov : bool, default False
         Needs a momentum and no dampening.
     **options
-        ``maximize``, ``threads``.
+        ``maximize`` (bool, default False), ``threads`` (int, default None: as many as pay).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For parameters that cannot be updated in place, and for hyperparameters outside of their domains.
 
     Notes
     -----
@@ -90,7 +103,12 @@ class Adam(Optimizer):
     amsgrad : bool, default False
         Divide by the largest second moment so far.
     **options
-        ``maximize``, ``threads``.
+        ``maximize`` (bool, default False), ``threads`` (int, default None: as many as pay).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For parameters that cannot be updated in place, and for hyperparameters outside of their domains.
 
     Notes
     -----
@@ -139,9 +157,22 @@ class AdamW(Adam):
     weight_decay : float or schedule, default 1e-2
         Before the rule, ``p *= 1 - lr * weight_decay``.
 
+    Notes
+    -----
+    As `Adam`, whose moments do not see the decay.
+
     References
     ----------
     Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> AdamW(w, lr=0.5, weight_decay=0.5, eps=0).step(np.array([1.0, -2.0]))
+    True
+    >>> w
+    array([0.25, 1.25])
     """
 
     stages = ("scale", "decoupled")
@@ -177,15 +208,31 @@ class RMSprop(Optimizer):
     centered : bool, default False
         Divide by the standard deviation, not by the root mean square.
     **options
-        ``maximize``, ``threads``.
+        ``maximize`` (bool, default False), ``threads`` (int, default None: as many as pay).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For parameters that cannot be updated in place, and for hyperparameters outside of their domains.
 
     Notes
     -----
-    ``v = alpha * v + (1 - alpha) * g * g``, ``p -= lr * g / (sqrt(v) + eps)``.
+    ``v = alpha * v + (1 - alpha) * g * g``, ``p -= lr * g / (sqrt(v) + eps)``. Centered: ``mean = alpha * mean + (1 - alpha) * g``,
+    and ``v - mean * mean``, at least 0, in the place of ``v``. With momentum: ``buf = momentum * buf + g / (sqrt(v) + eps)``,
+    ``p -= lr * buf``.
 
     References
     ----------
     Tieleman and Hinton, 2012, lecture 6.5; Graves, "Generating sequences with recurrent neural networks", 2013, eq. 38-45.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> RMSprop(w, lr=0.5, alpha=0.75, eps=0).step(np.array([1.0, -2.0]))
+    True
+    >>> w
+    array([0., 2.])
     """
 
     def __init__(
@@ -225,15 +272,30 @@ class Adagrad(Optimizer):
         Where the sum of squared gradients begins.
     eps : float or schedule, default 1e-10
     **options
-        ``maximize``, ``threads``.
+        ``maximize`` (bool, default False), ``threads`` (int, default None: as many as pay).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For parameters that cannot be updated in place, and for hyperparameters outside of their domains.
 
     Notes
     -----
-    ``sum += g * g``, ``p -= lr * g / (sqrt(sum) + eps)``.
+    ``sum`` begins at ``initial_accumulator_value``; ``sum += g * g``,
+    ``p -= lr / (1 + (t - 1) * lr_decay) * g / (sqrt(sum) + eps)`` at step t = 1, 2, ...
 
     References
     ----------
     Duchi, Hazan and Singer, "Adaptive subgradient methods", 2011, section 1.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> Adagrad(w, lr=0.5, eps=0).step(np.array([1.0, -2.0]))
+    True
+    >>> w
+    array([0.5, 1.5])
     """
 
     def __init__(

@@ -21,6 +21,9 @@ def test_the_worked_example(tmp_path):
     assert "loss 0.24810966, weight 1.96846751, bias 1.11107554" in out
     above = {name: float(x) for name, x in re.findall(r"^(\S.*?)\s+0\.\d{6}\s+(\S+)%", out, re.M)}
     assert len(above) == 8 and max(above.values()) < 1 and above["SGD"] < 0.5
+    table = (REPOSITORY / "README.md").read_text().split("## Worked example")[1].split("##")[0]
+    told = [float(x) for x in re.findall(r"\| (\d\.\d\d) % \|", table)]
+    np.testing.assert_allclose(told, list(above.values()), atol=0.0051)
 
 
 def test_info():

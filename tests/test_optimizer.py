@@ -1007,14 +1007,15 @@ def test_gradients_that_give_no_array():
         (25e-6, 6.7e-3, True, 200, 1.0001 * 25e-6),
         (600e-6, 5e-3, True, 2000, 1.1 * 600e-6),
         (9e-3, 14e-3, True, 200, 1.2 * 9e-3),
+        (lambda k: 30e-3 if k < 6 else 9e-3, 14e-3, True, 400, 1.2 * 9e-3),  # whose first steps were slow
         (9e-3, 5e-3, True, 200, 1.2 * 5e-3),  # another caller, whose processors are free
     ],
 )
 def test_threads_are_chosen_by_the_clock(serial, parallel, other, steps, most):
     from fastopt.engine import engine
 
-    took = parallel if callable(parallel) else lambda k: parallel
-    _, total = engine.simulate(lambda k: serial, took, steps, other)
+    took = [x if callable(x) else lambda k, x=x: x for x in (serial, parallel)]
+    _, total = engine.simulate(*took, steps, other)
     assert total <= most * steps
 
 

@@ -72,6 +72,7 @@ _{rule.name} = _update("{rule.name}")
     t : int
         Number of the step: 1, 2, ...
     {numbers} : float
+        Hyperparameters, as the classes in ``optimizers.py`` describe them.
     out : tuple of ndarray, optional
         Where to write {results}: the same arrays for a step in place, or others; new ones without.
 

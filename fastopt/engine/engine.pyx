@@ -138,6 +138,8 @@ cdef struct measured_t:  # steps of one size in one situation, in seconds
     double lost  # by parallel steps since they last were ahead
     double patience  # serial steps' worth of loss
     double most  # serial steps' worth that one step may lose: the rest was somebody else's turn on the processor
+    int streak  # parallel steps since a serial one was timed
+    int trust  # the longest streak, after which what serial takes is looked at again
     bint parallel
 
 cdef struct chooser_t:
@@ -159,8 +161,8 @@ cdef void learn_nothing(chooser_t *chooser) noexcept nogil:
     Right after a step, threads that slept need some milliseconds to get up to speed, and then pay. After something else of the
     caller's, a matrix product's threads may still hold the processors: a loss is great there, and likely to be met again.
     """
-    chooser.measured[0] = measured_t(0, 0, 20, 0, 8, 2, False)
-    chooser.measured[1] = measured_t(0, 0.08, 20, 0, 1, 1e9, False)
+    chooser.measured[0] = measured_t(0, 0, 20, 0, 8, 2, 0, 16, False)
+    chooser.measured[1] = measured_t(0, 0.08, 20, 0, 1, 1e9, 0, 16, False)
     chooser.entered = chooser.left = 0
 
 
@@ -179,6 +181,12 @@ cdef void measure(measured_t *m, double seconds) noexcept nogil:
         m.wait = m.penalty * m.lost
         m.penalty = min(2 * m.penalty, 640.0)
         m.lost = 0
+        m.streak, m.trust = 0, 16
+        return
+    m.streak += 1
+    if m.streak == m.trust:
+        m.parallel = False  # for one step
+        m.streak, m.trust = 0, min(2 * m.trust, 512)
 
 
 def simulate(serial, parallel, int steps, bint other):
@@ -730,6 +738,10 @@ cdef class Stepper:
         -------
         bool
             Whether the parameters were updated: True.
+
+        Notes
+        -----
+        The GIL is released while arrays are worked on, but for a few microseconds' work (less than 2048 elements).
 
         Raises
         ------
