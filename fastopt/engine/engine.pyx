@@ -15,7 +15,8 @@ cimport numpy as cnp
 
 from fastopt.engine.formats cimport size_of
 from fastopt.engine.table cimport (
-    BLOCK, FLOAT16, FLOAT32, FLOAT64, INPUTS, LONGDOUBLE, SCALARS, STAGES, STATES, VERSION, format_t, rule_t, stage_t, table_t, task_t, view_t,
+    BLOCK, FLOAT16, FLOAT32, FLOAT64, INPUTS, LONGDOUBLE, SCALARS, STAGES, STATES, VERSION, format_t, rule_t, stage_t,
+    table_t, task_t, view_t,
 )
 
 from fastopt.engine import layout, threads as system
