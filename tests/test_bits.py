@@ -1,6 +1,7 @@
 """Promise 1: the same bits for any instruction set, number of threads, strides, alignment and cut, and as the rules' own Python."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -235,6 +236,47 @@ def test_flushing_subnormals_in_the_caller_changes_nothing(threads, born):
     assert out.returncode == 0, out.stderr
     if "cannot" in out.stdout:
         pytest.skip("this processor cannot flush subnormals")
+
+
+POOL = """
+#include <immintrin.h>
+void flush(void)
+{
+    #pragma omp parallel num_threads(2)
+    _mm_setcsr(_mm_getcsr() | 0x8040);
+}
+int flushing(void)
+{
+    int n = 0;
+    #pragma omp parallel num_threads(2) reduction(+ : n)
+    n += (_mm_getcsr() & 0x8040) == 0x8040;
+    return n;
+}
+"""
+POOLED = """
+import ctypes, sys, numpy as np, fastopt as fo
+pool = ctypes.CDLL(sys.argv[1])
+n = 200_000
+p, g = np.zeros(n, np.float32), np.full(n, 1e-40, np.float32)
+optimizer = fo.SGD(p, lr=1.0, threads=2)
+pool.flush()
+assert pool.flushing() == 2
+optimizer.step(g)
+assert (p.view(np.uint32) == 0x800116C2).all(), [hex(x) for x in p.view(np.uint32)[[0, -1]]]
+assert pool.flushing() == 2
+"""
+
+
+@pytest.mark.compiled
+def test_flushing_subnormals_in_the_workers_changes_nothing(tmp_path):
+    """Another library may have filled the pool, with its own floating-point environment, and finds it again."""
+    engine = pytest.importorskip("fastopt.engine.engine")
+    (tmp_path / "pool.c").write_text(POOL)
+    command = ["cc", "-O2", "-fopenmp", "-shared", "-fPIC", tmp_path / "pool.c", "-o", tmp_path / "pool.so"]
+    if not engine.openmp() or os.uname().machine != "x86_64" or not shutil.which("cc") or subprocess.run(command).returncode:
+        pytest.skip("needs OpenMP in a C compiler for x86-64")
+    out = subprocess.run([sys.executable, "-c", POOLED, tmp_path / "pool.so"], capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
