@@ -52,7 +52,7 @@ class BuildExt(build_ext):
         try:
             if SERIAL:
                 raise OSError("FASTOPT_NO_OPENMP is set")
-            objects = self.compiler.compile([str(probe)], extra_postargs=flags[0])
+            objects = self.compiler.compile([str(probe)], output_dir=str(probe.parent), extra_postargs=flags[0])
             self.compiler.link_executable(objects, str(probe.with_suffix("")), extra_postargs=flags[1])
         except Exception as error:
             print(f"fastopt: building without OpenMP ({error})", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 import numpy as np
@@ -73,15 +74,13 @@ def plot(curves: dict[str, list[float]]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser("python -m fastopt", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=["demo", "info", "bench"], default="demo")
-    given, rest = parser.parse_known_args()
-    if given.command == "bench":
+    if sys.argv[1:2] == ["bench"]:
         from . import bench
 
-        return bench.main(rest)
-    if rest:
-        parser.error(f"unknown arguments {' '.join(rest)}")
+        return bench.main(sys.argv[2:])
+    parser = argparse.ArgumentParser("python -m fastopt", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=["demo", "info", "bench"], default="demo")
+    given = parser.parse_args()
     if given.command == "info":
         fo.show_config()
         return 0

@@ -13,12 +13,51 @@ from typing import Any
 import numpy as np
 
 META = "fastopt.json"
+NESTED = "ndarray"  # key of what stands in JSON for an array that is a member of its own
+
+
+def check_plain(where: str, a: np.ndarray) -> None:
+    """Refuse arrays that a file without pickle cannot hold."""
+    if a.dtype.hasobject or isinstance(a, np.ma.MaskedArray):
+        raise TypeError(f"{where}: {type(a).__name__} of {a.dtype}, expected a plain array without Python objects")
+
+
+def packed(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
+    """A user's value as JSON holds it; its arrays go to `arrays`, by names that begin with `where`."""
+    match value:
+        case np.ndarray():
+            check_plain(where, value)
+            arrays[where] = value
+            return {NESTED: where}
+        case np.generic() if not isinstance(value.item(), np.generic):
+            return packed(value.item(), where, arrays)
+        case None | bool() | int() | float() | str():
+            return value
+        case list() | tuple():
+            return [packed(x, f"{where}/{k}", arrays) for k, x in enumerate(value)]
+        case dict() if all(isinstance(k, str) and "\0" not in k for k in value) and NESTED not in value:
+            return {k: packed(x, f"{where}/{k}", arrays) for k, x in value.items()}
+    raise TypeError(f"{where}: {value!r:.80}, expected arrays, numbers, strings, None, and lists and dicts by strings of them")
+
+
+def unpacked(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """What `packed` made JSON of; a tuple has become a list."""
+    match value:
+        case {"ndarray": str(name), **rest} if not rest:
+            return arrays[name]
+        case dict():
+            return {k: unpacked(x, arrays) for k, x in value.items()}
+        case list():
+            return [unpacked(x, arrays) for x in value]
+    return value
 
 
 def write(path: str | os.PathLike[str], meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Written beside, synced and renamed: whatever happens, `path` holds the old file or the new one."""
     text = json.dumps({**meta, "members": list(arrays)})
-    path = Path(path).resolve()
+    path = Path(os.fsdecode(path)).resolve()
+    if not path.parent.is_dir() or path.is_dir():
+        raise FileNotFoundError(f"{path}: expected the path of a file in a folder that exists")
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with beside.open("xb") as file:

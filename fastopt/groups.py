@@ -117,7 +117,8 @@ class Group(MutableMapping[str, Any]):
         if len(entries) != len(names):
             raise ValueError(f"{key}: {value!r}, expected {len(names)} values")
         checked = [check_hyperparameter(n, x) for n, x in zip(names, entries, strict=True)]
-        self.options[key] = entries if key in self.spread else value
+        entries = tuple(x if number is None else number for x, number in zip(entries, checked, strict=True))
+        self.options[key] = entries if key in self.spread else entries[0]
         if not settable:
             return
         for name, x, number in zip(names, entries, checked, strict=True):

@@ -139,16 +139,27 @@ class Optimizer(dispatch.Stepper):
             raise TypeError(f"{type(self).__name__}: unknown {', '.join(unknown)}, expected among {known}")
         if isinstance(params, Iterator):
             params = list(params)
-        if isinstance(params, Sequence) and params and all(isinstance(g, dict) and "params" in g for g in params):
+        dicts = isinstance(params, Sequence) and [isinstance(g, dict) for g in params]
+        if isinstance(params, dict) and "params" in params and set(params) & set(self.defaults):
+            raise ValueError("params: one group, expected a list of groups, [{'params': ..., 'lr': ...}, ...]")
+        if dicts and any("params" in g or set(g) & set(self.defaults) for g, d in zip(params, dicts, strict=True) if d):
+            for k, g in enumerate(params):
+                if not dicts[k] or "params" not in g:
+                    raise ValueError(f"group {k}: no 'params', expected [{{'params': ..., 'lr': ...}}, ...]")
             self._build([g["params"] for g in params], [self._options(g) for g in params], threads, True)
         else:
             self._build(params, [self.defaults], threads, False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "lr" and name in vars(self).get("defaults", ()):
+            raise AttributeError(f"{name}: set it in the groups, as in optimizer.groups[0][{name!r}] = {value!r}")
+        super().__setattr__(name, value)
 
     def _options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """All options of a group dict."""
         given = {k: v for k, v in group.items() if k != "params"}
         if unknown := set(given) - set(self.defaults):
-            raise ValueError(f"group: unknown {', '.join(sorted(unknown))}, expected among {', '.join(self.defaults)}")
+            raise TypeError(f"group: unknown {', '.join(sorted(unknown))}, expected among {', '.join(self.defaults)}")
         return {**self.defaults, **given}
 
     def _build(self, params: Any, options: list[dict[str, Any]], threads: int | None, grouped: bool) -> None:
@@ -275,7 +286,9 @@ class Optimizer(dispatch.Stepper):
         state_dict : mapping
             From `state_dict` of an optimizer of the same class, names, shapes and dtypes.
         hyperparameters : {None, "keep", "restore"}
-            What to do where they differ: raise, keep this optimizer's, or take the saved ones.
+            What to do where they differ: raise, keep this optimizer's, or take the saved ones. Functions other than `schedules`
+            cannot be compared, so that they count as different; schedules and choices such as ``maximize`` cannot be restored:
+            construct with them and keep.
 
         Raises
         ------
@@ -368,36 +381,26 @@ class Optimizer(dispatch.Stepper):
         Parameters
         ----------
         path : path
-            An ``.npz`` file, without pickle. It is written beside, synced and renamed: a crash leaves the old file.
+            An ``.npz`` file, without pickle, of this very name. It is written beside, synced and renamed: a crash leaves the old
+            file.
         extra : mapping of str, optional
-            Arrays, and whatever JSON holds: numbers, strings, lists, a NumPy generator's ``bit_generator.state``.
+            Arrays, numbers, strings, None, and lists and dicts of them: a NumPy generator's ``bit_generator.state``.
 
         Raises
         ------
-        TypeError, ValueError
+        TypeError
             For extra values that a file without pickle cannot hold; nothing has been written.
+        OSError
+            Where the system cannot write.
         """
-        extra = dict(extra or {})
-        for k in extra:
-            if not isinstance(k, str) or "\0" in k:
-                raise ValueError(f"extra: key {k!r}, expected a string without null characters")
-        arrays = {k: v for k, v in extra.items() if isinstance(v, np.ndarray)}
-        for k, a in arrays.items():
-            if a.dtype.hasobject or isinstance(a, np.ma.MaskedArray):
-                raise TypeError(f"extra {k!r}: {type(a).__name__} of {a.dtype}, expected a plain array without Python objects")
+        arrays: dict[str, np.ndarray] = {}
+        described = files.packed(dict(extra or {}), "extra", arrays)
         with self._alone():
             saved = self._saved()
             members = {f"state/{n}/{k}": a for n, entry in saved["state"].items() for k, a in entry.items() if k != "step"}
-            members |= {f"param/{s.name}": s.array for s in self._slots} | {f"extra/{k}": a for k, a in arrays.items()}
-            meta = {
-                **saved,
-                "state": {n: {"step": entry["step"]} for n, entry in saved["state"].items()},
-                "extra": {k: v.item() if isinstance(v, np.generic) else v for k, v in extra.items() if k not in arrays},
-            }
-            try:
-                files.write(path, meta, members)
-            except TypeError as error:
-                raise TypeError(f"extra: {error}, expected arrays, numbers, strings, and lists and dicts of them") from None
+            members |= {f"param/{s.name}": s.array for s in self._slots} | arrays
+            state = {n: {"step": entry["step"]} for n, entry in saved["state"].items()}
+            files.write(path, {**saved, "state": state, "extra": described}, members)
 
     def load(self, path: str | os.PathLike[str], *, hyperparameters: str | None = None) -> dict[str, Any]:
         """Read a file of `save` into these parameters, in place, and this optimizer.
@@ -421,7 +424,7 @@ class Optimizer(dispatch.Stepper):
         meta, arrays = files.read(path)
         check_kinds(f"{path}", meta, {"extra": dict, "state": dict})
         check_kinds(f"{path}, state", meta["state"], dict.fromkeys(meta["state"], dict))
-        params, extra, state = {}, meta["extra"], meta["state"]
+        params, state = {}, meta["state"]
         for member, array in arrays.items():
             kind, _, name = member.partition("/")
             if kind == "state":
@@ -429,11 +432,10 @@ class Optimizer(dispatch.Stepper):
                 state.setdefault(parameter, {})[key] = array
             elif kind == "param":
                 params[name] = array
-            elif kind == "extra":
-                extra[name] = array
+        extra: dict[str, Any] = files.unpacked(meta["extra"], arrays)
         with self._alone():
             self._load(meta, params, hyperparameters)
-        return dict(extra)
+        return extra
 
     def fingerprint(self) -> str:
         """SHA-256 of parameters, state and step counts in a fixed order: the same on every machine (NaNs are one NaN)."""

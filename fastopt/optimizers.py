@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import rules
+from .groups import check_number
 from .optimizer import Optimizer
 
 Number = float | Callable[[int], float]
@@ -323,4 +324,4 @@ class Adagrad(Optimizer):
 
     @staticmethod
     def initial(options: Mapping[str, Any]) -> dict[str, float]:
-        return {"sum": options["initial_accumulator_value"]}
+        return {"sum": check_number("initial_accumulator_value", options["initial_accumulator_value"])}

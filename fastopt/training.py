@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .engine.structure import flatten
 from .optimizer import Optimizer
 
 
@@ -38,7 +39,7 @@ def fit(
     loss_and_grad : callable
         ``loss_and_grad(params, *batch)`` returns the batch's mean loss and the gradients in the structure of `params`.
     params : arrays
-        What `optimizer` updates.
+        What `optimizer` updates: the very arrays, nested in any way.
     data : array, or tuple or list of arrays
         Of the same length along the first axis.
     optimizer : Optimizer
@@ -49,7 +50,7 @@ def fit(
     shuffle : bool, default True
         A new order in each epoch.
     seed : int, optional
-        Of the order.
+        Of the order, which begins anew at each call.
     progress : bool, default False
         Show a bar (extra ``progress``).
 
@@ -60,7 +61,9 @@ def fit(
     Raises
     ------
     ValueError
-        If the arrays' lengths differ, there are none, or a number is below 1.
+        If the arrays' lengths differ, there are none, a number is below 1, or `optimizer` updates other arrays than `params`.
+    TypeError
+        If `optimizer` is none.
 
     Examples
     --------
@@ -77,6 +80,10 @@ def fit(
     lengths = {len(a) for a in arrays}
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"data: lengths {[len(a) for a in arrays]}, expected the same, at least 1")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer: {optimizer!r:.80}, expected an optimizer of these params")
+    if [id(a) for _, a in flatten(params)[1]] != [id(a) for _, a in flatten(optimizer.params)[1]]:
+        raise ValueError("params: not the arrays that the optimizer updates")
     (n,) = lengths
     batch_size = n if batch_size is None else batch_size
     if epochs < 1 or batch_size < 1:
@@ -99,7 +106,7 @@ def fit(
             batch = [a[rows] if order is None else a[order[rows]] for a in arrays]
             loss, grads = loss_and_grad(params, *batch)
             optimizer.step(grads)
-            total += loss * (min(start + batch_size, n) - start)
+            total += float(loss) * (min(start + batch_size, n) - start)
         history.loss.append(total / n)
     history.seconds = time.perf_counter() - begin
     return history

@@ -67,6 +67,10 @@ def test_fit_refuses():
     ]:
         with pytest.raises(ValueError, match="expected"):
             fo.training.fit(lambda p, *x: (0.0, np.zeros(1)), optimizer.params, data, optimizer, **options)
+    with pytest.raises(ValueError, match="not the arrays that the optimizer updates"):
+        fo.training.fit(lambda p, *x: (0.0, np.zeros(1)), np.zeros(1), np.ones(2), optimizer)
+    with pytest.raises(TypeError, match="expected an optimizer"):
+        fo.training.fit(lambda p, *x: (0.0, np.zeros(1)), np.zeros(1), np.ones(2), fo.SGD)
     assert optimizer.steps == 0
 
 

@@ -542,7 +542,7 @@ def test_containers_that_change_later_do_not_matter():
     before = snapshot(optimizer)
     with pytest.raises(ValueError, match="share memory"):
         optimizer.add_group({"params": w})
-    with pytest.raises(ValueError, match="group: unknown momentums"):
+    with pytest.raises(TypeError, match="group: unknown momentums"):
         optimizer.add_group({"params": np.zeros(1), "momentums": 1})
     assert snapshot(optimizer) == before
     with pytest.raises(ValueError, match="two parameters have the name '0/a/b'"):
@@ -830,10 +830,67 @@ def test_malformed_states_are_refused(change):
     assert snapshot(optimizer) == before
 
 
-def test_fingerprints_count_steps_without_gradients():
-    one, two = (fo.SGD({"w": np.ones(1)}) for _ in range(2))
-    two.step({"w": None})
-    assert one.fingerprint() != two.fingerprint()
+def test_steps_without_any_gradient_do_not_count():
+    optimizer = fo.SGD({"w": np.ones(1), "layers": [np.ones(2), np.ones(3)]}, lr=1.0)
+    before = snapshot(optimizer)
+    assert optimizer.step({"w": None, "layers": None}) is False and snapshot(optimizer) == before
+    assert optimizer.step({"w": np.ones(1), "layers": None}) is True
+    assert optimizer.steps == 1 and [s["step"] for s in optimizer.state.values()] == [1, 0, 0]
+
+
+def test_without_a_constructor_or_an_instance():
+    blank = fo.Adam.__new__(fo.Adam)
+    for call in (
+        lambda: repr(blank),
+        lambda: blank.state,
+        lambda: blank.params,
+        lambda: blank.lr,
+        lambda: blank.groups,
+        blank.fingerprint,
+        blank.state_dict,
+        blank.reset,
+    ):
+        with pytest.raises(RuntimeError, match="its constructor has not run"):
+            call()
+    for call in (lambda: fo.Adam.step(np.ones(1)), lambda: fo.Adam.bind(np.ones(1), np.ones(1))):
+        with pytest.raises((TypeError, AttributeError)):
+            call()
+
+
+def test_hyperparameters_are_set_in_groups():
+    optimizer = fo.SGD(np.zeros(2), lr=0.1, momentum=0.9)
+    with pytest.raises(AttributeError, match=r"optimizer.groups\[0\]\['momentum'\] = 0.5"):
+        optimizer.momentum = 0.5
+    rate = np.array(0.5)
+    optimizer.lr = rate
+    rate[...] = 7
+    assert optimizer.lr == optimizer.groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "groups", [{"params": np.ones(1), "lr": 1.0}, [{"param": np.ones(1), "lr": 1.0}], [{"params": np.ones(1)}, {"lr": 1}]]
+)
+def test_groups_of_the_wrong_form_are_told(groups):
+    with pytest.raises(ValueError, match=r"expected .*\[\{'params': \.\.\., 'lr': \.\.\.\}, \.\.\.\]"):
+        fo.SGD(groups)
+
+
+def test_extra_values_of_every_kind(tmp_path):
+    path = tmp_path / "a.npz"
+    optimizer = fo.SGD(np.zeros(2))
+    states = {k: k(3).state for k in (np.random.MT19937, np.random.Philox, np.random.SFC64, np.random.PCG64)}
+    extra = {"deep": {"a": [np.arange(3), (1, np.float32(0.5), None, True)], "b": {}}, "x/y": np.ones(2)}
+    extra |= {kind.__name__: state for kind, state in states.items()}
+    optimizer.save(path, extra)
+    found = optimizer.load(path)
+    np.testing.assert_equal(found, {**extra, "deep": {"a": [np.arange(3), [1, 0.5, None, True]], "b": {}}})
+    for wrong in ({"a": {"b": object()}}, {"a": [1j]}, {"a": np.array([None])}, {"a": {1: 2}}):
+        with pytest.raises(TypeError, match=r"extra/a"):
+            optimizer.save(path, wrong)
+    np.testing.assert_equal(optimizer.load(path), found)
+    for nowhere in (tmp_path, tmp_path / "no" / "a.npz"):
+        with pytest.raises(OSError, match=f"{nowhere}: expected the path of a file"):
+            optimizer.save(nowhere)
 
 
 def test_a_schedule_that_sets_another_groups_hyperparameter():

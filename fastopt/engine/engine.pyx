@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-# cython: auto_pickle=False, autotestdict=False
+# cython: auto_pickle=False, autotestdict=False, binding=False, embedsignature=True, embedsignature.format=clinic
 """Stepper: the plan of an optimizer's arrays, the checks of a step, the walk over all of them and its threads."""
 
 from cpython.dict cimport PyDict_GetItem, PyDict_GetItemWithError, PyDict_Next, PyDict_Size, PyDict_Values
@@ -303,6 +303,10 @@ cdef Py_ssize_t collect(object structure, object tree, PyObject **out, Py_ssize_
         return k + 1
     keys, children = structure.keys, structure.children
     n = len(children)
+    if tree is None and structure.path:  # of all that it holds
+        for i in range(n):
+            k = collect(children[i], None, out, k)
+        return k
     if type(tree) is not dict or keys is None or PyDict_Size(tree) != n:
         structure.match(tree)
     for i in range(n):
@@ -585,15 +589,18 @@ cdef class Plan:
                     staged |= 1 << k
         return staged
 
-    cdef void advance(self, double scale) noexcept:
-        """The scalars and the walk, in a known floating-point environment; then the counts."""
+    cdef bint advance(self, double scale) noexcept:
+        """The scalars and the walk, in a known floating-point environment; then the counts. Whether anything had a gradient."""
         cdef Py_ssize_t i
+        cdef bint updated = False
         cdef fo_env env = fo_enter()
         self.prepare(scale)
         go(&self.walk)
         fo_leave(env)
         for i in range(self.n):
             self.t[i] += self.walk.tasks[i].active
+            updated |= self.walk.tasks[i].active
+        return updated
 
 
 cdef class Stepper:
@@ -612,17 +619,22 @@ cdef class Stepper:
                 plan.t[i] = self.plan.t[i]
         self.plan = plan
 
+    cdef Plan planned(self):
+        if self.plan is None:
+            raise RuntimeError("this optimizer has no parameters: its constructor has not run")
+        return self.plan
+
     @property
     def _structure(self):
-        return self.plan.structure
+        return self.planned().structure
 
     @property
     def _slots(self):
-        return self.plan.slots
+        return self.planned().slots
 
     @property
     def _groups(self):
-        return self.plan.groups
+        return self.planned().groups
 
     @property
     def steps(self):
@@ -643,12 +655,12 @@ cdef class Stepper:
         self.busy = False
 
     def _counts(self):
-        return [self.plan.t[i] for i in range(self.plan.n)]
+        return [self.planned().t[i] for i in range(self.planned().n)]
 
     def _set_counts(self, list counts, int64_t steps):
         cdef Py_ssize_t i
         cdef int64_t t
-        if len(counts) != self.plan.n:
+        if len(counts) != self.planned().n:
             raise ValueError(f"{len(counts)} counts, expected {self.plan.n}")
         for i in range(self.plan.n):
             t = counts[i]
@@ -656,10 +668,9 @@ cdef class Stepper:
         self.count = steps
 
     cdef int begin(self) except -1:
-        if self.busy or self.plan is None:
+        if self.busy:
             self._hold()
-            self.busy = False
-            raise RuntimeError("this optimizer has no parameters: its constructor has not run")
+        self.planned()
         self.busy = True
         if self.plan.walk.elements >= 2 * GRAIN:
             self.plan.chooser.entered = fo_now()
@@ -721,7 +732,7 @@ cdef class Stepper:
 
     def _bound(self):
         """The bound gradients in a list, or None."""
-        return None if self.plan.fixed is None else list(self.plan.fixed)
+        return None if self.planned().fixed is None else list(self.plan.fixed)
 
     def step(self, grads=None, *, double scale=1.0):
         """Update the parameters in place.
@@ -738,7 +749,7 @@ cdef class Stepper:
         Returns
         -------
         bool
-            Whether the parameters were updated: True.
+            Whether a parameter was updated: False where no parameter has a gradient, which does not count as a step.
 
         Notes
         -----
@@ -752,6 +763,7 @@ cdef class Stepper:
             If the optimizer is in the middle of a step in another thread.
         """
         cdef Plan plan
+        cdef bint updated
         self.begin()
         plan = self.plan
         try:
@@ -768,12 +780,12 @@ cdef class Stepper:
             if not -1e300 < scale < 1e300:
                 raise ValueError(f"scale: {scale}, expected a finite number")
             plan.check(self.count)
-            plan.advance(scale)
-            self.count += 1
+            updated = plan.advance(scale)
+            self.count += updated
         finally:
             release(plan.held, plan.n)
             self.busy = False
-        return True
+        return bool(updated)
 
 
 cdef chooser_t[64] CHOOSERS  # of steps without an optimizer, by the bits of their size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -52,11 +53,16 @@ def advance(
 class Stepper:
     """As the compiled one, in the caller's floating-point environment."""
 
-    _busy = False
+    _lock: Any = None
     _count = 0
     _fixed: list[Any] | None = None
     _t: Sequence[int] = ()
     _planned: tuple[Structure | None, list[Any], list[Any], list[tuple[int, int]]] | None = None
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        made = super().__new__(cls)
+        made._lock = threading.Lock()
+        return made
 
     def _plan(self, capsule: Any, structure: Structure | None, slots: list[Any], groups: list[Any], threads: int) -> None:
         ranges = layout.ranges(a for s in slots for _, a in s.written())
@@ -86,15 +92,14 @@ class Stepper:
         return self._count
 
     def _at_work(self) -> bool:
-        return self._busy
+        return bool(self._lock.locked())
 
     def _hold(self) -> None:
-        if self._busy:
+        if not self._lock.acquire(blocking=False):
             raise RuntimeError("this optimizer is at work: in another thread, or in a step that calls what you passed")
-        self._busy = True
 
     def _let_go(self) -> None:
-        self._busy = False
+        self._lock.release()
 
     def _counts(self) -> list[int]:
         return list(self._t)
@@ -153,13 +158,13 @@ class Stepper:
                 raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
             else:
                 found = self._fixed
-            self._advance(found, scale)
+            updated = self._advance(found, scale)
         finally:
             self._let_go()
-        return True
+        return updated
 
-    def _advance(self, grads: list[Any], scale: float) -> None:
-        """All new arrays, then all writes."""
+    def _advance(self, grads: list[Any], scale: float) -> bool:
+        """All new arrays, then all writes; whether anything had a gradient."""
         if not -1e300 < scale < 1e300:
             raise ValueError(f"scale: {scale}, expected a finite number")
         _, slots, groups, _ = self._parts()
@@ -179,7 +184,9 @@ class Stepper:
         for a, new_a in writes:
             store(a, new_a)
         self._t = [t + (g is not None) for t, g in zip(self._t, grads, strict=True)]
-        self._count += 1
+        updated = any(g is not None for g in grads)
+        self._count += updated
+        return updated
 
 
 class Update:

@@ -72,6 +72,8 @@ def collect(structure: Structure | None, tree: Any) -> list[Any]:
     """Gradients in the order of the parameters; an error where they are nested in another way."""
     if structure is None:
         return [tree]
+    if tree is None and structure.path:  # of all that it holds
+        return [x for child in structure.children for x in collect(child, None)]
     structure.match(tree)
     found = []
     for i, child in enumerate(structure.children):
