@@ -2,8 +2,67 @@
 
 from . import functional, schedules, training
 from .config import show_config
+from .engine.storage import bfloat16
 from .optimizer import Optimizer
-from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from .optimizers import (
+    ADOPT,
+    ASGD,
+    FTRL,
+    LAMB,
+    LARS,
+    SGD,
+    AdaBelief,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Adan,
+    AdEMAMix,
+    DoG,
+    Lion,
+    NAdam,
+    Prodigy,
+    RAdam,
+    RMSprop,
+    Rprop,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
+    SignSGD,
+    Yogi,
+)
 
 __version__ = "0.1.0"
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "functional", "schedules", "show_config", "training"]
+__all__ = [
+    "ADOPT",
+    "ASGD",
+    "FTRL",
+    "LAMB",
+    "LARS",
+    "SGD",
+    "AdEMAMix",
+    "AdaBelief",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Adan",
+    "DoG",
+    "Lion",
+    "NAdam",
+    "Optimizer",
+    "Prodigy",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
+    "SignSGD",
+    "Yogi",
+    "bfloat16",
+    "functional",
+    "schedules",
+    "show_config",
+    "training",
+]

@@ -1,7 +1,10 @@
 """The functions that a rule may call, for NumPy; ``include/scalar.h`` holds their twins for C, with the same bits."""
 
+import math
+
 import numpy as np
 
+inf = math.inf
 copysign = np.copysign
 fabs = np.abs
 sqrt = np.sqrt
@@ -32,3 +35,65 @@ def power(x, n):
         x = x * x
         n //= 2
     return result
+
+
+def exp(x):
+    """The exponential of a double by + - * / alone, to about one unit in the last place: the C library's differ."""
+    if x != x:
+        return x
+    if x > 710:
+        return inf
+    if x < -746:
+        return 0.0
+    n = math.floor(x * 1.4426950408889634 + 0.5)
+    r = (x - n * 0.6931471803691238) - n * 1.9082149292705877e-10
+    y = 1.0
+    for k in range(16, 0, -1):
+        y = 1.0 + r * y / k
+    half = int(n / 2)
+    return _scaled(_scaled(y, half), n - half)
+
+
+def log(x):
+    """The natural logarithm of a double, as `exp`."""
+    if not x > 0:
+        return -inf if x == 0 else math.nan
+    if x == inf:
+        return x
+    m, e = math.frexp(x)
+    if m < 0.7071067811865476:
+        m, e = 2 * m, e - 1
+    s = (m - 1) / (m + 1)
+    z, y = s * s, 0.0
+    for k in range(25, 0, -2):
+        y = y * z + 1.0 / k
+    return e * 0.6931471803691238 + (e * 1.9082149292705877e-10 + 2 * s * y)
+
+
+def _scaled(x, n):
+    """``x * 2 ** n``; C's ldexp, which gives infinity where Python's raises."""
+    return float(np.ldexp(x, n))
+
+
+class velocity:
+    """Tag of a rule's state that points where the parameter goes: a bound that stops the parameter stops it too."""
+
+
+class nonnegative:
+    """Tag of a rule's state that is never negative."""
+
+
+class start:
+    """Tag of a rule's state that begins as a copy of the parameter."""
+
+
+class over_array:
+    """Says of sums that each array has its own."""
+
+
+class over_group:
+    """Says of sums that the arrays of a group have them together."""
+
+
+class over_all:
+    """Says of sums that all arrays of an optimizer have them together."""

@@ -1,15 +1,16 @@
-"""What the two functions of a rule or stage say by their signatures: its arrays, its hyperparameters, its neutral scalars."""
+"""What the functions of a rule or stage say by their signatures: its arrays, its numbers, its hyperparameters."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from types import FunctionType
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import FunctionType, ModuleType
 
 import numpy as np
 
 from . import rules, stages
+
+GIVEN = ("g", "p", "u", "m")  # a stage's arrays that are not its own
 
 
 class Formula:
@@ -18,33 +19,95 @@ class Formula:
     Attributes
     ----------
     name : str
-    function : function
     arrays : list of str
         Positional arguments of the function: of a rule ``p``, ``g`` and its state; of a stage first what it shapes.
     state : list of str
         Of a rule: the arrays that live between steps.
-    hyperparameters : list of str
-        Keyword-only arguments of the scalars function.
-    neutral : dict
-        Of a stage: the scalars that change nothing.
+    tags : dict of str
+        Of an array: ``velocity``, ``nonnegative`` or ``start``, where its annotation says so.
+    kept : dict of str
+        Numbers that live between steps, with what they begin at.
+    hyperparameters : dict of str
+        Keyword-only arguments of the scalars function, with their defaults; those of a stage change nothing.
+    sums : list of str
+        Names of the sums over arrays that the scalars function needs.
+    sums_arrays : list of str
+        Arrays that those are of.
+    scope : {"over_array", "over_group", "over_all", ""}
+    signature : str
+        All names that compiled code takes by position.
     """
 
-    def __init__(self, function: FunctionType) -> None:
-        self.name = function.__name__
-        self.function = function
-        self._scalars = function.__globals__[f"{self.name}_scalars"]
-        arguments = inspect.signature(function).parameters.values()
+    def __init__(self, name: str, module: ModuleType) -> None:
+        functions = vars(module)
+        self.name = name
+        self.function: FunctionType = functions[name]
+        self._scalars = functions[f"{name}_scalars"]
+        self._sums = functions.get(f"{name}_sums")
+        self._sums_scalars = functions.get(f"{name}_sums_scalars")
+        arguments = inspect.signature(self.function).parameters.values()
         self.arrays = [p.name for p in arguments if p.kind is p.POSITIONAL_OR_KEYWORD]
+        self.tags = {p.name: p.annotation.__name__ for p in arguments if p.annotation is not p.empty}
         self.state = self.arrays[2:]
-        self.neutral = {p.name: p.default for p in arguments if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
-        arguments = inspect.signature(self._scalars).parameters.values()
-        self.hyperparameters = [p.name for p in arguments if p.kind is p.KEYWORD_ONLY]
+        names = [p.name for p in arguments if p.kind is p.KEYWORD_ONLY]
+        numbers = inspect.signature(self._scalars).parameters.values()
+        positional = [p for p in numbers if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "t"]
+        self.kept = {p.name: float(p.default) for p in positional if p.default is not p.empty}
+        self.hyperparameters = {
+            p.name: None if p.default is p.empty else float(p.default) for p in numbers if p.kind is p.KEYWORD_ONLY
+        }
+        self.sums = [p.name for p in positional if p.default is p.empty]
+        self.timed = "t" in inspect.signature(self._scalars).parameters
+        parts: list[Sequence[str]] = [self.arrays, names, list(self.kept), list(self.hyperparameters)]
+        self.sums_arrays: list[str] = []
+        self.scope = ""
+        if self._sums:
+            summing = inspect.signature(self._sums)
+            self.sums_arrays = [p.name for p in summing.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+            self.scope = summing.return_annotation.__name__
+            parts += [self.sums_arrays, self.sums, [self.scope]]
+        self.signature = " | ".join(" ".join(part) for part in parts)
 
-    def scalars(self, values: Mapping[str, float], *t: int) -> dict[str, float]:
-        """Scalars of step `t`, in double; where C would divide by zero, so does this."""
+    @property
+    def own(self) -> list[str]:
+        """Of a stage: its own arrays."""
+        return [a for a in self.arrays if a not in GIVEN]
+
+    def neutral(self, values: Mapping[str, float]) -> bool:
+        """Of a stage with hyperparameters: whether they change nothing."""
+        found = {name: x for name, x in self.hyperparameters.items() if x is not None}
+        return bool(found) and all(values[name] == x for name, x in found.items())
+
+    def scalars(
+        self, values: Mapping[str, float], t: int = 0, kept: Sequence[float] = (), sums: Mapping[str, float] | None = None
+    ) -> tuple[dict[str, float], list[float]]:
+        """Scalars of step `t`, in double, and what is kept for the next; where C would divide by zero, so does this."""
+        given = [t] if self.timed else []
         with np.errstate(all="ignore"):
-            found = self._scalars(*t, **{name: np.float64(values[name]) for name in self.hyperparameters})
-        return {name: float(x) for name, x in found.items()}
+            found = self._scalars(
+                *given,
+                **{name: np.float64(x) for name, x in (sums or {}).items()},
+                **{name: np.float64(x) for name, x in zip(self.kept, kept, strict=True)},
+                **{name: np.float64(values[name]) for name in self.hyperparameters},
+            )
+        found, *after = found if isinstance(found, tuple) else (found,)
+        return {name: float(x) for name, x in found.items()}, [float(x) for x in after]
+
+    def terms(
+        self, values: Mapping[str, float], t: int, kept: Sequence[float], arrays: Mapping[str, np.ndarray]
+    ) -> list[np.ndarray]:
+        """What is to be summed, in double."""
+        scalars: dict[str, float] = {}
+        with np.errstate(all="ignore"):
+            if self._sums_scalars:
+                names = inspect.signature(self._sums_scalars).parameters
+                numbers = {name: np.float64(x) for name, x in zip(self.kept, kept, strict=True)}
+                numbers |= {name: np.float64(values[name]) for name in self.hyperparameters if name in names}
+                found = self._sums_scalars(t, **numbers)
+                scalars, *_ = found if isinstance(found, tuple) else (found,)
+            assert self._sums is not None
+            result = self._sums(*(arrays[name].astype(np.float64) for name in self.sums_arrays), **scalars)
+        return [np.asarray(result[name], np.float64) for name in self.sums]
 
     def __call__(self, scalars: Mapping[str, float], *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         """New arrays, in the dtype of the first."""
@@ -54,11 +117,12 @@ class Formula:
         return result if isinstance(result, tuple) else (result,)
 
 
-def formulas(module: Any) -> dict[str, Formula]:
+def formulas(module: ModuleType) -> dict[str, Formula]:
     """All of a module, in its order."""
-    functions = {name: f for name, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__}
-    return {name: Formula(f) for name, f in functions.items() if f"{name}_scalars" in functions}
+    names = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__ == f.__module__]
+    return {n: Formula(n, module) for n in names if f"{n}_scalars" in vars(module) and not n.endswith("_sums")}
 
 
 RULES = formulas(rules)
 STAGES = formulas(stages)
+RULE_AT, SUBTRACT_AT = (f([k for k, s in enumerate(STAGES.values()) if s.arrays[0] == "u"]) for f in (min, lambda ks: max(ks) + 1))

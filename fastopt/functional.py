@@ -1,15 +1,23 @@
 # Generated from rules.py by python fastopt/codegen: edit that file.
 """Each rule without an optimizer object, for code that owns its parameters' state.
 
-``p, m, v = adam(p, g, m, v, t=t, lr=1e-3, ...)`` gives new arrays; with ``out=(p, m, v)`` the step is made in place. The state
-begins at zero. Arrays that do not follow one another in memory, or not in one order, are worked on in copies.
+``p, m, v = adam(p, g, m, v, t=t, lr=1e-3)`` gives new arrays; with ``out=(p, m, v)`` the step is made in place. The state begins at
+zero, but for arrays called ``z`` and ``p0``, which begin as copies of the parameter. Numbers that live from step to step, such as
+NAdam's ``product``, are given and returned after the arrays. What is around a rule in an optimizer (weight decay, clipping, ...) is
+not here. Arrays that do not follow one another in memory, or not in one order, are worked on in copies.
 
 >>> import numpy as np
 >>> sgd(np.ones(2), np.array([1.0, 2.0]), t=1, lr=0.5)
 (array([0.5, 0. ]),)
+>>> p, m, v = np.ones(2), np.zeros(2), np.zeros(2)
+>>> for t in range(1, 4):
+...     p, m, v = adam(p, np.array([1.0, 2.0]), m, v, t=t, lr=0.25, beta2=0.99)
+>>> p.round(6)
+array([0.25, 0.25])
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from numpy.typing import NDArray
@@ -19,31 +27,51 @@ from .formula import RULES
 from .groups import check_number, domain
 
 __all__ = [
+    "adabelief",
+    "adadelta",
     "adagrad",
     "adam",
+    "adamax",
+    "adan",
+    "ademamix",
+    "adopt",
     "amsgrad",
+    "asgd",
+    "dog",
+    "ftrl",
+    "lars",
+    "lion",
     "momentum",
+    "nadam",
     "nesterov",
+    "prodigy",
+    "radam",
     "rmsprop",
     "rmsprop_centered",
     "rmsprop_centered_momentum",
     "rmsprop_momentum",
+    "rprop",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
     "sgd",
+    "signsgd",
+    "signum",
+    "yogi",
 ]
 
 Array = NDArray[Any]
-Arrays = tuple[Array, ...]
+Result = tuple[Any, ...]
 
 
-def _update(name: str) -> Callable[..., Arrays]:
+def _update(name: str) -> Callable[..., Result]:
     rule = RULES[name]
-    return dispatch.Update(dispatch.TABLE, rule, [domain(n) for n in rule.hyperparameters], check_number).step
+    return dispatch.Update(dispatch.TABLE, rule, [domain(n, name) for n in rule.hyperparameters], check_number).step
 
 
 _sgd = _update("sgd")
 
 
-def sgd(p: Array, g: Any, *, t: int, lr: float, out: Arrays | None = None) -> Arrays:
+def sgd(p: Array, g: Any, *, t: int, lr: float = 0.001, out: tuple[Array, ...] | None = None) -> Result:
     """Stochastic gradient descent (Robbins and Monro, 1951).
 
     Parameters
@@ -55,13 +83,13 @@ def sgd(p: Array, g: Any, *, t: int, lr: float, out: Arrays | None = None) -> Ar
     t : int
         Number of the step: 1, 2, ...
     lr : float
-        Hyperparameters, as the classes in ``optimizers.py`` describe them.
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write p: the same arrays for a step in place, or others; new ones without.
 
     Returns
     -------
-    tuple of ndarray
+    tuple
         p.
 
     Raises
@@ -76,8 +104,17 @@ _momentum = _update("momentum")
 
 
 def momentum(
-    p: Array, g: Any, buf: Array, *, t: int, lr: float, momentum: float, dampening: float, out: Arrays | None = None
-) -> Arrays:
+    p: Array,
+    g: Any,
+    buf: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    momentum: float = 0.9,
+    dampening: float = 0.0,
+    lr_in_velocity: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
     """Heavy-ball momentum (Polyak, 1964).
 
     Parameters
@@ -88,14 +125,14 @@ def momentum(
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, momentum, dampening : float
-        Hyperparameters, as the classes in ``optimizers.py`` describe them.
+    lr, momentum, dampening, lr_in_velocity : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write p, buf: the same arrays for a step in place, or others; new ones without.
 
     Returns
     -------
-    tuple of ndarray
+    tuple
         p, buf.
 
     Raises
@@ -103,15 +140,23 @@ def momentum(
     TypeError, ValueError
         For what does not fit; nothing has been changed.
     """
-    return _momentum((p, g, buf), t, (lr, momentum, dampening), out)
+    return _momentum((p, g, buf), t, (lr, momentum, dampening, lr_in_velocity), out)
 
 
 _nesterov = _update("nesterov")
 
 
 def nesterov(
-    p: Array, g: Any, buf: Array, *, t: int, lr: float, momentum: float, dampening: float, out: Arrays | None = None
-) -> Arrays:
+    p: Array,
+    g: Any,
+    buf: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    momentum: float = 0.9,
+    lr_in_velocity: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
     """Nesterov's momentum in the form of Sutskever et al. (2013).
 
     Parameters
@@ -122,14 +167,14 @@ def nesterov(
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, momentum, dampening : float
-        Hyperparameters, as the classes in ``optimizers.py`` describe them.
+    lr, momentum, lr_in_velocity : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write p, buf: the same arrays for a step in place, or others; new ones without.
 
     Returns
     -------
-    tuple of ndarray
+    tuple
         p, buf.
 
     Raises
@@ -137,15 +182,135 @@ def nesterov(
     TypeError, ValueError
         For what does not fit; nothing has been changed.
     """
-    return _nesterov((p, g, buf), t, (lr, momentum, dampening), out)
+    return _nesterov((p, g, buf), t, (lr, momentum, lr_in_velocity), out)
+
+
+_signsgd = _update("signsgd")
+
+
+def signsgd(p: Array, g: Any, *, t: int, lr: float = 0.001, out: tuple[Array, ...] | None = None) -> Result:
+    """Sign of the gradient (Bernstein et al., 2018, algorithm 1).
+
+    Parameters
+    ----------
+    p : ndarray
+        Parameter, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _signsgd((p, g), t, (lr,), out)
+
+
+_signum = _update("signum")
+
+
+def signum(
+    p: Array, g: Any, buf: Array, *, t: int, lr: float = 0.001, momentum: float = 0.9, out: tuple[Array, ...] | None = None
+) -> Result:
+    """Sign of an average of gradients (Bernstein et al., 2018, algorithm 2).
+
+    Parameters
+    ----------
+    p, buf : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, momentum : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, buf: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, buf.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _signum((p, g, buf), t, (lr, momentum), out)
+
+
+_lion = _update("lion")
+
+
+def lion(
+    p: Array,
+    g: Any,
+    m: Array,
+    *,
+    t: int,
+    lr: float = 0.0001,
+    beta1: float = 0.9,
+    beta2: float = 0.99,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Lion (Chen et al., 2023, algorithm 2).
+
+    Parameters
+    ----------
+    p, m : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2 : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _lion((p, g, m), t, (lr, beta1, beta2), out)
 
 
 _adam = _update("adam")
 
 
 def adam(
-    p: Array, g: Any, m: Array, v: Array, *, t: int, lr: float, beta1: float, beta2: float, eps: float, out: Arrays | None = None
-) -> Arrays:
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    eps_root: float = 0.0,
+    eps_hat: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
     """Adam (Kingma and Ba, 2015, algorithm 1).
 
     Parameters
@@ -156,14 +321,14 @@ def adam(
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, beta1, beta2, eps : float
-        Hyperparameters, as the classes in ``optimizers.py`` describe them.
+    lr, beta1, beta2, eps, eps_root, eps_hat : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
 
     Returns
     -------
-    tuple of ndarray
+    tuple
         p, m, v.
 
     Raises
@@ -171,7 +336,7 @@ def adam(
     TypeError, ValueError
         For what does not fit; nothing has been changed.
     """
-    return _adam((p, g, m, v), t, (lr, beta1, beta2, eps), out)
+    return _adam((p, g, m, v), t, (lr, beta1, beta2, eps, eps_root, eps_hat), out)
 
 
 _amsgrad = _update("amsgrad")
@@ -185,12 +350,15 @@ def amsgrad(
     vmax: Array,
     *,
     t: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    out: Arrays | None = None,
-) -> Arrays:
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    eps_root: float = 0.0,
+    eps_hat: float = 0.0,
+    max_corrected: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
     """AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections.
 
     Parameters
@@ -201,14 +369,14 @@ def amsgrad(
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, beta1, beta2, eps : float
-        Hyperparameters, as the classes in ``optimizers.py`` describe them.
+    lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write p, m, v, vmax: the same arrays for a step in place, or others; new ones without.
 
     Returns
     -------
-    tuple of ndarray
+    tuple
         p, m, v, vmax.
 
     Raises
@@ -216,13 +384,390 @@ def amsgrad(
     TypeError, ValueError
         For what does not fit; nothing has been changed.
     """
-    return _amsgrad((p, g, m, v, vmax), t, (lr, beta1, beta2, eps), out)
+    return _amsgrad((p, g, m, v, vmax), t, (lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected), out)
+
+
+_adamax = _update("adamax")
+
+
+def adamax(
+    p: Array,
+    g: Any,
+    m: Array,
+    largest: Array,
+    *,
+    t: int,
+    lr: float = 0.002,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    eps_inside: float = 1.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """AdaMax (Kingma and Ba, 2015, algorithm 2).
+
+    Parameters
+    ----------
+    p, m, largest : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, eps, eps_inside : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, largest: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, largest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adamax((p, g, m, largest), t, (lr, beta1, beta2, eps, eps_inside), out)
+
+
+_nadam = _update("nadam")
+
+
+def nadam(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    product: float = 1.0,
+    lr: float = 0.002,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    momentum_decay: float = 0.004,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """NAdam (Dozat, 2016, algorithm 2).
+
+    Parameters
+    ----------
+    p, m, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    product : float
+        As the step before returned it.
+    lr, beta1, beta2, eps, momentum_decay : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v, and then product.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _nadam((p, g, m, v), t, (lr, beta1, beta2, eps, momentum_decay), out, (product,))
+
+
+_radam = _update("radam")
+
+
+def radam(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    eps_hat: float = 1.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """RAdam (Liu et al., 2020, algorithm 2).
+
+    Parameters
+    ----------
+    p, m, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, eps, eps_hat : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _radam((p, g, m, v), t, (lr, beta1, beta2, eps, eps_hat), out)
+
+
+_adabelief = _update("adabelief")
+
+
+def adabelief(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-16,
+    eps_root: float = 1e-16,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """AdaBelief (Zhuang et al., 2020, algorithm 2).
+
+    Parameters
+    ----------
+    p, m, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, eps, eps_root : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adabelief((p, g, m, v), t, (lr, beta1, beta2, eps, eps_root), out)
+
+
+_yogi = _update("yogi")
+
+
+def yogi(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 0.001,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Yogi (Zaheer et al., 2018, algorithm 2).
+
+    Parameters
+    ----------
+    p, m, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, eps : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _yogi((p, g, m, v), t, (lr, beta1, beta2, eps), out)
+
+
+_adan = _update("adan")
+
+
+def adan(
+    p: Array,
+    g: Any,
+    m: Array,
+    d: Array,
+    v: Array,
+    last: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.98,
+    beta2: float = 0.92,
+    beta3: float = 0.99,
+    eps: float = 1e-08,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Adan (Xie et al., 2022, algorithm 1, with bias corrections).
+
+    Parameters
+    ----------
+    p, m, d, v, last : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, beta3, eps : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, d, v, last: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, d, v, last.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adan((p, g, m, d, v, last), t, (lr, beta1, beta2, beta3, eps), out)
+
+
+_adopt = _update("adopt")
+
+
+def adopt(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.9999,
+    eps: float = 1e-06,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """ADOPT (Taniguchi et al., 2024, algorithm 2).
+
+    Parameters
+    ----------
+    p, m, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, eps : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adopt((p, g, m, v), t, (lr, beta1, beta2, eps), out)
+
+
+_ademamix = _update("ademamix")
+
+
+def ademamix(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    m2: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    beta3: float = 0.9999,
+    alpha: float = 5.0,
+    warmup: float = 0.0,
+    eps: float = 1e-08,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """AdEMAMix (Pagliardini et al., 2024, algorithm 1).
+
+    Parameters
+    ----------
+    p, m, v, m2 : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, beta3, alpha, warmup, eps : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v, m2: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v, m2.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _ademamix((p, g, m, v, m2), t, (lr, beta1, beta2, beta3, alpha, warmup, eps), out)
 
 
 _rmsprop = _update("rmsprop")
 
 
-def rmsprop(p: Array, g: Any, v: Array, *, t: int, lr: float, alpha: float, eps: float, out: Arrays | None = None) -> Arrays:
+def rmsprop(
+    p: Array,
+    g: Any,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    alpha: float = 0.99,
+    eps: float = 1e-08,
+    eps_inside: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
     """RMSprop (Tieleman and Hinton, 2012, lecture 6.5).
 
     Parameters
@@ -233,14 +778,14 @@ def rmsprop(p: Array, g: Any, v: Array, *, t: int, lr: float, alpha: float, eps:
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, alpha, eps : float
-        Hyperparameters, as the classes in ``optimizers.py`` describe them.
+    lr, alpha, eps, eps_inside : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write p, v: the same arrays for a step in place, or others; new ones without.
 
     Returns
     -------
-    tuple of ndarray
+    tuple
         p, v.
 
     Raises
@@ -248,15 +793,25 @@ def rmsprop(p: Array, g: Any, v: Array, *, t: int, lr: float, alpha: float, eps:
     TypeError, ValueError
         For what does not fit; nothing has been changed.
     """
-    return _rmsprop((p, g, v), t, (lr, alpha, eps), out)
+    return _rmsprop((p, g, v), t, (lr, alpha, eps, eps_inside), out)
 
 
 _rmsprop_centered = _update("rmsprop_centered")
 
 
 def rmsprop_centered(
-    p: Array, g: Any, v: Array, mean: Array, *, t: int, lr: float, alpha: float, eps: float, out: Arrays | None = None
-) -> Arrays:
+    p: Array,
+    g: Any,
+    v: Array,
+    mean: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    alpha: float = 0.99,
+    eps: float = 1e-08,
+    eps_inside: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
     """RMSprop by the gradient's variance (Graves, 2013, eq. 38-45), which rounding must not turn negative.
 
     Parameters
@@ -267,14 +822,14 @@ def rmsprop_centered(
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, alpha, eps : float
-        Hyperparameters, as the classes in ``optimizers.py`` describe them.
+    lr, alpha, eps, eps_inside : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write p, v, mean: the same arrays for a step in place, or others; new ones without.
 
     Returns
     -------
-    tuple of ndarray
+    tuple
         p, v, mean.
 
     Raises
@@ -282,7 +837,7 @@ def rmsprop_centered(
     TypeError, ValueError
         For what does not fit; nothing has been changed.
     """
-    return _rmsprop_centered((p, g, v, mean), t, (lr, alpha, eps), out)
+    return _rmsprop_centered((p, g, v, mean), t, (lr, alpha, eps, eps_inside), out)
 
 
 _rmsprop_momentum = _update("rmsprop_momentum")
@@ -295,12 +850,14 @@ def rmsprop_momentum(
     buf: Array,
     *,
     t: int,
-    lr: float,
-    alpha: float,
-    eps: float,
-    momentum: float,
-    out: Arrays | None = None,
-) -> Arrays:
+    lr: float = 0.01,
+    alpha: float = 0.99,
+    eps: float = 1e-08,
+    momentum: float = 0.9,
+    eps_inside: float = 0.0,
+    lr_in_velocity: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
     """RMSprop with heavy-ball momentum over the scaled gradient.
 
     Parameters
@@ -311,14 +868,14 @@ def rmsprop_momentum(
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, alpha, eps, momentum : float
-        Hyperparameters, as the classes in ``optimizers.py`` describe them.
+    lr, alpha, eps, momentum, eps_inside, lr_in_velocity : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write p, v, buf: the same arrays for a step in place, or others; new ones without.
 
     Returns
     -------
-    tuple of ndarray
+    tuple
         p, v, buf.
 
     Raises
@@ -326,7 +883,7 @@ def rmsprop_momentum(
     TypeError, ValueError
         For what does not fit; nothing has been changed.
     """
-    return _rmsprop_momentum((p, g, v, buf), t, (lr, alpha, eps, momentum), out)
+    return _rmsprop_momentum((p, g, v, buf), t, (lr, alpha, eps, momentum, eps_inside, lr_in_velocity), out)
 
 
 _rmsprop_centered_momentum = _update("rmsprop_centered_momentum")
@@ -340,12 +897,14 @@ def rmsprop_centered_momentum(
     buf: Array,
     *,
     t: int,
-    lr: float,
-    alpha: float,
-    eps: float,
-    momentum: float,
-    out: Arrays | None = None,
-) -> Arrays:
+    lr: float = 0.01,
+    alpha: float = 0.99,
+    eps: float = 1e-08,
+    momentum: float = 0.9,
+    eps_inside: float = 0.0,
+    lr_in_velocity: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
     """RMSprop, centered, with momentum (Graves, 2013, eq. 38-45).
 
     Parameters
@@ -356,14 +915,14 @@ def rmsprop_centered_momentum(
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, alpha, eps, momentum : float
-        Hyperparameters, as the classes in ``optimizers.py`` describe them.
+    lr, alpha, eps, momentum, eps_inside, lr_in_velocity : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write p, v, mean, buf: the same arrays for a step in place, or others; new ones without.
 
     Returns
     -------
-    tuple of ndarray
+    tuple
         p, v, mean, buf.
 
     Raises
@@ -371,13 +930,24 @@ def rmsprop_centered_momentum(
     TypeError, ValueError
         For what does not fit; nothing has been changed.
     """
-    return _rmsprop_centered_momentum((p, g, v, mean, buf), t, (lr, alpha, eps, momentum), out)
+    return _rmsprop_centered_momentum((p, g, v, mean, buf), t, (lr, alpha, eps, momentum, eps_inside, lr_in_velocity), out)
 
 
 _adagrad = _update("adagrad")
 
 
-def adagrad(p: Array, g: Any, sum: Array, *, t: int, lr: float, lr_decay: float, eps: float, out: Arrays | None = None) -> Arrays:
+def adagrad(
+    p: Array,
+    g: Any,
+    sum: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    lr_decay: float = 0.0,
+    eps: float = 1e-10,
+    eps_inside: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
     """AdaGrad (Duchi et al., 2011, section 1.1, diagonal).
 
     Parameters
@@ -388,14 +958,14 @@ def adagrad(p: Array, g: Any, sum: Array, *, t: int, lr: float, lr_decay: float,
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, lr_decay, eps : float
-        Hyperparameters, as the classes in ``optimizers.py`` describe them.
+    lr, lr_decay, eps, eps_inside : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write p, sum: the same arrays for a step in place, or others; new ones without.
 
     Returns
     -------
-    tuple of ndarray
+    tuple
         p, sum.
 
     Raises
@@ -403,4 +973,430 @@ def adagrad(p: Array, g: Any, sum: Array, *, t: int, lr: float, lr_decay: float,
     TypeError, ValueError
         For what does not fit; nothing has been changed.
     """
-    return _adagrad((p, g, sum), t, (lr, lr_decay, eps), out)
+    return _adagrad((p, g, sum), t, (lr, lr_decay, eps, eps_inside), out)
+
+
+_adadelta = _update("adadelta")
+
+
+def adadelta(
+    p: Array,
+    g: Any,
+    v: Array,
+    moved: Array,
+    *,
+    t: int,
+    lr: float = 1.0,
+    rho: float = 0.9,
+    eps: float = 1e-06,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Adadelta (Zeiler, 2012, algorithm 1).
+
+    Parameters
+    ----------
+    p, v, moved : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, rho, eps : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, v, moved: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, v, moved.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adadelta((p, g, v, moved), t, (lr, rho, eps), out)
+
+
+_rprop = _update("rprop")
+
+
+def rprop(
+    p: Array,
+    g: Any,
+    last: Array,
+    size: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    eta_minus: float = 0.5,
+    eta_plus: float = 1.2,
+    step_min: float = 1e-06,
+    step_max: float = 50.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Resilient backpropagation, without weight-backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000).
+
+    Parameters
+    ----------
+    p, last, size : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, eta_minus, eta_plus, step_min, step_max : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, last, size: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, last, size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _rprop((p, g, last, size), t, (lr, eta_minus, eta_plus, step_min, step_max), out)
+
+
+_asgd = _update("asgd")
+
+
+def asgd(
+    p: Array,
+    g: Any,
+    average: Array,
+    *,
+    t: int,
+    eta: float = 0.0,
+    lr: float = 0.01,
+    lambd: float = 0.0001,
+    alpha: float = 0.75,
+    t0: float = 1000000.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou, 2010).
+
+    Parameters
+    ----------
+    p, average : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    eta : float
+        As the step before returned it.
+    lr, lambd, alpha, t0 : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, average: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, average, and then eta.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _asgd((p, g, average), t, (lr, lambd, alpha, t0), out, (eta,))
+
+
+_ftrl = _update("ftrl")
+
+
+def ftrl(
+    p: Array,
+    g: Any,
+    z: Array,
+    n2: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    beta: float = 1.0,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    l2_doubled: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1).
+
+    Parameters
+    ----------
+    p, z, n2 : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta, l1, l2, l2_doubled : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, z, n2: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, z, n2.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _ftrl((p, g, z, n2), t, (lr, beta, l1, l2, l2_doubled), out)
+
+
+_schedule_free_sgd = _update("schedule_free_sgd")
+
+
+def schedule_free_sgd(
+    p: Array,
+    g: Any,
+    z: Array,
+    *,
+    t: int,
+    weights: float = 0.0,
+    highest: float = 0.0,
+    lr: float = 1.0,
+    momentum: float = 0.9,
+    warmup: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken.
+
+    Parameters
+    ----------
+    p, z : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    weights, highest : float
+        As the step before returned them.
+    lr, momentum, warmup : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, z: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, z, and then weights, highest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _schedule_free_sgd((p, g, z), t, (lr, momentum, warmup), out, (weights, highest))
+
+
+_schedule_free_adamw = _update("schedule_free_adamw")
+
+
+def schedule_free_adamw(
+    p: Array,
+    g: Any,
+    v: Array,
+    z: Array,
+    *,
+    t: int,
+    weights: float = 0.0,
+    highest: float = 0.0,
+    lr: float = 0.0025,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    weight_decay: float = 0.0,
+    warmup: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Schedule-free AdamW (Defazio et al., 2024, algorithm 1).
+
+    Parameters
+    ----------
+    p, v, z : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    weights, highest : float
+        As the step before returned them.
+    lr, beta1, beta2, eps, weight_decay, warmup : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, v, z: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, v, z, and then weights, highest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _schedule_free_adamw((p, g, v, z), t, (lr, beta1, beta2, eps, weight_decay, warmup), out, (weights, highest))
+
+
+_lars = _update("lars")
+
+
+def lars(
+    p: Array,
+    g: Any,
+    buf: Array,
+    *,
+    t: int,
+    lr: float = 1.0,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    trust_coefficient: float = 0.001,
+    eps: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """LARS (You et al., 2017, algorithm 1).
+
+    Parameters
+    ----------
+    p, buf : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, momentum, weight_decay, trust_coefficient, eps : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, buf: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, buf.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _lars((p, g, buf), t, (lr, momentum, weight_decay, trust_coefficient, eps), out)
+
+
+_dog = _update("dog")
+
+
+def dog(
+    p: Array,
+    g: Any,
+    p0: Array,
+    *,
+    t: int,
+    farthest: float = 0.0,
+    seen: float = 0.0,
+    lr: float = 1.0,
+    reps_rel: float = 1e-06,
+    eps: float = 1e-08,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together.
+
+    Parameters
+    ----------
+    p, p0 : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    farthest, seen : float
+        As the step before returned them.
+    lr, reps_rel, eps : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, p0: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, p0, and then farthest, seen.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _dog((p, g, p0), t, (lr, reps_rel, eps), out, (farthest, seen))
+
+
+_prodigy = _update("prodigy")
+
+
+def prodigy(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    s: Array,
+    p0: Array,
+    *,
+    t: int,
+    d: float = 0.0,
+    d_max: float = 0.0,
+    numerator: float = 0.0,
+    lr: float = 1.0,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    d0: float = 1e-06,
+    d_coef: float = 1.0,
+    growth_rate: float = inf,
+    use_bias_correction: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4).
+
+    Parameters
+    ----------
+    p, m, v, s, p0 : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    d, d_max, numerator : float
+        As the step before returned them.
+    lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v, s, p0: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v, s, p0, and then d, d_max, numerator.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _prodigy(
+        (p, g, m, v, s, p0),
+        t,
+        (lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction),
+        out,
+        (d, d_max, numerator),
+    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+import hashlib
+import math
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,37 +13,47 @@ import numpy as np
 from .formula import STAGES, Formula
 from .schedules import Schedule
 
-DOMAINS = {  # half open
-    "beta1": (0.0, 1.0),
-    "beta2": (0.0, 1.0),
-    "alpha": (0.0, 1.0),
-    "dampening": (-np.inf, np.inf),
+FINITE = sys.float_info.max
+BELOW_ONE = math.nextafter(1.0, 0.0)
+POSITIVE = (0.0, FINITE)
+FRACTION = (0.0, BELOW_ONE)
+LIMIT = (0.0, math.inf)
+DOMAINS = {  # of a hyperparameter, or of a rule's; POSITIVE where nothing is said
+    **dict.fromkeys(("beta1", "beta2", "beta3", "alpha", "rho", "ema"), FRACTION),
+    **dict.fromkeys(("asgd alpha", "ademamix alpha"), POSITIVE),
+    **dict.fromkeys(("clip_value", "clip_norm", "clip_global_norm", "max_step", "growth_rate", "momentum_decay"), LIMIT),
+    "dampening": (-FINITE, FINITE),
 }
-POSITIVE = (0.0, np.inf)  # of all others
+OPERANDS = ("bounds", "step_scale")  # options that are arrays of a parameter's shape, or numbers for all elements
+DECAYS = ("l2", "decoupled", "late_decay")
 
 
-def domain(name: str) -> tuple[float, float]:
-    """The least value of a hyperparameter, and the one that it may not reach."""
-    return DOMAINS.get(name, POSITIVE)
+def domain(name: str, rule: str = "") -> tuple[float, float]:
+    """The least and the greatest value of a hyperparameter."""
+    return DOMAINS.get(f"{rule} {name}", DOMAINS.get(name, POSITIVE))
 
 
-def check_number(name: str, x: Any) -> float:
+def check_number(name: str, x: Any, rule: str = "") -> float:
     """The hyperparameter as a float, or the error that says what it may be."""
     try:
         if isinstance(x, (str, bytes, bool, np.bool_)):
             raise TypeError
         value = float(x)
+    except OverflowError:
+        value = math.inf
     except (TypeError, ValueError):
         raise TypeError(f"{name}: {x!r}, expected a number or a schedule") from None
-    low, high = domain(name)
-    if not low <= value < high:
-        raise ValueError(f"{name}: {value}, expected {low:g} <= {name} < {high:g}")
+    low, high = domain(name, rule)
+    if not low <= value <= high:
+        above = "" if low == -FINITE else f"{low:g} <= "
+        below = {BELOW_ONE: " < 1", math.inf: "", FINITE: ", a finite number"}[high]
+        raise ValueError(f"{name}: {value}, expected {above}{name}{below}")
     return value
 
 
-def check_hyperparameter(name: str, x: Any) -> float | None:
+def check_hyperparameter(name: str, x: Any, rule: str = "") -> float | None:
     """As `check_number`; None for a schedule."""
-    return None if callable(x) and not isinstance(x, type) else check_number(name, x)
+    return None if callable(x) and not isinstance(x, type) else check_number(name, x, rule)
 
 
 class Group(MutableMapping[str, Any]):
@@ -62,7 +75,12 @@ class Group(MutableMapping[str, Any]):
     """
 
     def __init__(
-        self, options: Mapping[str, Any], spread: Mapping[str, Sequence[str]], rule: Formula, stages: Sequence[str]
+        self,
+        options: Mapping[str, Any],
+        spread: Mapping[str, Sequence[str]],
+        rule: Formula,
+        stages: Collection[str],
+        fixed: Mapping[str, float],
     ) -> None:
         self.rule = rule
         self.spread = spread
@@ -70,13 +88,20 @@ class Group(MutableMapping[str, Any]):
         names = list(dict.fromkeys(h for formula in (rule, *self.stages) for h in formula.hyperparameters))
         self.slot = {name: k for k, name in enumerate(names)}
         self.numbers = np.zeros(len(names))
-        self.numbers[self.slot["scale"]] = -1.0 if options["maximize"] else 1.0
+        for name, x in {"scale": -1.0 if options["maximize"] else 1.0, **fixed}.items():
+            if name in self.slot:
+                self.numbers[self.slot[name]] = x
         self.inputs = {stage.name: tuple(self.slot[n] for n in stage.hyperparameters) for stage in self.stages}
         self.scheduled: dict[str, tuple[str, Callable[[int], float], int, float, float]] = {}
         self.options = dict(options)
         for key, value in options.items():
             self._set(key, value)
         self.chosen = dict(self.options)
+
+    @property
+    def positional(self) -> bool:
+        """Whether sums make an element's position matter."""
+        return any(f.scope for f in (self.rule, *self.stages) if f.name != "finite")
 
     __eq__ = object.__eq__  # two groups of equal hyperparameters are two groups
     __hash__ = object.__hash__
@@ -87,7 +112,7 @@ class Group(MutableMapping[str, Any]):
 
     def settable(self, key: str) -> bool:
         """Whether an option is of numbers that the rule or a stage reads."""
-        return all(name in self.slot for name in self.names(key))
+        return all(name in self.slot for name in self.names(key)) and not isinstance(self.options[key], bool)
 
     def __getitem__(self, key: str) -> Any:
         return self.options[key]
@@ -106,40 +131,53 @@ class Group(MutableMapping[str, Any]):
             raise ValueError(f"{key}: no such hyperparameter, expected one of {', '.join(self.options)}")
         if self.settable(key):
             self._set(key, value)
-        elif value != self.options[key]:
+        elif value is not self.options[key] and (isinstance(value, np.ndarray) or value != self.options[key]):
             raise ValueError(f"{key}: {self.options[key]!r} was chosen at construction and stays (rule {self.rule.name!r})")
 
     def _set(self, key: str, value: Any) -> None:
         settable, names = self.settable(key), self.names(key)
-        if isinstance(value, bool) and not settable:
-            return  # a choice, checked before
+        if key in OPERANDS or isinstance(value, bool):  # a choice, checked before
+            if isinstance(value, bool) and key in self.slot:
+                self.numbers[self.slot[key]] = value
+            return
         entries = tuple(value) if key in self.spread and isinstance(value, Iterable) else (value,)
         if len(entries) != len(names):
             raise ValueError(f"{key}: {value!r}, expected {len(names)} values")
-        checked = [check_hyperparameter(n, x) for n, x in zip(names, entries, strict=True)]
+        checked = [check_hyperparameter(n, x, self.rule.name) for n, x in zip(names, entries, strict=True)]
         entries = tuple(x if number is None else number for x, number in zip(entries, checked, strict=True))
         self.options[key] = entries if key in self.spread else entries[0]
         if not settable:
             return
         for name, x, number in zip(names, entries, checked, strict=True):
             if number is None:
-                self.scheduled[name] = (name, x.function() if isinstance(x, Schedule) else x, self.slot[name], *domain(name))
+                function = x.function() if isinstance(x, Schedule) else x
+                self.scheduled[name] = (name, function, self.slot[name], *domain(name, self.rule.name))
             else:
                 self.scheduled.pop(name, None)
                 self.numbers[self.slot[name]] = number
 
-    check = staticmethod(check_number)
+    def check(self, name: str, x: Any) -> float:
+        """As `check_number`, for this group's rule."""
+        return check_number(name, x, self.rule.name)
 
     def number(self, name: str, step: int) -> float:
         """A hyperparameter's value at a step."""
-        return check_number(name, self.scheduled[name][1](step)) if name in self.scheduled else float(self.numbers[self.slot[name]])
+        return self.check(name, self.scheduled[name][1](step)) if name in self.scheduled else float(self.numbers[self.slot[name]])
 
     def evaluate(self, step: int) -> None:
         """The schedules' values at a step into `numbers`. A schedule may set hyperparameters, its own too: what is set holds."""
-        for name, entry in list(self.scheduled.items()):
-            value = check_number(name, entry[1](step))
-            if self.scheduled.get(name) is entry:
-                self.numbers[entry[2]] = value
+        seen: dict[str, Any] = {}
+        for _ in range(len(self.slot) + 1):
+            new = {name: entry for name, entry in self.scheduled.items() if seen.get(name) is not entry}
+            if not new:
+                return
+            for name, entry in new.items():
+                seen[name] = entry
+                if self.scheduled.get(name) is entry:
+                    value = self.check(name, entry[1](step))
+                    if self.scheduled.get(name) is entry:
+                        self.numbers[entry[2]] = value
+        raise RuntimeError(f"{', '.join(new)}: schedules that set schedules without end")
 
     def values_now(self, scale: float) -> dict[str, float]:
         """All `numbers` by name, with the gradients' scale of a step."""
@@ -153,10 +191,16 @@ class Group(MutableMapping[str, Any]):
         """What a file says of the group: numbers as they are, schedules by their text, other functions only that they are."""
 
         def text(x: Any) -> Any:
-            if isinstance(x, tuple):
+            if x is None or isinstance(x, (bool, str)):
+                return x
+            if isinstance(x, (tuple, list)):
                 return [text(y) for y in x]
+            if isinstance(x, dict):
+                return {str(k): text(y) for k, y in x.items()}
+            if isinstance(x, np.ndarray):
+                return hashlib.sha256(np.array(x, np.float64, order="C").tobytes()).hexdigest()
             if callable(x):
                 return {"schedule": repr(x) if isinstance(x, Schedule) else "callable"}
-            return x if isinstance(x, bool) else float(x)
+            return float(x)
 
         return {key: text(self.options[key]) for key in self.options}

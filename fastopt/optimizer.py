@@ -2,52 +2,269 @@
 
 from __future__ import annotations
 
-import copy
+import copyreg
 import hashlib
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
 from . import files
-from .engine import dispatch, layout
+from .engine import dispatch, layout, storage
 from .engine.structure import Structure, flatten, unflatten
-from .formula import RULES
-from .groups import Group, check_hyperparameter, check_number
+from .formula import RULES, STAGES
+from .groups import DECAYS, OPERANDS, Group, check_hyperparameter
 
 FORMAT = 1  # of state_dict() and of files
 MOST_STEPS = 2**62
+COMMON = """
+convention : {"torch", "keras", "optax"}, default "torch"
+        Whose formula and defaults these are, where packages differ under one name.
+    **options
+        Of every optimizer, each number also a schedule, and each of the first group's also in a group dict:
+
+        - ``maximize=False``: go up the gradient;
+        - ``clip_value``, ``clip_norm``, ``clip_global_norm``: the most that an element of the gradient, the norm of an array's, or
+          the norm of all together may be; the latter two can be set later where they were given at construction;
+        - ``trust_ratio``: this times the ratio of norms of parameter and update scales each array's update (LAMB's; 0: no such);
+        - ``max_step``: the most that an element may move;
+        - ``step_scale``: factors of the update, numbers or arrays as the parameters; 0 freezes;
+        - ``bounds``: ``(low, high)``, each a number, None, or arrays as the parameters; or an object with ``lb`` and ``ub``;
+        - ``ema``: decay rate of averages of the parameters, in ``average``.
+
+        And of the optimizer as a whole:
+
+        - ``nonfinite="propagate"``, or ``"skip"`` the step, ``"zero"`` the element, ``"raise"`` FloatingPointError;
+        - ``accumulate=1``: gradients whose mean makes one step;
+        - ``zero_grads=False``: clear bound gradients once they are used;
+        - ``flush_subnormals=False``: compute with subnormal numbers as zeros;
+        - ``norms=False``: know the norms of each step for ``report()``, at the cost of another pass;
+        - ``state_dtype=None``: store state as ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"float8"``;
+        - ``master=None``: of bfloat16 parameters, keep ``"float32"`` copies or, as ``"split"``, the bits that bfloat16 drops;
+        - ``rounding="stochastic"`` or ``"nearest"`` of what is stored below float32, with ``seed=0``;
+        - ``threads=None``: at most so many; 1 never starts a pool, None is as many as pay.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For parameters that cannot be updated in place, and for arguments that do not fit, by name.
+"""
+OPTIONS: dict[str, Any] = {  # of every optimizer, for each group
+    "maximize": False,
+    "clip_value": math.inf,
+    "clip_norm": math.inf,
+    "clip_global_norm": math.inf,
+    "trust_ratio": 0.0,
+    "max_step": math.inf,
+    "step_scale": None,
+    "bounds": None,
+    "ema": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of every optimizer that all its groups share."""
+
+    threads: int = 0
+    nonfinite: str = "propagate"
+    accumulate: int = 1
+    zero_grads: bool = False
+    flush_subnormals: bool = False
+    norms: bool = False
+    state_dtype: str | None = None
+    master: str | None = None
+    rounding: str = "stochastic"
+    seed: int = 0
+
+    @classmethod
+    def checked(cls, given: Mapping[str, Any]) -> Settings:
+        """From the constructor's arguments, or the error that says what is wrong with one."""
+        choices: dict[str, Sequence[Any]] = {
+            "nonfinite": ("propagate", "skip", "zero", "raise"),
+            "state_dtype": (None, "float32", "bfloat16", "float16", "float8"),
+            "master": (None, "float32", "split"),
+            "rounding": ("stochastic", "nearest"),
+        }
+        values = dict(given)
+        for name, value in given.items():
+            default = getattr(cls, name)
+            if (name in choices and not (value is None or isinstance(value, str))) or value not in choices.get(name, [value]):
+                raise ValueError(f"{name}: {value!r}, expected one of {', '.join(map(repr, choices[name]))}")
+            if isinstance(default, bool) and not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"{name}: {value!r}, expected True or False")
+            if isinstance(default, int) and not isinstance(default, bool):
+                least = {"threads": 1, "accumulate": 1, "seed": 0}[name]
+                if name == "threads" and value is None:
+                    values[name] = 0
+                elif isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value < 2**32:
+                    none = "None or " if name == "threads" else ""
+                    raise ValueError(f"{name}: {value!r}, expected {none}a whole number of at least {least}")
+                else:
+                    values[name] = min(int(value), 2**16) if name == "threads" else int(value)
+        return cls(**values)
 
 
 class Parameter:
     """One array with its name, group and state.
 
     What is worked on is an own view of the array `given`: others may set that one's shape.
+
+    Attributes
+    ----------
+    order : list of int
+        Axes from the slowest to the fastest of the walk: as in memory, or as counted where an element's position matters.
+    rule_state : dict of ndarray
+        The rule's state as it is stored.
+    exponents : dict of ndarray
+        Of each of those that is of 8-bit floats: what its blocks share.
+    master : ndarray or None
+        The parameter in float32, or the bits that bfloat16 drops.
+    own : dict of ndarray
+        What the stages have for themselves, of the parameter's shape; those in `constant` are one block, the same for all.
     """
 
-    def __init__(self, name: str, given: np.ndarray, group: Group, initial: dict[str, float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        given: np.ndarray,
+        group: Group,
+        initial: Mapping[str, float],
+        operands: Mapping[str, Any],
+        settings: Settings,
+    ) -> None:
         self.name = name
         self.given = given
-        self.array = array = np.ndarray.view(given, np.ndarray)
+        self.array = array = storage.plain(np.ndarray.view(given, np.ndarray))
         self.group = group
-        self.initial = initial
-        self.order = layout.axes(array)
-        self.state = {key: layout.zeros_like(array) for key in group.rule.state}
+        self.initial = dict(initial)
+        self.real = layout.working_dtype(array)
+        stored = layout.state_dtype(name, array, settings.state_dtype)
+        positional = stored.itemsize < 4 or array.dtype.itemsize < 4 or group.positional or settings.norms
+        self.order = list(range(len(layout.reals(array)[0]))) if positional else layout.axes(array)
+        self.rule_state = {}
+        self.exponents: dict[str, np.ndarray] = {}
+        for key in group.rule.state:
+            exact = group.rule.tags.get(key) == "start"
+            self.rule_state[key] = layout.zeros_like(array, self.real if exact else stored, self.order)
+            if self.rule_state[key].dtype == storage.FLOAT8:
+                self.exponents[key] = np.zeros(-(-array.size // storage.BLOCK), np.int16)
+        self.master: np.ndarray | None = None
+        if settings.master:
+            if array.dtype != storage.BFLOAT16:
+                raise ValueError(f"master: {settings.master!r} for parameter {name!r} of {array.dtype}, expected bfloat16")
+            self.master = layout.zeros_like(array, np.dtype(np.float32 if settings.master == "float32" else np.int16), self.order)
+        self.own: dict[str, np.ndarray] = {}
+        self.constant: set[str] = set()
+        for key, value in operands.items():
+            if np.ndim(value) == 0:
+                self.constant.add(key)
+                self.own[key] = np.full(storage.BLOCK, value, self.real.type(0).real.dtype)
+            else:
+                self.own[key] = layout.zeros_like(array, self.real, self.order)
+                self.own[key][...] = self._both(np.asarray(value))
+        averages = any(stage.name == "ema" for stage in group.stages)
+        for key in ["gathered"] * (settings.accumulate > 1) + ["average"] * averages:
+            self.own[key] = layout.zeros_like(array, self.real, self.order)
         self.reset()
 
+    def _both(self, value: Any) -> Any:
+        """A real value for the real and for the imaginary part."""
+        return value * complex(1, 1) if self.real.kind == "c" else value
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """All arrays that live between steps."""
+        exponents = {f"{key}_exponents": a for key, a in self.exponents.items()}
+        master = {} if self.master is None else {"master": self.master}
+        return {**self.rule_state, **exponents, **master, **{k: self.own[k] for k in ("gathered", "average") if k in self.own}}
+
+    def value(self) -> np.ndarray:
+        """The parameter in the dtype that rules work in, a copy."""
+        if self.master is None:
+            return storage.widened(self.array)
+        return self.master.copy() if self.master.dtype == np.float32 else storage.joined(self.array, self.master)
+
+    def flat(self, a: np.ndarray) -> np.ndarray:
+        """A view of state in the order walked."""
+        return a.transpose([k for k in self.order if k < a.ndim]).reshape(-1)
+
     def reset(self) -> None:
-        for key, a in self.state.items():
-            a[...] = complex(1, 1) * self.initial.get(key, 0.0) if a.dtype.kind == "c" else self.initial.get(key, 0.0)
+        """State as at the beginning."""
+        if self.master is not None:
+            self.master[...] = 0 if self.master.dtype == np.int16 else storage.widened(self.array)
+        for key, a in self.rule_state.items():
+            first = self.initial.get(key, 0.0)
+            if self.group.rule.tags.get(key) == "start":
+                a[...] = self.value()
+            elif key in self.exponents:
+                codes, exponents = storage.narrowed8(
+                    np.full(a.size, first, np.float32), self.group.rule.tags.get(key) == "nonnegative"
+                )
+                self.flat(a)[...], self.exponents[key][...] = codes, exponents
+            else:
+                a[...] = storage.narrowed(np.full(a.shape, self._both(first), self.real), a.dtype)
+        for key in {"gathered", "average"} & set(self.own):
+            self.own[key][...] = self.value() if key == "average" else 0
 
     def written(self) -> Iterator[tuple[str, np.ndarray]]:
         """The arrays that steps write, with what errors call them."""
         yield f"parameter {self.name!r}", self.array
         for key, a in self.state.items():
             yield f"state {key!r} of {self.name!r}", a
+
+
+def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[Any]:
+    """Of each parameter of a group its number or array: from one number, or from as many nested as the parameters are."""
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        found = dict.fromkeys((name for name, _ in leaves), value)
+    else:
+        found = dict(flatten(value, path)[1])
+    if list(found) != [name for name, _ in leaves] and set(found) != {name for name, _ in leaves}:
+        raise ValueError(
+            f"{what}: for {sorted(found)}, expected a number, or numbers and arrays for {[name for name, _ in leaves]}"
+        )
+    checked = []
+    for name, a in leaves:
+        x = np.asarray(found[name])
+        if x.dtype.kind not in "fiu" or (x.ndim and x.shape != a.shape):
+            raise ValueError(f"{what} of {name!r}: {x.dtype} of shape {x.shape}, expected a number or an array of shape {a.shape}")
+        if np.isnan(x).any():
+            raise ValueError(f"{what} of {name!r}: NaN, expected a number")
+        checked.append(np.array(x, np.float64) if x.ndim else float(x))
+    return checked
+
+
+def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
+    """Of each parameter of a group what stages need of the options that are arrays."""
+    found: list[dict[str, Any]] = [{} for _ in leaves]
+    if (factors := options["step_scale"]) is not None:
+        for each, x in zip(found, per_parameter("step_scale", factors, path, leaves), strict=True):
+            if (np.asarray(x) < 0).any() or not np.isfinite(x).all():
+                raise ValueError("step_scale: below zero or infinite, expected finite factors of the update")
+            each["factor"] = x
+    if (pair := options["bounds"]) is not None:
+        if hasattr(pair, "lb") and hasattr(pair, "ub"):
+            pair = (pair.lb, pair.ub)
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise ValueError("bounds: expected (low, high), of numbers or arrays; of pairs b that is tuple(np.array(b, float).T)")
+        low, high = (
+            per_parameter(f"bounds, {side}", none if x is None else x, path, leaves)
+            for side, x, none in (("low", pair[0], -math.inf), ("high", pair[1], math.inf))
+        )
+        for each, (name, a), x, y in zip(found, leaves, low, high, strict=True):
+            if not (np.asarray(x) <= y).all():
+                raise ValueError(f"bounds of {name!r}: low above high")
+            if a.dtype.kind == "c":
+                raise TypeError(f"bounds of {name!r}: {a.dtype} has no order, expected a real parameter")
+            each["low"], each["high"] = x, y
+    return found
 
 
 def check_parameters(leaves: list[tuple[str, Any]], beside: Sequence[Parameter] = ()) -> dict[str, np.ndarray]:
@@ -74,6 +291,27 @@ def check_count(what: str, x: Any) -> int:
     return int(x)
 
 
+def check_float(what: str, x: Any) -> float:
+    """A number as it comes from a file."""
+    if isinstance(x, bool) or not isinstance(x, (int, float, np.floating)):
+        raise ValueError(f"{what}: {x!r}, expected a number")
+    return float(x)
+
+
+def at_bounds(slot: Parameter) -> int:
+    """Elements of a parameter that lie on one of its bounds."""
+    if "low" not in slot.own:
+        return 0
+    low, high = (slot.own[k][0] if k in slot.constant else slot.own[k] for k in ("low", "high"))
+    value = slot.value()
+    return int(np.count_nonzero((value <= low) | (value >= high)))
+
+
+def is_number(x: Any, number: Any) -> bool:
+    """Whether a value is this number."""
+    return isinstance(x, (int, float)) and bool(x == number)
+
+
 def check_kinds(what: str, found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> None:
     """Refuse entries that are missing or of another kind."""
     for key, kind in expected.items():
@@ -81,27 +319,9 @@ def check_kinds(what: str, found: Mapping[Any, Any], expected: Mapping[Any, Any]
             raise ValueError(f"{what}: {key!r} is {type(found.get(key)).__name__}, expected {kind.__name__}")
 
 
-def choices_of(cls: type) -> set[str]:
-    """Options whose defaults say that they are True or False."""
-    signatures = [inspect.signature(c.__init__) for c in cls.__mro__ if "__init__" in vars(c) and c is not object]  # type: ignore[misc]
-    return {name for s in signatures for name, p in s.parameters.items() if isinstance(p.default, bool)}
-
-
-def rebuild(
-    cls: type[Optimizer], params: Any, groups: list[tuple[dict[str, Any], dict[str, Any]]], grouped: bool, inside: dict[str, Any]
-) -> Optimizer:
-    """An optimizer from what pickle keeps: parameters by identity, each group's options at construction and now, and state."""
-    optimizer = cls.__new__(cls)
-    optimizer.defaults = inside["defaults"]
-    optimizer._build(params, [chosen for chosen, _ in groups], inside["threads"], grouped)
-    for group, (_, now) in zip(optimizer.groups, groups, strict=True):
-        group.update(now)
-    optimizer.load_state_dict(inside["saved"], hyperparameters="keep")
-    if inside["bound"] is not None:
-        optimizer._bind_flat(inside["bound"])
-    for name, value in inside["attributes"].items():
-        vars(optimizer).setdefault(name, value)
-    return optimizer
+def of_group(name: str, k: int) -> bool:
+    """Whether a parameter's name is that of one in group `k`."""
+    return name.split("/")[0] == str(k)
 
 
 class Optimizer(dispatch.Stepper):
@@ -111,32 +331,68 @@ class Optimizer(dispatch.Stepper):
 
     Attributes
     ----------
+    arguments : mapping
+        Of a subclass: the names of its own arguments, with torch's defaults; the names of numbers are the rule's.
+    conventions : mapping
+        Of a subclass: of each other package what differs there.
+    usual : mapping
+        Of a subclass: defaults of options that differ from those of others.
+    update : function
+        Of a subclass: its rule, where no argument chooses among several.
     spread : mapping
-        Of a subclass: options that consist of several hyperparameters, and the names of those.
-    stages : sequence of str
-        Of a subclass: what happens around its rule, by the names of ``stages.py``.
+        Of a subclass: arguments that consist of several hyperparameters, and the names of those.
+    decay : str or None
+        Of a subclass: which of the stages "l2", "decoupled" and "late_decay" its ``weight_decay`` is.
     """
 
+    arguments: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
     spread: ClassVar[Mapping[str, Sequence[str]]] = MappingProxyType({"betas": ("beta1", "beta2")})
-    stages: ClassVar[Sequence[str]] = ("scale", "l2")
+    usual: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    decay: str | None = "l2"
+    update: Callable[..., Any]
 
-    @staticmethod
-    def rule(options: Mapping[str, Any]) -> Callable[..., Any]:
+    def __init_subclass__(cls, **other: Any) -> None:
+        """The signature that the table of arguments says, and the docstring's common parts."""
+        super().__init_subclass__(**other)
+        kinds = inspect.Parameter
+        parameters = [kinds("params", kinds.POSITIONAL_OR_KEYWORD)]
+        parameters += [kinds(k, kinds.POSITIONAL_OR_KEYWORD, default=x) for k, x in cls.arguments.items()]
+        parameters += [kinds("convention", kinds.KEYWORD_ONLY, default="torch"), kinds("options", kinds.VAR_KEYWORD)]
+        cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        if cls.__doc__:
+            cls.__doc__ = cls.__doc__.replace("{common}", COMMON.strip())
+
+    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
         """The update function that a group's options choose."""
-        raise NotImplementedError
+        return self.update
 
-    @staticmethod
-    def initial(options: Mapping[str, Any]) -> dict[str, float]:
+    def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
         """First values of state that does not begin at zero."""
         return {}
 
-    def __init__(
-        self, params: Any, defaults: dict[str, Any], *, maximize: bool = False, threads: int | None = None, **unknown: Any
-    ) -> None:
-        self.defaults = {**defaults, "maximize": maximize}
-        if unknown:
-            known = ", ".join((*self.defaults, "threads"))
-            raise TypeError(f"{type(self).__name__}: unknown {', '.join(unknown)}, expected among {known}")
+    def __init__(self, params: Any, *positional: Any, convention: str = "torch", **options: Any) -> None:
+        name = type(self).__name__
+        if convention != "torch" and convention not in self.conventions:
+            raise ValueError(
+                f"convention: {convention!r}, expected one of {', '.join(map(repr, ('torch', *self.conventions)))} for {name}"
+            )
+        preset = dict(self.conventions.get(convention, {}))
+        self.decay = preset.pop("decay", self.decay)
+        given = dict(zip(self.arguments, positional, strict=False))
+        if len(positional) > len(self.arguments) or set(given) & set(options):
+            raise TypeError(f"{name}: arguments given twice or too many, expected params, {', '.join(self.arguments)}")
+        given |= {k: options.pop(k) for k in self.arguments if k in options}
+        common = {k: options.pop(k, default) for k, default in {**OPTIONS, **self.usual}.items()}
+        for key in ("clip_value", "clip_norm", "clip_global_norm", "max_step"):
+            common[key] = math.inf if common[key] is None else common[key]
+        shared = {k: options.pop(k) for k in inspect.signature(Settings).parameters if k in options}
+        chosen = {**self.arguments, **preset, **given}
+        self.defaults = {**{k: tuple(v) if k in self.spread and isinstance(v, list) else v for k, v in chosen.items()}, **common}
+        if options:
+            known = ", ".join((*self.defaults, "convention", *inspect.signature(Settings).parameters))
+            raise TypeError(f"{name}: unknown {', '.join(options)}, expected among {known}")
+        self._settings = Settings.checked(shared)
         if isinstance(params, Iterator):
             params = list(params)
         dicts = isinstance(params, Sequence) and [isinstance(g, dict) for g in params]
@@ -146,9 +402,9 @@ class Optimizer(dispatch.Stepper):
             for k, g in enumerate(params):
                 if not dicts[k] or "params" not in g:
                     raise ValueError(f"group {k}: no 'params', expected [{{'params': ..., 'lr': ...}}, ...]")
-            self._build([g["params"] for g in params], [self._options(g) for g in params], threads, True)
+            self._build([g["params"] for g in params], [self._options(g) for g in params], True)
         else:
-            self._build(params, [self.defaults], threads, False)
+            self._build(params, [self.defaults], False)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name != "lr" and name in vars(self).get("defaults", ()):
@@ -162,31 +418,51 @@ class Optimizer(dispatch.Stepper):
             raise TypeError(f"group: unknown {', '.join(sorted(unknown))}, expected among {', '.join(self.defaults)}")
         return {**self.defaults, **given}
 
-    def _build(self, params: Any, options: list[dict[str, Any]], threads: int | None, grouped: bool) -> None:
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1):
-            raise ValueError(f"threads: {threads!r}, expected None or at least 1")
-        self._grouped, self._threads = grouped, None if threads is None else min(int(threads), 2**16)
+    def _build(self, params: Any, options: list[dict[str, Any]], grouped: bool) -> None:
+        self._grouped = grouped
         structure, leaves = flatten(params)
-        arrays = check_parameters(leaves)
-        groups = [self._group(o) for o in options]
-        slots = [self._slot(name, a, groups[int(name.split("/")[0]) if grouped else 0]) for name, a in arrays.items()]
+        check_parameters(leaves)
+        slots, groups = [], []
+        for k, own in enumerate(options):
+            groups.append(self._group(own))
+            slots += self._slots_of(
+                groups[-1], str(k) if grouped else None, [x for x in leaves if not grouped or of_group(x[0], k)]
+            )
         with self._alone():
-            self._plan(dispatch.TABLE, structure, slots, groups, self._threads or 0)
+            self._plan(dispatch.TABLE, structure, slots, groups, self._settings)
 
     def _group(self, options: Mapping[str, Any]) -> Group:
         """Checked before they choose a rule."""
-        choices = choices_of(type(self))
+        choices = {k for k, x in {**self.arguments, **OPTIONS}.items() if isinstance(x, bool)}
         for key, value in options.items():
             if key in choices:
                 if not isinstance(value, (bool, np.bool_)):
                     raise TypeError(f"{key}: {value!r}, expected True or False")
-            elif key not in self.spread:
-                check_hyperparameter(key, value)
+            elif key not in self.spread and key not in OPERANDS and not isinstance(value, str):
+                check_hyperparameter(key, value, type(self).__name__.lower())
         options = {k: bool(v) if isinstance(v, np.bool_) else v for k, v in options.items()}
-        return Group(options, self.spread, RULES[self.rule(options).__name__], self.stages)
+        rule = RULES[self.rule(options).__name__]
+        return Group(options, self.spread, rule, self._stages(options), {"accumulate": float(self._settings.accumulate)})
 
-    def _slot(self, name: str, array: np.ndarray, group: Group) -> Parameter:
-        return Parameter(name, array, group, self.initial(group.chosen))
+    def _stages(self, options: Mapping[str, Any]) -> set[str]:
+        """Names of the stages that a group has: those that may be set later too, and what was asked for."""
+        decay = "decoupled" if options.get("decoupled_weight_decay") else self.decay
+        if options["step_scale"] is not None and decay == "decoupled":
+            decay = "late_decay"  # an element's own step size is of its decay too
+        left_out = {*DECAYS} - {decay if "weight_decay" in options else None}
+        left_out |= {name for name in ("clip_norm", "clip_global_norm") if options[name] == math.inf}
+        left_out |= {name for name in ("trust_ratio", "ema") if options[name] == 0}
+        left_out |= {"step_scale"} if options["step_scale"] is None else set()
+        left_out |= {"bounds", "release"} if options["bounds"] is None else set()
+        left_out |= {"finite"} if self._settings.nonfinite == "propagate" else set()
+        left_out |= {"hold", "gather"} if self._settings.accumulate == 1 else set()
+        left_out |= set() if self._settings.norms else {"norms"}
+        return {*STAGES} - left_out
+
+    def _slots_of(self, group: Group, path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[Parameter]:
+        initial = self.initial(group.chosen)
+        each = operands(group.chosen, path, leaves)
+        return [Parameter(name, a, group, initial, own, self._settings) for (name, a), own in zip(leaves, each, strict=True)]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -221,11 +497,61 @@ class Optimizer(dispatch.Stepper):
 
     @property
     def state(self) -> dict[str, dict[str, Any]]:
-        """Of each parameter: its step count ``"step"``, and the rule's state as live views."""
-        return {
-            s.name: {"step": t, **{k: a.view() for k, a in s.state.items()}}
-            for s, t in zip(self._slots, self._counts(), strict=True)
-        }
+        """Of each parameter: its step count ``"step"``, numbers that the rule keeps, and state as live views.
+
+        bfloat16 is shown as uint16; float8 as uint8, with the exponents of its blocks.
+        """
+        return {s.name: {**self._numbers(s, n), **{k: a.view() for k, a in s.state.items()}} for s, n in self._counted()}
+
+    def _counted(self) -> list[tuple[Parameter, tuple[int, list[float], bool]]]:
+        return list(zip(self._slots, self._counters()[0], strict=True))
+
+    def _numbers(self, slot: Parameter, counted: tuple[int, list[float], bool]) -> dict[str, Any]:
+        """What lives between steps and is no array."""
+        step, kept, pending = counted
+        waits = {"gathering": pending} if "gathered" in slot.own else {}
+        return {"step": step, **dict(zip(slot.group.rule.kept, kept, strict=True)), **waits}
+
+    @property
+    def average(self) -> Any:
+        """Averages of the parameters, as nested as those: live views of what ``ema`` keeps."""
+        return unflatten(self._structure, iter([self._average_of(s) for s in self._slots]))
+
+    def _average_of(self, slot: Parameter) -> np.ndarray:
+        if "average" not in slot.own:
+            raise ValueError("average: this optimizer keeps none, expected ema=0.999 or the like at construction")
+        return slot.own["average"].view()
+
+    def report(self) -> dict[str, Any]:
+        """What the last step did.
+
+        Returns
+        -------
+        dict
+            ``steps``; ``skipped``, the steps not made because of ``nonfinite="skip"``; ``groups``, a dict for each: ``lr``, of
+            the last step; ``at_bounds``, elements that lie on a bound; ``clipped``, arrays whose gradient ``clip_norm`` or
+            ``clip_global_norm`` shortened; with ``norms=True`` the ``gradient_norm`` (after clipping), the ``update_norm`` and
+            the ``update_ratio``, that over the parameters' norm before the step. What is not known is None.
+        """
+        totals = {name: self._totals(name) for name in ("clip_norm", "clip_global_norm", "norms")}
+        groups = []
+        for group in self._groups:
+            rows = [i for i, s in enumerate(self._slots) if s.group is group]
+            clipped: int | None = None
+            if (found := totals["clip_norm"]) and "clip_norm" in group.slot:
+                clipped = sum(math.sqrt(found[i][0]) > group.number("clip_norm", self.steps - 1) for i in rows)
+            if (found := totals["clip_global_norm"]) and "clip_global_norm" in group.slot:
+                over = math.sqrt(found[0][0]) > group.number("clip_global_norm", self.steps - 1)
+                clipped = max(clipped or 0, len(rows) * over)
+            entry: dict[str, Any] = {"lr": group.number("lr", max(self.steps - 1, 0)) if "lr" in group.slot else None}
+            entry |= {"at_bounds": sum(at_bounds(self._slots[i]) for i in rows), "clipped": clipped}
+            norms: dict[str, float | None] = dict.fromkeys(("gradient_norm", "update_norm", "update_ratio"))
+            if found := totals["norms"]:
+                gradient, update, parameter = (math.sqrt(sum(found[i][j] for i in rows)) for j in range(3))
+                ratio = update / parameter if parameter else math.inf if update else 0.0
+                norms = {"gradient_norm": gradient, "update_norm": update, "update_ratio": ratio}
+            groups.append({**entry, **norms})
+        return {"steps": self.steps, "skipped": self.skipped, "groups": groups}
 
     def add_group(self, group: dict[str, Any]) -> None:
         """Add parameters with their own hyperparameters, to an optimizer that was built from groups.
@@ -248,16 +574,16 @@ class Optimizer(dispatch.Stepper):
             if not isinstance(group, dict) or "params" not in group:
                 raise ValueError("add_group: expected a dict with 'params'")
             child, leaves = flatten(group["params"], str(len(self._groups)))
-            arrays = check_parameters(leaves, self._slots)
+            check_parameters(leaves, self._slots)
             added = self._group(self._options(group))
-            slots = self._slots + [self._slot(name, a, added) for name, a in arrays.items()]
+            slots = self._slots + self._slots_of(added, str(len(self._groups)), leaves)
             structure = Structure(None, [*self._structure.children, child], "")
-            self._plan(dispatch.TABLE, structure, slots, [*self._groups, added], self._threads or 0)
+            self._plan(dispatch.TABLE, structure, slots, [*self._groups, added], self._settings)
 
     def reset(self) -> None:
         """State and step counts as at construction; parameters stay."""
         with self._alone():
-            self._set_counts([0] * len(self._slots), 0)
+            self._set_counters([(0, list(s.group.rule.kept.values()), False) for s in self._slots], (0, 0, 0))
             for slot in self._slots:
                 slot.reset()
 
@@ -271,10 +597,13 @@ class Optimizer(dispatch.Stepper):
             "format": FORMAT,
             "optimizer": type(self).__name__,
             "steps": self.steps,
+            "gathered": self._counters()[1][1],
+            "skipped": self.skipped,
+            "seed": self._settings.seed,
             "groups": [{"rule": g.rule.name, **g.described()} for g in self._groups],
             "state": {
-                s.name: {"step": t, **{k: np.array(a, order="C") for k, a in s.state.items()}}
-                for s, t in zip(self._slots, self._counts(), strict=True)
+                s.name: {**self._numbers(s, n), **{k: np.array(a, order="C") for k, a in s.state.items()}}
+                for s, n in self._counted()
             },
         }
 
@@ -315,11 +644,17 @@ class Optimizer(dispatch.Stepper):
         rules, mine = [g.get("rule") for g in saved["groups"]], [g.rule.name for g in self._groups]
         if rules != mine:
             raise ValueError(f"state: rules {rules}, expected {mine}")
-        steps = check_count("steps", saved["steps"])
-        counts, writes = [], []
+        whole = tuple(check_count(key, saved.get(key, 0)) for key in ("steps", "gathered", "skipped"))
+        if whole[1] >= self._settings.accumulate:
+            raise ValueError(f"gathered: {whole[1]} gradients, expected less than accumulate={self._settings.accumulate}")
+        if saved.get("seed", 0) != self._settings.seed:
+            raise ValueError(f"seed: saved {saved['seed']}, here {self._settings.seed}; construct with it")
+        each, writes = [], []
         for slot in self._slots:
             entry = dict(saved["state"][slot.name])
-            counts.append(check_count(f"steps of {slot.name!r}", entry.pop("step", None)))
+            step = check_count(f"steps of {slot.name!r}", entry.pop("step", None))
+            kept = [check_float(f"{key} of {slot.name!r}", entry.pop(key, None)) for key in slot.group.rule.kept]
+            each.append((step, kept, bool(entry.pop("gathering", False))))
             if set(entry) != set(slot.state):
                 raise ValueError(f"state of {slot.name!r}: {sorted(entry)}, expected {sorted(slot.state)}")
             sources = {"": params[slot.name], **entry} if params is not None else entry
@@ -330,7 +665,7 @@ class Optimizer(dispatch.Stepper):
             if params is not None and not slot.given.flags.writeable:
                 raise ValueError(f"parameter {slot.name!r}: read-only, expected a writable array")
         changes = self._changes(saved["groups"], hyperparameters)
-        self._set_counts(counts, steps)
+        self._set_counters(each, whole)
         for target, array in writes:
             target[...] = array
         for group, key, value in changes:
@@ -358,6 +693,8 @@ class Optimizer(dispatch.Stepper):
         changes = []
         for k, (group, theirs) in enumerate(zip(self._groups, saved, strict=True)):
             ours = group.described()
+            usual = {**OPTIONS, **self.usual, **self.arguments}  # of files from before there was such an option
+            theirs = {**{key: ours[key] for key in ours if group.options[key] is usual[key] or ours[key] == usual[key]}, **theirs}
             for key in ours:
                 if policy == "keep" or (ours[key] == theirs.get(key) and "callable" not in str(ours[key])):
                     continue
@@ -371,7 +708,7 @@ class Optimizer(dispatch.Stepper):
                 values = theirs[key] if key in group.spread and isinstance(theirs[key], (list, tuple)) else [theirs[key]]
                 if len(values) != len(group.names(key)):
                     raise ValueError(f"{where}: {theirs[key]}, expected {len(group.names(key))} values")
-                checked = [check_number(name, x) for name, x in zip(group.names(key), values, strict=True)]
+                checked = [group.check(name, x) for name, x in zip(group.names(key), values, strict=True)]
                 changes.append((group, key, checked if key in group.spread else checked[0]))
         return changes
 
@@ -397,9 +734,10 @@ class Optimizer(dispatch.Stepper):
         described = files.packed(dict(extra or {}), "extra", arrays)
         with self._alone():
             saved = self._saved()
-            members = {f"state/{n}/{k}": a for n, entry in saved["state"].items() for k, a in entry.items() if k != "step"}
+            entries = saved["state"].items()
+            members = {f"state/{n}/{k}": a for n, entry in entries for k, a in entry.items() if isinstance(a, np.ndarray)}
             members |= {f"param/{s.name}": s.array for s in self._slots} | arrays
-            state = {n: {"step": entry["step"]} for n, entry in saved["state"].items()}
+            state = {n: {k: x for k, x in entry.items() if not isinstance(x, np.ndarray)} for n, entry in entries}
             files.write(path, {**saved, "state": state, "extra": described}, members)
 
     def load(self, path: str | os.PathLike[str], *, hyperparameters: str | None = None) -> dict[str, Any]:
@@ -442,36 +780,42 @@ class Optimizer(dispatch.Stepper):
         digest = hashlib.sha256()
         with self._alone():
             digest.update(f"{self.steps}\0".encode())
-            for slot, t in zip(self._slots, self._counts(), strict=True):
+            for slot, numbers in self._counted():
                 for key, a in {"": slot.array, **slot.state}.items():
-                    digest.update(f"{slot.name}\0{key}\0{t}\0{a.shape}\0".encode())
+                    step, kept, pending = numbers
+                    counted = f"{step}{kept or ''}{'gathering' * pending}"
+                    digest.update(f"{slot.name}\0{key}\0{counted}\0{a.shape}\0".encode())
                     flat = np.array(a, order="C").reshape(-1)
                     flat = flat.view(flat.real.dtype)
-                    flat[np.isnan(flat)] = np.nan
+                    if flat.dtype.kind == "f":
+                        flat[np.isnan(flat)] = np.nan
                     digest.update(flat.astype(flat.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
         with self._alone():
-            inside = {"defaults": self.defaults, "threads": self._threads, "saved": self._saved(), "bound": self._bound()}
-            inside["attributes"] = {k: v for k, v in vars(self).items() if not hasattr(dispatch.Stepper, k)}
-            groups = [(g.chosen, dict(g.options)) for g in self._groups]
-            return rebuild, (type(self), self.params, groups, self._grouped, inside)
+            state = {
+                "params": self.params,
+                "grouped": self._grouped,
+                "groups": [(g.chosen, dict(g.options)) for g in self._groups],
+                "saved": self._saved(),
+                "bound": self._bound(),
+                "attributes": {k: v for k, v in vars(self).items() if not hasattr(dispatch.Stepper, k)},
+            }
+        return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
 
-    def __copy__(self) -> Optimizer:
-        """On the same parameters, with its own state."""
-        function, arguments = self.__reduce__()
-        twin: Optimizer = function(*arguments)
-        return twin
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Optimizer:
-        function, (cls, params, groups, grouped, inside) = self.__reduce__()
-        params, groups, bound, attributes = copy.deepcopy((params, groups, inside["bound"], inside["attributes"]), memo)
-        twin: Optimizer = function(cls, params, groups, grouped, {**inside, "bound": bound, "attributes": attributes})
-        return twin
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state["attributes"])
+        self._build(state["params"], [chosen for chosen, _ in state["groups"]], state["grouped"])
+        for group, (_, now) in zip(self.groups, state["groups"], strict=True):
+            group.update(now)
+        self.load_state_dict(state["saved"], hyperparameters="keep")
+        if state["bound"] is not None:
+            self._bind_flat(state["bound"])
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{k}={v!r}" for k, v in self._groups[0].items())
+        shown = {k: v for k, v in self._groups[0].items() if k not in OPTIONS or not (v is OPTIONS[k] or is_number(v, OPTIONS[k]))}
+        options = ", ".join(f"{k}={v!r}" for k, v in shown.items())
         more = f", and {len(self._groups) - 1} more groups" if len(self._groups) > 1 else ""
         size = sum(s.array.size for s in self._slots)
         return f"<{type(self).__name__}({options}){more}: {len(self._slots)} arrays, {size} elements, {self.steps} steps>"

@@ -3,7 +3,9 @@
 import numpy as np
 
 import fastopt as fo
-from fastopt.engine.interpreted import advance
+from fastopt.engine import storage
+from fastopt.engine.interpreted import Work, advance, store
+from fastopt.formula import RULE_AT, STAGES
 
 CASES = {
     "sgd": (fo.SGD, {"lr": 0.1}),
@@ -27,7 +29,46 @@ CASES = {
     "adagrad": (fo.Adagrad, {"lr": 0.1}),
     "adagrad-options": (fo.Adagrad, {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.1}),
     "adagrad-eps": (fo.Adagrad, {"lr": 0.1, "eps": 1e-3, "maximize": True}),
+    "adam-switches": (fo.Adam, {"lr": 0.01, "eps_root": 1e-4, "eps_hat": True}),
+    "amsgrad-corrected": (fo.Adam, {"lr": 0.01, "amsgrad": True, "max_corrected": True, "eps_root": 1e-6}),
+    "momentum-lr-inside": (fo.SGD, {"lr": 0.1, "momentum": 0.9, "lr_in_velocity": True}),
+    "nesterov-lr-inside": (fo.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "lr_in_velocity": True}),
+    "rmsprop-inside": (fo.RMSprop, {"lr": 0.01, "momentum": 0.5, "eps_inside": True, "lr_in_velocity": True}),
+    "adagrad-inside": (fo.Adagrad, {"lr": 0.1, "eps_inside": True, "initial_accumulator_value": 0.1}),
+    "adadelta": (fo.Adadelta, {"lr": 1.0}),
+    "adadelta-options": (fo.Adadelta, {"lr": 0.5, "rho": 0.8, "eps": 1e-4, "weight_decay": 0.1, "maximize": True}),
+    "adamax": (fo.Adamax, {"lr": 0.01}),
+    "adamax-options": (fo.Adamax, {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-4, "weight_decay": 0.1, "maximize": True}),
+    "adamax-outside": (fo.Adamax, {"lr": 0.01, "eps_inside": False}),
+    "nadam": (fo.NAdam, {"lr": 0.01}),
+    "nadam-options": (fo.NAdam, {"lr": 0.01, "betas": (0.8, 0.99), "weight_decay": 0.1, "momentum_decay": 0.1, "maximize": True}),
+    "nadamw": (fo.NAdam, {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    "radam": (fo.RAdam, {"lr": 0.01}),
+    "radam-options": (fo.RAdam, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-4, "weight_decay": 0.1, "maximize": True}),
+    "radamw": (fo.RAdam, {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    "adabelief": (fo.AdaBelief, {"lr": 0.01, "weight_decay": 0.1}),
+    "yogi": (fo.Yogi, {"lr": 0.01}),
+    "lion": (fo.Lion, {"lr": 0.01, "weight_decay": 0.1}),
+    "signsgd": (fo.SignSGD, {"lr": 0.01}),
+    "signum": (fo.SignSGD, {"lr": 0.01, "momentum": 0.9}),
+    "rprop": (fo.Rprop, {"lr": 0.01}),
+    "rprop-options": (fo.Rprop, {"lr": 0.01, "etas": (0.4, 1.5), "step_sizes": (1e-3, 0.1), "maximize": True}),
+    "asgd": (fo.ASGD, {"lr": 0.01}),
+    "asgd-options": (fo.ASGD, {"lr": 0.05, "lambd": 0.01, "alpha": 0.5, "t0": 3, "weight_decay": 0.1, "maximize": True}),
+    "ftrl": (fo.FTRL, {"lr": 0.1, "l1": 0.05, "l2": 0.1}),
+    "adan": (fo.Adan, {"lr": 0.01, "weight_decay": 0.1}),
+    "adopt": (fo.ADOPT, {"lr": 0.01, "weight_decay": 0.1}),
+    "ademamix": (fo.AdEMAMix, {"lr": 0.01, "betas": (0.9, 0.99, 0.999), "weight_decay": 0.1, "warmup": 10}),
+    "schedule-free-sgd": (fo.ScheduleFreeSGD, {"lr": 0.1, "weight_decay": 0.01, "warmup": 5}),
+    "schedule-free-adamw": (fo.ScheduleFreeAdamW, {"lr": 0.01, "weight_decay": 0.1, "warmup": 5}),
+    "lars": (fo.LARS, {"lr": 0.1, "weight_decay": 0.01, "trust_coefficient": 0.01}),
+    "lamb": (fo.LAMB, {"lr": 0.01, "weight_decay": 0.1}),
+    "dog": (fo.DoG, {"lr": 1.0, "reps_rel": 1e-3}),
+    "prodigy": (fo.Prodigy, {"lr": 1.0, "d0": 1e-3, "use_bias_correction": True, "growth_rate": 1.5}),
 }
+
+
+PER_ARRAY = {"lars", "lamb"}  # whose sums follow the arrays, so that a cut makes a difference
 
 
 def data(n, dtype=np.float64, seed=0, scale=1.0):
@@ -41,27 +82,42 @@ def make(case, params, **options):
     return cls(params, **{**hyperparameters, **options})
 
 
+def arrays_of(optimizer, name="0"):
+    """A parameter's state without its numbers."""
+    return [a for a in optimizer.state[name].values() if isinstance(a, np.ndarray)]
+
+
 class Oracle:
     """One parameter's steps through the Python functions of rules.py and stages.py."""
 
-    def __init__(self, case, p):
-        cls, hyperparameters = CASES[case]
-        self.group = cls(np.zeros(1, p.dtype), **hyperparameters).groups[0]
-        self.p, self.t = p.copy(), 0
-        self.state = [np.full_like(p, cls.initial(self.group).get(k, 0)) for k in self.group.rule.state]
+    def __init__(self, case, p, **options):
+        self.p, self.t, self.kept = p.copy(), 0, None
+        self.optimizer = make(case, self.p, **options)  # for its arrays and groups: it makes no step
+        (self.slot,), (self.group,) = self.optimizer._slots, self.optimizer.groups
+        self.kept = list(self.group.rule.kept.values())
+
+    @property
+    def state(self):
+        return list(self.slot.state.values())
 
     def step(self, g, scale=1.0):
-        self.t += 1
-        with np.errstate(all="ignore"):
-            g = g.astype(self.p.dtype)
-        self.p, *self.state = advance(
-            self.group.rule, self.group.stages, self.group.values_now(scale), self.t, self.p, g, self.state
-        )
+        settings = self.optimizer._settings
+        work = Work(self.slot, self.t, self.kept, g, self.group.values_now(scale), 0)
+        fine, _ = advance([work], [self.group], STAGES, RULE_AT, settings, False)
+        if fine:
+            writes = work.finish(settings, storage.key_of(settings.seed, self.t))
+            writes += [(self.slot.own[k], work.order, work.arrays[k]) for k in ("average", "gathered") if k in self.slot.own]
+            for a, order, flat in writes:
+                store(a, order, flat)
+            self.t, self.kept = self.t + 1, work.kept
+        return fine
 
 
 def same(a, b):
     """The same bits, where a NaN is a NaN."""
     a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
     assert a.dtype == b.dtype and a.shape == b.shape
+    if a.dtype.kind != "f":
+        return bool((a == b).all())
     bits = f"u{a.dtype.itemsize}"
     return bool(((a.view(bits) == b.view(bits)) | (np.isnan(a) & np.isnan(b))).all())

@@ -9,6 +9,19 @@ torch = pytest.importorskip("torch")
 RELATIVE = {"rmsprop-centered": 1e-7, "rmsprop-centered-momentum": 1e-7}
 
 
+OURS = {"eps_root", "eps_hat", "max_corrected", "eps_inside", "lr_in_velocity"}  # switches that torch does not have
+TORCH = [c for c, (cls, options) in CASES.items() if hasattr(torch.optim, cls.__name__) and not OURS & set(options)]
+
+
+@pytest.fixture(autouse=True)
+def numbers_in_double():
+    """torch keeps numbers that live between steps, such as NAdam's product, in its default dtype."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(default)
+
+
 def draw(dtype, seed):
     if np.dtype(dtype).kind == "c":
         return (data(300, np.float64, seed) + 1j * data(300, np.float64, seed + 1000)).astype(dtype)
@@ -16,7 +29,7 @@ def draw(dtype, seed):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", TORCH)
 def test_parity(case, dtype):
     cls, hyperparameters = CASES[case]
     p = draw(dtype, 1)

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from . import cython, functional
-from .reader import Function, RuleError, read
+from .reader import Formula, RuleError, read
 
 PACKAGE = Path(__file__).parents[1]
 
-__all__ = ["PACKAGE", "Function", "RuleError", "cython", "functional", "read", "rendered"]
+__all__ = ["PACKAGE", "Formula", "RuleError", "cython", "functional", "read", "rendered"]
 
 
 def rendered() -> dict[Path, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import textwrap
 
-from .reader import Function
+from .reader import TAGS, Formula, Function, Scalars
 
 HEAD = '''\
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
@@ -12,10 +13,13 @@ HEAD = '''\
 """Everything that touches elements, compiled once per instruction set."""
 
 from cpython.pycapsule cimport PyCapsule_New
+from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t
 
-from fastopt.engine.formats cimport span
-from fastopt.engine.table cimport INPUTS, VERSION, rule_t, stage_t, table_t
+from fastopt.engine.formats cimport add_up, span
+from fastopt.engine.table cimport (
+    ARRAY, BLOCK, GRADIENT, GROUP, INPUTS, OWN, PARAMETER, UPDATE, VELOCITY, VERSION, WHOLE, formula_t, table_t,
+)
 
 ctypedef fused real:
     float
@@ -24,6 +28,8 @@ ctypedef fused real:
 cdef extern from "scalar.h" nogil:
     const char *FO_ISA
     double power "fo_power"(double x, int64_t n)
+    double exp "fo_exp"(double x)
+    double log "fo_log"(double x)
     float sqrt "fo_sqrtf"(float x)
     double sqrt "fo_sqrt"(double x)
     float fabs "fo_fabsf"(float x)
@@ -39,75 +45,134 @@ cdef extern from "scalar.h" nogil:
     float where "fo_wheref"(bint c, float x, float y)
     double where "fo_where"(bint c, double x, double y)
 '''
+SCOPES = {"over_array": "ARRAY", "over_group": "GROUP", "over_all": "WHOLE"}
+GIVEN = {"g": "GRADIENT", "p": "PARAMETER", "u": "UPDATE", "m": "VELOCITY"}  # a stage's arrays that are not its own
 
 
-def render(rules: list[Function], stages: list[Function]) -> str:
+def render(rules: list[Formula], stages: list[Formula]) -> str:
     """The whole text of ``kernels.pyx``."""
     parts = [HEAD]
-    for function in (*rules, *stages):
-        of_rule = function in rules
-        if function.prepare == f"{function.name}_scalars":
-            parts += [_scalars(function, "int64_t t, " if of_rule else "")]
-        parts += [_rule(function) if of_rule else _stage(function)]
+    for formula in (*rules, *stages):
+        if formula.scalars.name == f"{formula.name}_scalars":
+            parts += [_scalars(formula.scalars, formula)]
+        if formula.sums_scalars:
+            parts += [_scalars(formula.sums_scalars, formula)]
+        if formula.sums:
+            parts += [_sums(formula)]
+        parts += [_rule(formula) if formula.is_rule else _stage(formula)]
     if stages:
         parts += [_table(rules, stages)]
     return "\n\n".join(parts)
 
 
+def own_arrays(stages: list[Formula]) -> list[str]:
+    """Names of the arrays that stages have for themselves."""
+    return list(dict.fromkeys(a for s in stages for a in s.arrays if a not in GIVEN))
+
+
+def signature(formula: Formula) -> str:
+    """All names that the engine takes from a formula by position."""
+    scalars, sums = formula.scalars, formula.sums
+    parts = [formula.arrays, formula.function.scalars, scalars.kept, scalars.hyperparameters]
+    parts += [sums.arrays, tuple(n for n, _ in sums.results), (formula.scope,)] if sums else []
+    return " | ".join(" ".join(names) for names in parts)
+
+
 class _Literals(ast.NodeTransformer):
-    """A number in Cython is a C double; in an update it is to be a real."""
+    """A number in Cython is a C int or double; in an update it is to be a real."""
+
+    def __init__(self, real: str = "real") -> None:
+        self.real = real
 
     def visit_Constant(self, node: ast.Constant) -> ast.Name:
-        return ast.Name(f"<real> {node.value!r}")
+        return ast.Name(f"<{self.real}> {node.value!r}")
 
 
-def _text(expression: ast.expr) -> str:
-    return ast.unparse(ast.fix_missing_locations(_Literals().visit(ast.parse(ast.unparse(expression), mode="eval").body)))
+class _Time(ast.NodeTransformer):
+    """The step is counted in 64 bits, and is a double where it is not an exponent."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        return node if isinstance(node.func, ast.Name) and node.func.id == "power" else self.generic_visit(node)
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        return (
+            node if isinstance(node.left, ast.Name) and isinstance(node.comparators[0], ast.Constant) else self.generic_visit(node)
+        )
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name("<double> t" if node.id == "t" else "INFINITY" if node.id == "inf" else node.id)
 
 
-def _unpack(names: tuple[str, ...], source: str, real: str) -> list[str]:
+def _text(expression: ast.expr, transformer: ast.NodeTransformer | None) -> str:
+    copied = ast.parse(ast.unparse(expression), mode="eval").body
+    return ast.unparse(ast.fix_missing_locations(transformer.visit(copied)) if transformer else copied)
+
+
+def _unpack(names: tuple[str, ...], source: str, real: str, places: tuple[str, ...] = ()) -> list[str]:
+    """Declarations of numbers, at their own places or at those in a longer list."""
     cast = "<real> " if real == "real" else ""
-    return [f"    cdef {real} {', '.join(f'{n} = {cast}{source}[{i}]' for i, n in enumerate(names))}"] if names else []
+    values = [f"{n} = {cast}{source}[{(places or names).index(n)}]" for n in names]
+    lines = [f"    cdef {real} "] if names else []
+    for value in values:
+        if len(lines[-1]) + len(value) > 118:
+            lines += [f"    cdef {real} "]
+        lines[-1] += ("" if lines[-1].endswith(f"{real} ") else ", ") + value
+    return lines
 
 
-def _scalars(function: Function, time: str) -> str:
-    lines = [f"cdef void {function.prepare}({time}const double *h, double *c) noexcept nogil:"]
-    lines += _unpack(function.hyperparameters, "h", "double")
-    lines += [f"    cdef double {name} = {ast.unparse(e)}" for name, e in function.scalar_body]
-    lines += [
-        f"    c[{i}] = {ast.unparse(e)}" + ("" if ast.unparse(e) == name else f"  # {name}")
-        for i, (name, e) in enumerate(zip(function.scalars, function.scalar_values, strict=True))
-    ]
-    return "\n".join(lines) + "\n"
+def _scalars(scalars: Scalars, formula: Formula) -> str:
+    time = "int64_t t, " if formula.is_rule else "int64_t _, "
+    lines = [f"cdef void {scalars.name}({time}double *kept, const double *sums, const double *h, double *c) noexcept nogil:"]
+    expressions = [*(e for _, e in scalars.body), *(e for _, e in scalars.values)]
+    expressions += () if scalars.name.endswith("_sums_scalars") else scalars.after
+    for names, source in ((scalars.kept, "kept"), (scalars.sums, "sums"), (scalars.hyperparameters, "h")):
+        used = tuple(n for n in names if any(_uses(e, n) for e in expressions))
+        lines += _unpack(used, source, "double", formula.scalars.hyperparameters if source == "h" else names)
+    lines += [f"    cdef double {name} = {_text(e, _Time())}" for name, e in _first(scalars)]
+    lines += [f"    {name} = {_text(e, _Time())}" for name, e in scalars.body if (name, e) not in _first(scalars)]
+    for i, (name, e) in enumerate(scalars.values):
+        text = _text(e, _Time())
+        lines += [f"    c[{i}] = {text}" + ("" if text == name else f"  # {name}")]
+    for i, (name, e) in enumerate(zip(scalars.kept, scalars.after, strict=True)):
+        if not scalars.name.endswith("_sums_scalars"):
+            lines += [f"    kept[{i}] = {_text(e, _Time())}  # {name}"]
+    return "\n".join([*lines, *(["    pass"] if len(lines) == 1 else [])]) + "\n"
 
 
-def _loop(function: Function, written: tuple[str, ...], out: list[str], stores: list[str]) -> str:
+def _first(scalars: Scalars) -> list[tuple[str, ast.expr]]:
+    """Assignments of names that are new; others are assigned again in place."""
+    known = {*scalars.kept, *scalars.sums, *scalars.hyperparameters}
+    return [(name, e) for name, e in scalars.body if name not in known]
+
+
+def _loop(function: Function, name: str, pointers: list[str], scalars: list[str], real: str, stores: list[str]) -> str:
     """A fused loop, and its two instances with the signature of the table."""
-    pointers = [f"{'' if a in written else 'const '}real *restrict {a}_" for a in function.arrays]
-    pointers = [f"real *restrict {o}" for o in out] + pointers
-    expressions = [*(e for _, e in function.body), *function.returns]
-    used = [a for a in function.arrays if a in written[:1] or any(_uses(e, a) for e in expressions)]
-    head = f"cdef inline void {function.name}("
+    text = " ".join(stores)
+    expressions = [e for _, e in function.body] + [e for _, e in function.results if _text(e, _Literals(real)) in text]
+    used = [a for a in function.arrays if any(_uses(e, a) for e in expressions) or (a == "p" and "p_[i] = p" in text)]
+    literals = _Literals(real)
+    declared = [x for x in (*used, *function.temporaries, *(["update"] if "update" in text else []))]
     lines = [
-        *_wrap(head, [*pointers, "Py_ssize_t n", "const double *c"], ") noexcept nogil:"),
+        *_wrap(f"cdef inline void {name}(", [*pointers, "Py_ssize_t n", "const double *c"], ") noexcept nogil:"),
         *(f'    """{line}"""' for line in function.doc.splitlines()[:1]),
         "    cdef Py_ssize_t i",
-        f"    cdef real {', '.join((*used, *function.temporaries))}",
-        *_unpack(function.scalars, "c", "real"),
+        *([f"    cdef {real} {', '.join(declared)}"] if declared else []),
+        *scalars,
         "    for i in range(n):",
         *(f"        {a} = {a}_[i]" for a in used),
-        *(f"        {name} = {_text(e)}" for name, e in function.body),
+        *(f"        {n} = {_text(e, literals)}" for n, e in function.body),
         *(f"        {s}" for s in stores),
     ]
-    casts = [f"<{{0}} *> a[{i}]" for i in range(len(pointers))]
-    for suffix, real in (("f32", "float"), ("f64", "double")):
-        arguments = ", ".join(casts).format(real)
-        lines += [
-            "",
-            f"cdef void {function.name}_{suffix}(void **a, Py_ssize_t n, const double *c) noexcept nogil:",
-            f"    {function.name}[{real}]({arguments}, n, c)",
-        ]
     return "\n".join(lines) + "\n"
+
+
+def _instances(name: str, arguments: list[str]) -> str:
+    lines = []
+    for suffix, real in (("f32", "float"), ("f64", "double")):
+        given = ", ".join(arguments).replace("real", real)
+        lines += [f"cdef void {name}_{suffix}(void **a, Py_ssize_t n, const double *c) noexcept nogil:"]
+        lines += [*_wrap(f"    {name}[{real}](", [*given.split(", "), "n", "c"], ")"), ""]
+    return "\n".join(lines[:-1]) + "\n"
 
 
 def _wrap(head: str, arguments: list[str], tail: str) -> list[str]:
@@ -125,38 +190,98 @@ def _uses(expression: ast.expr, name: str) -> bool:
     return any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(expression))
 
 
-def _rule(rule: Function) -> str:
-    update, *state = rule.returns
-    stores = [f"p_[i] = {_text(ast.BinOp(ast.Name('p'), ast.Sub(), update))}"]
-    stores += [f"{name}_[i] = {_text(e)}" for name, e in zip(rule.state, state, strict=True)]
-    return _loop(rule, ("p", *rule.state), [], stores)
+def _cast(k: int | str) -> str:
+    return f"<real *> a[{k}]"
 
 
-def _stage(stage: Function) -> str:
-    """On the gradient into another buffer, since gradients are the caller's; on the parameter in place."""
-    (value,) = stage.returns
-    if stage.arrays[0] == "g":
-        return _loop(stage, (), ["out_"], [f"out_[i] = {_text(value)}"])
-    return _loop(stage, ("p",), [], [f"p_[i] = {_text(value)}"])
+def _rule(rule: Formula) -> str:
+    """The update is subtracted, or left where a stage will shape it: not a NULL pointer u_."""
+    function = rule.function
+    (_, update), *state = function.results
+    assigned = {name for name, _ in function.body}
+    kept = [a for a, (_, e) in zip(rule.state, state, strict=True) if isinstance(e, ast.Name) and e.id == a and a not in assigned]
+    stores = [f"update = {_text(update, _Literals())}", "if u_ is NULL:", "    p_[i] = p - update", "else:", "    u_[i] = update"]
+    stores += [f"{a}_[i] = {_text(e, _Literals())}" for a, (_, e) in zip(rule.state, state, strict=True) if a not in kept]
+    pointers = [f"{'const ' if a == 'g' or a in kept else ''}real *restrict {a}_" for a in rule.arrays] + ["real *restrict u_"]
+    loop = _loop(function, rule.name, pointers, _unpack(function.scalars, "c", "real"), "real", stores)
+    return loop + "\n" + _instances(rule.name, [_cast(k) for k in (*range(len(rule.arrays)), "UPDATE")])
 
 
-def _table(rules: list[Function], stages: list[Function]) -> str:
+def _stage(stage: Formula) -> str:
+    """On the gradient into another buffer, since gradients are the caller's; on all others in place."""
+    function = stage.function
+    ((_, value),) = function.results
+    shaped = stage.arrays[0]
+    out = ["out"] if shaped == "g" else []
+    target = "out" if out else shaped
+    read = [a for a in stage.arrays if a != shaped or out]
+    written = f"{target}_[i] = {_text(value, _Literals())}"
+    pointers = [f"real *restrict {target}_", *(f"const real *restrict {a}_" for a in read)]
+    loop = _loop(function, stage.name, pointers, _unpack(function.scalars, "c", "real"), "real", [written])
+    return loop + "\n" + _instances(stage.name, [_cast(k) for k in range(len(pointers))])
+
+
+def _sums(formula: Formula) -> str:
+    """The terms of each sum, in double, a block of them after another."""
+    assert formula.sums is not None
+    function = formula.sums
+    name = f"{formula.name}_sums"
+    places = ["i", "BLOCK + i", *(f"{k} * BLOCK + i" for k in range(2, len(function.results)))]
+    stores = [f"out_[{place}] = {_text(e, _Literals('double'))}" for place, (_, e) in zip(places, function.results, strict=False)]
+    pointers = ["double *restrict out_", *(f"const real *restrict {a}_" for a in function.arrays)]
+    loop = _loop(function, name, pointers, _unpack(function.scalars, "c", "double"), "double", stores)
+    given = [formula.arrays.index(a) for a in function.arrays] if formula.is_rule else list(range(len(function.arrays)))
+    return loop + "\n" + _instances(name, ["<double *> a[UPDATE]", *(_cast(k) for k in given)])
+
+
+def _codes(arrays: tuple[str, ...], own: list[str]) -> list[str]:
+    return [GIVEN[a] if a in GIVEN else f"OWN + {own.index(a)}" for a in arrays]
+
+
+def _table(rules: list[Formula], stages: list[Formula]) -> str:
+    own = own_arrays(stages)
+    shaped = [s.arrays[0] for s in stages]
+    first, last = shaped.index("u"), len(shaped) - shaped[::-1].index("u")
     lines = [
-        f"cdef rule_t[{len(rules)}] RULES",
-        f"cdef stage_t[{len(stages)}] STAGES",
+        f"cdef formula_t[{len(rules)}] RULES",
+        f"cdef formula_t[{len(stages)}] STAGES",
         f"cdef double[{len(stages)}][INPUTS] NEUTRAL",
+        f"cdef const char *OWN_NAMES[{len(own)}]",
+        *(f'OWN_NAMES[{k}] = b"{name}"' for k, name in enumerate(own)),
     ]
-    for i, r in enumerate(rules):
-        counts = f"{len(r.state)}, {len(r.hyperparameters)}, {len(r.scalars)}"
-        lines.append(f'RULES[{i}] = rule_t(b"{r.name}", {counts}, {r.prepare},')
-        lines.append(f"{' ' * len(f'RULES[{i}] = rule_t(')}{r.name}_f32, {r.name}_f64)")
-    for i, s in enumerate(stages):
-        shapes = f'b"{s.arrays[0]}"[0]'
-        counts = f"{shapes}, {len(s.hyperparameters)}, {len(s.scalars)}, &NEUTRAL[{i}][0]"
-        lines += [f"NEUTRAL[{i}][{k}] = {x}" for k, x in enumerate(s.neutral)]
-        lines.append(f'STAGES[{i}] = stage_t(b"{s.name}", {counts}, {s.prepare}, {s.name}_f32, {s.name}_f64)')
+    for table, formulas in (("RULES", rules), ("STAGES", stages)):
+        for i, f in enumerate(formulas):
+            to = f"{table}[{i}]"
+            lines += ["", f'{to}.name = b"{f.name}"', f"{to}.signature = ("]
+            lines += [f'    b"{part}"' for part in textwrap.wrap(signature(f), 100, drop_whitespace=False)] + [")"]
+            lines += [f"{to}.prepare, {to}.f32, {to}.f64 = {f.scalars.name}, {f.name}_f32, {f.name}_f64"]
+            counts = {"hyperparameters": f.scalars.hyperparameters, "scalars": f.function.scalars, "kept": f.scalars.kept}
+            if f.is_rule:
+                counts["states"] = f.state
+            lines += [f"{to}.{name} = {len(x)}" for name, x in counts.items() if x]
+            for k, tag in enumerate(f.function.tags[2:] if f.is_rule else ()):
+                if tag in TAGS[:2]:
+                    lines += [f"{to}.{tag} |= 1 << {k}"]
+            if not f.is_rule:
+                lines += [f"{to}.arrays[{k}] = {code}" for k, code in enumerate(_codes(f.arrays, own))]
+                lines += [f"{to}.n_arrays, {to}.neutral = {len(f.arrays)}, &NEUTRAL[{i}][0]"]
+                for k, x in enumerate(f.scalars.defaults):
+                    lines += [f"NEUTRAL[{i}][{k}] = {x.replace('inf', 'INFINITY') or 'NAN'}"]
+            if f.sums:
+                lines += [f"{to}.sums, {to}.scope = {len(f.sums.results)}, {SCOPES[f.scope]}"]
+                lines += [f"{to}.sums_f32, {to}.sums_f64 = {f.name}_sums_f32, {f.name}_sums_f64"]
+                if f.sums_scalars:
+                    lines += [f"{to}.sums_prepare = {f.name}_sums_scalars"]
+                if not f.is_rule:
+                    lines += [f"{to}.sums_arrays[{k}] = {code}" for k, code in enumerate(_codes(f.sums.arrays, own))]
+                    lines += [f"{to}.n_sums_arrays = {len(f.sums.arrays)}"]
     lines += [
-        f"cdef table_t TABLE_ = table_t(VERSION, FO_ISA, {len(rules)}, &RULES[0], {len(stages)}, &STAGES[0], span)",
+        "",
+        "cdef table_t TABLE_",
+        "TABLE_.version, TABLE_.isa, TABLE_.span, TABLE_.add_up = VERSION, FO_ISA, span, add_up",
+        f"TABLE_.n_rules, TABLE_.rules, TABLE_.n_stages, TABLE_.stages = {len(rules)}, &RULES[0], {len(stages)}, &STAGES[0]",
+        f"TABLE_.rule_at, TABLE_.subtract_at = {first}, {last}",
+        f"TABLE_.n_own, TABLE_.own = {len(own)}, &OWN_NAMES[0]",
         'TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)',
     ]
     return "\n".join(lines) + "\n"

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from .reader import Function
+from .reader import Formula
 
 WIDTH = 132
 HEAD = '''\
 # Generated from rules.py by python fastopt/codegen: edit that file.
 """Each rule without an optimizer object, for code that owns its parameters' state.
 
-``p, m, v = adam(p, g, m, v, t=t, lr=1e-3, ...)`` gives new arrays; with ``out=(p, m, v)`` the step is made in place. The state
-begins at zero. Arrays that do not follow one another in memory, or not in one order, are worked on in copies.
+``p, m, v = adam(p, g, m, v, t=t, lr=1e-3)`` gives new arrays; with ``out=(p, m, v)`` the step is made in place. The state begins at
+zero, but for arrays called ``z`` and ``p0``, which begin as copies of the parameter. Numbers that live from step to step, such as
+NAdam's ``product``, are given and returned after the arrays. What is around a rule in an optimizer (weight decay, clipping, ...) is
+not here. Arrays that do not follow one another in memory, or not in one order, are worked on in copies.
 
 >>> import numpy as np
 >>> sgd(np.ones(2), np.array([1.0, 2.0]), t=1, lr=0.5)
 (array([0.5, 0. ]),)
+>>> p, m, v = np.ones(2), np.zeros(2), np.zeros(2)
+>>> for t in range(1, 4):
+...     p, m, v = adam(p, np.array([1.0, 2.0]), m, v, t=t, lr=0.25, beta2=0.99)
+>>> p.round(6)
+array([0.25, 0.25])
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from numpy.typing import NDArray
@@ -27,16 +35,16 @@ from .formula import RULES
 from .groups import check_number, domain
 
 Array = NDArray[Any]
-Arrays = tuple[Array, ...]
+Result = tuple[Any, ...]
 
 
-def _update(name: str) -> Callable[..., Arrays]:
+def _update(name: str) -> Callable[..., Result]:
     rule = RULES[name]
-    return dispatch.Update(dispatch.TABLE, rule, [domain(n) for n in rule.hyperparameters], check_number).step
+    return dispatch.Update(dispatch.TABLE, rule, [domain(n, name) for n in rule.hyperparameters], check_number).step
 '''
 
 
-def render(rules: list[Function]) -> str:
+def render(rules: list[Formula]) -> str:
     """The whole text of ``functional.py``."""
     names = ", ".join(f'"{name}"' for name in sorted(rule.name for rule in rules))
     listed = f"__all__ = [{names}]\n"
@@ -45,23 +53,29 @@ def render(rules: list[Function]) -> str:
     return "\n\n".join([HEAD.replace("\nArray = ", f"\n{listed}\nArray = "), *(_function(rule) for rule in rules)])
 
 
-def _function(rule: Function) -> str:
+def _function(rule: Formula) -> str:
     results = ", ".join(("p", *rule.state))
-    numbers = ", ".join(rule.hyperparameters)
+    scalars = rule.scalars
+    numbers = ", ".join(scalars.hyperparameters)
+    given = ", ".join(("p", "g", *rule.state))
+    kept = ", ".join(scalars.kept)
+    defaults = [
+        f"{h}: float = {float(d) if d != 'inf' else d}" for h, d in zip(scalars.hyperparameters, scalars.defaults, strict=True)
+    ]
     signature = _signature(
         f"def {rule.name}(",
         ["p: Array", "g: Any", *(f"{s}: Array" for s in rule.state), "*", "t: int"]
-        + [f"{h}: float" for h in rule.hyperparameters]
-        + ["out: Arrays | None = None"],
-        ") -> Arrays:",
+        + [f"{k}: float = {float(x)}" for k, x in zip(scalars.kept, scalars.initial, strict=True)]
+        + defaults
+        + ["out: tuple[Array, ...] | None = None"],
+        ") -> Result:",
     )
-    given = ", ".join(("p", "g", *rule.state))
     return f'''\
 _{rule.name} = _update("{rule.name}")
 
 
 {signature}
-    """{rule.doc.splitlines()[0]}
+    """{rule.function.doc.splitlines()[0]}
 
     Parameters
     ----------
@@ -71,23 +85,40 @@ _{rule.name} = _update("{rule.name}")
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    {numbers} : float
-        Hyperparameters, as the classes in ``optimizers.py`` describe them.
+{
+        f"""    {kept} : float
+        As the step before returned {"it" if len(scalars.kept) == 1 else "them"}.
+"""
+        if kept
+        else ""
+    }    {numbers} : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write {results}: the same arrays for a step in place, or others; new ones without.
 
     Returns
     -------
-    tuple of ndarray
-        {results}.
+    tuple
+        {results}{f", and then {kept}" if kept else ""}.
 
     Raises
     ------
     TypeError, ValueError
         For what does not fit; nothing has been changed.
     """
-    return _{rule.name}(({given}), t, ({numbers}{"," if len(rule.hyperparameters) == 1 else ""}), out)
+{_call(rule, given)}
 '''
+
+
+def _call(rule: Formula, given: str) -> str:
+    parts = [f"({given})", "t", _tuple(rule.scalars.hyperparameters), "out"]
+    parts += [_tuple(rule.scalars.kept)] if rule.scalars.kept else []
+    line = f"    return _{rule.name}({', '.join(parts)})"
+    return line if len(line) <= WIDTH else "\n".join([f"    return _{rule.name}(", *(f"        {x}," for x in parts), "    )"])
+
+
+def _tuple(names: tuple[str, ...]) -> str:
+    return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
 
 
 def _signature(head: str, arguments: list[str], tail: str) -> str:

@@ -8,15 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ELEMENTWISE = {"sqrt": 1, "fabs": 1, "sign": 1, "copysign": 2, "maximum": 2, "minimum": 2, "where": 3}
-IN_SCALARS = {"sqrt": 1, "power": 2}
+IN_SCALARS = {"sqrt": 1, "exp": 1, "log": 1, "power": 2}
 COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
-STATES, SCALARS, STAGES, INPUTS = 6, 8, 8, 4  # as in engine/table.pxd
-TAKEN = {"a", "c", "h", "i", "n", "out", "real", "float", "double", "int", "t", "span", "power", *ELEMENTWISE, *keyword.kwlist}
+SCOPES = ("over_array", "over_group", "over_all")
+TAGS = ("velocity", "nonnegative", "start")
+STATES, SCALARS, STAGES, INPUTS, KEPT, SUMS, OWN = 6, 12, 24, 4, 6, 4, 8  # as in engine/table.pxd
+TAKEN = {
+    *("a", "c", "h", "i", "n", "out", "real", "float", "double", "int", "t", "span", "update", "kept", "sums", "INFINITY"),
+    *(*IN_SCALARS, *ELEMENTWISE, *keyword.kwlist),
+}
 ALLOWED = (
     "an update may use assignments of new values to plain names, + - * /, "
     f"{', '.join(ELEMENTWISE)}, comparisons as the first argument of where, numbers, and one return; "
-    "a scalars function + - * /, sqrt, power(x, t), x if c else y, and a dictionary to return"
+    "a scalars function + - * /, sqrt, exp, log, power(x, t), x if c else y, and a dictionary to return"
 )
+
+Named = tuple[tuple[str, ast.expr], ...]
 
 
 class RuleError(SyntaxError):
@@ -25,28 +32,70 @@ class RuleError(SyntaxError):
 
 @dataclass(frozen=True)
 class Function:
-    """One rule or stage, as names and expressions."""
+    """Elementwise arithmetic: from arrays and scalars to one or several values, of which sums have names."""
 
     name: str
-    prepare: str
     doc: str
     arrays: tuple[str, ...]
+    tags: tuple[str, ...]
     scalars: tuple[str, ...]
-    temporaries: tuple[str, ...]
-    body: tuple[tuple[str, ast.expr], ...]
-    returns: tuple[ast.expr, ...]
-    neutral: tuple[str, ...]
+    body: Named
+    results: Named
+
+    @property
+    def temporaries(self) -> tuple[str, ...]:
+        """Names that are assigned and no array's."""
+        return tuple(dict.fromkeys(name for name, _ in self.body if name not in self.arrays))
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """The numbers of a step: a function of doubles.
+
+    `kept` live from step to step and begin at `initial`; `sums` come from a `Function` over arrays. `defaults` are those of the
+    hyperparameters ("" where there is none); of a stage they change nothing. `after` is what is kept for the next step.
+    """
+
+    name: str
+    kept: tuple[str, ...]
+    initial: tuple[str, ...]
+    sums: tuple[str, ...]
     hyperparameters: tuple[str, ...]
-    scalar_body: tuple[tuple[str, ast.expr], ...]
-    scalar_values: tuple[ast.expr, ...]
+    defaults: tuple[str, ...]
+    body: Named
+    values: Named
+    after: tuple[ast.expr, ...]
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A rule or a stage: an update, the scalars of a step, and maybe sums over arrays that those need."""
+
+    function: Function
+    scalars: Scalars
+    sums: Function | None
+    sums_scalars: Scalars | None
+    scope: str
+
+    @property
+    def name(self) -> str:
+        return self.function.name
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        return self.function.arrays
+
+    @property
+    def is_rule(self) -> bool:
+        return self.arrays[:2] == ("p", "g")
 
     @property
     def state(self) -> tuple[str, ...]:
-        """Names of a rule's state: the arrays after the parameter and its gradient."""
+        """Of a rule: the arrays after the parameter and its gradient."""
         return self.arrays[2:]
 
 
-def read(path: Path) -> list[Function]:
+def read(path: Path) -> list[Formula]:
     """Every rule or stage of a file, in its order."""
     functions: dict[str, ast.FunctionDef] = {}
     imported: set[str] = set()
@@ -56,61 +105,93 @@ def read(path: Path) -> list[Function]:
                 if name in functions:
                     raise RuleError(f"{path}:{statement.lineno}: {name} is already defined")
                 functions[name] = statement
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=other)) if other in functions:  # the same scalars
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=other)) if other in functions:  # the same again
                 functions[name] = functions[other]
             case ast.ImportFrom(names=names):
                 imported |= {alias.asname or alias.name for alias in names}
+    helpers = ("_scalars", "_sums")
     return [
-        _Reader(path, function, functions.get(f"{name}_scalars"), imported).function()
+        _Reader(path, functions, imported).formula(name, function)
         for name, function in functions.items()
-        if not name.endswith("_scalars")
+        if not name.endswith(helpers)
     ]
 
 
 class _Reader:
-    def __init__(self, path: Path, update: ast.FunctionDef, scalars: ast.FunctionDef | None, imported: set[str]) -> None:
+    def __init__(self, path: Path, functions: dict[str, ast.FunctionDef], imported: set[str]) -> None:
         self.path = path
-        self.update = update
+        self.functions = functions
         self.imported = imported
-        if scalars is None:
-            raise self.error(update, f"{update.name} has no {update.name}_scalars")
-        self.prepare = scalars
-        self.of_rule = bool(scalars.args.args)
-
-    def signatures(self) -> None:
-        """An error where the two functions' arguments are not those of a rule or of a stage."""
-        for function in (self.update, self.prepare):
-            a = function.args
-            if a.posonlyargs or a.vararg or a.kwarg or a.defaults or function.decorator_list:
-                raise self.error(function, f"{function.name} takes more than arrays and, after *, scalars")
-            for argument in (*a.args, *a.kwonlyargs):
-                if argument.arg != "t" or function is self.update:
-                    self.free(function, argument.arg)
-        arrays = [a.arg for a in self.update.args.args]
-        neutral = [d for d in self.update.args.kw_defaults if d is not None]
-        limits = (STATES + 2, SCALARS, SCALARS) if self.of_rule else (2, INPUTS, INPUTS)
-        counts = (len(arrays), len(self.update.args.kwonlyargs), len(self.prepare.args.kwonlyargs))
-        if any(count > limit for count, limit in zip(counts, limits, strict=True)):
-            raise self.error(self.update, f"has {counts} arrays, scalars and hyperparameters, expected at most {limits}")
-        if self.of_rule and (arrays[:2] != ["p", "g"] or neutral or [a.arg for a in self.prepare.args.args] != ["t"]):
-            raise self.error(self.update, "expected a rule of p, g, its state, * and scalars, and those of t, * and numbers")
-        if not self.of_rule and (arrays not in (["g"], ["p"], ["g", "p"]) or len(neutral) != counts[1]):
-            raise self.error(self.update, "expected a stage of g, of p, or of g and p, *, and scalars with neutral defaults")
-
-    def free(self, node: ast.stmt | ast.expr, name: str) -> None:
-        """An error where a name means something else in the generated code."""
-        if name in TAKEN or name.endswith(("_", "_f32", "_f64", "_scalars")):
-            raise self.error(node, f"the name {name} is taken")
+        self.sums = False
+        self.elements: set[str] = set()
+        self.known: set[str] = set()
 
     def error(self, node: ast.stmt | ast.expr, message: str) -> RuleError:
         return RuleError(f"{self.path}:{node.lineno}: {message}; {ALLOWED}")
 
-    def function(self) -> Function:
-        self.signatures()
-        arrays = tuple(a.arg for a in self.update.args.args)
-        scalars = tuple(a.arg for a in self.update.args.kwonlyargs)
-        hyperparameters = tuple(a.arg for a in self.prepare.args.kwonlyargs)
-        body, value = self.split(self.update)
+    def formula(self, name: str, update: ast.FunctionDef) -> Formula:
+        function = self.elementwise(update)
+        of_rule = function.arrays[:2] == ("p", "g")
+        summing = self.functions.get(f"{name}_sums")
+        sums, sums_scalars, scope = None, None, ""
+        if summing is not None:
+            sums = self.elementwise(summing)
+            scope = ast.unparse(summing.returns) if summing.returns else ""
+            if scope not in SCOPES:
+                raise self.error(summing, f"{summing.name} does not say over what it sums, expected -> {' or '.join(SCOPES)}")
+            if of_rule and not set(sums.arrays) <= set(function.arrays):
+                raise self.error(summing, f"{summing.name} takes {sums.arrays}, expected some of {function.arrays}")
+            if len(sums.results) > SUMS:
+                raise self.error(summing, f"{summing.name} has {len(sums.results)} sums, expected at most {SUMS}")
+            if prepare := self.functions.get(f"{summing.name}_scalars"):
+                sums_scalars = self.numbers(prepare, sums, (), of_rule)
+            elif sums.scalars:
+                raise self.error(summing, f"{summing.name} has no {summing.name}_scalars")
+        prepare = self.functions.get(f"{name}_scalars")
+        if prepare is None:
+            raise self.error(update, f"{name} has no {name}_scalars")
+        scalars = self.numbers(prepare, function, tuple(n for n, _ in sums.results) if sums else (), of_rule)
+        if sums_scalars and not set(sums_scalars.hyperparameters) <= set(scalars.hyperparameters):
+            raise self.error(prepare, f"{prepare.name} does not take all hyperparameters of {sums_scalars.name}")
+        if sums_scalars and sums_scalars.kept != scalars.kept:
+            raise self.error(prepare, f"{prepare.name} and {sums_scalars.name} keep other numbers")
+        self.shape(update, function, scalars, of_rule)
+        return Formula(function, scalars, sums, sums_scalars, scope)
+
+    def shape(self, node: ast.FunctionDef, function: Function, scalars: Scalars, of_rule: bool) -> None:
+        """An error where the arrays, scalars and results are not those of a rule or of a stage."""
+        limits = (STATES + 2, SCALARS, SCALARS) if of_rule else (INPUTS, INPUTS, INPUTS)
+        counts = (len(function.arrays), len(function.scalars), len(scalars.hyperparameters))
+        if any(count > limit for count, limit in zip(counts, limits, strict=True)) or len(scalars.kept) > KEPT:
+            raise self.error(node, f"has {counts} arrays, scalars and hyperparameters, expected at most {limits}")
+        if of_rule and len(function.results) != len(function.arrays) - 1:
+            raise self.error(
+                node, f"returns {len(function.results)} values, expected the update and {len(function.arrays) - 2} of state"
+            )
+        if not of_rule and (not function.arrays or len(function.results) != 1 or scalars.kept):
+            raise self.error(node, "expected a rule of p, g and its state, or a stage that returns what its first array becomes")
+        if not of_rule and scalars.hyperparameters and not any(scalars.defaults):
+            raise self.error(node, "expected a stage's hyperparameters with the defaults that change nothing")
+
+    def free(self, node: ast.stmt | ast.expr, name: str) -> None:
+        """An error where a name means something else in the generated code."""
+        if name in TAKEN or name.endswith(("_", "_f32", "_f64", "_scalars", "_sums")):
+            raise self.error(node, f"the name {name} is taken")
+
+    def elementwise(self, node: ast.FunctionDef) -> Function:
+        a = node.args
+        if a.posonlyargs or a.vararg or a.kwarg or a.defaults or any(a.kw_defaults) or node.decorator_list:
+            raise self.error(node, f"{node.name} takes more than arrays and, after *, scalars")
+        for argument in (*a.args, *a.kwonlyargs):
+            self.free(node, argument.arg)
+        tags = tuple(ast.unparse(x.annotation) if x.annotation else "" for x in a.args)
+        if unknown := set(tags) - {*TAGS, ""}:
+            raise self.error(node, f"{', '.join(unknown)}: expected one of {', '.join(TAGS)}, or nothing, of an array")
+        arrays, scalars = tuple(x.arg for x in a.args), tuple(x.arg for x in a.kwonlyargs)
+        if "g" in arrays and "p" in arrays and arrays[0] == "p" and arrays[:2] != ("p", "g"):
+            raise self.error(node, "expected a rule of p, g, its state, * and scalars")
+        body, value = self.split(node)
+        self.sums = node.name.endswith("_sums")
         self.elements, self.known = set(arrays), set(arrays) | set(scalars)
         for name, expression in body:
             self.free(expression, name)
@@ -120,38 +201,55 @@ class _Reader:
                 raise self.error(expression, f"{name} depends on no array: it belongs in the scalars function")
             self.elements.add(name)
             self.known.add(name)
-        returns = tuple(value.elts) if isinstance(value, ast.Tuple) else (value,)
-        for expression in returns:
+        results = self.results(value)
+        for _, expression in results:
             self.check(expression)
-        if self.of_rule and len(returns) != len(arrays) - 1:
-            raise self.error(value, f"returns {len(returns)} values, expected the update and {len(arrays) - 2} of state")
-        scalar_body, dictionary = self.split(self.prepare)
-        self.known = {"t", *hyperparameters} if self.of_rule else {*hyperparameters}
-        for name, expression in scalar_body:
+        return Function(node.name, ast.get_docstring(node) or "", arrays, tags, scalars, tuple(body), results)
+
+    def results(self, value: ast.expr) -> Named:
+        match value:
+            case ast.Tuple(elts=values):
+                return tuple(("", x) for x in values)
+            case ast.Dict(keys=keys, values=values):
+                return tuple((str(k.value) if isinstance(k, ast.Constant) else "", x) for k, x in zip(keys, values, strict=True))
+        return (("", value),)
+
+    def numbers(self, node: ast.FunctionDef, function: Function, sums: tuple[str, ...], of_rule: bool) -> Scalars:
+        a = node.args
+        if a.posonlyargs or a.vararg or a.kwarg or node.decorator_list:
+            raise self.error(node, f"{node.name} takes more than numbers and, after *, hyperparameters")
+        positional = [x.arg for x in a.args]
+        if of_rule and positional[:1] != ["t"]:
+            raise self.error(node, "expected the scalars of t, * and numbers")
+        others = positional[1:] if of_rule else positional
+        for name in (*others, *(x.arg for x in a.kwonlyargs)):
+            self.free(node, name)
+        kept = tuple(name for name in others if name not in sums)
+        initial = dict(zip(positional[len(positional) - len(a.defaults) :], map(ast.unparse, a.defaults), strict=True))
+        if missing := [name for name in kept if name not in initial]:
+            raise self.error(node, f"{', '.join(missing)}: neither a sum nor with the value that it begins with")
+        hyperparameters = tuple(x.arg for x in a.kwonlyargs)
+        defaults = tuple("" if d is None else ast.unparse(d) for d in a.kw_defaults)
+        body, value = self.split(node)
+        self.known = {*positional, *hyperparameters, "inf"}
+        for name, expression in body:
             self.free(expression, name)
             self.check_scalar(expression)
             self.known.add(name)
+        dictionary, *after = value.elts if isinstance(value, ast.Tuple) else [value]
         if not isinstance(dictionary, ast.Dict):
-            raise self.error(dictionary, "a scalars function returns a dictionary")
-        keys = tuple(k.value if isinstance(k, ast.Constant) else None for k in dictionary.keys)
-        if keys != scalars:
-            raise self.error(dictionary, f"returns {keys}, but {self.update.name} takes {scalars}")
-        for expression in dictionary.values:
+            raise self.error(value, "a scalars function returns a dictionary, then what is kept")
+        values = self.results(dictionary)
+        if tuple(name for name, _ in values) != function.scalars:
+            raise self.error(dictionary, f"returns {tuple(n for n, _ in values)}, but {function.name} takes {function.scalars}")
+        if function.name.endswith("_sums") and not after:
+            after = [ast.copy_location(ast.Name(k, ast.Load()), value) for k in kept]
+        if len(after) != len(kept):
+            raise self.error(value, f"keeps {len(after)} numbers, but was given {kept}")
+        for expression in (*(x for _, x in values), *after):
             self.check_scalar(expression)
-        return Function(
-            name=self.update.name,
-            prepare=self.prepare.name,
-            doc=ast.get_docstring(self.update) or "",
-            arrays=arrays,
-            scalars=scalars,
-            temporaries=tuple(dict.fromkeys(n for n, _ in body if n not in arrays)),
-            body=tuple(body),
-            returns=returns,
-            neutral=tuple(ast.unparse(d) for d in self.update.args.kw_defaults if d is not None),
-            hyperparameters=hyperparameters,
-            scalar_body=tuple(scalar_body),
-            scalar_values=tuple(dictionary.values),
-        )
+        start = tuple(initial[name] for name in kept)
+        return Scalars(node.name, kept, start, sums, hyperparameters, defaults, tuple(body), values, tuple(after))
 
     def split(self, function: ast.FunctionDef) -> tuple[list[tuple[str, ast.expr]], ast.expr]:
         """Its assignments, and what it returns."""
@@ -189,6 +287,8 @@ class _Reader:
                 return any([self.check(x), self.check(y)])
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if ELEMENTWISE.get(name) == len(args):
                 self.is_imported(node, name)
+                if not self.sums and all(isinstance(x, ast.Constant | ast.UnaryOp) for x in args[name == "where" :]):
+                    raise self.error(node, f"{ast.unparse(node)!r} is of numbers alone, which are doubles in Python")
                 return any([self.check(x, name == "where" and i == 0) for i, x in enumerate(args)])
         raise self.error(node, f"{ast.unparse(node)!r} is not allowed in an update")
 
@@ -210,7 +310,7 @@ class _Reader:
                 parts = [c, x, y]
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if IN_SCALARS.get(name) == len(args):
                 self.is_imported(node, name)
-                if name == "power" and not (isinstance(args[1], ast.Name) and args[1].id == "t" and self.of_rule):
+                if name == "power" and not (isinstance(args[1], ast.Name) and args[1].id == "t" and "t" in self.known):
                     raise self.error(node, f"{ast.unparse(node)!r}: the exponent is not t")
                 parts = args
             case _:

@@ -9,13 +9,16 @@ from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from cython.parallel cimport prange
 from libc.math cimport NAN
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int16_t, int64_t, uint32_t, uintptr_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 cimport numpy as cnp
 
+from fastopt.engine.chooser cimport chooser_t, learn_nothing, measure, measured_t
 from fastopt.engine.formats cimport size_of
 from fastopt.engine.table cimport (
-    BLOCK, FLOAT16, FLOAT32, FLOAT64, INPUTS, LONGDOUBLE, SCALARS, STAGES, STATES, VERSION, format_t, rule_t, stage_t,
+    ARRAY, BFLOAT16, BLOCK, CHECK, CLEAR, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GRADIENT, GROUP, INPUTS, KEPT,
+    LONGDOUBLE, OWN, RULE, SCALARS, STAGE, STAGES, STATES, SUBTRACT, SUMS, UFLOAT8, VERSION, WHOLE, format_t, formula_t, op_t, scope_t,
     table_t, task_t, view_t,
 )
 
@@ -25,7 +28,8 @@ cnp.import_array()
 
 cdef extern from "scalar.h" nogil:
     ctypedef int fo_env
-    fo_env fo_enter()
+    fo_env fo_enter(int flush)
+    uint32_t fo_random(uint32_t key, uint32_t position)
     void fo_leave(fo_env caller)
 
 cdef extern from * nogil:
@@ -93,6 +97,7 @@ cdef extern from * nogil:
     int fo_level()
 
 cdef enum:
+    OPS = STAGES + 8  # operations of a group, at most
     GRAIN = 32768  # elements that are worth a thread
     TINY = 2048  # elements whose step takes no longer than giving the GIL away and back
 
@@ -132,62 +137,19 @@ cdef int available() noexcept nogil:
     return n if LIMIT == 0 or n < LIMIT else LIMIT
 
 
-cdef struct measured_t:  # steps of one size in one situation, in seconds
-    double serial
-    double wait  # of serial steps before parallel is tried again
-    double penalty  # that wait, over what parallel lost
-    double lost  # by parallel steps since they last were ahead
-    double patience  # serial steps' worth of loss
-    double most  # serial steps' worth that one step may lose: the rest was somebody else's turn on the processor
-    int streak  # parallel steps since a serial one was timed
-    int trust  # the longest streak, after which what serial takes is looked at again
-    bint parallel
-
-cdef struct chooser_t:
-    measured_t[2] measured  # right after the last step; after the caller did something else
-    double entered  # when the caller asked for this step
-    double left  # when the last step ended
-
 cdef struct plan_t:
     const table_t *table
     task_t *tasks
     Py_ssize_t n, blocks, elements
     int most  # threads; 0: as many as have shown to pay
+    bint flush  # subnormals, in the spans
     chooser_t *chooser
 
-
-cdef void learn_nothing(chooser_t *chooser) noexcept nogil:
-    """As it is before the first step.
-
-    Right after a step, threads that slept need some milliseconds to get up to speed, and then pay. After something else of the
-    caller's, a matrix product's threads may still hold the processors: a loss is great there, and likely to be met again.
-    """
-    chooser.measured[0] = measured_t(0, 0, 20, 0, 8, 2, 0, 16, False)
-    chooser.measured[1] = measured_t(0, 0.08, 20, 0, 1, 1e9, 0, 16, False)
-    chooser.entered = chooser.left = 0
-
-
-cdef void measure(measured_t *m, double seconds) noexcept nogil:
-    """Learn from a step: parallel while it is ahead of serial or its losses are small; then wait in proportion to them."""
-    if not m.parallel:
-        m.serial = seconds if m.serial == 0 else min(seconds, 0.75 * m.serial + 0.25 * seconds)
-        m.wait -= seconds
-        m.parallel = m.wait <= 0
-        return
-    m.lost = max(0.0, m.lost + min(seconds - m.serial, m.most * m.serial))
-    if m.lost == 0:
-        m.penalty = 20
-    elif m.lost > m.patience * m.serial:
-        m.parallel = False
-        m.wait = m.penalty * m.lost
-        m.penalty = min(2 * m.penalty, 640.0)
-        m.lost = 0
-        m.streak, m.trust = 0, 16
-        return
-    m.streak += 1
-    if m.streak == m.trust:
-        m.parallel = False  # for one step
-        m.streak, m.trust = 0, min(2 * m.trust, 512)
+cdef struct pass_t:  # what all arrays are walked for
+    int id  # of the operation whose sums are wanted; -1: a step
+    const Py_ssize_t *starts  # of each array, in an index space that is summed block by block
+    Py_ssize_t blocks
+    double *partials  # SUMS for each block
 
 
 def simulate(serial, parallel, int steps, bint other):
@@ -219,40 +181,53 @@ def simulate(serial, parallel, int steps, bint other):
     return chosen, total
 
 
-cdef void go(const plan_t *plan) noexcept:
-    """Walk all arrays, by as many threads as have shown to pay."""
-    cdef Py_ssize_t part, parts = 1
-    cdef double begin = 0
-    cdef fo_env env
-    cdef measured_t *m = NULL
-    if plan.elements < TINY:
-        walk(plan, 0, plan.blocks)
-        return
-    if plan.elements >= 2 * GRAIN and plan.most != 1 and not fo_forked:
-        parts = plan.most if plan.most > 0 else available()
-        parts = min(parts, plan.elements // GRAIN)
+cdef int choose(const plan_t *plan) noexcept:
+    """By how many threads to work; `learn` is to follow."""
+    cdef Py_ssize_t parts = 1
+    cdef chooser_t *chooser = plan.chooser
+    chooser.now = NULL
+    if plan.elements < 2 * GRAIN or plan.most == 1 or fo_forked:
+        return 1
+    parts = min(<Py_ssize_t> (plan.most if plan.most > 0 else available()), plan.elements // GRAIN)
     if parts > 1 and plan.most == 0:
-        begin = fo_now()
-        m = &plan.chooser.measured[plan.chooser.entered - plan.chooser.left > 5e-5]
-        if not m.parallel:
-            parts = 1
+        chooser.begin = fo_now()
+        chooser.now = &chooser.measured[chooser.entered - chooser.left > 5e-5]
+        if not chooser.now.parallel:
+            return 1
+    return <int> parts
+
+
+cdef void learn(const plan_t *plan) noexcept:
+    """What a step took, where its number of threads was a choice."""
+    if plan.chooser.now != NULL:
+        plan.chooser.left = fo_now()
+        measure(plan.chooser.now, plan.chooser.left - plan.chooser.begin)
+
+
+cdef void go(const plan_t *plan, const pass_t *what, int parts) noexcept:
+    """Walk all arrays by so many threads."""
+    cdef int part
+    cdef fo_env env
+    if plan.elements < TINY:
+        walk(plan, what, 0, what.blocks)
+        return
     with nogil:
         if parts == 1:
-            walk(plan, 0, plan.blocks)
+            walk(plan, what, 0, what.blocks)
         else:
-            for part in prange(parts, num_threads=<int> parts, schedule="static"):
-                env = fo_enter()
-                walk(plan, plan.blocks * part // parts, plan.blocks * (part + 1) // parts)
+            for part in prange(parts, num_threads=parts, schedule="static"):
+                env = fo_enter(plan.flush)
+                walk(plan, what, what.blocks * part // parts, what.blocks * (part + 1) // parts)
                 fo_leave(env)
-    if m != NULL:
-        plan.chooser.left = fo_now()
-        measure(m, plan.chooser.left - begin)
 
 
-cdef void walk(const plan_t *plan, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    """Blocks lo to hi of the index space of all arrays."""
+cdef void walk(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """Blocks lo to hi of the index space of all arrays, or of that of sums."""
     cdef Py_ssize_t i = 0, end = plan.n, middle
     cdef const task_t *task
+    if what.id >= 0:
+        plan.table.add_up(plan.tasks, plan.n, what.starts, what.id, lo, hi, what.partials)
+        return
     while end - i > 1:
         middle = (i + end) // 2
         if plan.tasks[middle].first <= lo:
@@ -262,16 +237,25 @@ cdef void walk(const plan_t *plan, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     while i < plan.n and plan.tasks[i].first < hi:
         task = &plan.tasks[i]
         if task.active and task.n:
-            plan.table.span(plan.table, task, max(<Py_ssize_t> 0, lo - task.first) * BLOCK, min(task.n, (hi - task.first) * BLOCK))
+            plan.table.span(task, max(<Py_ssize_t> 0, lo - task.first) * BLOCK, min(task.n, (hi - task.first) * BLOCK))
         i += 1
 
 
-cdef const rule_t *find(const table_t *table, str name) except NULL:
+cdef const formula_t *find(const table_t *table, object formula) except NULL:
+    """A rule's kernels, if they were compiled from what its text says now."""
     cdef int k
     for k in range(table.n_rules):
-        if table.rules[k].name == <bytes> name.encode():
+        if table.rules[k].name == <bytes> formula.name.encode():
+            check_signature(&table.rules[k], formula)
             return &table.rules[k]
-    raise LookupError(f"no kernel of rule {name!r}: build fastopt again")
+    raise LookupError(f"no kernel of rule {formula.name!r}: build fastopt again")
+
+
+cdef int check_signature(const formula_t *compiled, object formula) except -1:
+    if compiled.signature != <bytes> formula.signature.encode():
+        raise LookupError(f"the kernels of {formula.name!r} are of ({compiled.signature.decode()}), not of ({formula.signature}): "
+                          f"build fastopt again")
+    return 0
 
 
 cdef const table_t *table_of(object capsule) except NULL:
@@ -281,7 +265,18 @@ cdef const table_t *table_of(object capsule) except NULL:
     return table
 
 
+cdef int stage_of(const table_t *table, const char *name) noexcept:
+    """The place of a stage in the table; -1 where there is none."""
+    cdef int k
+    for k in range(table.n_stages):
+        if table.stages[k].name == <bytes> name:
+            return k
+    return -1
+
+
 cdef format_t format_of(int type_num):
+    if type_num == cnp.NPY_USHORT:
+        return BFLOAT16
     if type_num == cnp.NPY_FLOAT16:
         return FLOAT16
     if type_num in (cnp.NPY_FLOAT, cnp.NPY_CFLOAT):
@@ -372,10 +367,22 @@ cdef void lay(view_t *v, cnp.ndarray a, const Py_ssize_t *order, format_t format
     end[0] = <uintptr_t> (v.data + high)
 
 
+cdef enum policy_t:  # what a gradient that is infinite or NaN does
+    PROPAGATE
+    SKIP
+    RAISE
+    ZERO
+
+POLICIES = ("propagate", "skip", "raise", "zero")
+
+cdef double[2] NOTHING = [0.0, 0.0]  # the gradient of a parameter that has none in the last of several steps
+
+
 cdef class Plan:
     """How a step walks these parameters: laid out as a whole, then never changed but for their counts and gradients."""
 
     cdef plan_t walk
+    cdef pass_t update, summing
     cdef chooser_t chooser
     cdef readonly object capsule, structure
     cdef readonly list slots, groups  # of fastopt.optimizer: Parameter, Group
@@ -383,20 +390,45 @@ cdef class Plan:
     cdef list given  # the same as the caller has them
     cdef list numbers, scheduled  # each group's hyperparameters, and which of them are schedules
     cdef list fixed  # gradients bound, or None
-    cdef double *c  # a row of the rule's scalars for each parameter, used where its step count differs from its neighbour's
+    cdef double *c  # a row of the rule's scalars for each parameter, used where it differs from its neighbour's
+    cdef double *kept  # a row of the rule's numbers that live from step to step for each parameter
+    cdef double *sums_c  # a row of scalars for the rule's sums for each parameter
     cdef double *stage_c  # a row of the stages' scalars for each group
+    cdef double *array_c[STAGES]  # of stages whose sums each array has for itself: a row for each parameter
+    cdef double *totals[STAGES + 1]  # of each stage's sums, and of the rule's: SUMS for each array, each group, or once
     cdef int64_t *t  # steps of each parameter
+    cdef bint *active  # has a gradient in this step
+    cdef Py_ssize_t n_active
+    cdef bint settled  # all have, their counts are a group's, and so are their scalars
+    cdef uint32_t key  # of this step's random bits
+    cdef bint *pending  # has gradients that were gathered for a step to come
+    cdef bint *flat  # nothing of its storage needs decoding
     cdef PyObject **held  # gradients of the step at work, owned
     cdef Py_ssize_t *ints
     cdef Py_ssize_t **orders  # of each parameter's axes, from the slowest to the fastest in memory
-    cdef Py_ssize_t n, n_ranges
+    cdef Py_ssize_t *starts[3]  # of each array in the index spaces of sums, by their scope
+    cdef Py_ssize_t space[3]  # their blocks
+    cdef Py_ssize_t *group_blocks  # where each group begins in that of groups; one more than there are groups
+    cdef Py_ssize_t n, n_groups, n_ranges
     cdef uintptr_t *ranges  # written memory: disjoint, sorted pairs of first and one past the last byte
     cdef Py_ssize_t *hint  # where each gradient lay between those in the last step
     cdef double **values  # each group's hyperparameters: the rule's own, then the stages'
     cdef int *group_of  # each parameter's
-    cdef int *inputs  # INPUTS for each stage of each group: which of the values it takes; -1: the group has no such stage
+    cdef Py_ssize_t *firsts  # each group's first parameter with a gradient
+    cdef int *inputs  # INPUTS for each stage of each group: which of the values it takes; -1: none
+    cdef bint *present  # which stages each group has
     cdef int *scales  # which of each group's values the scale of a step multiplies
-    cdef void *owned[16]  # memory of all these
+    cdef op_t *ops  # each group's operations in this step
+    cdef const formula_t **rules  # each group's
+    cdef int64_t *staged  # the stages that are on in this step, a bit each, of each group
+    cdef int64_t union  # of all groups
+    cdef int finite_at, hold_at, gather_at
+    cdef bint summed  # a rule needs sums
+    cdef policy_t policy
+    cdef bint clear, nearest
+    cdef unsigned int seed
+    cdef int accumulate
+    cdef void *owned[80]  # memory of all these
     cdef int n_owned
 
     def __dealloc__(self):
@@ -413,48 +445,89 @@ cdef class Plan:
         self.n_owned += 1
         return memory
 
-    def __init__(self, capsule, structure, list slots, list groups, int threads):
-        cdef Py_ssize_t i, j, k, n = len(slots), used = 0
-        cdef uintptr_t first, end
-        cdef task_t *task
+    def __init__(self, capsule, structure, list slots, list groups, object settings):
+        cdef Py_ssize_t i
         cdef const table_t *table = table_of(capsule)
         ranges = layout.ranges(a for s in slots for _, a in s.written())
-        index = {id(g): k for k, g in enumerate(groups)}
-        self.n = n
+        self.n, self.n_groups = len(slots), len(groups)
         self.capsule, self.structure, self.slots, self.groups = capsule, structure, slots, groups
         self.arrays = [s.array for s in slots]
         self.given = [s.given for s in slots]
         self.numbers = [g.numbers for g in groups]
         self.scheduled = [g.scheduled for g in groups]
-        self.c = <double *> self.own(n * SCALARS, sizeof(double))
-        self.stage_c = <double *> self.own(len(groups) * STAGES * INPUTS, sizeof(double))
-        self.t = <int64_t *> self.own(n, sizeof(int64_t))
-        self.hint = <Py_ssize_t *> self.own(n, sizeof(Py_ssize_t))
-        self.ints = <Py_ssize_t *> self.own(sum(4 * len(s.order) for s in slots), sizeof(Py_ssize_t))
-        self.orders = <Py_ssize_t **> self.own(n, sizeof(void *))
-        self.values = <double **> self.own(len(groups), sizeof(void *))
-        self.group_of = <int *> self.own(n, sizeof(int))
-        self.inputs = <int *> self.own(len(groups) * STAGES * INPUTS, sizeof(int))
-        self.scales = <int *> self.own(len(groups), sizeof(int))
+        self.policy = <policy_t> <int> POLICIES.index(settings.nonfinite)
+        self.accumulate, self.clear = settings.accumulate, settings.zero_grads
+        self.nearest, self.seed = settings.rounding == "nearest", settings.seed
+        self.finite_at, self.hold_at, self.gather_at = stage_of(table, b"finite"), stage_of(table, b"hold"), stage_of(table, b"gather")
+        self.c = <double *> self.own(self.n * SCALARS, sizeof(double))
+        self.kept = <double *> self.own(self.n * KEPT, sizeof(double))
+        self.stage_c = <double *> self.own(self.n_groups * STAGES * INPUTS, sizeof(double))
+        self.t = <int64_t *> self.own(self.n, sizeof(int64_t))
+        self.pending = <bint *> self.own(self.n, sizeof(bint))
+        self.active = <bint *> self.own(self.n, sizeof(bint))
+        self.flat = <bint *> self.own(self.n, sizeof(bint))
+        self.hint = <Py_ssize_t *> self.own(self.n, sizeof(Py_ssize_t))
+        self.held = <PyObject **> self.own(self.n, sizeof(void *))
         self.ranges = <uintptr_t *> self.own(2 * len(ranges), sizeof(uintptr_t))
-        self.held = <PyObject **> self.own(n, sizeof(void *))
-        self.walk = plan_t(table, <task_t *> self.own(n, sizeof(task_t)), n, 0, 0, threads, &self.chooser)
-        learn_nothing(&self.chooser)
         self.n_ranges = len(ranges)
         for i in range(self.n_ranges):
             self.ranges[2 * i], self.ranges[2 * i + 1] = ranges[i]
-        for i in range(len(groups)):
+        self.walk = plan_t(table, <task_t *> self.own(self.n, sizeof(task_t)), self.n, 0, 0, settings.threads, settings.flush_subnormals,
+                           &self.chooser)
+        learn_nothing(&self.chooser)
+        self.lay_groups(table)
+        self.lay_slots(table)
+        self.update = pass_t(-1, NULL, self.walk.blocks, NULL)
+
+    cdef int lay_groups(self, const table_t *table) except -1:
+        """Each group's rule and stages, and where they find their hyperparameters."""
+        cdef Py_ssize_t i
+        cdef int k, j
+        self.values = <double **> self.own(self.n_groups, sizeof(void *))
+        self.inputs = <int *> self.own(self.n_groups * STAGES * INPUTS, sizeof(int))
+        self.present = <bint *> self.own(self.n_groups * STAGES, sizeof(bint))
+        self.scales = <int *> self.own(self.n_groups, sizeof(int))
+        self.ops = <op_t *> self.own(self.n_groups * OPS, sizeof(op_t))
+        self.rules = <const formula_t **> self.own(self.n_groups, sizeof(void *))
+        self.staged = <int64_t *> self.own(self.n_groups, sizeof(int64_t))
+        for i in range(self.n_groups):
+            group = self.groups[i]
             self.values[i] = <double *> cnp.PyArray_DATA(self.numbers[i])
-            for k in range(STAGES):
-                taken = groups[i].inputs.get(table.stages[k].name.decode(), ()) if k < table.n_stages else ()
-                for j in range(INPUTS):
-                    self.inputs[(i * STAGES + k) * INPUTS + j] = taken[j] if j < len(taken) else -1
-            self.scales[i] = groups[i].slot["scale"]
-        for i in range(n):
-            s = slots[i]
+            self.scales[i] = group.slot["scale"]
+            self.rules[i] = find(table, group.rule)
+            self.summed |= self.rules[i].sums > 0
+            stages = {stage.name: stage for stage in group.stages}
+            for k in range(table.n_stages):
+                stage = stages.get(table.stages[k].name.decode())
+                if stage is None:
+                    continue
+                check_signature(&table.stages[k], stage)
+                self.present[i * STAGES + k] = True
+                for j, place in enumerate(group.inputs[stage.name]):
+                    self.inputs[(i * STAGES + k) * INPUTS + j] = place
+        return 0
+
+    cdef int lay_slots(self, const table_t *table) except -1:
+        """Where each parameter's arrays lie, and where it stands in the index spaces of steps and sums."""
+        cdef Py_ssize_t i, k, used = 0, place = 0
+        cdef uintptr_t first, end
+        cdef task_t *task
+        cdef int64_t position = 0
+        index = {id(g): k for k, g in enumerate(self.groups)}
+        self.group_of = <int *> self.own(self.n, sizeof(int))
+        self.firsts = <Py_ssize_t *> self.own(self.n_groups, sizeof(Py_ssize_t))
+        self.ints = <Py_ssize_t *> self.own(sum(4 * len(s.order) for s in self.slots), sizeof(Py_ssize_t))
+        self.orders = <Py_ssize_t **> self.own(self.n, sizeof(void *))
+        self.group_blocks = <Py_ssize_t *> self.own(self.n_groups + 1, sizeof(Py_ssize_t))
+        for k in range(3):
+            self.starts[k] = <Py_ssize_t *> self.own(self.n, sizeof(Py_ssize_t))
+        for i in range(self.n):
+            s = self.slots[i]
             task = &self.walk.tasks[i]
             self.group_of[i] = index[id(s.group)]
-            task.rule = find(table, s.group.rule.name)
+            task.rule = self.rules[self.group_of[i]]
+            task.ops = self.ops + self.group_of[i] * OPS
+            task.index, task.nearest, task.seed = i, self.nearest, &self.key
             task.p.ndim = task.g.ndim = len(s.order)
             task.p.shape = task.g.shape = self.ints + used
             task.p.strides = task.p.shape + task.p.ndim
@@ -468,11 +541,38 @@ cdef class Plan:
                 task.p.shape[k] = shape[s.order[k]]
                 task.n *= task.p.shape[k]
             lay(&task.p, s.array, self.orders[i], format_of(cnp.PyArray_TYPE(s.array)), &first, &end)
-            for k, a in enumerate(s.state.values()):
+            self.flat[i] = task.p.flat and (task.p.format == FLOAT32 or task.p.format == FLOAT64) and s.master is None
+            if s.master is not None:
+                task.master, task.split = <char *> cnp.PyArray_DATA(s.master), s.master.dtype.kind == "i"
+            for k, (name, a) in enumerate(s.rule_state.items()):
                 task.state[k] = <char *> cnp.PyArray_DATA(a)
-            task.first = self.walk.blocks
+                if name in s.exponents:
+                    task.formats[k] = UFLOAT8 if task.rule.nonnegative >> k & 1 else FLOAT8
+                    task.exponents[k] = <int16_t *> cnp.PyArray_DATA(s.exponents[name])
+                else:
+                    task.formats[k] = format_of(cnp.PyArray_TYPE(a))
+                self.flat[i] = self.flat[i] and task.formats[k] == task.p.format
+            for k in range(table.n_own):
+                a = s.own.get(table.own[k].decode())
+                if a is not None:
+                    task.own[k] = <char *> cnp.PyArray_DATA(a)
+                    task.constant |= (a.shape != s.array.shape) << k
+            if i and self.group_of[i] != self.group_of[i - 1]:
+                place = (place + BLOCK - 1) // BLOCK * BLOCK
+                self.group_blocks[self.group_of[i]] = place // BLOCK
+            task.first, task.position = self.walk.blocks, position
+            self.starts[<int> ARRAY][i], self.starts[<int> GROUP][i], self.starts[<int> WHOLE][i] = task.first * BLOCK, place, position
             self.walk.blocks += (task.n + BLOCK - 1) // BLOCK
             self.walk.elements += task.n
+            place += task.n
+            position += task.n
+        self.space[<int> ARRAY] = self.walk.blocks
+        self.space[<int> GROUP] = self.group_blocks[self.n_groups] = (place + BLOCK - 1) // BLOCK
+        self.space[<int> WHOLE] = (position + BLOCK - 1) // BLOCK
+        for i in range(self.n_groups - 1, 0, -1):  # groups without arrays
+            if self.group_blocks[i] == 0:
+                self.group_blocks[i] = self.group_blocks[i + 1]
+        return 0
 
     cdef int take(self) except -1:
         """Check every gradient in `held`, and point its task to it, in the parameter's order."""
@@ -482,21 +582,24 @@ cdef class Plan:
         cdef task_t *task
         cdef format_t format
         cdef uintptr_t first, end
+        self.settled, self.n_active = False, 0
         for i in range(self.n):
             g = <object> self.held[i]
             task = &self.walk.tasks[i]
-            task.active = g is not None
+            task.active = self.active[i] = g is not None
+            self.n_active += task.active
             if g is None:
                 continue
             p = <cnp.ndarray> self.arrays[i]
             format = task.p.format
-            if type(g) is not cnp.ndarray or not alike(<cnp.ndarray> g, p):
+            if type(g) is not cnp.ndarray or not alike(<cnp.ndarray> g, p) or format == BFLOAT16:
                 g = layout.check_gradient(self.slots[i].name, p, g)
                 Py_INCREF(g)
                 Py_DECREF(<object> self.held[i])
                 self.held[i] = <PyObject *> g
                 format = format_of(cnp.PyArray_TYPE(<cnp.ndarray> g))
             lay(&task.g, <cnp.ndarray> g, self.orders[i], format, &first, &end)
+            task.direct = self.flat[i] and task.g.flat and format == task.p.format
             if task.n and not self.is_clear(i, first, end):
                 for s in self.slots:
                     layout.check_apart(self.slots[i].name, g, s.written())
@@ -516,107 +619,323 @@ cdef class Plan:
         self.hint[i] = lo
         return lo == self.n_ranges or end <= self.ranges[2 * lo]
 
-    cdef int check(self, object count) except -1:
-        """What can still raise, schedules among it."""
+    cdef int check(self, object count, double scale, bint bound, bint hold) except -1:
+        """What can still raise, schedules and memory among it; and the operations of the step."""
         cdef Py_ssize_t i
-        for i in range(len(self.scheduled)):
-            if PyDict_Size(self.scheduled[i]):
-                self.evaluate(i, count)
+        cdef int k
+        cdef const table_t *table = self.walk.table
+        if not hold:
+            for i in range(self.n_groups):
+                if PyDict_Size(self.scheduled[i]):
+                    self.evaluate(i, count)
         for i in range(self.n):
             if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> self.given[i]):
                 raise ValueError(f"parameter {self.slots[i].name!r}: made read-only, expected a writable array")
+        self.union = 0
+        for i in range(self.n_groups):
+            self.union |= self.switch_on(i, scale, hold)
+        if self.union or self.summed:
+            for k in range(table.n_stages):
+                if self.union >> k & 1 and table.stages[k].sums:
+                    self.make_room(k, &table.stages[k])
+            for i in range(self.n_groups):
+                if self.rules[i].sums and not hold:
+                    self.make_room(STAGES, self.rules[i])
+        for i in range(self.n_groups):
+            self.compose(i, bound, hold)
+        return 0
+
+    cdef int make_room(self, int id, const formula_t *f) except -1:
+        """For sums, when they are first needed."""
+        if self.summing.partials == NULL:
+            self.summing.partials = <double *> self.own(SUMS * max(self.space[0], self.space[1], self.space[2]), sizeof(double))
+        if self.totals[id] == NULL:
+            self.totals[id] = <double *> self.own(SUMS * max(self.n, self.n_groups), sizeof(double))
+        if id < STAGES and f.scope == ARRAY and self.array_c[id] == NULL:
+            self.array_c[id] = <double *> self.own(self.n * INPUTS, sizeof(double))
+        if id == STAGES and self.sums_c == NULL:
+            self.sums_c = <double *> self.own(self.n * SCALARS, sizeof(double))
         return 0
 
     cdef int evaluate(self, Py_ssize_t i, object count) except -1:
-        """A group's schedules at this step. A schedule may set hyperparameters, its own too: what is set holds."""
+        """A group's schedules at this step. One that sets hyperparameters, its own too, leaves the rest to Python."""
         cdef dict scheduled = self.scheduled[i]
         cdef object x
         cdef tuple entry
         cdef double value
-        for entry in PyDict_Values(scheduled):  # name, function, slot, domain
+        cdef list before = PyDict_Values(scheduled)  # name, function, slot, domain
+        for entry in before:
             x = entry[1](count)
             value = x if type(x) is float else NAN
-            if not <double> entry[3] <= value < <double> entry[4]:
+            if not <double> entry[3] <= value <= <double> entry[4]:
                 value = self.groups[i].check(entry[0], x)
             if PyDict_GetItem(scheduled, entry[0]) == <PyObject *> entry:
                 self.values[i][<Py_ssize_t> entry[2]] = value
+        for entry in PyDict_Values(scheduled):
+            if entry not in before:
+                self.groups[i].evaluate(count)
+                break
         return 0
 
-    cdef void prepare(self, double scale) noexcept:
-        """All scalars of the step."""
-        cdef Py_ssize_t i, group = -1
-        cdef int staged = 0
-        cdef int64_t t = 0
+    cdef int64_t switch_on(self, Py_ssize_t group, double scale, bint hold) noexcept:
+        """The stages of a group that are not neutral, a bit each."""
+        cdef const table_t *table = self.walk.table
+        cdef const formula_t *stage
+        cdef double h
+        cdef int k, j
+        cdef int64_t staged = 0
+        for k in range(self.hold_at + 1 if hold else table.n_stages):
+            if not self.present[group * STAGES + k]:
+                continue
+            stage = &table.stages[k]
+            if stage.hyperparameters == 0:
+                staged |= <int64_t> (k != self.hold_at or hold) << k
+            for j in range(stage.hyperparameters):
+                h = self.hyperparameter(group, k, j, scale)
+                if stage.neutral[j] == stage.neutral[j] and h != stage.neutral[j]:
+                    staged |= <int64_t> 1 << k
+        self.staged[group] = staged
+        return staged
+
+    cdef inline double hyperparameter(self, Py_ssize_t group, int stage, int j, double scale) noexcept:
+        cdef int place = self.inputs[(group * STAGES + stage) * INPUTS + j]
+        return self.values[group][place] * scale if place == self.scales[group] else self.values[group][place]
+
+    cdef void compose(self, Py_ssize_t group, bint bound, bint hold) noexcept:
+        """The operations of a group: its stages that are on, around its rule."""
+        cdef const table_t *table = self.walk.table
+        cdef const formula_t *stage
+        cdef op_t *op = self.ops + group * OPS
+        cdef int64_t staged = self.staged[group]
+        cdef int k, j
+        cdef int64_t checks
+        cdef bint early = True, shaped = (staged >> table.rule_at) & ((<int64_t> 1 << (table.subtract_at - table.rule_at)) - 1)
+        for k in range(table.n_stages + 1):
+            if k == table.rule_at and not hold:
+                op[0] = op_t(RULE, STAGES, self.rules[group], self.sums_c, SCALARS if self.sums_c != NULL else 0, False, False)
+                op += 1
+            if k == table.subtract_at and shaped:
+                op[0] = op_t(SUBTRACT, -1, NULL, NULL, 0, False, False)
+                op += 1
+            if k == table.n_stages or not staged >> k & 1:
+                continue
+            stage = &table.stages[k]
+            for j in range(stage.n_arrays):
+                early = early and (stage.arrays[j] == GRADIENT or stage.arrays[j] >= OWN)
+            op[0] = op_t(STAGE, k, stage, self.stage_c + (group * STAGES + k) * INPUTS, 0, early, False)
+            if stage.sums and stage.scope == ARRAY:
+                op.c, op.stride = self.array_c[k], INPUTS
+            if k == self.finite_at and self.policy != ZERO:
+                op.kind = CHECK
+            op += 1
+            if k == self.gather_at:
+                op[0] = op_t(EMPTY, -1, stage, NULL, 0, False, False)
+                op += 1
+        if self.clear and bound:
+            op[0] = op_t(CLEAR, -1, NULL, NULL, 0, False, False)
+            op += 1
+        op[0] = op_t(END, -1, NULL, NULL, 0, False, False)
+        checks = <int64_t> (self.policy != ZERO) << self.finite_at
+        self.ops[group * OPS].alone = staged & ~checks == 0 and not hold and not (self.clear and bound)
+
+    cdef void sum_up(self, int id, scope_t scope, int parts) noexcept:
+        """The sums of one operation over all arrays, in a fixed order."""
+        cdef Py_ssize_t i, first
+        cdef double *totals = self.totals[id]
+        self.summing.id, self.summing.starts, self.summing.blocks = id, self.starts[<int> scope], self.space[<int> scope]
+        go(&self.walk, &self.summing, parts)
+        if scope == WHOLE:
+            self.total(totals, 0, self.space[<int> WHOLE])
+        elif scope == GROUP:
+            for i in range(self.n_groups):
+                self.total(totals + i * SUMS, self.group_blocks[i], self.group_blocks[i + 1])
+        else:
+            for i in range(self.n):
+                first = self.walk.tasks[i].first
+                self.total(totals + i * SUMS, first, first + (self.walk.tasks[i].n + BLOCK - 1) // BLOCK)
+
+    cdef void total(self, double *totals, Py_ssize_t lo, Py_ssize_t hi) noexcept:
+        """Of the partial sums of blocks lo to hi, one after another."""
+        cdef Py_ssize_t i
+        cdef int j
+        for j in range(SUMS):
+            totals[j] = 0
+            for i in range(lo, hi):
+                totals[j] = totals[j] + self.summing.partials[i * SUMS + j]
+
+    cdef bint prepare_stage(self, int k, double scale, int parts) noexcept:
+        """A stage's scalars, after its sums; whether all gradients are as they should be."""
+        cdef const formula_t *stage = &self.walk.table.stages[k]
+        cdef double[INPUTS] h
+        cdef Py_ssize_t i, group
+        cdef int j
+        if stage.sums and not (k == self.finite_at and self.policy == ZERO):
+            self.sum_up(k, stage.scope, parts)
+            if k == self.finite_at:
+                for i in range(self.n):
+                    if self.totals[k][i * SUMS] > 0:
+                        return False
+                return True
+        for group in range(self.n_groups):
+            if not self.staged[group] >> k & 1:
+                continue
+            for j in range(stage.hyperparameters):
+                h[j] = self.hyperparameter(group, k, j, scale)
+            if not stage.sums or stage.scope != ARRAY:
+                stage.prepare(0, NULL, self.totals[k], h, self.stage_c + (group * STAGES + k) * INPUTS)
+                continue
+            for i in range(self.n):
+                if self.group_of[i] == group and self.walk.tasks[i].active:
+                    stage.prepare(0, NULL, self.totals[k] + i * SUMS, h, self.array_c[k] + i * INPUTS)
+        return True
+
+    cdef void prepare_rules(self, int parts) noexcept:
+        """The rules' scalars, after their sums: of each parameter, or as its neighbour's where nothing differs."""
+        cdef Py_ssize_t i, last = -1, group = -1
+        cdef int k
         cdef task_t *task
-        cdef double *row = NULL
+        cdef const formula_t *rule
+        cdef double *sums = NULL
+        cdef double[KEPT] before
+        cdef bint same
+        if self.summed:
+            for i in range(self.n):
+                rule = self.walk.tasks[i].rule
+                if rule.sums_prepare != NULL and self.walk.tasks[i].active:
+                    rule.sums_prepare(self.t[i] + 1, self.kept + i * KEPT, NULL, self.values[self.group_of[i]], self.sums_c + i * SCALARS)
+            self.sum_up(STAGES, self.scope(), parts)
+        if self.settled:  # each group's scalars lie where they lay
+            for group in range(self.n_groups):
+                i = self.firsts[group]
+                if i < self.n and self.group_of[i] == group:
+                    self.rules[group].prepare(self.t[i] + 1, NULL, NULL, self.values[group], self.c + i * SCALARS)
+            return
+        self.settled = self.n_active == self.n and not self.summed
         for i in range(self.n):
             task = &self.walk.tasks[i]
             if not task.active:
                 continue
+            rule = task.rule
             if self.group_of[i] != group:
-                group = self.group_of[i]
-                staged = self.prepare_stages(group, scale)
-                row = NULL
-            if row == NULL or self.t[i] != t:
-                t = self.t[i]
-                row = self.c + i * SCALARS
-                task.rule.prepare(t + 1, self.values[group], row)
-            task.c = row
-            task.staged = staged
-            task.stage_c = self.stage_c + group * STAGES * INPUTS
+                group, last = self.group_of[i], -1
+                self.firsts[group] = i
+            if rule.sums:
+                sums = self.totals[STAGES] + (i if rule.scope == ARRAY else group if rule.scope == GROUP else 0) * SUMS
+            same = last >= 0 and self.t[i] == self.t[last] and not (rule.sums and rule.scope == ARRAY)
+            for k in range(rule.kept):
+                same = same and self.kept[i * KEPT + k] == before[k]
+            if same:
+                task.c = self.walk.tasks[last].c
+                for k in range(rule.kept):
+                    self.kept[i * KEPT + k] = self.kept[last * KEPT + k]
+            else:
+                self.settled = self.settled and last == -1 and rule.kept == 0
+                last = i
+                for k in range(rule.kept):
+                    before[k] = self.kept[i * KEPT + k]
+                rule.prepare(self.t[i] + 1, self.kept + i * KEPT, sums, self.values[group], self.c + i * SCALARS)
+                task.c = self.c + i * SCALARS
+        if self.summed:
+            for i in range(self.n):  # what a group knows together, its arrays without a gradient know too
+                rule = self.walk.tasks[i].rule
+                if not self.active[i] and rule.sums and rule.scope != ARRAY:
+                    last = self.active_in(self.group_of[i])
+                    for k in range(rule.kept if last >= 0 else 0):
+                        self.kept[i * KEPT + k] = self.kept[last * KEPT + k]
 
-    cdef int prepare_stages(self, Py_ssize_t group, double scale) noexcept:
-        """A group's scalars of stages; returns those that are not neutral, a bit each."""
-        cdef const table_t *table = self.walk.table
-        cdef const stage_t *stage
-        cdef const int *taken
-        cdef double *c
-        cdef double[INPUTS] h
-        cdef int k, j, staged = 0
-        for k in range(table.n_stages):
-            stage = &table.stages[k]
-            taken = self.inputs + (group * STAGES + k) * INPUTS
-            if taken[0] == -1:
-                continue
-            for j in range(stage.hyperparameters):
-                h[j] = self.values[group][taken[j]]
-                if taken[j] == self.scales[group]:
-                    h[j] = h[j] * scale
-            c = self.stage_c + (group * STAGES + k) * INPUTS
-            stage.prepare(h, c)
-            for j in range(stage.scalars):
-                if c[j] != stage.neutral[j]:
-                    staged |= 1 << k
-        return staged
-
-    cdef bint advance(self, double scale) noexcept:
-        """The scalars and the walk, in a known floating-point environment; then the counts. Whether anything had a gradient."""
+    cdef Py_ssize_t active_in(self, int group) noexcept:
+        """The first parameter of a group that has a gradient, or -1."""
         cdef Py_ssize_t i
-        cdef bint updated = False
-        cdef fo_env env = fo_enter()
-        self.prepare(scale)
-        go(&self.walk)
-        fo_leave(env)
         for i in range(self.n):
-            self.t[i] += self.walk.tasks[i].active
-            updated |= self.walk.tasks[i].active
-        return updated
+            if self.group_of[i] == group and self.walk.tasks[i].active:
+                return i
+        return -1
+
+    cdef scope_t scope(self) noexcept:
+        """Over what the rules' sums go."""
+        cdef Py_ssize_t i
+        for i in range(self.n_groups):
+            if self.rules[i].sums:
+                return self.rules[i].scope
+        return ARRAY
+
+    cdef int advance(self, int64_t count, double scale, bint hold) noexcept:
+        """Scalars and walk, in a known floating-point environment; then the counts.
+
+        Returns 1 where parameters were updated, 0 where none has a gradient, -1 where a gradient is not to be used.
+        """
+        cdef Py_ssize_t i
+        cdef int k, parts
+        cdef bint fine = True
+        cdef const table_t *table = self.walk.table
+        cdef fo_env env
+        if self.accumulate > 1:
+            for i in range(self.n):
+                if self.pending[i] and not hold and not self.active[i]:
+                    self.point_to_nothing(i)
+        if self.n_active == 0:
+            return 0
+        self.key = fo_random(fo_random(self.seed, <uint32_t> count), <uint32_t> (count >> 32))
+        env = fo_enter(False)
+        parts = choose(&self.walk)
+        for k in range(table.n_stages + 1):
+            if k == table.rule_at and not hold:
+                self.prepare_rules(parts)
+                if self.union >> k == 0:
+                    break
+            if k < table.n_stages and self.union >> k & 1:
+                fine = self.prepare_stage(k, scale, parts)
+                if not fine:
+                    break
+        if fine:
+            if self.walk.flush:
+                fo_enter(True)
+            go(&self.walk, &self.update, parts)
+            learn(&self.walk)
+        fo_leave(env)
+        if not fine:
+            return -1
+        if self.accumulate > 1:
+            for i in range(self.n):
+                self.pending[i] = hold and (self.pending[i] or self.active[i])
+        if not hold:
+            for i in range(self.n):
+                self.t[i] += self.active[i]
+        return 1
+
+    cdef void point_to_nothing(self, Py_ssize_t i) noexcept:
+        """A gradient of zeros for a parameter that has gathered some and has none now."""
+        cdef view_t *g = &self.walk.tasks[i].g
+        cdef int k
+        g.data, g.format, g.flat = <char *> NOTHING, FLOAT64, False
+        for k in range(g.ndim):
+            g.strides[k] = 0
+        self.walk.tasks[i].active = self.active[i] = True
+        self.walk.tasks[i].direct = self.settled = False
+        self.n_active += 1
 
 
 cdef class Stepper:
     """One step over all arrays: what can raise comes before the first write. Not a public name: see `Optimizer`."""
 
     cdef Plan plan
-    cdef int64_t count  # steps of the optimizer
+    cdef int64_t count, missed  # steps of the optimizer; those that were not made
+    cdef int gathered  # gradients for the step to come
     cdef bint busy, stale  # stale: the tasks' gradients are not the bound ones
 
-    def _plan(self, capsule, structure, list slots, list groups, int threads):
-        """Lay out the walk over these parameters; the counts of steps of those that were there stay."""
-        cdef Plan plan = Plan(capsule, structure, slots, groups, threads)
+    def _plan(self, capsule, structure, list slots, list groups, settings):
+        """Lay out the walk over these parameters; what is counted and kept of those that were there stays."""
+        cdef Plan plan = Plan(capsule, structure, slots, groups, settings)
         cdef Py_ssize_t i
+        cdef int k
+        for i in range(plan.n):
+            for k, x in enumerate(slots[i].group.rule.kept.values()):
+                plan.kept[i * KEPT + k] = x
         if self.plan is not None:
             for i in range(min(plan.n, self.plan.n)):
-                plan.t[i] = self.plan.t[i]
+                plan.t[i], plan.pending[i] = self.plan.t[i], self.plan.pending[i]
+                for k in range(KEPT):
+                    plan.kept[i * KEPT + k] = self.plan.kept[i * KEPT + k]
         self.plan = plan
 
     cdef Plan planned(self):
@@ -654,18 +973,46 @@ cdef class Stepper:
     def _let_go(self):
         self.busy = False
 
-    def _counts(self):
-        return [self.planned().t[i] for i in range(self.planned().n)]
+    @property
+    def skipped(self):
+        """Steps that were not made because a gradient was infinite or NaN."""
+        return self.missed
 
-    def _set_counts(self, list counts, int64_t steps):
+    def _counters(self):
+        """Of each parameter: its steps, its kept numbers, whether gradients wait; of all: steps, gradients gathered, skipped."""
+        cdef Plan plan = self.planned()
         cdef Py_ssize_t i
+        cdef int k
+        each = []
+        for i in range(plan.n):
+            kept = [plan.kept[i * KEPT + k] for k in range(plan.walk.tasks[i].rule.kept)]
+            each.append((plan.t[i], kept, bool(plan.pending[i])))
+        return each, (self.count, self.gathered, self.missed)
+
+    def _set_counters(self, list each, tuple whole):
+        cdef Plan plan = self.planned()
+        cdef Py_ssize_t i
+        cdef int k
         cdef int64_t t
-        if len(counts) != self.planned().n:
-            raise ValueError(f"{len(counts)} counts, expected {self.plan.n}")
-        for i in range(self.plan.n):
-            t = counts[i]
-            self.plan.t[i] = t
-        self.count = steps
+        if len(each) != plan.n:
+            raise ValueError(f"{len(each)} counts, expected {plan.n}")
+        self.count, self.gathered, self.missed = whole
+        plan.settled = False
+        for i in range(plan.n):
+            t, kept, pending = each[i]
+            plan.t[i], plan.pending[i] = t, pending
+            for k, x in enumerate(kept):
+                plan.kept[i * KEPT + k] = x
+
+    def _totals(self, str name):
+        """Sums that the last step needed of a stage, of each array or once; None where there were none."""
+        cdef Plan plan = self.planned()
+        cdef Py_ssize_t i
+        cdef int k = stage_of(plan.walk.table, name.encode()), j
+        if k < 0 or plan.totals[k] == NULL or not plan.union >> k & 1:
+            return None
+        rows = plan.n if plan.walk.table.stages[k].scope == ARRAY else 1
+        return [[plan.totals[k][i * SUMS + j] for j in range(plan.walk.table.stages[k].sums)] for i in range(rows)]
 
     cdef int begin(self) except -1:
         if self.busy:
@@ -724,6 +1071,8 @@ cdef class Stepper:
             if not isinstance(<object> self.plan.held[i], (cnp.ndarray, type(None))):
                 kind = type(<object> self.plan.held[i]).__name__
                 raise TypeError(f"gradient of {self.plan.slots[i].name!r}: {kind}, expected a NumPy array to bind")
+            if self.plan.clear and <object> self.plan.held[i] is not None:
+                layout.check_clearable(self.plan.slots[i].name, <object> self.plan.held[i])
         self.stale = True
         self.plan.take()
         self.plan.fixed = [<object> self.plan.held[i] for i in range(self.plan.n)]
@@ -740,30 +1089,34 @@ cdef class Stepper:
         Parameters
         ----------
         grads : as the parameters, optional
-            Gradients in the structure of the parameters (groups: one entry each): arrays of any real floating dtype (complex
-            for complex parameters), strides and alignment, read-only or not; a float for a 0-d parameter; None leaves a
-            parameter and its step count alone. Without, the gradients of `bind` are read.
+            Gradients in the structure of the parameters (groups: a list, one entry for each group): arrays of any real floating
+            dtype (complex for complex parameters), strides and alignment, read-only or not; a float for a 0-d parameter; None
+            leaves a parameter, or all in a mapping or sequence, and their step counts alone. Without, those of `bind` are read.
         scale : float, default 1.0
             Multiplies the gradients (1 over a loss scale).
 
         Returns
         -------
         bool
-            Whether a parameter was updated: False where no parameter has a gradient, which does not count as a step.
-
-        Notes
-        -----
-        The GIL is released while arrays are worked on, but for a few microseconds' work (less than 2048 elements).
+            Whether parameters were updated. False, and nothing is counted, where no parameter has a gradient, where a gradient
+            is infinite or NaN and ``nonfinite="skip"``, and where ``accumulate`` waits for more gradients.
 
         Raises
         ------
         TypeError, ValueError
             For gradients, a scale or hyperparameters that do not fit; nothing has been changed.
+        FloatingPointError
+            Where a gradient is infinite or NaN and ``nonfinite="raise"``; nothing has been changed.
         RuntimeError
             If the optimizer is in the middle of a step in another thread.
+
+        Notes
+        -----
+        The GIL is released while arrays are worked on, but for a few microseconds' work (less than 2048 elements).
         """
         cdef Plan plan
-        cdef bint updated
+        cdef bint hold
+        cdef int updated
         self.begin()
         plan = self.plan
         try:
@@ -773,24 +1126,40 @@ cdef class Stepper:
                 plan.take()
             elif plan.fixed is None:
                 raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
-            elif self.stale:
+            elif self.stale or plan.accumulate > 1:
                 self.hold(plan.fixed)
                 plan.take()
                 self.stale = False
             if not -1e300 < scale < 1e300:
-                raise ValueError(f"scale: {scale}, expected a finite number")
-            plan.check(self.count)
-            updated = plan.advance(scale)
-            self.count += updated
+                raise ValueError(f"scale: {scale}, expected a number between -1e300 and 1e300")
+            hold = self.gathered + 1 < plan.accumulate
+            plan.check(self.count, scale, grads is None, hold)
+            updated = plan.advance(self.count, scale, hold)
+            if updated < 0 and plan.policy == RAISE:
+                self.refuse()
+            self.missed += updated < 0
+            if updated > 0:
+                self.count += not hold
+                self.gathered = self.gathered + 1 if hold else 0
         finally:
             release(plan.held, plan.n)
             self.busy = False
-        return bool(updated)
+        return updated > 0 and not hold
+
+    cdef int refuse(self) except -1:
+        """Raise the error that names the parameters whose gradients are not finite."""
+        cdef Plan plan = self.plan
+        cdef Py_ssize_t i
+        bad = {plan.slots[i].name: int(plan.totals[plan.finite_at][i * SUMS]) for i in range(plan.n)
+               if plan.totals[plan.finite_at][i * SUMS] > 0}
+        first = next(iter(bad))
+        more = f", and of {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise FloatingPointError(f"gradient of {first!r}: {bad[first]} elements are infinite or NaN{more}")
 
 
-cdef chooser_t[64] CHOOSERS  # of steps without an optimizer, by the bits of their size
+cdef chooser_t[65] CHOOSERS  # of steps without an optimizer, by the bits of their size
 cdef Py_ssize_t BITS
-for BITS in range(64):
+for BITS in range(65):
     learn_nothing(&CHOOSERS[BITS])
 
 
@@ -809,7 +1178,7 @@ cdef class Update:
 
     cdef object capsule, formula, check
     cdef const table_t *table
-    cdef const rule_t *rule
+    cdef const formula_t *rule
     cdef int arrays
     cdef double[2][SCALARS] domains
 
@@ -817,19 +1186,20 @@ cdef class Update:
         cdef int k
         self.capsule, self.formula, self.check = capsule, formula, check
         self.table = table_of(capsule)
-        self.rule = find(self.table, formula.name)
+        self.rule = find(self.table, formula)
         self.arrays = self.rule.states + 1
         for k in range(self.rule.hyperparameters):
             self.domains[0][k], self.domains[1][k] = domains[k]
 
-    def step(self, tuple given, t, tuple hyperparameters, out):
-        """From parameter, gradient and state, the new parameter and state: in `out`, or in new arrays."""
-        cdef double[SCALARS] h, c
+    def step(self, tuple given, t, tuple hyperparameters, out, tuple kept=()):
+        """From parameter, gradient and state, the new parameter and state: in `out`, or in new arrays; then what is kept."""
+        cdef double[SCALARS] h
+        cdef double[KEPT] memory
         cdef PyObject *inputs[STATES + 1]
         cdef int64_t number = 0
         cdef int k, order = cnp.NPY_ANYORDER
         cdef object a, p = given[0], g = given[1]
-        cdef tuple outputs
+        cdef tuple outputs, work = None
         for k in range(self.arrays):
             inputs[k] = <PyObject *> given[k + (k > 0)]
         if type(t) is int:
@@ -837,6 +1207,8 @@ cdef class Update:
         if not 0 < number < MOST_STEPS:
             raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
         self.read(hyperparameters, h)
+        for k in range(self.rule.kept):
+            memory[k] = kept[k]
         for k in range(self.arrays):
             a = <object> inputs[k]
             if type(a) is not cnp.ndarray or not alike(<cnp.ndarray> a, <cnp.ndarray> p) or not known(<cnp.ndarray> a):
@@ -845,6 +1217,8 @@ cdef class Update:
             g = layout.check_gradient("p", p, g)
         if cnp.PyArray_TYPE(<cnp.ndarray> g) == cnp.PyArray_TYPE(<cnp.ndarray> p):
             order = packed(inputs, self.arrays, <cnp.ndarray> g)
+            if order == cnp.NPY_FORTRANORDER and self.rule.sums:
+                order = cnp.NPY_ANYORDER  # sums are by position as it is counted
         if out is None:
             outputs = self.copies(inputs, order)
         elif order != cnp.NPY_ANYORDER and in_place(inputs, self.arrays, <cnp.ndarray> g, out):
@@ -852,12 +1226,11 @@ cdef class Update:
         else:
             outputs = layout.check_outputs(self.formula.state, [<object> inputs[k] for k in range(self.arrays)], g, out)
             work = self.copies(inputs, order)
-            self.run(work, packed_gradient(g, order), number, h, c)
+        self.run(outputs if work is None else work, packed_gradient(g, order), number, h, memory)
+        if work is not None:
             for to, a in zip(outputs, work):
                 to[...] = a
-            return outputs
-        self.run(outputs, packed_gradient(g, order), number, h, c)
-        return outputs
+        return outputs + tuple([memory[k] for k in range(self.rule.kept)]) if self.rule.kept else outputs
 
     cdef int read(self, tuple hyperparameters, double *h) except -1:
         """Numbers in their domains; what is not a float in its own goes through Python, for the error."""
@@ -865,10 +1238,10 @@ cdef class Update:
         cdef object x
         for k in range(self.rule.hyperparameters):
             x = hyperparameters[k]
-            if type(x) is float and self.domains[0][k] <= <double> x < self.domains[1][k]:
+            if type(x) is float and self.domains[0][k] <= <double> x <= self.domains[1][k]:
                 h[k] = x
             else:
-                h[k] = self.check(self.formula.hyperparameters[k], x)
+                h[k] = self.check(list(self.formula.hyperparameters)[k], x, self.formula.name)
         return 0
 
     cdef tuple copies(self, PyObject **inputs, int order):
@@ -881,30 +1254,58 @@ cdef class Update:
             PyTuple_SET_ITEM(made, k, a)
         return made
 
-    cdef int run(self, tuple arrays, cnp.ndarray g, int64_t t, const double *h, double *c) except -1:
+    cdef int run(self, tuple arrays, cnp.ndarray g, int64_t t, const double *h, double *kept) except -1:
         """In place, on arrays that follow one another in memory as the gradient does."""
         cdef task_t task
+        cdef op_t[2] ops
         cdef plan_t plan
+        cdef pass_t update, summing
+        cdef chooser_t chooser
+        cdef double[SCALARS] c
+        cdef double[SUMS] totals
+        cdef Py_ssize_t start = 0, i
         cdef cnp.ndarray p = <cnp.ndarray> arrays[0]
         cdef fo_env env
         cdef Py_ssize_t n = cnp.PyArray_SIZE(p), bits
-        cdef int k
+        cdef int k, parts
+        cdef double *partials = NULL
         if cnp.PyTypeNum_ISCOMPLEX(cnp.PyArray_TYPE(p)):
             n = 2 * n
+        memset(&task, 0, sizeof(task))
         task.p.data, task.p.format, task.p.flat = <char *> cnp.PyArray_DATA(p), format_of(cnp.PyArray_TYPE(p)), True
         task.g.data, task.g.format, task.g.flat = <char *> cnp.PyArray_DATA(g), format_of(cnp.PyArray_TYPE(g)), True
         for k in range(self.rule.states):
-            task.state[k] = <char *> cnp.PyArray_DATA(<cnp.ndarray> arrays[k + 1])
-        task.rule, task.n, task.first, task.active, task.c, task.staged = self.rule, n, 0, True, c, 0
+            task.state[k], task.formats[k] = <char *> cnp.PyArray_DATA(<cnp.ndarray> arrays[k + 1]), task.p.format
+        ops[0] = op_t(RULE, STAGES, self.rule, &c[0], 0, False, True)
+        ops[1] = op_t(END, -1, NULL, NULL, 0, False, False)
+        task.rule, task.ops, task.n, task.active, task.c = self.rule, ops, n, True, c
+        task.direct = task.g.format == task.p.format
         bits = 0
         while n >> bits:
             bits += 1
-        CHOOSERS[bits].entered = fo_now()
-        plan = plan_t(self.table, &task, 1, (n + BLOCK - 1) // BLOCK, n, 0, &CHOOSERS[bits])
-        env = fo_enter()
-        self.rule.prepare(t, h, c)
-        go(&plan)
+        chooser = CHOOSERS[bits]  # not shared while the GIL is released
+        chooser.entered = fo_now()
+        plan = plan_t(self.table, &task, 1, (n + BLOCK - 1) // BLOCK, n, 0, False, &chooser)
+        update = pass_t(-1, NULL, plan.blocks, NULL)
+        if self.rule.sums:
+            memory = cnp.PyArray_SimpleNew(1, [(plan.blocks + 1) * SUMS], cnp.NPY_DOUBLE)
+            partials = <double *> cnp.PyArray_DATA(memory)
+        env = fo_enter(False)
+        parts = choose(&plan)
+        if self.rule.sums:
+            if self.rule.sums_prepare != NULL:
+                self.rule.sums_prepare(t, kept, NULL, h, c)
+            summing = pass_t(STAGES, &start, plan.blocks, partials)
+            go(&plan, &summing, parts)
+            for k in range(SUMS):
+                totals[k] = 0
+                for i in range(plan.blocks):
+                    totals[k] = totals[k] + partials[i * SUMS + k]
+        self.rule.prepare(t, kept, totals, h, c)
+        go(&plan, &update, parts)
+        learn(&plan)
         fo_leave(env)
+        CHOOSERS[bits] = chooser
         return 0
 
 

@@ -4,10 +4,12 @@
 Inline, so that each instruction set's module compiles its own.
 """
 
-from libc.string cimport memcpy
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
+from libc.string cimport memcpy, memset
 
 from fastopt.engine.table cimport (
-    BLOCK, FLOAT16, FLOAT32, FLOAT64, INPUTS, STATES, format_t, kernel_t, stage_t, table_t, task_t, view_t,
+    BFLOAT16, BLOCK, CHECK, CLEAR, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GRADIENT, INPUTS, LONGDOUBLE, OWN, OWNS, PARAMETER,
+    RULE, STAGE, STAGES, STATES, SUBTRACT, SUMS, UFLOAT8, UPDATE, VELOCITY, format_t, formula_t, op_t, table_t, task_t, view_t,
 )
 
 ctypedef fused element:
@@ -15,14 +17,28 @@ ctypedef fused element:
     double
 
 cdef extern from "scalar.h" nogil:
+    float load_bf16 "fo_load_bf16"(const char *x)
     float load_f16 "fo_load_f16"(const char *x)
     float load_f32 "fo_load_f32"(const char *x)
     double load_f64 "fo_load_f64"(const char *x)
     long double load_long "fo_load_long"(const char *x)
+    uint32_t fo_random(uint32_t key, uint32_t position)
+    uint16_t fo_bf16(float x, uint32_t random, int stochastic, int nonnegative)
+    uint16_t fo_f16(float x, uint32_t random, int stochastic, int nonnegative)
+    uint32_t fo_bits(float x)
+    float fo_float(uint32_t bits)
+    float fo_load_f8(uint8_t code, int exponent)
+    float fo_load_u8(uint8_t code, int exponent)
+    int fo_exponent(uint32_t largest, int codes)
+    uint8_t fo_f8(float x, int exponent, uint32_t random, int stochastic)
+    uint8_t fo_u8(float x, int exponent, uint32_t random, int stochastic)
+    enum: FO_NOT_FINITE
 
 
 cdef inline Py_ssize_t size_of(format_t format) noexcept nogil:
-    if format == FLOAT16:
+    if format == FLOAT8 or format == UFLOAT8:
+        return 1
+    if format == BFLOAT16 or format == FLOAT16:
         return 2
     if format == FLOAT32:
         return sizeof(float)
@@ -38,6 +54,15 @@ cdef inline void decode(element *out, const char *x, Py_ssize_t stride, Py_ssize
     elif format == FLOAT64 and stride == sizeof(double):
         for i in range(n):
             out[i] = <element> load_f64(x + sizeof(double) * i)
+    elif format == BFLOAT16 and stride == 2:
+        for i in range(n):
+            out[i] = <element> load_bf16(x + 2 * i)
+    elif format == BFLOAT16:
+        for i in range(n):
+            out[i] = <element> load_bf16(x + stride * i)
+    elif format == FLOAT16 and stride == 2:
+        for i in range(n):
+            out[i] = <element> load_f16(x + 2 * i)
     elif format == FLOAT16:
         for i in range(n):
             out[i] = <element> load_f16(x + stride * i)
@@ -52,24 +77,68 @@ cdef inline void decode(element *out, const char *x, Py_ssize_t stride, Py_ssize
             out[i] = <element> load_long(x + stride * i)
 
 
-cdef inline void encode(char *out, const element *x, Py_ssize_t stride, Py_ssize_t n) noexcept nogil:
+cdef inline void narrow(uint16_t *restrict out, const float *restrict x, Py_ssize_t n, format_t format, uint32_t key, int64_t at,
+                        bint nearest, bint nonnegative) noexcept nogil:
+    """n floats in 16 bits; at: the first one's position, which with the key gives its random bits."""
     cdef Py_ssize_t i
+    cdef uint32_t first = <uint32_t> at
+    if format == BFLOAT16 and nearest:
+        for i in range(n):
+            out[i] = fo_bf16(x[i], 0, 0, nonnegative)
+    elif format == BFLOAT16:
+        for i in range(n):
+            out[i] = fo_bf16(x[i], fo_random(key, first + <uint32_t> i), 1, nonnegative)
+    elif nearest:
+        for i in range(n):
+            out[i] = fo_f16(x[i], 0, 0, nonnegative)
+    else:
+        for i in range(n):
+            out[i] = fo_f16(x[i], fo_random(key, first + <uint32_t> i), 1, nonnegative)
+
+
+cdef inline void widen8(float *restrict out, const uint8_t *restrict codes, int exponent, Py_ssize_t n, format_t format) noexcept nogil:
+    cdef Py_ssize_t i
+    if format == FLOAT8:
+        for i in range(n):
+            out[i] = fo_load_f8(codes[i], exponent)
+    else:
+        for i in range(n):
+            out[i] = fo_load_u8(codes[i], exponent)
+
+
+cdef inline int narrow8(uint8_t *restrict codes, const float *restrict x, Py_ssize_t n, format_t format, uint32_t key, int64_t at,
+                        bint nearest) noexcept nogil:
+    """n floats of one block in 8 bits; returns the exponent that they share."""
+    cdef Py_ssize_t i
+    cdef uint32_t largest = 0, bits, first = <uint32_t> at
+    cdef int exponent
     for i in range(n):
-        memcpy(out + stride * i, &x[i], sizeof(element))
+        bits = fo_bits(x[i]) & <uint32_t> 0x7fffffff
+        largest = bits if bits > largest else largest
+    exponent = fo_exponent(largest, 127 if format == FLOAT8 else 255)
+    if format == FLOAT8:
+        for i in range(n):
+            codes[i] = fo_f8(x[i], exponent, fo_random(key, first + <uint32_t> i), not nearest)
+    else:
+        for i in range(n):
+            codes[i] = fo_u8(x[i], exponent, fo_random(key, first + <uint32_t> i), not nearest)
+    return exponent
 
 
-cdef inline void move(element *block, const view_t *v, Py_ssize_t lo, Py_ssize_t n, bint store) noexcept nogil:
-    """Elements lo to lo + n of a view, in the order walked, to a block or back: one run along the last axis after another."""
+cdef inline void move(char *block, const view_t *v, Py_ssize_t lo, Py_ssize_t n, Py_ssize_t size, bint store, element _) noexcept nogil:
+    """Elements lo to lo + n of a view, in the order walked, decoded to a block; or items of `size` bytes from a block back.
+
+    One run along the last axis after another.
+    """
     cdef Py_ssize_t index[66]
-    cdef Py_ssize_t rest = lo, run, stride
+    cdef Py_ssize_t rest = lo, run, i
     cdef char *data = v.data
     cdef int axis, last = v.ndim - 1
     if v.flat:
-        stride = size_of(v.format)
         if store:
-            encode(v.data + lo * stride, block, stride, n)
+            memcpy(v.data + lo * size, block, n * size)
         else:
-            decode(block, v.data + lo * stride, stride, n, v.format)
+            decode(<element *> block, v.data + lo * size_of(v.format), size_of(v.format), n, v.format)
         return
     for axis in range(last, -1, -1):
         index[axis] = rest % v.shape[axis]
@@ -78,10 +147,12 @@ cdef inline void move(element *block, const view_t *v, Py_ssize_t lo, Py_ssize_t
     while n > 0:
         run = min(n, v.shape[last] - index[last])
         if store:
-            encode(data, block, v.strides[last], run)
+            for i in range(run):
+                memcpy(data + v.strides[last] * i, block + size * i, size)
+            block += run * size
         else:
-            decode(block, data, v.strides[last], run, v.format)
-        block += run
+            decode(<element *> block, data, v.strides[last], run, v.format)
+            block += run * <Py_ssize_t> sizeof(element)
         n -= run
         data += run * v.strides[last]
         index[last] += run
@@ -93,74 +164,273 @@ cdef inline void move(element *block, const view_t *v, Py_ssize_t lo, Py_ssize_t
             axis -= 1
 
 
-cdef inline void blocks(const table_t *table, const task_t *task, Py_ssize_t lo, Py_ssize_t hi, element _) noexcept nogil:
-    """Decode, shape, update and encode block by block; what needs no staging is used where it lies."""
+cdef inline format_t plain(element _) noexcept nogil:
+    """The format that needs no decoding."""
+    if element is float:
+        return FLOAT32
+    else:
+        return FLOAT64
+
+
+cdef inline void *fetch_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n, element *own, bint apart) noexcept nogil:
+    """Where the parameter lies or was decoded to; with `apart` never where it lies."""
+    cdef const int16_t *low
+    cdef Py_ssize_t i
+    if task.master != NULL and not task.split:
+        if not apart:
+            return task.master + lo * <Py_ssize_t> sizeof(float)
+        memcpy(own, task.master + lo * <Py_ssize_t> sizeof(float), n * sizeof(float))
+        return own
+    if task.p.flat and task.p.format == plain(own[0]) and not apart:
+        return task.p.data + lo * <Py_ssize_t> sizeof(element)
+    move(<char *> own, &task.p, lo, n, 0, False, own[0])
+    if task.master != NULL:
+        low = <const int16_t *> task.master + lo
+        for i in range(n):
+            own[i] = fo_float(fo_bits(<float> own[i]) + <uint32_t> low[i])
+    return own
+
+
+cdef inline void store_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n, element *block) noexcept nogil:
+    cdef uint16_t codes[BLOCK]
+    cdef int16_t *low
+    cdef uint32_t bits
+    cdef Py_ssize_t i
+    if task.p.format == plain(block[0]):
+        if <char *> block != task.p.data + lo * <Py_ssize_t> sizeof(element) or not task.p.flat:
+            move(<char *> block, &task.p, lo, n, sizeof(element), True, block[0])
+        return
+    if element is float:
+        if task.split and task.master != NULL:
+            low = <int16_t *> task.master + lo
+            for i in range(n):
+                bits = fo_bits(block[i])
+                codes[i] = <uint16_t> ((bits + <uint32_t> 0x8000) >> 16)
+                low[i] = <int16_t> <uint16_t> bits
+        else:
+            narrow(codes, block, n, task.p.format, task.seed[0], task.position + lo, task.nearest or task.master != NULL, False)
+        move(<char *> codes, &task.p, lo, n, sizeof(uint16_t), True, block[0])
+
+
+cdef inline void fetch_state(const task_t *task, Py_ssize_t lo, Py_ssize_t n, element own[STATES][BLOCK], void **arrays,
+                             bint apart) noexcept nogil:
+    cdef int k
+    for k in range(task.rule.states):
+        arrays[k + 2] = own[k]
+        if task.formats[k] == plain(own[0][0]):
+            if apart:
+                memcpy(own[k], task.state[k] + lo * <Py_ssize_t> sizeof(element), n * sizeof(element))
+            else:
+                arrays[k + 2] = task.state[k] + lo * <Py_ssize_t> sizeof(element)
+        elif task.formats[k] == FLOAT8 or task.formats[k] == UFLOAT8:
+            if element is float:
+                widen8(own[k], <uint8_t *> task.state[k] + lo, task.exponents[k][lo // BLOCK], n, task.formats[k])
+        else:
+            decode(own[k], task.state[k] + lo * size_of(task.formats[k]), size_of(task.formats[k]), n, task.formats[k])
+
+
+cdef inline void store_state(const task_t *task, Py_ssize_t lo, Py_ssize_t n, void **arrays, element _) noexcept nogil:
+    cdef int k
+    cdef uint32_t key
+    cdef bint nonnegative
+    if element is float:
+        for k in range(task.rule.states):
+            key = fo_random(task.seed[0], <uint32_t> (k + 1))
+            nonnegative = task.rule.nonnegative >> k & 1
+            if task.formats[k] == FLOAT8 or task.formats[k] == UFLOAT8:
+                task.exponents[k][lo // BLOCK] = <int16_t> narrow8(
+                    <uint8_t *> task.state[k] + lo, <float *> arrays[k + 2], n, task.formats[k], key, task.position + lo, task.nearest
+                )
+            elif task.formats[k] != FLOAT32:
+                narrow(<uint16_t *> task.state[k] + lo, <float *> arrays[k + 2], n, task.formats[k], key, task.position + lo,
+                       task.nearest, nonnegative)
+
+
+cdef inline void *own_array(const task_t *task, int k, Py_ssize_t lo, element _) noexcept nogil:
+    return task.own[k] if task.constant >> k & 1 else task.own[k] + lo * <Py_ssize_t> sizeof(element)
+
+
+cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, double *out, element _) noexcept nogil:
+    """One step of elements lo to lo + n, at most a block: decode, shape, update, encode; what needs no staging is used where it lies.
+
+    With `out`: the terms of the sums of operation `id`, and nothing is changed.
+    """
     cdef element own_p[BLOCK]
     cdef element own_g[2][BLOCK]
-    cdef void *arrays[STATES + 2]
-    cdef void *shaped[3]
-    cdef kernel_t update, apply
-    cdef const stage_t *stage
-    cdef bint direct = task.g.flat and size_of(task.g.format) == sizeof(element)
-    cdef Py_ssize_t n
-    cdef int k, buffer
-    if element is float:
-        update = task.rule.f32
+    cdef element own_u[BLOCK]
+    cdef element own_state[STATES][BLOCK]
+    cdef void *arrays[UPDATE + 1]
+    cdef void *given[INPUTS + 1]
+    cdef void *terms[UPDATE + 1]
+    cdef const op_t *op = task.ops
+    cdef const op_t *next
+    cdef const formula_t *f
+    cdef const double *c
+    cdef const int *places
+    cdef bint apart = out != NULL, updated = False, fetched = False, needed = True
+    cdef Py_ssize_t i
+    cdef int j, k, count, buffer = 0
+    cdef element *p
+    cdef element *u
+    if apart:
+        while op.kind != END and op.id != id:
+            op += 1
+        if op.kind == END:
+            return
+        needed = not op.early
+        op = task.ops
     else:
-        update = task.rule.f64
-    while lo < hi:
-        n = min(<Py_ssize_t> BLOCK, hi - lo)
-        buffer = 0
-        if task.p.flat:
-            arrays[0] = task.p.data + lo * <Py_ssize_t> sizeof(element)
-        else:
-            move[element](own_p, &task.p, lo, n, False)
-            arrays[0] = own_p
-        if direct:
-            arrays[1] = task.g.data + lo * <Py_ssize_t> sizeof(element)
-        else:
-            move[element](own_g[1], &task.g, lo, n, False)
-            arrays[1] = own_g[1]
-        for k in range(table.n_stages):
-            if not task.staged >> k & 1:
-                continue
-            stage = &table.stages[k]
+        next = op
+        while next.kind != END and next.kind != RULE:
+            next += 1
+        needed = next.kind == RULE
+    arrays[UPDATE] = NULL
+    if needed:
+        arrays[PARAMETER] = fetch_parameter(task, lo, n, own_p, apart)
+    if task.g.flat and task.g.format == plain(own_p[0]):
+        arrays[GRADIENT] = task.g.data + lo * <Py_ssize_t> sizeof(element)
+    else:
+        move(<char *> own_g[1], &task.g, lo, n, 0, False, own_p[0])
+        arrays[GRADIENT] = own_g[1]
+    while op.kind != END:
+        f = op.formula
+        c = op.c + op.stride * task.index
+        if op.kind == RULE and not fetched:
+            fetch_state(task, lo, n, own_state, arrays, apart)
+            fetched = True
+        if apart and op.id == id and (op.kind == STAGE or op.kind == RULE or op.kind == CHECK):
+            terms[UPDATE] = out
+            if op.kind == RULE:
+                for k in range(f.states + 2):
+                    terms[k] = arrays[k]
+            else:
+                for k in range(f.n_sums_arrays):
+                    terms[k] = arrays[f.sums_arrays[k]] if f.sums_arrays[k] < OWN else own_array(task, f.sums_arrays[k] - OWN, lo, own_p[0])
             if element is float:
-                apply = stage.f32
+                f.sums_f32(terms, n, c)
             else:
-                apply = stage.f64
-            if stage.shapes == c'g':
-                shaped[0] = own_g[buffer]
-                shaped[1] = arrays[1]
-                shaped[2] = arrays[0]
-                apply(shaped, n, task.stage_c + k * INPUTS)
-                arrays[1] = own_g[buffer]
+                f.sums_f64(terms, n, c)
+            return
+        if op.kind == RULE:
+            next = op + 1
+            while next.kind != END and next.kind != SUBTRACT:
+                next += 1
+            arrays[UPDATE] = own_u if next.kind == SUBTRACT else NULL
+            if element is float:
+                f.f32(arrays, n, task.c)
+            else:
+                f.f64(arrays, n, task.c)
+            updated = True
+        elif op.kind == SUBTRACT:
+            p = <element *> arrays[PARAMETER]
+            u = <element *> arrays[UPDATE]
+            for i in range(n):
+                p[i] = p[i] - u[i]
+        elif op.kind == EMPTY:
+            if not apart:
+                memset(own_array(task, f.arrays[1] - OWN, lo, own_p[0]), 0, n * sizeof(element))
+        elif op.kind == CLEAR:
+            memset(own_g, 0, sizeof(own_g[0]))
+            move(<char *> own_g, &task.g, lo, n, size_of(task.g.format), True, own_p[0])
+        elif op.kind == STAGE:
+            count = f.n_arrays
+            places = f.arrays
+            j = 0
+            if places[0] == GRADIENT:
+                given[0] = own_g[buffer]
+                j = 1
+            for k in range(count):
+                if places[k] < VELOCITY:
+                    given[k + j] = arrays[places[k]]
+                elif places[k] >= OWN:
+                    given[k + j] = own_array(task, places[k] - OWN, lo, own_p[0])
+            for k in range(STATES if places[0] == VELOCITY else 1):
+                if places[0] == VELOCITY:
+                    if not task.rule.velocity >> k & 1:
+                        continue
+                    given[0] = arrays[k + 2]
+                if element is float:
+                    f.f32(given, n, c)
+                else:
+                    f.f64(given, n, c)
+            if places[0] == GRADIENT:
+                arrays[GRADIENT] = own_g[buffer]
                 buffer = 1 - buffer
-            else:
-                apply(arrays, n, task.stage_c + k * INPUTS)
-        for k in range(task.rule.states):
-            arrays[k + 2] = task.state[k] + lo * <Py_ssize_t> sizeof(element)
-        update(arrays, n, task.c)
-        if not task.p.flat:
-            move[element](own_p, &task.p, lo, n, True)
-        lo += n
+        op += 1
+    if updated and not apart:
+        store_parameter(task, lo, n, <element *> arrays[PARAMETER])
+        store_state(task, lo, n, arrays, own_p[0])
 
 
-cdef inline void span(const table_t *table, const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+cdef inline void span(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     """One step of elements lo to hi of one parameter."""
-    cdef void *arrays[STATES + 2]
+    cdef void *arrays[UPDATE + 1]
     cdef Py_ssize_t size = size_of(task.p.format)
     cdef int k
-    if task.p.flat and task.g.flat and task.g.format == task.p.format and not task.staged:
-        arrays[0] = task.p.data + lo * size
-        arrays[1] = task.g.data + lo * size
+    if task.direct and task.ops.alone:
+        arrays[PARAMETER] = task.p.data + lo * size
+        arrays[GRADIENT] = task.g.data + lo * size
+        arrays[UPDATE] = NULL
         for k in range(task.rule.states):
             arrays[k + 2] = task.state[k] + lo * size
         if task.p.format == FLOAT32:
             task.rule.f32(arrays, hi - lo, task.c)
         else:
             task.rule.f64(arrays, hi - lo, task.c)
-    elif task.p.format == FLOAT32:
-        blocks[float](table, task, lo, hi, 0)
+    elif task.p.format == FLOAT64:
+        while lo < hi:
+            block[double](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, 0)
+            lo += BLOCK
     else:
-        blocks[double](table, task, lo, hi, 0)
+        while lo < hi:
+            block[float](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, 0)
+            lo += BLOCK
+
+
+cdef inline double fold(const double *x) noexcept nogil:
+    """The sum of a block: 16 lanes side by side, then halves of lanes."""
+    cdef double lanes[16]
+    cdef int i, j, width = 8
+    for j in range(16):
+        lanes[j] = x[j]
+    for i in range(1, BLOCK // 16):
+        for j in range(16):
+            lanes[j] = lanes[j] + x[16 * i + j]
+    while width > 0:
+        for j in range(width):
+            lanes[j] = lanes[j] + lanes[j + width]
+        width = width // 2
+    return lanes[0]
+
+
+cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, Py_ssize_t lo, Py_ssize_t hi,
+                        double *partials) noexcept nogil:
+    """Sums over blocks lo to hi of an index space where array i has the places from starts[i] on."""
+    cdef double terms[SUMS * BLOCK]
+    cdef Py_ssize_t i = 0, end = n, middle, place, first, last
+    cdef const task_t *task
+    cdef int j
+    while end - i > 1:
+        middle = (i + end) // 2
+        if starts[middle] <= lo * BLOCK:
+            i = middle
+        else:
+            end = middle
+    while lo < hi:
+        place = lo * BLOCK
+        memset(terms, 0, sizeof(terms))
+        while i < n and starts[i] < place + BLOCK:
+            task = &tasks[i]
+            first = max(starts[i], place)
+            last = min(starts[i] + task.n, place + BLOCK)
+            if first < last and task.active:
+                if task.p.format == FLOAT64:
+                    block[double](task, first - starts[i], last - first, id, terms + (first - place), 0)
+                else:
+                    block[float](task, first - starts[i], last - first, id, terms + (first - place), 0)
+            if starts[i] + task.n > place + BLOCK:
+                break
+            i += 1
+        for j in range(SUMS):
+            partials[SUMS * lo + j] = fold(terms + j * BLOCK)
+        lo += 1

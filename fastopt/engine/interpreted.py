@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from bisect import bisect_right
@@ -10,64 +11,204 @@ from typing import Any
 
 import numpy as np
 
-from . import layout
+from . import layout, storage
 from .structure import Structure, collect
 
 
-def as_reals(a: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """A copy, of this dtype, in C order, a complex number as two reals."""
+def walked(a: np.ndarray, order: Sequence[int], dtype: np.dtype | None = None) -> np.ndarray:
+    """A flat copy of an array's reals in the order in which they are walked, of this dtype."""
     with np.errstate(all="ignore"):
         copied = np.array(a, dtype, order="C")
-    return copied.view(copied.real.dtype) if copied.ndim else copied.reshape(1).view(copied.real.dtype)
+    reals = copied.reshape(-1).view(copied.real.dtype).reshape(layout.reals(copied)[0])
+    return reals.transpose(order).reshape(-1).copy()
 
 
-def store(a: np.ndarray, reals: np.ndarray) -> None:
-    """Write what `as_reals` would read."""
-    a[...] = np.asarray(reals).view(a.dtype).reshape(a.shape)
+def store(a: np.ndarray, order: Sequence[int], flat: np.ndarray) -> None:
+    """Write what `walked` would read."""
+    shape, _, _ = layout.reals(a)
+    reals = np.ascontiguousarray(flat.reshape([shape[k] for k in order]).transpose(np.argsort(order)))
+    a[...] = reals.view(a.dtype).reshape(a.shape) if a.size else 0
+
+
+def fold(terms: np.ndarray) -> float:
+    """The sum of all, block by block: 16 lanes side by side, then halves of lanes, then blocks one after another."""
+    blocks = storage.blocks_of(terms).reshape(-1, 16, 16)
+    with np.errstate(all="ignore"):
+        lanes = blocks[:, 0]
+        for i in range(1, 16):
+            lanes = lanes + blocks[:, i]
+        while lanes.shape[1] > 1:
+            half = lanes.shape[1] // 2
+            lanes = lanes[:, :half] + lanes[:, half:]
+        return float(np.add.accumulate(np.concatenate([[0.0], lanes[:, 0]]))[-1])
+
+
+class Work:
+    """One parameter in a step: its arrays in the order walked, and the numbers of its rule."""
+
+    def __init__(
+        self, slot: Any, t: int, kept: Sequence[float], grad: np.ndarray | None, values: Mapping[str, float], at: int
+    ) -> None:
+        self.slot, self.t, self.kept, self.values, self.at = slot, t, list(kept), values, at
+        self.active = grad is not None
+        self.size = math.prod(layout.reals(slot.array)[0])
+        self.order = slot.order
+        self.real = np.dtype(slot.real.type(0).real.dtype)
+        self.arrays: dict[str, np.ndarray] = {}
+        if grad is None:
+            return
+        self.arrays["g"] = walked(storage.widened(grad), self.order, slot.real)
+        self.arrays["p"] = walked(slot.value(), self.order)
+        for key, a in slot.rule_state.items():
+            flat = walked(a, self.order)
+            if key in slot.exponents:
+                flat = storage.widened8(flat, slot.exponents[key], self.unsigned(key))
+            self.arrays[key] = storage.widened(flat).astype(self.real)
+        for key, a in slot.own.items():
+            one = np.full(self.size, a[0], self.real) if key in slot.constant else walked(a, self.order)
+            self.arrays[key] = one
+
+    def unsigned(self, key: str) -> bool:
+        return bool(self.slot.group.rule.tags.get(key) == "nonnegative")
+
+    def of(self, names: Sequence[str]) -> list[np.ndarray]:
+        return [self.arrays[name] for name in names]
+
+    def finish(self, settings: Any, key: int) -> list[tuple[Any, ...]]:
+        """What is to be written where."""
+        slot, nearest = self.slot, settings.rounding == "nearest"
+        position = (self.at + np.arange(self.size)).astype(np.uint32)
+        p, writes = self.arrays["p"], []
+        if slot.master is not None and slot.master.dtype == np.int16:
+            high, low = storage.split(p)
+            writes += [(slot.array, self.order, high), (slot.master, self.order, low)]
+        else:
+            bits = None if nearest or slot.master is not None else storage.random(key, position)
+            writes += [
+                (slot.array, self.order, storage.narrowed(p, slot.array.dtype, bits) if slot.array.dtype.itemsize == 2 else p)
+            ]
+            if slot.master is not None:
+                writes += [(slot.master, self.order, p)]
+        for k, (name, a) in enumerate(slot.rule_state.items()):
+            own = storage.random(key, k + 1)[0]
+            new = self.arrays[name]
+            if name in slot.exponents:
+                new, exponents = storage.narrowed8(new, self.unsigned(name), None if nearest else storage.random(own, position))
+                writes += [(slot.exponents[name], [0], exponents)]
+            elif a.dtype.itemsize == 2:
+                new = storage.narrowed(new, a.dtype, None if nearest else storage.random(own, position), self.unsigned(name))
+            writes += [(a, self.order, new)]
+        return writes
 
 
 def advance(
-    rule: Any, stages: Sequence[Any], values: Mapping[str, float], t: int, p: np.ndarray, g: np.ndarray, state: Sequence[np.ndarray]
-) -> tuple[np.ndarray, ...]:
-    """Parameter and state after step `t`, in new arrays: stages whose scalars are neutral are skipped.
+    works: Sequence[Work], groups: Sequence[Any], stages: Mapping[str, Any], rule_at: int, settings: Any, hold: bool
+) -> tuple[bool, dict[str, list[list[float]]]]:
+    """Parameters, state and numbers of all after a step, in new arrays; False where a gradient is not to be used.
 
-    Parameters
-    ----------
-    rule, stages : Formula
-    values : mapping of str
-        Hyperparameters.
-    t : int
-        1, 2, ...
-    p, g, state : arrays of reals
+    Stages whose hyperparameters are neutral are skipped. Also returns the sums of stages, of each array or once.
     """
-    arrays = {"p": p, "g": g}
-    for stage in stages:
-        scalars = stage.scalars(values)
-        if scalars != stage.neutral:
-            (arrays[stage.arrays[0]],) = stage(scalars, *(arrays[name] for name in stage.arrays))
-    update, *new = rule(rule.scalars(values, t), arrays["p"], arrays["g"], *state)
-    with np.errstate(all="ignore"):
-        return arrays["p"] - update, *new
+    active = [w for w in works if w.active]
+    found: dict[str, list[list[float]]] = {}
+
+    def totals(formula: Any, of: Callable[[Work], list[np.ndarray]]) -> dict[int, dict[str, float]]:
+        """Of each parameter the sums that its formula needs."""
+        spaces: dict[Any, list[Work]] = {}
+        for k, w in enumerate(works):
+            spaces.setdefault({"over_array": k, "over_group": id(w.slot.group), "over_all": 0}[formula.scope], []).append(w)
+        result: dict[int, dict[str, float]] = {}
+        for members in spaces.values():
+            terms = [of(w) if w.active else [np.zeros(w.size)] * len(formula.sums) for w in members]
+            sums = {name: fold(np.concatenate([t[j] for t in terms])) for j, name in enumerate(formula.sums)}
+            result |= {id(w): sums for w in members}
+        rows = works if formula.scope == "over_array" else works[:1]
+        found[formula.name] = [list(result[id(w)].values()) for w in rows]
+        return result
+
+    def run_rules() -> None:
+        sums: dict[int, dict[str, float]] = {}
+        if any(w.slot.group.rule.sums for w in works):
+            rule = next(w.slot.group.rule for w in works if w.slot.group.rule.sums)
+            sums = totals(rule, lambda w: w.slot.group.rule.terms(w.values, w.t + 1, w.kept, w.arrays))
+        for w in active:
+            rule = w.slot.group.rule
+            scalars, w.kept = rule.scalars(w.values, w.t + 1, w.kept, sums.get(id(w)) if rule.sums else None)
+            u, *new = rule(scalars, *w.of(rule.arrays))
+            w.arrays |= {"u": u, **dict(zip(rule.state, new, strict=True))}
+        for w in works:  # what a group knows together, its arrays without a gradient know too
+            if not w.active and w.slot.group.rule.sums and w.slot.group.rule.scope != "over_array":
+                known = [x for x in active if x.slot.group is w.slot.group]
+                w.kept = list(known[0].kept) if known else w.kept
+
+    subtract_at = max(k for k, s in enumerate(stages.values()) if s.arrays[0] == "u") + 1
+    for k, (name, stage) in enumerate(stages.items()):
+        if k == rule_at and hold:
+            return True, found
+        if k == rule_at:
+            run_rules()
+        if k == subtract_at:
+            for w in active:
+                with np.errstate(all="ignore"):
+                    w.arrays["p"] = w.arrays["p"] - w.arrays["u"]
+        on = {id(g) for g in groups if any(s is stage for s in g.stages)}
+        on = {i for i in on for g in groups if id(g) == i and not stage.neutral(values_of(works, g))}
+        if not on or ((name == "hold") != hold and name in ("hold", "gather")):
+            continue
+        sums = {}
+        if stage.sums and not (name == "finite" and settings.nonfinite == "zero"):
+            sums = totals(stage, functools.partial(terms_of, stage, on))
+        if name == "finite" and settings.nonfinite in ("skip", "raise"):
+            if any(row[0] > 0 for row in found[name]):
+                return False, found
+            continue
+        if name == "norms":
+            continue
+        for w in active:
+            if id(w.slot.group) not in on:
+                continue
+            scalars, _ = stage.scalars(w.values, sums=sums.get(id(w)) or dict.fromkeys(stage.sums, 0.0))
+            shaped = stage.arrays[0]
+            states = [key for key, tag in w.slot.group.rule.tags.items() if tag == "velocity"] if shaped == "m" else [shaped]
+            for state in states:
+                (w.arrays[state],) = stage(scalars, *w.of([state, *stage.arrays[1:]]))
+            if name == "gather":
+                w.arrays["gathered"] = np.zeros_like(w.arrays["gathered"])
+    return True, found
+
+
+def terms_of(stage: Any, on: set[int], w: Work) -> list[np.ndarray]:
+    """What a stage sums of a parameter; zeros where it is not on."""
+    if id(w.slot.group) in on:
+        found: list[np.ndarray] = stage.terms(w.values, 0, (), w.arrays)
+        return found
+    return [np.zeros(w.size)] * len(stage.sums)
+
+
+def values_of(works: Sequence[Work], group: Any) -> Mapping[str, float]:
+    return next((w.values for w in works if w.slot.group is group), {})
 
 
 class Stepper:
     """As the compiled one, in the caller's floating-point environment."""
 
     _lock: Any = None
-    _count = 0
+    _count = _gathered = _skipped = 0
     _fixed: list[Any] | None = None
-    _t: Sequence[int] = ()
+    _each: Sequence[tuple[int, list[float], bool]] = ()
+    _found: Mapping[str, list[list[float]]] = {}
     _planned: tuple[Structure | None, list[Any], list[Any], list[tuple[int, int]]] | None = None
+    _shared: Any = None
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         made = super().__new__(cls)
         made._lock = threading.Lock()
         return made
 
-    def _plan(self, capsule: Any, structure: Structure | None, slots: list[Any], groups: list[Any], threads: int) -> None:
+    def _plan(self, capsule: Any, structure: Structure | None, slots: list[Any], groups: list[Any], settings: Any) -> None:
         ranges = layout.ranges(a for s in slots for _, a in s.written())
-        self._t = [*self._t, *[0] * len(slots)][: len(slots)]
-        self._planned, self._fixed = (structure, slots, groups, ranges), None
+        new = [(0, list(s.group.rule.kept.values()), False) for s in slots]
+        self._each = [*self._each, *new[len(self._each) :]][: len(slots)]
+        self._planned, self._fixed, self._shared = (structure, slots, groups, ranges), None, settings
 
     def _parts(self) -> tuple[Structure | None, list[Any], list[Any], list[tuple[int, int]]]:
         if self._planned is None:
@@ -101,11 +242,21 @@ class Stepper:
     def _let_go(self) -> None:
         self._lock.release()
 
-    def _counts(self) -> list[int]:
-        return list(self._t)
+    @property
+    def skipped(self) -> int:
+        """Steps that were not made because a gradient was infinite or NaN."""
+        return self._skipped
 
-    def _set_counts(self, counts: Sequence[int], steps: int) -> None:
-        self._t, self._count = list(counts), steps
+    def _counters(self) -> tuple[list[tuple[int, list[float], bool]], tuple[int, int, int]]:
+        self._parts()
+        return list(self._each), (self._count, self._gathered, self._skipped)
+
+    def _set_counters(self, each: Sequence[tuple[int, list[float], bool]], whole: tuple[int, int, int]) -> None:
+        self._each = list(each)
+        self._count, self._gathered, self._skipped = whole
+
+    def _totals(self, name: str) -> list[list[float]] | None:
+        return self._found.get(name)
 
     def bind(self, grads: Any) -> None:
         """Fix gradient buffers, so that ``step()`` alone reads them."""
@@ -126,6 +277,8 @@ class Stepper:
         for slot, g in zip(self._slots, grads, strict=True):
             if not isinstance(g, (np.ndarray, type(None))):
                 raise TypeError(f"gradient of {slot.name!r}: {type(g).__name__}, expected a NumPy array to bind")
+            if self._shared.zero_grads and g is not None:
+                layout.check_clearable(slot.name, g)
         self._fixed = self._checked(grads)
 
     def _bound(self) -> list[Any] | None:
@@ -158,60 +311,96 @@ class Stepper:
                 raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
             else:
                 found = self._fixed
-            updated = self._advance(found, scale)
+            return self._advance(found, scale, grads is None)
         finally:
             self._let_go()
-        return updated
 
-    def _advance(self, grads: list[Any], scale: float) -> bool:
-        """All new arrays, then all writes; whether anything had a gradient."""
+    def _advance(self, grads: list[Any], scale: float, bound: bool) -> bool:
+        """All new arrays, then all writes; whether parameters were updated."""
+        from ..formula import RULE_AT, STAGES
+
         if not -1e300 < scale < 1e300:
-            raise ValueError(f"scale: {scale}, expected a finite number")
+            raise ValueError(f"scale: {scale}, expected a number between -1e300 and 1e300")
         _, slots, groups, _ = self._parts()
+        settings, hold = self._shared, self._gathered + 1 < self._shared.accumulate
         for group in groups:
-            group.evaluate(self._count)
-        values = {id(group): group.values_now(scale) for group in groups}
-        writes: list[tuple[np.ndarray, np.ndarray]] = []
-        for slot, t, g in zip(slots, self._t, grads, strict=True):
+            if not hold:
+                group.evaluate(self._count)
+        for slot in slots:
             if not slot.given.flags.writeable:
                 raise ValueError(f"parameter {slot.name!r}: made read-only, expected a writable array")
-            if g is not None:
-                targets = [a for _, a in slot.written()]
-                p, *state = (as_reals(a, a.dtype) for a in targets)
-                rule, stages = slot.group.rule, slot.group.stages
-                new = advance(rule, stages, values[id(slot.group)], t + 1, p, as_reals(g, slot.array.dtype), state)
-                writes += zip(targets, new, strict=True)
-        for a, new_a in writes:
-            store(a, new_a)
-        self._t = [t + (g is not None) for t, g in zip(self._t, grads, strict=True)]
-        updated = any(g is not None for g in grads)
-        self._count += updated
-        return updated
+        values = {id(group): group.values_now(scale) for group in groups}
+        works, at = [], 0
+        for slot, (t, kept, pending), g in zip(slots, self._each, grads, strict=True):
+            given = np.zeros(slot.array.shape, slot.real) if g is None and pending and not hold else g
+            works.append(Work(slot, t, kept, given, values[id(slot.group)], at))
+            at += works[-1].size
+        if not any(w.active for w in works):
+            return False
+        fine, self._found = advance(works, groups, STAGES, RULE_AT, settings, hold)
+        if not fine and settings.nonfinite == "raise":
+            bad = {s.name: int(row[0]) for s, row in zip(slots, self._found["finite"], strict=True) if row[0] > 0}
+            first, more = next(iter(bad)), f", and of {len(bad) - 1} more" if len(bad) > 1 else ""
+            raise FloatingPointError(f"gradient of {first!r}: {bad[first]} elements are infinite or NaN{more}")
+        if not fine:
+            self._skipped += 1
+            return False
+        key = storage.key_of(settings.seed, self._count)
+        writes = [x for w in works if w.active and not hold for x in w.finish(settings, key)]
+        writes += [
+            (w.slot.own[name], w.order, w.arrays[name])
+            for w in works
+            if w.active
+            for name in ("gathered", "average")
+            if name in w.slot.own
+        ]
+        for a, order, flat in writes:
+            store(a, order, flat)
+        if settings.zero_grads and bound:
+            for g in grads:
+                if g is not None:
+                    g[...] = 0
+        self._each = [
+            (w.t + (w.active and not hold), w.kept, hold and (p or w.active))
+            for w, (_, _, p) in zip(works, self._each, strict=True)
+        ]
+        self._count += not hold
+        self._gathered = self._gathered + 1 if hold else 0
+        return not hold
 
 
 class Update:
     """As the compiled one."""
 
     def __init__(
-        self, capsule: Any, formula: Any, domains: Sequence[tuple[float, float]], check: Callable[[str, Any], float]
+        self, capsule: Any, formula: Any, domains: Sequence[tuple[float, float]], check: Callable[[str, Any, str], float]
     ) -> None:
         self.formula, self.check = formula, check
 
-    def step(self, given: Sequence[Any], t: Any, hyperparameters: Sequence[Any], out: Any) -> tuple[np.ndarray, ...]:
-        """From parameter, gradient and state, the new parameter and state: in `out`, or in new arrays."""
+    def step(
+        self, given: Sequence[Any], t: Any, hyperparameters: Sequence[Any], out: Any, kept: Sequence[float] = ()
+    ) -> tuple[Any, ...]:
+        """From parameter, gradient and state, the new parameter and state: in `out`, or in new arrays; then what is kept."""
         p, g, *state = given
         if type(t) is not int or not 0 < t < 2**62:
             raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
-        names = self.formula.hyperparameters
-        values = {name: self.check(name, x) for name, x in zip(names, hyperparameters, strict=True)}
-        for name, a in zip(["p", *self.formula.state], [p, *state], strict=True):
+        rule = self.formula
+        values = {name: self.check(name, x, rule.name) for name, x in zip(rule.hyperparameters, hyperparameters, strict=True)}
+        numbers = [float(x) for x in kept]
+        for name, a in zip(["p", *rule.state], [p, *state], strict=True):
             layout.check_input(name, a, p)
         g = layout.check_gradient("p", p, g)
         inputs = [p, *state]
-        outputs = (
-            tuple(np.empty_like(a) for a in inputs) if out is None else layout.check_outputs(self.formula.state, inputs, g, out)
-        )
-        reals = [as_reals(a, p.dtype) for a in (p, g, *state)]
-        for a, new in zip(outputs, advance(self.formula, (), values, t, reals[0], reals[1], reals[2:]), strict=True):
-            store(a, new)
-        return outputs
+        outputs = tuple(np.empty_like(a) for a in inputs) if out is None else layout.check_outputs(rule.state, inputs, g, out)
+        order = range(len(layout.reals(p)[0]))
+        arrays = dict(zip(rule.arrays, (walked(storage.widened(a), order, p.dtype) for a in (p, g, *state)), strict=True))
+        sums = None
+        if rule.sums:
+            sums = dict(zip(rule.sums, map(fold, rule.terms(values, t, numbers, arrays)), strict=True))
+        scalars, after = rule.scalars(values, t, numbers, sums)
+        update, *new = rule(scalars, *arrays.values())
+        with np.errstate(all="ignore"):
+            new = [arrays["p"] - update, *new]
+        for a, x in zip(outputs, new, strict=True):
+            store(a, order, x)
+        return (*outputs, *after)

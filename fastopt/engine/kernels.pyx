@@ -3,10 +3,13 @@
 """Everything that touches elements, compiled once per instruction set."""
 
 from cpython.pycapsule cimport PyCapsule_New
+from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t
 
-from fastopt.engine.formats cimport span
-from fastopt.engine.table cimport INPUTS, VERSION, rule_t, stage_t, table_t
+from fastopt.engine.formats cimport add_up, span
+from fastopt.engine.table cimport (
+    ARRAY, BLOCK, GRADIENT, GROUP, INPUTS, OWN, PARAMETER, UPDATE, VELOCITY, VERSION, WHOLE, formula_t, table_t,
+)
 
 ctypedef fused real:
     float
@@ -15,6 +18,8 @@ ctypedef fused real:
 cdef extern from "scalar.h" nogil:
     const char *FO_ISA
     double power "fo_power"(double x, int64_t n)
+    double exp "fo_exp"(double x)
+    double log "fo_log"(double x)
     float sqrt "fo_sqrtf"(float x)
     double sqrt "fo_sqrt"(double x)
     float fabs "fo_fabsf"(float x)
@@ -31,86 +36,444 @@ cdef extern from "scalar.h" nogil:
     double where "fo_where"(bint c, double x, double y)
 
 
-cdef void sgd_scalars(int64_t t, const double *h, double *c) noexcept nogil:
+cdef void sgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0]
     c[0] = lr
 
 
-cdef inline void sgd(real *restrict p_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
+cdef inline void sgd(real *restrict p_, const real *restrict g_, real *restrict u_, Py_ssize_t n,
+                     const double *c) noexcept nogil:
     """Stochastic gradient descent (Robbins and Monro, 1951)."""
     cdef Py_ssize_t i
-    cdef real p, g
+    cdef real p, g, update
     cdef real lr = <real> c[0]
     for i in range(n):
         p = p_[i]
         g = g_[i]
-        p_[i] = p - lr * g
+        update = lr * g
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
 
 cdef void sgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    sgd[float](<float *> a[0], <float *> a[1], n, c)
+    sgd[float](<float *> a[0], <float *> a[1], <float *> a[UPDATE], n, c)
 
 cdef void sgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    sgd[double](<double *> a[0], <double *> a[1], n, c)
+    sgd[double](<double *> a[0], <double *> a[1], <double *> a[UPDATE], n, c)
 
 
-cdef void momentum_scalars(int64_t t, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], momentum = h[1], dampening = h[2]
-    c[0] = lr
+cdef void momentum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], momentum = h[1], dampening = h[2], lr_in_velocity = h[3]
+    cdef double take = 1 - dampening if t > 1 else 1.0
+    c[0] = 1.0 if lr_in_velocity else lr  # lr
     c[1] = momentum if t > 1 else 0.0  # keep
-    c[2] = 1 - dampening if t > 1 else 1.0  # take
+    c[2] = take * lr if lr_in_velocity else take  # take
 
 
-cdef inline void momentum(real *restrict p_, const real *restrict g_, real *restrict buf_, Py_ssize_t n,
-                          const double *c) noexcept nogil:
+cdef inline void momentum(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
+                          Py_ssize_t n, const double *c) noexcept nogil:
     """Heavy-ball momentum (Polyak, 1964)."""
     cdef Py_ssize_t i
-    cdef real p, g, buf
+    cdef real p, g, buf, update
     cdef real lr = <real> c[0], keep = <real> c[1], take = <real> c[2]
     for i in range(n):
         p = p_[i]
         g = g_[i]
         buf = buf_[i]
         buf = keep * buf + take * g
-        p_[i] = p - lr * buf
+        update = lr * buf
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
         buf_[i] = buf
 
 cdef void momentum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], n, c)
+    momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
 
 cdef void momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
+    momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void nesterov_scalars(int64_t t, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], momentum = h[1], dampening = h[2]
-    c[0] = lr
-    c[1] = momentum if t > 1 else 0.0  # keep
-    c[2] = 1 - dampening if t > 1 else 1.0  # take
-    c[3] = momentum  # ahead
+cdef void nesterov_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], momentum = h[1], lr_in_velocity = h[2]
+    c[0] = momentum if t > 1 else 0.0  # keep
+    c[1] = lr if lr_in_velocity else 1.0  # take
+    c[2] = lr
+    c[3] = momentum if lr_in_velocity else lr * momentum  # ahead
 
 
-cdef inline void nesterov(real *restrict p_, const real *restrict g_, real *restrict buf_, Py_ssize_t n,
-                          const double *c) noexcept nogil:
+cdef inline void nesterov(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
+                          Py_ssize_t n, const double *c) noexcept nogil:
     """Nesterov's momentum in the form of Sutskever et al. (2013)."""
     cdef Py_ssize_t i
-    cdef real p, g, buf
-    cdef real lr = <real> c[0], keep = <real> c[1], take = <real> c[2], ahead = <real> c[3]
+    cdef real p, g, buf, update
+    cdef real keep = <real> c[0], take = <real> c[1], lr = <real> c[2], ahead = <real> c[3]
     for i in range(n):
         p = p_[i]
         g = g_[i]
         buf = buf_[i]
         buf = keep * buf + take * g
-        p_[i] = p - lr * (g + ahead * buf)
+        update = lr * g + ahead * buf
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
         buf_[i] = buf
 
 cdef void nesterov_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    nesterov[float](<float *> a[0], <float *> a[1], <float *> a[2], n, c)
+    nesterov[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
 
 cdef void nesterov_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    nesterov[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
+    nesterov[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void adam_scalars(int64_t t, const double *h, double *c) noexcept nogil:
+cdef void signsgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0]
+    c[0] = lr
+
+
+cdef inline void signsgd(real *restrict p_, const real *restrict g_, real *restrict u_, Py_ssize_t n,
+                         const double *c) noexcept nogil:
+    """Sign of the gradient (Bernstein et al., 2018, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, update
+    cdef real lr = <real> c[0]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        update = lr * sign(g)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+
+cdef void signsgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    signsgd[float](<float *> a[0], <float *> a[1], <float *> a[UPDATE], n, c)
+
+cdef void signsgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    signsgd[double](<double *> a[0], <double *> a[1], <double *> a[UPDATE], n, c)
+
+
+cdef void signum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], momentum = h[1]
+    c[0] = lr
+    c[1] = 1 - momentum  # w
+
+
+cdef inline void signum(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
+                        Py_ssize_t n, const double *c) noexcept nogil:
+    """Sign of an average of gradients (Bernstein et al., 2018, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, buf, update
+    cdef real lr = <real> c[0], w = <real> c[1]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        buf = buf_[i]
+        buf = buf + w * (g - buf)
+        update = lr * sign(buf)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        buf_[i] = buf
+
+cdef void signum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    signum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void signum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    signum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void lion_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2]
+    c[0] = lr
+    c[1] = 1 - beta1  # w1
+    c[2] = 1 - beta2  # w2
+
+
+cdef inline void lion(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict u_, Py_ssize_t n,
+                      const double *c) noexcept nogil:
+    """Lion (Chen et al., 2023, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, direction, update
+    cdef real lr = <real> c[0], w1 = <real> c[1], w2 = <real> c[2]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        direction = m + w1 * (g - m)
+        update = lr * sign(direction)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m + w2 * (g - m)
+
+cdef void lion_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    lion[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void lion_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    lion[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void adam_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5]
+    cdef double correct = 1 - power(beta2, t)
+    cdef double c2 = sqrt(correct)
+    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
+    c[1] = 1 - beta1  # w1
+    c[2] = beta2  # keep
+    c[3] = 1 - beta2  # w2
+    c[4] = eps if eps_hat else eps * c2  # eps
+    c[5] = eps_root * correct  # root
+
+
+cdef inline void adam(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                      real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Adam (Kingma and Ba, 2015, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, update
+    cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], eps = <real> c[4]
+    cdef real root = <real> c[5]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        m = m + w1 * (g - m)
+        v = keep * v + w2 * g * g
+        update = step_size * m / (sqrt(v + root) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void adam_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adam[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void adam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void amsgrad_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5], max_corrected = h[6]
+    cdef double correct = 1 - power(beta2, t)
+    cdef double c2 = 1.0 if max_corrected else sqrt(correct)
+    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
+    c[1] = 1 - beta1  # w1
+    c[2] = beta2  # keep
+    c[3] = 1 - beta2  # w2
+    c[4] = 1 / correct if max_corrected else 1.0  # seen
+    c[5] = eps if eps_hat else eps * c2  # eps
+    c[6] = eps_root * c2 * c2  # root
+
+
+cdef inline void amsgrad(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                         real *restrict vmax_, real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, vmax, update
+    cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], seen = <real> c[4]
+    cdef real eps = <real> c[5], root = <real> c[6]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        vmax = vmax_[i]
+        m = m + w1 * (g - m)
+        v = keep * v + w2 * g * g
+        vmax = maximum(vmax, seen * v)
+        update = step_size * m / (sqrt(vmax + root) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+        vmax_[i] = vmax
+
+cdef void amsgrad_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    amsgrad[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4], <float *> a[UPDATE],
+                   n, c)
+
+cdef void amsgrad_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    amsgrad[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
+                    <double *> a[UPDATE], n, c)
+
+
+cdef void adamax_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_inside = h[4]
+    c[0] = lr / (1 - power(beta1, t))  # step_size
+    c[1] = 1 - beta1  # w
+    c[2] = beta2  # keep
+    c[3] = eps if eps_inside else 0.0  # inner
+    c[4] = 0.0 if eps_inside else eps  # outer
+
+
+cdef inline void adamax(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict largest_,
+                        real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """AdaMax (Kingma and Ba, 2015, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, largest, update
+    cdef real step_size = <real> c[0], w = <real> c[1], keep = <real> c[2], inner = <real> c[3], outer = <real> c[4]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        largest = largest_[i]
+        m = m + w * (g - m)
+        largest = maximum(keep * largest, fabs(g) + inner)
+        update = step_size * m / (largest + outer)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        largest_[i] = largest
+
+cdef void adamax_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adamax[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void adamax_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adamax[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void nadam_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double product = kept[0]
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], momentum_decay = h[4]
+    cdef double now = beta1 * (1 - 0.5 * exp(<double> t * momentum_decay * log(0.96)))
+    cdef double ahead = beta1 * (1 - 0.5 * exp((<double> t + 1) * momentum_decay * log(0.96)))
+    cdef double c2 = sqrt(1 - power(beta2, t))
+    product = product * now
+    c[0] = lr * c2 * (1 - now) / (1 - product)  # of_g
+    c[1] = lr * c2 * ahead / (1 - product * ahead)  # of_m
+    c[2] = 1 - beta1  # w1
+    c[3] = beta2  # keep
+    c[4] = 1 - beta2  # w2
+    c[5] = eps * c2  # eps
+    kept[0] = product  # product
+
+
+cdef inline void nadam(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """NAdam (Dozat, 2016, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, update
+    cdef real of_g = <real> c[0], of_m = <real> c[1], w1 = <real> c[2], keep = <real> c[3], w2 = <real> c[4]
+    cdef real eps = <real> c[5]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        m = m + w1 * (g - m)
+        v = keep * v + w2 * g * g
+        update = (of_g * g + of_m * m) / (sqrt(v) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void nadam_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    nadam[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void nadam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    nadam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void radam_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_hat = h[4]
+    cdef double correct = 1 - power(beta2, t)
+    cdef double longest = 2 / (1 - beta2) - 1
+    cdef double length = longest - 2 * <double> t * power(beta2, t) / correct
+    cdef double rectified = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+    cdef double step_size = lr / (1 - power(beta1, t))
+    c[0] = step_size * sqrt(rectified * correct) if length > 5 else step_size  # step_size
+    c[1] = 1 - beta1  # w1
+    c[2] = beta2  # keep
+    c[3] = 1 - beta2  # w2
+    c[4] = eps if eps_hat else eps * sqrt(correct)  # eps
+    c[5] = 1.0 if length > 5 else 0.0  # adapt
+
+
+cdef inline void radam(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """RAdam (Liu et al., 2020, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, update
+    cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], eps = <real> c[4]
+    cdef real adapt = <real> c[5]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        m = m + w1 * (g - m)
+        v = keep * v + w2 * g * g
+        update = step_size * m / where(adapt > <real> 0, sqrt(v) + eps, <real> 1)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void radam_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    radam[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void radam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    radam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void adabelief_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4]
+    cdef double c2 = sqrt(1 - power(beta2, t))
+    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
+    c[1] = 1 - beta1  # w1
+    c[2] = beta2  # keep
+    c[3] = 1 - beta2  # w2
+    c[4] = eps_root  # root
+    c[5] = eps * c2  # eps
+
+
+cdef inline void adabelief(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                           real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """AdaBelief (Zhuang et al., 2020, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, update
+    cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], root = <real> c[4]
+    cdef real eps = <real> c[5]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        m = m + w1 * (g - m)
+        v = keep * v + w2 * (g - m) * (g - m) + root
+        update = step_size * m / (sqrt(v) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void adabelief_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adabelief[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void adabelief_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adabelief[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void yogi_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3]
     cdef double c2 = sqrt(1 - power(beta2, t))
     c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
@@ -119,197 +482,792 @@ cdef void adam_scalars(int64_t t, const double *h, double *c) noexcept nogil:
     c[3] = eps * c2  # eps
 
 
-cdef inline void adam(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_, Py_ssize_t n,
+cdef inline void yogi(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                      real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Yogi (Zaheer et al., 2018, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, update
+    cdef real step_size = <real> c[0], w1 = <real> c[1], w2 = <real> c[2], eps = <real> c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        m = m + w1 * (g - m)
+        v = v - w2 * g * g * sign(v - g * g)
+        update = step_size * m / (sqrt(v) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void yogi_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    yogi[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void yogi_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    yogi[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void adan_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], eps = h[4]
+    cdef double c3 = sqrt(1 - power(beta3, t))
+    cdef double step_size = lr * c3
+    c[0] = step_size / (1 - power(beta1, t))  # of_m
+    c[1] = step_size * beta2 / (1 - power(beta2, t))  # of_d
+    c[2] = 1 - beta1  # w1
+    c[3] = 1 - beta2  # w2
+    c[4] = beta2  # ahead
+    c[5] = beta3  # keep
+    c[6] = 1 - beta3  # w3
+    c[7] = eps * c3  # eps
+    c[8] = 1.0 if t > 1 else 0.0  # before
+
+
+cdef inline void adan(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict d_,
+                      real *restrict v_, real *restrict last_, real *restrict u_, Py_ssize_t n,
                       const double *c) noexcept nogil:
-    """Adam (Kingma and Ba, 2015, algorithm 1)."""
+    """Adan (Xie et al., 2022, algorithm 1, with bias corrections)."""
     cdef Py_ssize_t i
-    cdef real p, g, m, v
-    cdef real step_size = <real> c[0], w1 = <real> c[1], w2 = <real> c[2], eps = <real> c[3]
+    cdef real p, g, m, d, v, last, change, look, update
+    cdef real of_m = <real> c[0], of_d = <real> c[1], w1 = <real> c[2], w2 = <real> c[3], ahead = <real> c[4]
+    cdef real keep = <real> c[5], w3 = <real> c[6], eps = <real> c[7], before = <real> c[8]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        d = d_[i]
+        v = v_[i]
+        last = last_[i]
+        change = where(before > <real> 0, g - last, <real> 0)
+        look = g + ahead * change
+        m = m + w1 * (g - m)
+        d = d + w2 * (change - d)
+        v = keep * v + w3 * look * look
+        update = (of_m * m + of_d * d) / (sqrt(v) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        d_[i] = d
+        v_[i] = v
+        last_[i] = g
+
+cdef void adan_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adan[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4], <float *> a[5],
+                <float *> a[UPDATE], n, c)
+
+cdef void adan_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adan[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4], <double *> a[5],
+                 <double *> a[UPDATE], n, c)
+
+
+cdef void adopt_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3]
+    c[0] = lr if t > 1 else 0.0  # lr
+    c[1] = 1 - beta1 if t > 1 else 0.0  # w1
+    c[2] = beta2 if t > 1 else 0.0  # keep
+    c[3] = 1 - beta2 if t > 1 else 1.0  # w2
+    c[4] = eps
+    c[5] = sqrt(sqrt(<double> t - 1))  # most
+
+
+cdef inline void adopt(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """ADOPT (Taniguchi et al., 2024, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, scaled, update
+    cdef real lr = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], eps = <real> c[4]
+    cdef real most = <real> c[5]
     for i in range(n):
         p = p_[i]
         g = g_[i]
         m = m_[i]
         v = v_[i]
-        m = m + w1 * (g - m)
-        v = v + (w2 * g * g - w2 * v)
-        p_[i] = p - step_size * m / (sqrt(v) + eps)
+        scaled = minimum(maximum(g / maximum(sqrt(v), eps), -most), most)
+        m = m + w1 * (scaled - m)
+        v = keep * v + w2 * g * g
+        update = lr * m
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
         m_[i] = m
         v_[i] = v
 
-cdef void adam_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adam[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], n, c)
+cdef void adopt_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adopt[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
 
-cdef void adam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], n, c)
+cdef void adopt_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adopt[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef inline void amsgrad(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
-                         real *restrict vmax_, Py_ssize_t n, const double *c) noexcept nogil:
-    """AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections."""
+cdef void ademamix_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], alpha = h[4], warmup = h[5], eps = h[6]
+    cdef double part = <double> t / warmup if <double> t < warmup else 1.0
+    cdef double fast = log(beta1)
+    cdef double slow = log(beta3)
+    cdef double now = exp(fast * slow / ((1 - part) * slow + part * fast)) if part < 1 else beta3
+    cdef double c2 = sqrt(1 - power(beta2, t))
+    c[0] = lr * c2 / (1 - power(beta1, t))  # fast
+    c[1] = lr * c2 * alpha * part  # slow
+    c[2] = 1 - beta1  # w1
+    c[3] = beta2  # keep
+    c[4] = 1 - beta2  # w2
+    c[5] = 1 - (now if now < beta3 else beta3)  # w3
+    c[6] = eps * c2  # eps
+
+
+cdef inline void ademamix(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                          real *restrict m2_, real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """AdEMAMix (Pagliardini et al., 2024, algorithm 1)."""
     cdef Py_ssize_t i
-    cdef real p, g, m, v, vmax
-    cdef real step_size = <real> c[0], w1 = <real> c[1], w2 = <real> c[2], eps = <real> c[3]
+    cdef real p, g, m, v, m2, update
+    cdef real fast = <real> c[0], slow = <real> c[1], w1 = <real> c[2], keep = <real> c[3], w2 = <real> c[4]
+    cdef real w3 = <real> c[5], eps = <real> c[6]
     for i in range(n):
         p = p_[i]
         g = g_[i]
         m = m_[i]
         v = v_[i]
-        vmax = vmax_[i]
+        m2 = m2_[i]
         m = m + w1 * (g - m)
-        v = v + (w2 * g * g - w2 * v)
-        vmax = maximum(vmax, v)
-        p_[i] = p - step_size * m / (sqrt(vmax) + eps)
+        m2 = m2 + w3 * (g - m2)
+        v = keep * v + w2 * g * g
+        update = (fast * m + slow * m2) / (sqrt(v) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
         m_[i] = m
         v_[i] = v
-        vmax_[i] = vmax
+        m2_[i] = m2
 
-cdef void amsgrad_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    amsgrad[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4], n, c)
+cdef void ademamix_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    ademamix[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4], <float *> a[UPDATE],
+                    n, c)
 
-cdef void amsgrad_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    amsgrad[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4], n, c)
+cdef void ademamix_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    ademamix[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
+                     <double *> a[UPDATE], n, c)
 
 
-cdef void rmsprop_scalars(int64_t t, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], alpha = h[1], eps = h[2]
+cdef void rmsprop_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], alpha = h[1], eps = h[2], eps_inside = h[3]
     c[0] = lr
-    c[1] = 1 - alpha  # w
-    c[2] = eps
+    c[1] = alpha  # keep
+    c[2] = 1 - alpha  # w
+    c[3] = eps if eps_inside else 0.0  # root
+    c[4] = 0.0 if eps_inside else eps  # eps
 
 
-cdef inline void rmsprop(real *restrict p_, const real *restrict g_, real *restrict v_, Py_ssize_t n,
+cdef inline void rmsprop(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict u_, Py_ssize_t n,
                          const double *c) noexcept nogil:
     """RMSprop (Tieleman and Hinton, 2012, lecture 6.5)."""
     cdef Py_ssize_t i
-    cdef real p, g, v
-    cdef real lr = <real> c[0], w = <real> c[1], eps = <real> c[2]
+    cdef real p, g, v, update
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
     for i in range(n):
         p = p_[i]
         g = g_[i]
         v = v_[i]
-        v = v + (w * g * g - w * v)
-        p_[i] = p - lr * g / (sqrt(v) + eps)
+        v = keep * v + w * g * g
+        update = lr * g / (sqrt(v + root) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
         v_[i] = v
 
 cdef void rmsprop_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop[float](<float *> a[0], <float *> a[1], <float *> a[2], n, c)
+    rmsprop[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
 
 cdef void rmsprop_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
+    rmsprop[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
 cdef inline void rmsprop_centered(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict mean_,
-                                  Py_ssize_t n, const double *c) noexcept nogil:
+                                  real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
     """RMSprop by the gradient's variance (Graves, 2013, eq. 38-45), which rounding must not turn negative."""
     cdef Py_ssize_t i
-    cdef real p, g, v, mean
-    cdef real lr = <real> c[0], w = <real> c[1], eps = <real> c[2]
+    cdef real p, g, v, mean, update
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
     for i in range(n):
         p = p_[i]
         g = g_[i]
         v = v_[i]
         mean = mean_[i]
-        v = v + (w * g * g - w * v)
+        v = keep * v + w * g * g
         mean = mean + w * (g - mean)
-        p_[i] = p - lr * g / (sqrt(maximum(v - mean * mean, <real> 0)) + eps)
+        update = lr * g / (sqrt(maximum(v - mean * mean, <real> 0) + root) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
         v_[i] = v
         mean_[i] = mean
 
 cdef void rmsprop_centered_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop_centered[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], n, c)
+    rmsprop_centered[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
 
 cdef void rmsprop_centered_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop_centered[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], n, c)
+    rmsprop_centered[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE],
+                             n, c)
 
 
-cdef void rmsprop_momentum_scalars(int64_t t, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], alpha = h[1], eps = h[2], momentum = h[3]
-    c[0] = lr
-    c[1] = 1 - alpha  # w
-    c[2] = eps
-    c[3] = momentum  # keep
+cdef void rmsprop_momentum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], alpha = h[1], eps = h[2], momentum = h[3], eps_inside = h[4], lr_in_velocity = h[5]
+    c[0] = 1.0 if lr_in_velocity else lr  # lr
+    c[1] = alpha  # keep
+    c[2] = 1 - alpha  # w
+    c[3] = eps if eps_inside else 0.0  # root
+    c[4] = 0.0 if eps_inside else eps  # eps
+    c[5] = momentum  # roll
+    c[6] = lr if lr_in_velocity else 1.0  # take
 
 
 cdef inline void rmsprop_momentum(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict buf_,
-                                  Py_ssize_t n, const double *c) noexcept nogil:
+                                  real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
     """RMSprop with heavy-ball momentum over the scaled gradient."""
     cdef Py_ssize_t i
-    cdef real p, g, v, buf
-    cdef real lr = <real> c[0], w = <real> c[1], eps = <real> c[2], keep = <real> c[3]
+    cdef real p, g, v, buf, update
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
+    cdef real roll = <real> c[5], take = <real> c[6]
     for i in range(n):
         p = p_[i]
         g = g_[i]
         v = v_[i]
         buf = buf_[i]
-        v = v + (w * g * g - w * v)
-        buf = keep * buf + g / (sqrt(v) + eps)
-        p_[i] = p - lr * buf
+        v = keep * v + w * g * g
+        buf = roll * buf + take * g / (sqrt(v + root) + eps)
+        update = lr * buf
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
         v_[i] = v
         buf_[i] = buf
 
 cdef void rmsprop_momentum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop_momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], n, c)
+    rmsprop_momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
 
 cdef void rmsprop_momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop_momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], n, c)
+    rmsprop_momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE],
+                             n, c)
 
 
 cdef inline void rmsprop_centered_momentum(real *restrict p_, const real *restrict g_, real *restrict v_,
-                                           real *restrict mean_, real *restrict buf_, Py_ssize_t n,
+                                           real *restrict mean_, real *restrict buf_, real *restrict u_, Py_ssize_t n,
                                            const double *c) noexcept nogil:
     """RMSprop, centered, with momentum (Graves, 2013, eq. 38-45)."""
     cdef Py_ssize_t i
-    cdef real p, g, v, mean, buf
-    cdef real lr = <real> c[0], w = <real> c[1], eps = <real> c[2], keep = <real> c[3]
+    cdef real p, g, v, mean, buf, update
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
+    cdef real roll = <real> c[5], take = <real> c[6]
     for i in range(n):
         p = p_[i]
         g = g_[i]
         v = v_[i]
         mean = mean_[i]
         buf = buf_[i]
-        v = v + (w * g * g - w * v)
+        v = keep * v + w * g * g
         mean = mean + w * (g - mean)
-        buf = keep * buf + g / (sqrt(maximum(v - mean * mean, <real> 0)) + eps)
-        p_[i] = p - lr * buf
+        buf = roll * buf + take * g / (sqrt(maximum(v - mean * mean, <real> 0) + root) + eps)
+        update = lr * buf
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
         v_[i] = v
         mean_[i] = mean
         buf_[i] = buf
 
 cdef void rmsprop_centered_momentum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop_centered_momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4], n, c)
+    rmsprop_centered_momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4],
+                                     <float *> a[UPDATE], n, c)
 
 cdef void rmsprop_centered_momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop_centered_momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4], n, c)
+    rmsprop_centered_momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3],
+                                      <double *> a[4], <double *> a[UPDATE], n, c)
 
 
-cdef void adagrad_scalars(int64_t t, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], lr_decay = h[1], eps = h[2]
-    c[0] = lr / (1 + (t - 1) * lr_decay)  # step_size
-    c[1] = eps
+cdef void adagrad_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], lr_decay = h[1], eps = h[2], eps_inside = h[3]
+    c[0] = lr / (1 + (<double> t - 1) * lr_decay)  # step_size
+    c[1] = eps if eps_inside else 0.0  # root
+    c[2] = 0.0 if eps_inside else eps  # eps
 
 
-cdef inline void adagrad(real *restrict p_, const real *restrict g_, real *restrict sum_, Py_ssize_t n,
-                         const double *c) noexcept nogil:
+cdef inline void adagrad(real *restrict p_, const real *restrict g_, real *restrict sum_, real *restrict u_,
+                         Py_ssize_t n, const double *c) noexcept nogil:
     """AdaGrad (Duchi et al., 2011, section 1.1, diagonal)."""
     cdef Py_ssize_t i
-    cdef real p, g, sum
-    cdef real step_size = <real> c[0], eps = <real> c[1]
+    cdef real p, g, sum, update
+    cdef real step_size = <real> c[0], root = <real> c[1], eps = <real> c[2]
     for i in range(n):
         p = p_[i]
         g = g_[i]
         sum = sum_[i]
         sum = sum + g * g
-        p_[i] = p - step_size * g / (sqrt(sum) + eps)
+        update = step_size * g / (sqrt(sum + root) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
         sum_[i] = sum
 
 cdef void adagrad_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adagrad[float](<float *> a[0], <float *> a[1], <float *> a[2], n, c)
+    adagrad[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
 
 cdef void adagrad_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adagrad[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
+    adagrad[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void scale_scalars(const double *h, double *c) noexcept nogil:
+cdef void adadelta_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], rho = h[1], eps = h[2]
+    c[0] = lr
+    c[1] = rho  # keep
+    c[2] = 1 - rho  # w
+    c[3] = eps
+
+
+cdef inline void adadelta(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict moved_,
+                          real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Adadelta (Zeiler, 2012, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, moved, delta, update
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], eps = <real> c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        moved = moved_[i]
+        v = keep * v + w * g * g
+        delta = sqrt(moved + eps) / sqrt(v + eps) * g
+        moved = keep * moved + w * delta * delta
+        update = lr * delta
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+        moved_[i] = moved
+
+cdef void adadelta_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adadelta[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void adadelta_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adadelta[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void rprop_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], eta_minus = h[1], eta_plus = h[2], step_min = h[3], step_max = h[4]
+    c[0] = lr if t == 1 else 0.0  # start
+    c[1] = eta_minus  # down
+    c[2] = eta_plus  # up
+    c[3] = step_min  # least
+    c[4] = step_max  # most
+
+
+cdef inline void rprop(real *restrict p_, const real *restrict g_, real *restrict last_, real *restrict size_,
+                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Resilient backpropagation, without weight-backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000)."""
+    cdef Py_ssize_t i
+    cdef real p, g, last, size, agree, factor, update
+    cdef real start = <real> c[0], down = <real> c[1], up = <real> c[2], least = <real> c[3], most = <real> c[4]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        last = last_[i]
+        size = size_[i]
+        agree = sign(g) * last
+        factor = where(agree > <real> 0, up, <real> 1) * where(agree < <real> 0, down, <real> 1)
+        size = minimum(maximum(factor * maximum(size, start), least), most)
+        last = where(agree < <real> 0, <real> 0, g)
+        update = size * sign(last)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        last_[i] = last
+        size_[i] = size
+
+cdef void rprop_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rprop[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void rprop_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rprop[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void asgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double eta = kept[0]
+    cdef double lr = h[0], lambd = h[1], alpha = h[2], t0 = h[3]
+    cdef double now = lr if t == 1 else eta
+    cdef double after = lr / exp(alpha * log(1 + lambd * lr * <double> t))
+    c[0] = now  # lr
+    c[1] = lambd * now  # decay
+    c[2] = 1 / (<double> t - 1 - t0) if <double> t - 1 - t0 > 1 else 1.0  # share
+    kept[0] = after  # eta
+
+
+cdef inline void asgd(real *restrict p_, const real *restrict g_, real *restrict average_, real *restrict u_,
+                      Py_ssize_t n, const double *c) noexcept nogil:
+    """Averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou, 2010)."""
+    cdef Py_ssize_t i
+    cdef real p, g, average, move, update
+    cdef real lr = <real> c[0], decay = <real> c[1], share = <real> c[2]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        average = average_[i]
+        move = decay * p + lr * g
+        average = average + share * (p - move - average)
+        update = move
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        average_[i] = average
+
+cdef void asgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    asgd[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void asgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    asgd[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void ftrl_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta = h[1], l1 = h[2], l2 = h[3], l2_doubled = h[4]
+    c[0] = 1 / lr  # rate
+    c[1] = beta / lr  # beta
+    c[2] = l1
+    c[3] = 2 * l2 if l2_doubled else l2  # l2
+
+
+cdef inline void ftrl(real *restrict p_, const real *restrict g_, real *restrict z_, real *restrict n2_,
+                      real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, z, n2, before, after, target, update
+    cdef real rate = <real> c[0], beta = <real> c[1], l1 = <real> c[2], l2 = <real> c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        z = z_[i]
+        n2 = n2_[i]
+        before = sqrt(n2)
+        n2 = n2 + g * g
+        after = sqrt(n2)
+        z = z + g - rate * (after - before) * p
+        target = where(fabs(z) > l1, (copysign(l1, z) - z) / (rate * after + beta + l2), <real> 0)
+        update = p - target
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        z_[i] = z
+        n2_[i] = n2
+
+cdef void ftrl_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    ftrl[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void ftrl_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    ftrl[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void schedule_free_sgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double weights = kept[0], highest = kept[1]
+    cdef double lr = h[0], momentum = h[1], warmup = h[2]
+    cdef double rate = lr * <double> t / warmup if <double> t < warmup else lr
+    cdef double top = rate if rate > highest else highest
+    cdef double total = weights + top * top
+    cdef double share = top * top / total if total > 0 else 0.0
+    c[0] = rate  # lr
+    c[1] = share
+    c[2] = rate * (1 - momentum * (1 - share))  # of_g
+    kept[0] = total  # weights
+    kept[1] = top  # highest
+
+
+cdef inline void schedule_free_sgd(real *restrict p_, const real *restrict g_, real *restrict z_, real *restrict u_,
+                                   Py_ssize_t n, const double *c) noexcept nogil:
+    """Schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken."""
+    cdef Py_ssize_t i
+    cdef real p, g, z, update
+    cdef real lr = <real> c[0], share = <real> c[1], of_g = <real> c[2]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        z = z_[i]
+        update = share * (p - z) + of_g * g
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        z_[i] = z - lr * g
+
+cdef void schedule_free_sgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    schedule_free_sgd[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void schedule_free_sgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    schedule_free_sgd[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void schedule_free_adamw_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double weights = kept[0], highest = kept[1]
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4], warmup = h[5]
+    cdef double correct = sqrt(1 - power(beta2, t))
+    cdef double rate = lr * <double> t / warmup if <double> t < warmup else lr
+    cdef double top = rate if rate > highest else highest
+    cdef double total = weights + top * top
+    cdef double share = top * top / total if total > 0 else 0.0
+    c[0] = rate  # lr
+    c[1] = share
+    c[2] = rate * (1 - beta1 * (1 - share))  # of_d
+    c[3] = correct
+    c[4] = beta2  # keep
+    c[5] = 1 - beta2  # w2
+    c[6] = eps * correct  # eps
+    c[7] = weight_decay  # decay
+    kept[0] = total  # weights
+    kept[1] = top  # highest
+
+
+cdef inline void schedule_free_adamw(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict z_,
+                                     real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Schedule-free AdamW (Defazio et al., 2024, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, z, direction, update
+    cdef real lr = <real> c[0], share = <real> c[1], of_d = <real> c[2], correct = <real> c[3], keep = <real> c[4]
+    cdef real w2 = <real> c[5], eps = <real> c[6], decay = <real> c[7]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        z = z_[i]
+        v = keep * v + w2 * g * g
+        direction = correct * g / (sqrt(v) + eps) + decay * p
+        update = share * (p - z) + of_d * direction
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+        z_[i] = z - lr * direction
+
+cdef void schedule_free_adamw_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    schedule_free_adamw[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n,
+                               c)
+
+cdef void schedule_free_adamw_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    schedule_free_adamw[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3],
+                                <double *> a[UPDATE], n, c)
+
+
+cdef void lars_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double params = sums[0], grads = sums[1]
+    cdef double lr = h[0], momentum = h[1], weight_decay = h[2], trust_coefficient = h[3], eps = h[4]
+    cdef double ratio = trust_coefficient * sqrt(params) / (sqrt(grads) + weight_decay * sqrt(params) + eps) if params > 0 else 1.0
+    c[0] = lr
+    c[1] = momentum  # keep
+    c[2] = ratio if grads > 0 else 1.0  # ratio
+    c[3] = weight_decay  # decay
+
+
+cdef inline void lars_sums(double *restrict out_, const real *restrict p_, const real *restrict g_, Py_ssize_t n,
+                           const double *c) noexcept nogil:
+    """Squares of both, for their norms."""
+    cdef Py_ssize_t i
+    cdef double p, g
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        out_[i] = p * p
+        out_[BLOCK + i] = g * g
+
+cdef void lars_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    lars_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], n, c)
+
+cdef void lars_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    lars_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], n, c)
+
+
+cdef inline void lars(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_, Py_ssize_t n,
+                      const double *c) noexcept nogil:
+    """LARS (You et al., 2017, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, buf, update
+    cdef real lr = <real> c[0], keep = <real> c[1], ratio = <real> c[2], decay = <real> c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        buf = buf_[i]
+        buf = keep * buf + lr * (ratio * (g + decay * p))
+        update = buf
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        buf_[i] = buf
+
+cdef void lars_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    lars[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void lars_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    lars[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void dog_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double farthest = kept[0], seen = kept[1]
+    cdef double grads = sums[0], ways = sums[1], params = sums[2]
+    cdef double lr = h[0], reps_rel = h[1], eps = h[2]
+    cdef double first = reps_rel * (1 + sqrt(params))
+    cdef double far = farthest if farthest > 0 else first
+    cdef double way = sqrt(ways)
+    cdef double far_now = way if way > far else far
+    cdef double total = (seen if farthest > 0 else eps) + grads
+    c[0] = lr * far_now / sqrt(total)  # lr
+    kept[0] = far_now  # farthest
+    kept[1] = total  # seen
+
+
+cdef inline void dog_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
+                          const real *restrict p0_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Squares of the gradient, of the way from the start, and of the parameter, for their norms."""
+    cdef Py_ssize_t i
+    cdef double p, g, p0
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        p0 = p0_[i]
+        out_[i] = g * g
+        out_[BLOCK + i] = (p - p0) * (p - p0)
+        out_[2 * BLOCK + i] = p * p
+
+cdef void dog_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    dog_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], n, c)
+
+cdef void dog_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    dog_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef inline void dog(real *restrict p_, const real *restrict g_, const real *restrict p0_, real *restrict u_,
+                     Py_ssize_t n, const double *c) noexcept nogil:
+    """DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together."""
+    cdef Py_ssize_t i
+    cdef real p, g, update
+    cdef real lr = <real> c[0]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        update = lr * g
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+
+cdef void dog_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    dog[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void dog_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    dog[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void prodigy_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double d = kept[0], d_max = kept[1], numerator = kept[2]
+    cdef double along = sums[0], length = sums[1]
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], d0 = h[4], d_coef = h[5], growth_rate = h[6]
+    cdef double use_bias_correction = h[7]
+    cdef double now = d if d > 0 else d0
+    cdef double top = d_max if d > 0 else d0
+    cdef double dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
+    cdef double total = sqrt(beta2) * numerator + now / d0 * dlr * along
+    cdef double found = d_coef * total / length if length > 0 else now
+    cdef double raised = (found if found > now else now) if now == d0 else now
+    cdef double most = found if found > top else top
+    cdef double after = (most if most < raised * growth_rate else raised * growth_rate) if length > 0 else now
+    c[0] = dlr if length > 0 else 0.0  # lr
+    c[1] = beta1  # keep1
+    c[2] = now * (1 - beta1)  # w1
+    c[3] = beta2  # keep2
+    c[4] = now * now * (1 - beta2)  # w2
+    c[5] = sqrt(beta2)  # keep3
+    c[6] = now / d0 * dlr  # push
+    c[7] = after * eps  # eps
+    kept[0] = after  # d
+    kept[1] = most  # d_max
+    kept[2] = total  # numerator
+
+
+cdef void prodigy_sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double d = kept[0]
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], d0 = h[4], use_bias_correction = h[7]
+    cdef double now = d if d > 0 else d0
+    cdef double dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
+    c[0] = sqrt(beta2)  # keep3
+    c[1] = now / d0 * dlr  # push
+
+
+cdef inline void prodigy_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
+                              const real *restrict s_, const real *restrict p0_, Py_ssize_t n,
+                              const double *c) noexcept nogil:
+    """The gradient along the way from the start, and the length of the gradients' sum."""
+    cdef Py_ssize_t i
+    cdef double p, g, s, p0
+    cdef double keep3 = c[0], push = c[1]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        s = s_[i]
+        p0 = p0_[i]
+        out_[i] = g * (p0 - p)
+        out_[BLOCK + i] = fabs(keep3 * s + push * g)
+
+cdef void prodigy_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[4], <float *> a[5], n, c)
+
+cdef void prodigy_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[4], <double *> a[5], n, c)
+
+
+cdef inline void prodigy(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                         real *restrict s_, const real *restrict p0_, real *restrict u_, Py_ssize_t n,
+                         const double *c) noexcept nogil:
+    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, s, update
+    cdef real lr = <real> c[0], keep1 = <real> c[1], w1 = <real> c[2], keep2 = <real> c[3], w2 = <real> c[4]
+    cdef real keep3 = <real> c[5], push = <real> c[6], eps = <real> c[7]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        s = s_[i]
+        m = keep1 * m + w1 * g
+        v = keep2 * v + w2 * g * g
+        s = keep3 * s + push * g
+        update = lr * m / (sqrt(v) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+        s_[i] = s
+
+cdef void prodigy_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4], <float *> a[5],
+                   <float *> a[UPDATE], n, c)
+
+cdef void prodigy_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
+                    <double *> a[5], <double *> a[UPDATE], n, c)
+
+
+cdef void scale_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double scale = h[0]
     c[0] = scale
 
@@ -330,7 +1288,185 @@ cdef void scale_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     scale[double](<double *> a[0], <double *> a[1], n, c)
 
 
-cdef void l2_scalars(const double *h, double *c) noexcept nogil:
+cdef void finite_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void finite_sums(double *restrict out_, const real *restrict g_, Py_ssize_t n,
+                             const double *c) noexcept nogil:
+    """Elements that are infinite or NaN."""
+    cdef Py_ssize_t i
+    cdef double g
+    for i in range(n):
+        g = g_[i]
+        out_[i] = where(g - g == <double> 0, <double> 0, <double> 1)
+
+cdef void finite_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    finite_sums[float](<double *> a[UPDATE], <float *> a[0], n, c)
+
+cdef void finite_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    finite_sums[double](<double *> a[UPDATE], <double *> a[0], n, c)
+
+
+cdef inline void finite(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Zero for what is infinite or NaN."""
+    cdef Py_ssize_t i
+    cdef real g
+    for i in range(n):
+        g = g_[i]
+        out_[i] = where(g - g == <real> 0, g, <real> 0)
+
+cdef void finite_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    finite[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void finite_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    finite[double](<double *> a[0], <double *> a[1], n, c)
+
+
+cdef void hold_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void hold(real *restrict gathered_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
+    """The gradients so far and this one, for a step that comes later."""
+    cdef Py_ssize_t i
+    cdef real gathered, g
+    for i in range(n):
+        gathered = gathered_[i]
+        g = g_[i]
+        gathered_[i] = gathered + g
+
+cdef void hold_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    hold[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void hold_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    hold[double](<double *> a[0], <double *> a[1], n, c)
+
+
+cdef void gather_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double accumulate = h[0]
+    c[0] = 1 / accumulate  # share
+
+
+cdef inline void gather(real *restrict out_, const real *restrict g_, const real *restrict gathered_, Py_ssize_t n,
+                        const double *c) noexcept nogil:
+    """The mean of the gradients so far and this one."""
+    cdef Py_ssize_t i
+    cdef real g, gathered
+    cdef real share = <real> c[0]
+    for i in range(n):
+        g = g_[i]
+        gathered = gathered_[i]
+        out_[i] = share * (gathered + g)
+
+cdef void gather_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    gather[float](<float *> a[0], <float *> a[1], <float *> a[2], n, c)
+
+cdef void gather_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    gather[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef void clip_value_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double clip_value = h[0]
+    c[0] = clip_value  # most
+
+
+cdef inline void clip_value(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Each element of the gradient between ``-most`` and ``most``."""
+    cdef Py_ssize_t i
+    cdef real g
+    cdef real most = <real> c[0]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = minimum(maximum(g, -most), most)
+
+cdef void clip_value_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_value[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void clip_value_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_value[double](<double *> a[0], <double *> a[1], n, c)
+
+
+cdef void clip_norm_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double squares = sums[0]
+    cdef double clip_norm = h[0]
+    cdef double norm = sqrt(squares)
+    c[0] = clip_norm / norm if norm > clip_norm else 1.0  # shrink
+
+
+cdef inline void clip_norm_sums(double *restrict out_, const real *restrict g_, Py_ssize_t n,
+                                const double *c) noexcept nogil:
+    """Squares, whose sum is that of the norm."""
+    cdef Py_ssize_t i
+    cdef double g
+    for i in range(n):
+        g = g_[i]
+        out_[i] = g * g
+
+cdef void clip_norm_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_norm_sums[float](<double *> a[UPDATE], <float *> a[0], n, c)
+
+cdef void clip_norm_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_norm_sums[double](<double *> a[UPDATE], <double *> a[0], n, c)
+
+
+cdef inline void clip_norm(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
+    """An array's gradient, at most so long (Pascanu et al., 2013)."""
+    cdef Py_ssize_t i
+    cdef real g
+    cdef real shrink = <real> c[0]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = shrink * g
+
+cdef void clip_norm_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_norm[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void clip_norm_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_norm[double](<double *> a[0], <double *> a[1], n, c)
+
+
+cdef void clip_global_norm_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double squares = sums[0]
+    cdef double clip_global_norm = h[0]
+    cdef double norm = sqrt(squares)
+    c[0] = clip_global_norm / norm if norm > clip_global_norm else 1.0  # shrink
+
+
+cdef inline void clip_global_norm_sums(double *restrict out_, const real *restrict g_, Py_ssize_t n,
+                                       const double *c) noexcept nogil:
+    """Squares, whose sum is that of the norm."""
+    cdef Py_ssize_t i
+    cdef double g
+    for i in range(n):
+        g = g_[i]
+        out_[i] = g * g
+
+cdef void clip_global_norm_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_global_norm_sums[float](<double *> a[UPDATE], <float *> a[0], n, c)
+
+cdef void clip_global_norm_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_global_norm_sums[double](<double *> a[UPDATE], <double *> a[0], n, c)
+
+
+cdef inline void clip_global_norm(real *restrict out_, const real *restrict g_, Py_ssize_t n,
+                                  const double *c) noexcept nogil:
+    """All arrays' gradients, together at most so long (Pascanu et al., 2013)."""
+    cdef Py_ssize_t i
+    cdef real g
+    cdef real shrink = <real> c[0]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = shrink * g
+
+cdef void clip_global_norm_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_global_norm[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void clip_global_norm_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_global_norm[double](<double *> a[0], <double *> a[1], n, c)
+
+
+cdef void l2_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double weight_decay = h[0]
     c[0] = weight_decay
 
@@ -353,7 +1489,7 @@ cdef void l2_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     l2[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
 
 
-cdef void decoupled_scalars(const double *h, double *c) noexcept nogil:
+cdef void decoupled_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], weight_decay = h[1]
     c[0] = 1 - lr * weight_decay  # keep
 
@@ -374,34 +1510,763 @@ cdef void decoupled_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     decoupled[double](<double *> a[0], n, c)
 
 
-cdef rule_t[10] RULES
-cdef stage_t[3] STAGES
-cdef double[3][INPUTS] NEUTRAL
-RULES[0] = rule_t(b"sgd", 0, 1, 1, sgd_scalars,
-                  sgd_f32, sgd_f64)
-RULES[1] = rule_t(b"momentum", 1, 3, 3, momentum_scalars,
-                  momentum_f32, momentum_f64)
-RULES[2] = rule_t(b"nesterov", 1, 3, 4, nesterov_scalars,
-                  nesterov_f32, nesterov_f64)
-RULES[3] = rule_t(b"adam", 2, 4, 4, adam_scalars,
-                  adam_f32, adam_f64)
-RULES[4] = rule_t(b"amsgrad", 3, 4, 4, adam_scalars,
-                  amsgrad_f32, amsgrad_f64)
-RULES[5] = rule_t(b"rmsprop", 1, 3, 3, rmsprop_scalars,
-                  rmsprop_f32, rmsprop_f64)
-RULES[6] = rule_t(b"rmsprop_centered", 2, 3, 3, rmsprop_scalars,
-                  rmsprop_centered_f32, rmsprop_centered_f64)
-RULES[7] = rule_t(b"rmsprop_momentum", 2, 4, 4, rmsprop_momentum_scalars,
-                  rmsprop_momentum_f32, rmsprop_momentum_f64)
-RULES[8] = rule_t(b"rmsprop_centered_momentum", 3, 4, 4, rmsprop_momentum_scalars,
-                  rmsprop_centered_momentum_f32, rmsprop_centered_momentum_f64)
-RULES[9] = rule_t(b"adagrad", 1, 3, 2, adagrad_scalars,
-                  adagrad_f32, adagrad_f64)
+cdef void late_decay_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], weight_decay = h[1]
+    c[0] = lr * weight_decay  # decay
+
+
+cdef inline void late_decay(real *restrict u_, const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Decoupled weight decay as part of the update, which the trust ratio and each element's own step size shape with it."""
+    cdef Py_ssize_t i
+    cdef real u, p
+    cdef real decay = <real> c[0]
+    for i in range(n):
+        u = u_[i]
+        p = p_[i]
+        u_[i] = u + decay * p
+
+cdef void late_decay_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    late_decay[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void late_decay_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    late_decay[double](<double *> a[0], <double *> a[1], n, c)
+
+
+cdef void trust_ratio_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double updates = sums[0], params = sums[1]
+    cdef double lr = h[0], trust_ratio = h[1]
+    cdef double ratio = trust_ratio * lr * sqrt(params) / sqrt(updates) if updates > 0 else 1.0
+    c[0] = ratio if params > 0 else 1.0  # ratio
+
+
+cdef inline void trust_ratio_sums(double *restrict out_, const real *restrict u_, const real *restrict p_, Py_ssize_t n,
+                                  const double *c) noexcept nogil:
+    """Squares of both, for their norms."""
+    cdef Py_ssize_t i
+    cdef double u, p
+    for i in range(n):
+        u = u_[i]
+        p = p_[i]
+        out_[i] = u * u
+        out_[BLOCK + i] = p * p
+
+cdef void trust_ratio_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    trust_ratio_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], n, c)
+
+cdef void trust_ratio_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    trust_ratio_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], n, c)
+
+
+cdef inline void trust_ratio(real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """An update as long as its parameter, times the learning rate (You et al., 2020, "LAMB", algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real u
+    cdef real ratio = <real> c[0]
+    for i in range(n):
+        u = u_[i]
+        u_[i] = ratio * u
+
+cdef void trust_ratio_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    trust_ratio[float](<float *> a[0], n, c)
+
+cdef void trust_ratio_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    trust_ratio[double](<double *> a[0], n, c)
+
+
+cdef void step_scale_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void step_scale(real *restrict u_, const real *restrict factor_, Py_ssize_t n,
+                            const double *c) noexcept nogil:
+    """A learning rate of each element's own; where it is zero, the parameter stays as it is."""
+    cdef Py_ssize_t i
+    cdef real u, factor
+    for i in range(n):
+        u = u_[i]
+        factor = factor_[i]
+        u_[i] = where(factor == <real> 0, <real> 0, factor * u)
+
+cdef void step_scale_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    step_scale[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void step_scale_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    step_scale[double](<double *> a[0], <double *> a[1], n, c)
+
+
+cdef void max_step_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double max_step = h[0]
+    c[0] = max_step  # most
+
+
+cdef inline void max_step(real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Each element of the update between ``-most`` and ``most``."""
+    cdef Py_ssize_t i
+    cdef real u
+    cdef real most = <real> c[0]
+    for i in range(n):
+        u = u_[i]
+        u_[i] = minimum(maximum(u, -most), most)
+
+cdef void max_step_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    max_step[float](<float *> a[0], n, c)
+
+cdef void max_step_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    max_step[double](<double *> a[0], n, c)
+
+
+cdef void norms_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void norms_sums(double *restrict out_, const real *restrict g_, const real *restrict u_,
+                            const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Squares of all three, for a report."""
+    cdef Py_ssize_t i
+    cdef double g, u, p
+    for i in range(n):
+        g = g_[i]
+        u = u_[i]
+        p = p_[i]
+        out_[i] = g * g
+        out_[BLOCK + i] = u * u
+        out_[2 * BLOCK + i] = p * p
+
+cdef void norms_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    norms_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], n, c)
+
+cdef void norms_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    norms_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef inline void norms(real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Changes nothing: its sums alone are of interest."""
+    cdef Py_ssize_t i
+    cdef real u
+    for i in range(n):
+        u = u_[i]
+        u_[i] = u
+
+cdef void norms_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    norms[float](<float *> a[0], n, c)
+
+cdef void norms_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    norms[double](<double *> a[0], n, c)
+
+
+cdef void bounds_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void bounds(real *restrict p_, const real *restrict low_, const real *restrict high_, Py_ssize_t n,
+                        const double *c) noexcept nogil:
+    """The parameter between its bounds (Bertsekas, 1976, projection)."""
+    cdef Py_ssize_t i
+    cdef real p, low, high
+    for i in range(n):
+        p = p_[i]
+        low = low_[i]
+        high = high_[i]
+        p_[i] = minimum(maximum(p, low), high)
+
+cdef void bounds_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    bounds[float](<float *> a[0], <float *> a[1], <float *> a[2], n, c)
+
+cdef void bounds_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    bounds[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef void release_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void release(real *restrict m_, const real *restrict p_, const real *restrict low_,
+                         const real *restrict high_, Py_ssize_t n, const double *c) noexcept nogil:
+    """No velocity towards a bound that has stopped the parameter: it would stay there when the gradient has turned."""
+    cdef Py_ssize_t i
+    cdef real m, p, low, high
+    for i in range(n):
+        m = m_[i]
+        p = p_[i]
+        low = low_[i]
+        high = high_[i]
+        m_[i] = where(p <= low, minimum(m, <real> 0), where(p >= high, maximum(m, <real> 0), m))
+
+cdef void release_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    release[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], n, c)
+
+cdef void release_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    release[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], n, c)
+
+
+cdef void ema_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double ema = h[0]
+    c[0] = 1 - ema  # share
+
+
+cdef inline void ema(real *restrict average_, const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
+    """An exponential moving average of the parameter (Polyak and Juditsky, 1992, for its use)."""
+    cdef Py_ssize_t i
+    cdef real average, p
+    cdef real share = <real> c[0]
+    for i in range(n):
+        average = average_[i]
+        p = p_[i]
+        average_[i] = average + share * (p - average)
+
+cdef void ema_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    ema[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void ema_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    ema[double](<double *> a[0], <double *> a[1], n, c)
+
+
+cdef formula_t[30] RULES
+cdef formula_t[17] STAGES
+cdef double[17][INPUTS] NEUTRAL
+cdef const char *OWN_NAMES[5]
+OWN_NAMES[0] = b"gathered"
+OWN_NAMES[1] = b"factor"
+OWN_NAMES[2] = b"low"
+OWN_NAMES[3] = b"high"
+OWN_NAMES[4] = b"average"
+
+RULES[0].name = b"sgd"
+RULES[0].signature = (
+    b"p g | lr |  | lr"
+)
+RULES[0].prepare, RULES[0].f32, RULES[0].f64 = sgd_scalars, sgd_f32, sgd_f64
+RULES[0].hyperparameters = 1
+RULES[0].scalars = 1
+
+RULES[1].name = b"momentum"
+RULES[1].signature = (
+    b"p g buf | lr keep take |  | lr momentum dampening lr_in_velocity"
+)
+RULES[1].prepare, RULES[1].f32, RULES[1].f64 = momentum_scalars, momentum_f32, momentum_f64
+RULES[1].hyperparameters = 4
+RULES[1].scalars = 3
+RULES[1].states = 1
+RULES[1].velocity |= 1 << 0
+
+RULES[2].name = b"nesterov"
+RULES[2].signature = (
+    b"p g buf | keep take lr ahead |  | lr momentum lr_in_velocity"
+)
+RULES[2].prepare, RULES[2].f32, RULES[2].f64 = nesterov_scalars, nesterov_f32, nesterov_f64
+RULES[2].hyperparameters = 3
+RULES[2].scalars = 4
+RULES[2].states = 1
+RULES[2].velocity |= 1 << 0
+
+RULES[3].name = b"signsgd"
+RULES[3].signature = (
+    b"p g | lr |  | lr"
+)
+RULES[3].prepare, RULES[3].f32, RULES[3].f64 = signsgd_scalars, signsgd_f32, signsgd_f64
+RULES[3].hyperparameters = 1
+RULES[3].scalars = 1
+
+RULES[4].name = b"signum"
+RULES[4].signature = (
+    b"p g buf | lr w |  | lr momentum"
+)
+RULES[4].prepare, RULES[4].f32, RULES[4].f64 = signum_scalars, signum_f32, signum_f64
+RULES[4].hyperparameters = 2
+RULES[4].scalars = 2
+RULES[4].states = 1
+RULES[4].velocity |= 1 << 0
+
+RULES[5].name = b"lion"
+RULES[5].signature = (
+    b"p g m | lr w1 w2 |  | lr beta1 beta2"
+)
+RULES[5].prepare, RULES[5].f32, RULES[5].f64 = lion_scalars, lion_f32, lion_f64
+RULES[5].hyperparameters = 3
+RULES[5].scalars = 3
+RULES[5].states = 1
+RULES[5].velocity |= 1 << 0
+
+RULES[6].name = b"adam"
+RULES[6].signature = (
+    b"p g m v | step_size w1 keep w2 eps root |  | lr beta1 beta2 eps eps_root eps_hat"
+)
+RULES[6].prepare, RULES[6].f32, RULES[6].f64 = adam_scalars, adam_f32, adam_f64
+RULES[6].hyperparameters = 6
+RULES[6].scalars = 6
+RULES[6].states = 2
+RULES[6].velocity |= 1 << 0
+RULES[6].nonnegative |= 1 << 1
+
+RULES[7].name = b"amsgrad"
+RULES[7].signature = (
+    b"p g m v vmax | step_size w1 keep w2 seen eps root |  | lr beta1 beta2 eps eps_root eps_hat "
+    b"max_corrected"
+)
+RULES[7].prepare, RULES[7].f32, RULES[7].f64 = amsgrad_scalars, amsgrad_f32, amsgrad_f64
+RULES[7].hyperparameters = 7
+RULES[7].scalars = 7
+RULES[7].states = 3
+RULES[7].velocity |= 1 << 0
+RULES[7].nonnegative |= 1 << 1
+RULES[7].nonnegative |= 1 << 2
+
+RULES[8].name = b"adamax"
+RULES[8].signature = (
+    b"p g m largest | step_size w keep inner outer |  | lr beta1 beta2 eps eps_inside"
+)
+RULES[8].prepare, RULES[8].f32, RULES[8].f64 = adamax_scalars, adamax_f32, adamax_f64
+RULES[8].hyperparameters = 5
+RULES[8].scalars = 5
+RULES[8].states = 2
+RULES[8].velocity |= 1 << 0
+RULES[8].nonnegative |= 1 << 1
+
+RULES[9].name = b"nadam"
+RULES[9].signature = (
+    b"p g m v | of_g of_m w1 keep w2 eps | product | lr beta1 beta2 eps momentum_decay"
+)
+RULES[9].prepare, RULES[9].f32, RULES[9].f64 = nadam_scalars, nadam_f32, nadam_f64
+RULES[9].hyperparameters = 5
+RULES[9].scalars = 6
+RULES[9].kept = 1
+RULES[9].states = 2
+RULES[9].velocity |= 1 << 0
+RULES[9].nonnegative |= 1 << 1
+
+RULES[10].name = b"radam"
+RULES[10].signature = (
+    b"p g m v | step_size w1 keep w2 eps adapt |  | lr beta1 beta2 eps eps_hat"
+)
+RULES[10].prepare, RULES[10].f32, RULES[10].f64 = radam_scalars, radam_f32, radam_f64
+RULES[10].hyperparameters = 5
+RULES[10].scalars = 6
+RULES[10].states = 2
+RULES[10].velocity |= 1 << 0
+RULES[10].nonnegative |= 1 << 1
+
+RULES[11].name = b"adabelief"
+RULES[11].signature = (
+    b"p g m v | step_size w1 keep w2 root eps |  | lr beta1 beta2 eps eps_root"
+)
+RULES[11].prepare, RULES[11].f32, RULES[11].f64 = adabelief_scalars, adabelief_f32, adabelief_f64
+RULES[11].hyperparameters = 5
+RULES[11].scalars = 6
+RULES[11].states = 2
+RULES[11].velocity |= 1 << 0
+RULES[11].nonnegative |= 1 << 1
+
+RULES[12].name = b"yogi"
+RULES[12].signature = (
+    b"p g m v | step_size w1 w2 eps |  | lr beta1 beta2 eps"
+)
+RULES[12].prepare, RULES[12].f32, RULES[12].f64 = yogi_scalars, yogi_f32, yogi_f64
+RULES[12].hyperparameters = 4
+RULES[12].scalars = 4
+RULES[12].states = 2
+RULES[12].velocity |= 1 << 0
+RULES[12].nonnegative |= 1 << 1
+
+RULES[13].name = b"adan"
+RULES[13].signature = (
+    b"p g m d v last | of_m of_d w1 w2 ahead keep w3 eps before |  | lr beta1 beta2 beta3 eps"
+)
+RULES[13].prepare, RULES[13].f32, RULES[13].f64 = adan_scalars, adan_f32, adan_f64
+RULES[13].hyperparameters = 5
+RULES[13].scalars = 9
+RULES[13].states = 4
+RULES[13].velocity |= 1 << 0
+RULES[13].velocity |= 1 << 1
+RULES[13].nonnegative |= 1 << 2
+
+RULES[14].name = b"adopt"
+RULES[14].signature = (
+    b"p g m v | lr w1 keep w2 eps most |  | lr beta1 beta2 eps"
+)
+RULES[14].prepare, RULES[14].f32, RULES[14].f64 = adopt_scalars, adopt_f32, adopt_f64
+RULES[14].hyperparameters = 4
+RULES[14].scalars = 6
+RULES[14].states = 2
+RULES[14].velocity |= 1 << 0
+RULES[14].nonnegative |= 1 << 1
+
+RULES[15].name = b"ademamix"
+RULES[15].signature = (
+    b"p g m v m2 | fast slow w1 keep w2 w3 eps |  | lr beta1 beta2 beta3 alpha warmup eps"
+)
+RULES[15].prepare, RULES[15].f32, RULES[15].f64 = ademamix_scalars, ademamix_f32, ademamix_f64
+RULES[15].hyperparameters = 7
+RULES[15].scalars = 7
+RULES[15].states = 3
+RULES[15].velocity |= 1 << 0
+RULES[15].nonnegative |= 1 << 1
+RULES[15].velocity |= 1 << 2
+
+RULES[16].name = b"rmsprop"
+RULES[16].signature = (
+    b"p g v | lr keep w root eps |  | lr alpha eps eps_inside"
+)
+RULES[16].prepare, RULES[16].f32, RULES[16].f64 = rmsprop_scalars, rmsprop_f32, rmsprop_f64
+RULES[16].hyperparameters = 4
+RULES[16].scalars = 5
+RULES[16].states = 1
+RULES[16].nonnegative |= 1 << 0
+
+RULES[17].name = b"rmsprop_centered"
+RULES[17].signature = (
+    b"p g v mean | lr keep w root eps |  | lr alpha eps eps_inside"
+)
+RULES[17].prepare, RULES[17].f32, RULES[17].f64 = rmsprop_scalars, rmsprop_centered_f32, rmsprop_centered_f64
+RULES[17].hyperparameters = 4
+RULES[17].scalars = 5
+RULES[17].states = 2
+RULES[17].nonnegative |= 1 << 0
+
+RULES[18].name = b"rmsprop_momentum"
+RULES[18].signature = (
+    b"p g v buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
+)
+RULES[18].prepare, RULES[18].f32, RULES[18].f64 = rmsprop_momentum_scalars, rmsprop_momentum_f32, rmsprop_momentum_f64
+RULES[18].hyperparameters = 6
+RULES[18].scalars = 7
+RULES[18].states = 2
+RULES[18].nonnegative |= 1 << 0
+RULES[18].velocity |= 1 << 1
+
+RULES[19].name = b"rmsprop_centered_momentum"
+RULES[19].signature = (
+    b"p g v mean buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
+)
+RULES[19].prepare, RULES[19].f32, RULES[19].f64 = rmsprop_momentum_scalars, rmsprop_centered_momentum_f32, rmsprop_centered_momentum_f64
+RULES[19].hyperparameters = 6
+RULES[19].scalars = 7
+RULES[19].states = 3
+RULES[19].nonnegative |= 1 << 0
+RULES[19].velocity |= 1 << 2
+
+RULES[20].name = b"adagrad"
+RULES[20].signature = (
+    b"p g sum | step_size root eps |  | lr lr_decay eps eps_inside"
+)
+RULES[20].prepare, RULES[20].f32, RULES[20].f64 = adagrad_scalars, adagrad_f32, adagrad_f64
+RULES[20].hyperparameters = 4
+RULES[20].scalars = 3
+RULES[20].states = 1
+RULES[20].nonnegative |= 1 << 0
+
+RULES[21].name = b"adadelta"
+RULES[21].signature = (
+    b"p g v moved | lr keep w eps |  | lr rho eps"
+)
+RULES[21].prepare, RULES[21].f32, RULES[21].f64 = adadelta_scalars, adadelta_f32, adadelta_f64
+RULES[21].hyperparameters = 3
+RULES[21].scalars = 4
+RULES[21].states = 2
+RULES[21].nonnegative |= 1 << 0
+RULES[21].nonnegative |= 1 << 1
+
+RULES[22].name = b"rprop"
+RULES[22].signature = (
+    b"p g last size | start down up least most |  | lr eta_minus eta_plus step_min step_max"
+)
+RULES[22].prepare, RULES[22].f32, RULES[22].f64 = rprop_scalars, rprop_f32, rprop_f64
+RULES[22].hyperparameters = 5
+RULES[22].scalars = 5
+RULES[22].states = 2
+RULES[22].nonnegative |= 1 << 1
+
+RULES[23].name = b"asgd"
+RULES[23].signature = (
+    b"p g average | lr decay share | eta | lr lambd alpha t0"
+)
+RULES[23].prepare, RULES[23].f32, RULES[23].f64 = asgd_scalars, asgd_f32, asgd_f64
+RULES[23].hyperparameters = 4
+RULES[23].scalars = 3
+RULES[23].kept = 1
+RULES[23].states = 1
+
+RULES[24].name = b"ftrl"
+RULES[24].signature = (
+    b"p g z n2 | rate beta l1 l2 |  | lr beta l1 l2 l2_doubled"
+)
+RULES[24].prepare, RULES[24].f32, RULES[24].f64 = ftrl_scalars, ftrl_f32, ftrl_f64
+RULES[24].hyperparameters = 5
+RULES[24].scalars = 4
+RULES[24].states = 2
+RULES[24].nonnegative |= 1 << 1
+
+RULES[25].name = b"schedule_free_sgd"
+RULES[25].signature = (
+    b"p g z | lr share of_g | weights highest | lr momentum warmup"
+)
+RULES[25].prepare, RULES[25].f32, RULES[25].f64 = schedule_free_sgd_scalars, schedule_free_sgd_f32, schedule_free_sgd_f64
+RULES[25].hyperparameters = 3
+RULES[25].scalars = 3
+RULES[25].kept = 2
+RULES[25].states = 1
+
+RULES[26].name = b"schedule_free_adamw"
+RULES[26].signature = (
+    b"p g v z | lr share of_d correct keep w2 eps decay | weights highest | lr beta1 beta2 eps "
+    b"weight_decay warmup"
+)
+RULES[26].prepare, RULES[26].f32, RULES[26].f64 = schedule_free_adamw_scalars, schedule_free_adamw_f32, schedule_free_adamw_f64
+RULES[26].hyperparameters = 6
+RULES[26].scalars = 8
+RULES[26].kept = 2
+RULES[26].states = 2
+RULES[26].nonnegative |= 1 << 0
+
+RULES[27].name = b"lars"
+RULES[27].signature = (
+    b"p g buf | lr keep ratio decay |  | lr momentum weight_decay trust_coefficient eps | p g | params "
+    b"grads | over_array"
+)
+RULES[27].prepare, RULES[27].f32, RULES[27].f64 = lars_scalars, lars_f32, lars_f64
+RULES[27].hyperparameters = 5
+RULES[27].scalars = 4
+RULES[27].states = 1
+RULES[27].velocity |= 1 << 0
+RULES[27].sums, RULES[27].scope = 2, ARRAY
+RULES[27].sums_f32, RULES[27].sums_f64 = lars_sums_f32, lars_sums_f64
+
+RULES[28].name = b"dog"
+RULES[28].signature = (
+    b"p g p0 | lr | farthest seen | lr reps_rel eps | p g p0 | grads ways params | over_group"
+)
+RULES[28].prepare, RULES[28].f32, RULES[28].f64 = dog_scalars, dog_f32, dog_f64
+RULES[28].hyperparameters = 3
+RULES[28].scalars = 1
+RULES[28].kept = 2
+RULES[28].states = 1
+RULES[28].sums, RULES[28].scope = 3, GROUP
+RULES[28].sums_f32, RULES[28].sums_f64 = dog_sums_f32, dog_sums_f64
+
+RULES[29].name = b"prodigy"
+RULES[29].signature = (
+    b"p g m v s p0 | lr keep1 w1 keep2 w2 keep3 push eps | d d_max numerator | lr beta1 beta2 eps d0 "
+    b"d_coef growth_rate use_bias_correction | p g s p0 | along length | over_group"
+)
+RULES[29].prepare, RULES[29].f32, RULES[29].f64 = prodigy_scalars, prodigy_f32, prodigy_f64
+RULES[29].hyperparameters = 8
+RULES[29].scalars = 8
+RULES[29].kept = 3
+RULES[29].states = 4
+RULES[29].velocity |= 1 << 0
+RULES[29].nonnegative |= 1 << 1
+RULES[29].sums, RULES[29].scope = 2, GROUP
+RULES[29].sums_f32, RULES[29].sums_f64 = prodigy_sums_f32, prodigy_sums_f64
+RULES[29].sums_prepare = prodigy_sums_scalars
+
+STAGES[0].name = b"scale"
+STAGES[0].signature = (
+    b"g | scale |  | scale"
+)
+STAGES[0].prepare, STAGES[0].f32, STAGES[0].f64 = scale_scalars, scale_f32, scale_f64
+STAGES[0].hyperparameters = 1
+STAGES[0].scalars = 1
+STAGES[0].arrays[0] = GRADIENT
+STAGES[0].n_arrays, STAGES[0].neutral = 1, &NEUTRAL[0][0]
 NEUTRAL[0][0] = 1
-STAGES[0] = stage_t(b"scale", b"g"[0], 1, 1, &NEUTRAL[0][0], scale_scalars, scale_f32, scale_f64)
-NEUTRAL[1][0] = 0
-STAGES[1] = stage_t(b"l2", b"g"[0], 1, 1, &NEUTRAL[1][0], l2_scalars, l2_f32, l2_f64)
-NEUTRAL[2][0] = 1
-STAGES[2] = stage_t(b"decoupled", b"p"[0], 2, 1, &NEUTRAL[2][0], decoupled_scalars, decoupled_f32, decoupled_f64)
-cdef table_t TABLE_ = table_t(VERSION, FO_ISA, 10, &RULES[0], 3, &STAGES[0], span)
+
+STAGES[1].name = b"finite"
+STAGES[1].signature = (
+    b"g |  |  |  | g | bad | over_array"
+)
+STAGES[1].prepare, STAGES[1].f32, STAGES[1].f64 = finite_scalars, finite_f32, finite_f64
+STAGES[1].arrays[0] = GRADIENT
+STAGES[1].n_arrays, STAGES[1].neutral = 1, &NEUTRAL[1][0]
+STAGES[1].sums, STAGES[1].scope = 1, ARRAY
+STAGES[1].sums_f32, STAGES[1].sums_f64 = finite_sums_f32, finite_sums_f64
+STAGES[1].sums_arrays[0] = GRADIENT
+STAGES[1].n_sums_arrays = 1
+
+STAGES[2].name = b"hold"
+STAGES[2].signature = (
+    b"gathered g |  |  | "
+)
+STAGES[2].prepare, STAGES[2].f32, STAGES[2].f64 = hold_scalars, hold_f32, hold_f64
+STAGES[2].arrays[0] = OWN + 0
+STAGES[2].arrays[1] = GRADIENT
+STAGES[2].n_arrays, STAGES[2].neutral = 2, &NEUTRAL[2][0]
+
+STAGES[3].name = b"gather"
+STAGES[3].signature = (
+    b"g gathered | share |  | accumulate"
+)
+STAGES[3].prepare, STAGES[3].f32, STAGES[3].f64 = gather_scalars, gather_f32, gather_f64
+STAGES[3].hyperparameters = 1
+STAGES[3].scalars = 1
+STAGES[3].arrays[0] = GRADIENT
+STAGES[3].arrays[1] = OWN + 0
+STAGES[3].n_arrays, STAGES[3].neutral = 2, &NEUTRAL[3][0]
+NEUTRAL[3][0] = 1
+
+STAGES[4].name = b"clip_value"
+STAGES[4].signature = (
+    b"g | most |  | clip_value"
+)
+STAGES[4].prepare, STAGES[4].f32, STAGES[4].f64 = clip_value_scalars, clip_value_f32, clip_value_f64
+STAGES[4].hyperparameters = 1
+STAGES[4].scalars = 1
+STAGES[4].arrays[0] = GRADIENT
+STAGES[4].n_arrays, STAGES[4].neutral = 1, &NEUTRAL[4][0]
+NEUTRAL[4][0] = INFINITY
+
+STAGES[5].name = b"clip_norm"
+STAGES[5].signature = (
+    b"g | shrink |  | clip_norm | g | squares | over_array"
+)
+STAGES[5].prepare, STAGES[5].f32, STAGES[5].f64 = clip_norm_scalars, clip_norm_f32, clip_norm_f64
+STAGES[5].hyperparameters = 1
+STAGES[5].scalars = 1
+STAGES[5].arrays[0] = GRADIENT
+STAGES[5].n_arrays, STAGES[5].neutral = 1, &NEUTRAL[5][0]
+NEUTRAL[5][0] = INFINITY
+STAGES[5].sums, STAGES[5].scope = 1, ARRAY
+STAGES[5].sums_f32, STAGES[5].sums_f64 = clip_norm_sums_f32, clip_norm_sums_f64
+STAGES[5].sums_arrays[0] = GRADIENT
+STAGES[5].n_sums_arrays = 1
+
+STAGES[6].name = b"clip_global_norm"
+STAGES[6].signature = (
+    b"g | shrink |  | clip_global_norm | g | squares | over_all"
+)
+STAGES[6].prepare, STAGES[6].f32, STAGES[6].f64 = clip_global_norm_scalars, clip_global_norm_f32, clip_global_norm_f64
+STAGES[6].hyperparameters = 1
+STAGES[6].scalars = 1
+STAGES[6].arrays[0] = GRADIENT
+STAGES[6].n_arrays, STAGES[6].neutral = 1, &NEUTRAL[6][0]
+NEUTRAL[6][0] = INFINITY
+STAGES[6].sums, STAGES[6].scope = 1, WHOLE
+STAGES[6].sums_f32, STAGES[6].sums_f64 = clip_global_norm_sums_f32, clip_global_norm_sums_f64
+STAGES[6].sums_arrays[0] = GRADIENT
+STAGES[6].n_sums_arrays = 1
+
+STAGES[7].name = b"l2"
+STAGES[7].signature = (
+    b"g p | weight_decay |  | weight_decay"
+)
+STAGES[7].prepare, STAGES[7].f32, STAGES[7].f64 = l2_scalars, l2_f32, l2_f64
+STAGES[7].hyperparameters = 1
+STAGES[7].scalars = 1
+STAGES[7].arrays[0] = GRADIENT
+STAGES[7].arrays[1] = PARAMETER
+STAGES[7].n_arrays, STAGES[7].neutral = 2, &NEUTRAL[7][0]
+NEUTRAL[7][0] = 0
+
+STAGES[8].name = b"decoupled"
+STAGES[8].signature = (
+    b"p | keep |  | lr weight_decay"
+)
+STAGES[8].prepare, STAGES[8].f32, STAGES[8].f64 = decoupled_scalars, decoupled_f32, decoupled_f64
+STAGES[8].hyperparameters = 2
+STAGES[8].scalars = 1
+STAGES[8].arrays[0] = PARAMETER
+STAGES[8].n_arrays, STAGES[8].neutral = 1, &NEUTRAL[8][0]
+NEUTRAL[8][0] = NAN
+NEUTRAL[8][1] = 0
+
+STAGES[9].name = b"late_decay"
+STAGES[9].signature = (
+    b"u p | decay |  | lr weight_decay"
+)
+STAGES[9].prepare, STAGES[9].f32, STAGES[9].f64 = late_decay_scalars, late_decay_f32, late_decay_f64
+STAGES[9].hyperparameters = 2
+STAGES[9].scalars = 1
+STAGES[9].arrays[0] = UPDATE
+STAGES[9].arrays[1] = PARAMETER
+STAGES[9].n_arrays, STAGES[9].neutral = 2, &NEUTRAL[9][0]
+NEUTRAL[9][0] = NAN
+NEUTRAL[9][1] = 0
+
+STAGES[10].name = b"trust_ratio"
+STAGES[10].signature = (
+    b"u | ratio |  | lr trust_ratio | u p | updates params | over_array"
+)
+STAGES[10].prepare, STAGES[10].f32, STAGES[10].f64 = trust_ratio_scalars, trust_ratio_f32, trust_ratio_f64
+STAGES[10].hyperparameters = 2
+STAGES[10].scalars = 1
+STAGES[10].arrays[0] = UPDATE
+STAGES[10].n_arrays, STAGES[10].neutral = 1, &NEUTRAL[10][0]
+NEUTRAL[10][0] = NAN
+NEUTRAL[10][1] = 0
+STAGES[10].sums, STAGES[10].scope = 2, ARRAY
+STAGES[10].sums_f32, STAGES[10].sums_f64 = trust_ratio_sums_f32, trust_ratio_sums_f64
+STAGES[10].sums_arrays[0] = UPDATE
+STAGES[10].sums_arrays[1] = PARAMETER
+STAGES[10].n_sums_arrays = 2
+
+STAGES[11].name = b"step_scale"
+STAGES[11].signature = (
+    b"u factor |  |  | "
+)
+STAGES[11].prepare, STAGES[11].f32, STAGES[11].f64 = step_scale_scalars, step_scale_f32, step_scale_f64
+STAGES[11].arrays[0] = UPDATE
+STAGES[11].arrays[1] = OWN + 1
+STAGES[11].n_arrays, STAGES[11].neutral = 2, &NEUTRAL[11][0]
+
+STAGES[12].name = b"max_step"
+STAGES[12].signature = (
+    b"u | most |  | max_step"
+)
+STAGES[12].prepare, STAGES[12].f32, STAGES[12].f64 = max_step_scalars, max_step_f32, max_step_f64
+STAGES[12].hyperparameters = 1
+STAGES[12].scalars = 1
+STAGES[12].arrays[0] = UPDATE
+STAGES[12].n_arrays, STAGES[12].neutral = 1, &NEUTRAL[12][0]
+NEUTRAL[12][0] = INFINITY
+
+STAGES[13].name = b"norms"
+STAGES[13].signature = (
+    b"u |  |  |  | g u p | grads updates params | over_array"
+)
+STAGES[13].prepare, STAGES[13].f32, STAGES[13].f64 = norms_scalars, norms_f32, norms_f64
+STAGES[13].arrays[0] = UPDATE
+STAGES[13].n_arrays, STAGES[13].neutral = 1, &NEUTRAL[13][0]
+STAGES[13].sums, STAGES[13].scope = 3, ARRAY
+STAGES[13].sums_f32, STAGES[13].sums_f64 = norms_sums_f32, norms_sums_f64
+STAGES[13].sums_arrays[0] = GRADIENT
+STAGES[13].sums_arrays[1] = UPDATE
+STAGES[13].sums_arrays[2] = PARAMETER
+STAGES[13].n_sums_arrays = 3
+
+STAGES[14].name = b"bounds"
+STAGES[14].signature = (
+    b"p low high |  |  | "
+)
+STAGES[14].prepare, STAGES[14].f32, STAGES[14].f64 = bounds_scalars, bounds_f32, bounds_f64
+STAGES[14].arrays[0] = PARAMETER
+STAGES[14].arrays[1] = OWN + 2
+STAGES[14].arrays[2] = OWN + 3
+STAGES[14].n_arrays, STAGES[14].neutral = 3, &NEUTRAL[14][0]
+
+STAGES[15].name = b"release"
+STAGES[15].signature = (
+    b"m p low high |  |  | "
+)
+STAGES[15].prepare, STAGES[15].f32, STAGES[15].f64 = release_scalars, release_f32, release_f64
+STAGES[15].arrays[0] = VELOCITY
+STAGES[15].arrays[1] = PARAMETER
+STAGES[15].arrays[2] = OWN + 2
+STAGES[15].arrays[3] = OWN + 3
+STAGES[15].n_arrays, STAGES[15].neutral = 4, &NEUTRAL[15][0]
+
+STAGES[16].name = b"ema"
+STAGES[16].signature = (
+    b"average p | share |  | ema"
+)
+STAGES[16].prepare, STAGES[16].f32, STAGES[16].f64 = ema_scalars, ema_f32, ema_f64
+STAGES[16].hyperparameters = 1
+STAGES[16].scalars = 1
+STAGES[16].arrays[0] = OWN + 4
+STAGES[16].arrays[1] = PARAMETER
+STAGES[16].n_arrays, STAGES[16].neutral = 2, &NEUTRAL[16][0]
+NEUTRAL[16][0] = 0
+
+cdef table_t TABLE_
+TABLE_.version, TABLE_.isa, TABLE_.span, TABLE_.add_up = VERSION, FO_ISA, span, add_up
+TABLE_.n_rules, TABLE_.rules, TABLE_.n_stages, TABLE_.stages = 30, &RULES[0], 17, &STAGES[0]
+TABLE_.rule_at, TABLE_.subtract_at = 9, 14
+TABLE_.n_own, TABLE_.own = 5, &OWN_NAMES[0]
 TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .storage import BFLOAT16, DTYPES, is_bfloat16, plain
+
 FLOATS = "efdg"
 COMPLEX = "FDG"
 
@@ -70,32 +72,41 @@ def ranges(arrays: Iterable[np.ndarray]) -> list[tuple[int, int]]:
     return merged
 
 
-def zeros_like(a: np.ndarray) -> np.ndarray:
-    """Zeros of the same shape and dtype, in the order in which `a` is walked and at its phase modulo 64 bytes."""
-    raw = np.zeros(a.nbytes + 64, np.uint8)
-    start = (a.ctypes.data - raw.ctypes.data) % 64
-    if start % (a.itemsize // (2 if a.dtype.kind == "c" else 1)):
+def zeros_like(a: np.ndarray, dtype: np.dtype | None = None, order: Sequence[int] | None = None) -> np.ndarray:
+    """Zeros of the same shape, in the order of axes in which `a` is walked and, for its own dtype, at its phase modulo 64 bytes."""
+    dtype = a.dtype if dtype is None else dtype
+    raw = np.zeros(a.size * dtype.itemsize + 64, np.uint8)
+    start = ((a.ctypes.data if dtype == a.dtype else 0) - raw.ctypes.data) % 64
+    if start % (dtype.itemsize // (2 if dtype.kind == "c" else 1)):
         start = -raw.ctypes.data % 64
-    order = [k for k in axes(a) if k < a.ndim]
-    flat = raw[start : start + a.nbytes].view(a.dtype)
-    return flat.reshape([a.shape[k] for k in order]).transpose(np.argsort(order))
+    walked = [k for k in (axes(a) if order is None else order) if k < a.ndim]
+    flat = raw[start : start + a.size * dtype.itemsize].view(dtype)
+    return flat.reshape([a.shape[k] for k in walked]).transpose(np.argsort(walked))
 
 
-def plain(a: np.ndarray) -> np.ndarray:
-    """An array of a subclass as what it is in memory, whatever its attributes say."""
-    return a if type(a) is np.ndarray else np.ndarray.view(a, np.ndarray)
+def working_dtype(a: np.ndarray) -> np.dtype:
+    """What rules work in: float32 for what is stored in 16 bits."""
+    return np.dtype(np.float32) if a.dtype.itemsize == 2 else a.dtype
+
+
+def state_dtype(name: str, a: np.ndarray, chosen: str | None) -> np.dtype:
+    """How the state of a parameter is stored."""
+    if chosen is None:
+        return BFLOAT16 if a.dtype == BFLOAT16 else a.dtype
+    if working_dtype(a) != np.float32:
+        raise ValueError(f"state_dtype: {chosen!r} for parameter {name!r} of {a.dtype}, expected one that is worked on in float32")
+    return DTYPES[chosen]
 
 
 def check_array(what: str, a: object) -> np.ndarray:
     """The array, or the error that says why no kernel can read it."""
     if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
         raise TypeError(f"{what}: {type(a).__name__}, expected a NumPy array")
-    a = plain(a)
-    if a.dtype.char not in "fdFD":
-        raise TypeError(f"{what}: dtype {a.dtype}, expected float32, float64, complex64 or complex128")
     if not a.dtype.isnative:
         raise TypeError(f"{what}: dtype {a.dtype} in foreign byte order, expected native")
-    return a
+    if a.dtype.char not in "efdFD" and not is_bfloat16(a.dtype):
+        raise TypeError(f"{what}: dtype {a.dtype}, expected float32, float64, complex64, complex128, float16 or bfloat16")
+    return plain(a)  # type: ignore[no-any-return]
 
 
 def check_writable(what: str, a: object) -> np.ndarray:
@@ -111,6 +122,8 @@ def check_writable(what: str, a: object) -> np.ndarray:
 def check_input(name: str, a: object, p: np.ndarray) -> None:
     """Refuse what is not an array of the parameter's dtype and shape."""
     a = check_array(name, a)
+    if a.dtype.itemsize == 2:
+        raise TypeError(f"{name}: dtype {a.dtype}, expected float32, float64, complex64 or complex128")
     if a.shape != p.shape:
         raise ValueError(f"{name}: shape {a.shape}, expected {p.shape}")
     if a.dtype != p.dtype:
@@ -159,6 +172,12 @@ def check_apart(name: str, g: np.ndarray, written: Iterable[tuple[str, np.ndarra
             raise ValueError(f"gradient of {name!r}: shares memory with {what}")
 
 
+def check_clearable(name: str, g: np.ndarray) -> None:
+    """Refuse a gradient that ``zero_grads`` cannot clear in place."""
+    if not g.flags.writeable or overlaps_itself(g):
+        raise ValueError(f"gradient of {name!r}: read-only or overlapping itself, expected an array that zero_grads can clear")
+
+
 def converted(name: str, g: Any) -> np.ndarray:
     """What gives itself as an array, on the CPU and without a copy where it can."""
     try:
@@ -170,7 +189,7 @@ def converted(name: str, g: Any) -> np.ndarray:
     return a
 
 
-def check_gradient(name: str, p: np.ndarray, g: object) -> np.ndarray:
+def check_gradient(name: str, p: np.ndarray, g: Any) -> np.ndarray:
     """The gradient as an array of the parameter's shape, without a copy, or the error that says what is wrong with it."""
     if isinstance(g, np.ma.MaskedArray):
         raise TypeError(f"gradient of {name!r}: a masked array, expected a plain one")
@@ -181,13 +200,14 @@ def check_gradient(name: str, p: np.ndarray, g: object) -> np.ndarray:
             g = converted(name, g)
         else:
             raise TypeError(f"gradient of {name!r}: {type(g).__name__}, expected an array")
+    narrow = is_bfloat16(g.dtype)
     g = plain(g)
     kinds = COMPLEX if p.dtype.kind == "c" else FLOATS
-    if g.dtype.char not in kinds:
+    if g.dtype.char not in kinds and not (narrow and kinds is FLOATS):
         expected = "a complex" if kinds is COMPLEX else "a real floating-point"
         raise TypeError(f"gradient of {name!r}: dtype {g.dtype}, expected {expected} dtype")
     if not g.dtype.isnative:
         raise TypeError(f"gradient of {name!r}: dtype {g.dtype} in foreign byte order, expected native")
     if g.shape != p.shape:
         raise ValueError(f"gradient of {name!r}: shape {g.shape}, expected {p.shape}")
-    return g
+    return g  # type: ignore[no-any-return]

@@ -1,43 +1,82 @@
 """What crosses from the kernels, compiled once per instruction set, to the engine, compiled once: PyCapsule "fastopt.table"."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int16_t, int64_t, uint32_t
 
 cdef enum:
-    VERSION = 1  # of the structs below
+    VERSION = 2  # of the structs below
     BLOCK = 256  # elements; spans and staging work in whole blocks
     STATES = 6  # arrays of state that a rule may have
-    SCALARS = 8  # scalars of a step, and hyperparameters, that a rule may have
-    STAGES = 8  # that there may be
-    INPUTS = 4  # scalars of a stage, and hyperparameters, that it may have
+    SCALARS = 12  # scalars of a step, and hyperparameters, that a rule may have
+    STAGES = 24  # that there may be
+    INPUTS = 4  # arrays, scalars and hyperparameters that a stage may have
+    KEPT = 6  # numbers of a rule that live from step to step
+    SUMS = 4  # that a formula may need
+
+cdef enum:  # where a kernel finds its arrays: those of a rule in this order, its state after the gradient
+    PARAMETER = 0
+    GRADIENT = 1
+    UPDATE = 2 + STATES
+    VELOCITY  # for a stage: each state of the rule that is one
+    OWN  # for a stage: the first of the arrays that stages have for themselves
+    OWNS = 8  # that there may be
 
 cdef enum format_t:
+    FLOAT8  # signed, in blocks that share an exponent
+    UFLOAT8  # never negative
+    BFLOAT16
     FLOAT16
     FLOAT32
     FLOAT64
     LONGDOUBLE
 
+cdef enum scope_t:
+    ARRAY
+    GROUP
+    WHOLE
+
 ctypedef void (*kernel_t)(void **arrays, Py_ssize_t n, const double *c) noexcept nogil
-ctypedef void (*rule_scalars_t)(int64_t t, const double *h, double *c) noexcept nogil
-ctypedef void (*stage_scalars_t)(const double *h, double *c) noexcept nogil
+ctypedef void (*scalars_t)(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil
 
-cdef struct rule_t:
+cdef struct formula_t:  # a rule or a stage
     const char *name
-    int states
-    int hyperparameters
-    int scalars
-    rule_scalars_t prepare
+    const char *signature  # a digest of what the engine takes by position
+    scalars_t prepare
     kernel_t f32
     kernel_t f64
-
-cdef struct stage_t:
-    const char *name
-    char shapes  # 'g': the gradient, into another buffer; 'p': the parameter, in place
     int hyperparameters
     int scalars
-    const double *neutral  # the scalars that change nothing
-    stage_scalars_t prepare
-    kernel_t f32
-    kernel_t f64
+    int kept
+    int states  # of a rule
+    int velocity  # states of a rule that a bound stops, a bit each
+    int nonnegative  # states of a rule that are never negative, a bit each
+    int n_arrays  # of a stage; the first is what it shapes
+    int arrays[INPUTS]
+    const double *neutral  # of a stage: hyperparameters that change nothing; NaN: any
+    int sums  # 0: needs none
+    scope_t scope
+    scalars_t sums_prepare
+    kernel_t sums_f32
+    kernel_t sums_f64
+    int n_sums_arrays  # of a stage
+    int sums_arrays[INPUTS]
+
+cdef enum kind_t:
+    STAGE
+    RULE
+    SUBTRACT  # the update that stages have shaped
+    CHECK  # a stage whose sums alone are of interest
+    EMPTY  # an own array that was used up
+    CLEAR  # the gradient
+    END
+
+cdef struct op_t:  # one thing to do with a block
+    kind_t kind
+    int id  # of a stage: its place in the table; of the rule: STAGES
+    const formula_t *formula
+    const double *c
+    Py_ssize_t stride  # of c, from one parameter to the next: 0 where a group shares it
+    bint early  # it and all before need the gradient alone
+    bint alone  # of the first: the rule is all there is to do
 
 cdef struct view_t:
     char *data
@@ -47,23 +86,39 @@ cdef struct view_t:
     Py_ssize_t *shape  # in the order walked; strides in bytes
     Py_ssize_t *strides
 
-cdef struct task_t:  # one parameter, its gradient and its state
+cdef struct task_t:  # one parameter, its gradient and its state; first what every step reads
+    Py_ssize_t first  # block, in the index space of all arrays
+    Py_ssize_t n  # elements
+    bint active  # has a gradient in this step
+    bint direct  # nothing of it needs decoding
+    const op_t *ops
+    const double *c  # scalars of the rule in this step
+    const formula_t *rule
     view_t p
     view_t g
     char *state[STATES]
-    const rule_t *rule
-    Py_ssize_t n  # elements
-    Py_ssize_t first  # block, in the index space of all arrays
-    bint active  # has a gradient in this step
-    const double *c  # scalars of the rule in this step
-    int staged  # stages that are not neutral, a bit each
-    const double *stage_c  # INPUTS scalars for each stage
+    format_t formats[STATES]
+    int16_t *exponents[STATES]  # of each block of a float8
+    char *master  # the parameter in float32, or the bits that bfloat16 drops
+    bint split
+    char *own[OWNS]
+    int constant  # own arrays that are one block, the same for all, a bit each
+    Py_ssize_t index  # among all parameters
+    int64_t position  # of its first element, in the concatenation of all arrays
+    const uint32_t *seed  # of this step's rounding
+    bint nearest  # round to nearest, not stochastically
 
 cdef struct table_t:
     int version
     const char *isa
     int n_rules
-    const rule_t *rules
+    const formula_t *rules
     int n_stages
-    const stage_t *stages
-    void (*span)(const table_t *table, const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+    const formula_t *stages
+    int rule_at  # the stage before which the rule runs
+    int subtract_at  # the stage before which its update is subtracted
+    int n_own
+    const char **own  # names of the stages' own arrays
+    void (*span)(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+    void (*add_up)(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, Py_ssize_t lo, Py_ssize_t hi,
+                   double *partials) noexcept nogil

@@ -16,8 +16,8 @@
     FO_INLINE T fo_fabs##S(T x) { return fabs##S(x); }                                           \
     FO_INLINE T fo_copysign##S(T x, T y) { return copysign##S(x, y); }                           \
     FO_INLINE T fo_where##S(int c, T x, T y) { return c ? x : y; }                               \
-    FO_INLINE T fo_maximum##S(T x, T y) { return (x > y) | (x != x) ? x : y; }                   \
-    FO_INLINE T fo_minimum##S(T x, T y) { return (x < y) | (x != x) ? x : y; }                   \
+    FO_INLINE T fo_maximum##S(T x, T y) { T z = x > y ? x : y; return x != x ? x : z; }          \
+    FO_INLINE T fo_minimum##S(T x, T y) { T z = x < y ? x : y; return x != x ? x : z; }          \
     FO_INLINE T fo_sign##S(T x) { return fabs##S(x) > 0 ? copysign##S(1, x) : x; }
 FO_DEFINE(float, f)
 FO_DEFINE(double, )
@@ -32,6 +32,33 @@ FO_INLINE double fo_power(double x, int64_t n)
         x = x * x;
     }
     return result;
+}
+
+/* exp and log of doubles by + - * / alone (and exact scaling), to about one unit in the last place: the C library's differ. */
+FO_INLINE double fo_exp(double x)
+{
+    if (x != x) return x;
+    if (x > 710) return INFINITY;
+    if (x < -746) return 0.0;
+    double n = floor(x * 1.4426950408889634 + 0.5);
+    double r = (x - n * 0.6931471803691238) - n * 1.9082149292705877e-10;
+    double y = 1.0;
+    for (int k = 16; k > 0; k--) y = 1.0 + r * y / k;
+    return ldexp(ldexp(y, (int)n / 2), (int)n - (int)n / 2);
+}
+FO_INLINE double fo_log(double x)
+{
+    int e;
+    if (!(x > 0)) return x == 0 ? -INFINITY : NAN;
+    if (x == INFINITY) return x;
+    double m = frexp(x, &e);
+    if (m < 0.7071067811865476) {
+        m = 2 * m;
+        e = e - 1;
+    }
+    double s = (m - 1) / (m + 1), z = s * s, y = 0.0;
+    for (int k = 25; k > 0; k -= 2) y = y * z + 1.0 / k;
+    return e * 0.6931471803691238 + (e * 1.9082149292705877e-10 + 2 * s * y);
 }
 
 /* IEEE half to float: shifted into place, then scaled exactly; infinities and NaN get the float's exponent. */
@@ -50,6 +77,73 @@ FO_INLINE float fo_load_f16(const char *x) { uint16_t h; memcpy(&h, x, sizeof h)
 FO_INLINE float fo_load_f32(const char *x) { float f; memcpy(&f, x, sizeof f); return f; }
 FO_INLINE double fo_load_f64(const char *x) { double f; memcpy(&f, x, sizeof f); return f; }
 FO_INLINE long double fo_load_long(const char *x) { long double f; memcpy(&f, x, sizeof f); return f; }
+FO_INLINE uint32_t fo_bits(float x) { uint32_t u; memcpy(&u, &x, sizeof u); return u; }
+FO_INLINE float fo_float(uint32_t u) { float x; memcpy(&x, &u, sizeof x); return x; }
+FO_INLINE float fo_load_bf16(const char *x) { uint16_t h; memcpy(&h, x, sizeof h); return fo_float((uint32_t)h << 16); }
+
+/* 32 random bits of a place: a multiplicative hash with the murmur3 finalizer's shifts. */
+FO_INLINE uint32_t fo_random(uint32_t key, uint32_t position)
+{
+    uint32_t x = position * 0x9e3779b1u + key;
+    x = (x ^ x >> 16) * 0x85ebca6bu;
+    x = (x ^ x >> 13) * 0xc2b2ae35u;
+    return x ^ x >> 16;
+}
+
+/* Float to 16 bits: the bits that are dropped, or random ones in the place of half, are carried up. What is never negative and not
+   zero stays above zero: a second moment of zero would blow an update up. */
+FO_INLINE uint16_t fo_bf16(float x, uint32_t random, int stochastic, int nonnegative)
+{
+    uint32_t u = fo_bits(x), carry = stochastic ? random >> 16 : 0x7fffu + (u >> 16 & 1u);
+    uint32_t h = (u + carry) >> 16;
+    h = (u & 0x7fffffffu) < 0x7f800000u ? h : u >> 16 | (u & 0x7fffffu ? 0x40u : 0u);
+    return (uint16_t)(nonnegative && h == 0 && u != 0 ? 1u : h);
+}
+FO_INLINE uint16_t fo_f16(float x, uint32_t random, int stochastic, int nonnegative)
+{
+    uint32_t u = fo_bits(x), a = u & 0x7fffffffu;
+    uint32_t normal = (a + (stochastic ? random >> 19 : 0xfffu + (a >> 13 & 1u)) - 0x38000000u) >> 13;
+    uint32_t shift = a >> 23 < 95u ? 31u : 126u - (a >> 23 < 113u ? a >> 23 : 112u);  /* of the subnormal halves' whole numbers */
+    uint32_t whole = a >> 23 < 95u ? 0u : (a & 0x7fffffu) | 0x800000u;
+    uint32_t half = (1u << (shift - 1)) - 1u + (whole >> shift & 1u);
+    uint32_t small = (whole + (stochastic ? random >> (32u - shift) : half)) >> shift;
+    uint32_t h = a < 0x38800000u ? small : normal < 0x7c00u ? normal : 0x7c00u;
+    h = a <= 0x7f800000u ? h : 0x7e00u;
+    h = nonnegative && h == 0 && a != 0 ? 1u : h;
+    return (uint16_t)(h | (u >> 16 & 0x8000u));
+}
+
+/* Blocks of 8-bit floats that share an exponent: a code is the top of a float's bits, exponent and three of the mantissa, less an
+   offset that brings the block's largest to the largest code. Zero is code zero. */
+#define FO_NOT_FINITE 32767  /* offset of a block that holds an infinity or a NaN: all of it reads as NaN */
+FO_INLINE int fo_exponent(uint32_t largest, int codes)
+{
+    return largest < 0x7f800000u ? (int)((largest + 0xfffffu) >> 20) - codes : FO_NOT_FINITE;
+}
+FO_INLINE float fo_load_f8(uint8_t code, int exponent)
+{
+    uint32_t k = code & 127u, u = k ? (k + (uint32_t)exponent) << 20 : 0u;
+    return fo_float(exponent == FO_NOT_FINITE ? 0x7fc00000u : u | (uint32_t)(code & 128u) << 24);
+}
+FO_INLINE float fo_load_u8(uint8_t code, int exponent)
+{
+    uint32_t u = code ? (code + (uint32_t)exponent) << 20 : 0u;
+    return fo_float(exponent == FO_NOT_FINITE ? 0x7fc00000u : u);
+}
+FO_INLINE uint8_t fo_f8(float x, int exponent, uint32_t random, int stochastic)
+{
+    uint32_t u = fo_bits(x), a = u & 0x7fffffffu;
+    int k = (int)((a + (stochastic ? random >> 12 : 0x7ffffu)) >> 20) - exponent;
+    k = k < 0 ? 0 : k > 127 ? 127 : k;
+    return (uint8_t)((uint32_t)k | (u >> 24 & 128u));
+}
+FO_INLINE uint8_t fo_u8(float x, int exponent, uint32_t random, int stochastic)
+{
+    uint32_t a = fo_bits(x) & 0x7fffffffu;
+    int k = (int)((a + (stochastic ? random >> 12 : 0x7ffffu)) >> 20) - exponent;
+    k = k < 1 ? (a > 0u) : k > 255 ? 255 : k;
+    return (uint8_t)k;
+}
 
 /* What this file was compiled for, as the compiler says. */
 #if defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
@@ -63,30 +157,42 @@ FO_INLINE long double fo_load_long(const char *x) { long double f; memcpy(&f, x,
 /* The floating-point environment of a span: round to nearest, no flushing of subnormals. */
 #if defined(__SSE2__) || defined(_M_X64)
 #include <immintrin.h>
-typedef unsigned int fo_env;
-FO_INLINE fo_env fo_enter(void)
+typedef struct { unsigned int sse; unsigned short x87; } fo_env;  /* x87: of long double gradients */
+FO_INLINE fo_env fo_enter(int flush)
 {
-    fo_env caller = _mm_getcsr();
-    _mm_setcsr(0x1f80);
+    fo_env caller = {_mm_getcsr(), 0};
+    _mm_setcsr(flush ? 0x9fc0 : 0x1f80);
+#if defined(__GNUC__)
+    unsigned short nearest = 0x037f;
+    __asm__ volatile("fnstcw %0" : "=m"(caller.x87));
+    if (caller.x87 != nearest) __asm__ volatile("fldcw %0" : : "m"(nearest));
+#endif
     return caller;
 }
-FO_INLINE void fo_leave(fo_env caller) { _mm_setcsr(caller); }
+FO_INLINE void fo_leave(fo_env caller)
+{
+    _mm_setcsr(caller.sse);
+#if defined(__GNUC__)
+    if (caller.x87 != 0x037f) __asm__ volatile("fldcw %0" : : "m"(caller.x87));
+#endif
+}
 #elif defined(__aarch64__) && defined(__GNUC__)
 typedef uint64_t fo_env;
-FO_INLINE fo_env fo_enter(void)
+FO_INLINE fo_env fo_enter(int flush)
 {
     fo_env caller;
     __asm__ volatile("mrs %0, fpcr" : "=r"(caller));
-    __asm__ volatile("msr fpcr, %0" : : "r"((fo_env)0));
+    __asm__ volatile("msr fpcr, %0" : : "r"(flush ? (fo_env)1 << 24 : (fo_env)0));
     return caller;
 }
 FO_INLINE void fo_leave(fo_env caller) { __asm__ volatile("msr fpcr, %0" : : "r"(caller)); }
 #else
 #include <fenv.h>
 typedef int fo_env;
-FO_INLINE fo_env fo_enter(void)
+FO_INLINE fo_env fo_enter(int flush)
 {
     fo_env caller = fegetround();
+    (void)flush;
     fesetround(FE_TONEAREST);
     return caller;
 }

@@ -1,0 +1,129 @@
+"""How numbers below 32 bits are stored, for NumPy: the twins of ``include/scalar.h``, with the same bits.
+
+bfloat16 is in arrays of uint16, 8-bit floats in arrays of uint8 whose blocks of 256 share an exponent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+BLOCK = 256
+BFLOAT16 = np.dtype(np.uint16)
+FLOAT8 = np.dtype(np.uint8)
+NOT_FINITE = 32767  # exponent of a block that holds an infinity or a NaN
+TAG = {"format": "bfloat16"}
+bfloat16 = np.dtype(np.uint16, metadata=TAG)
+DTYPES: dict[str, np.dtype] = {
+    "float32": np.dtype(np.float32),
+    "bfloat16": BFLOAT16,
+    "float16": np.dtype(np.float16),
+    "float8": FLOAT8,
+}
+
+
+def is_bfloat16(dtype: np.dtype) -> bool:
+    """Whether a dtype is ml_dtypes' bfloat16, or uint16 with this module's tag."""
+    return dtype.name == "bfloat16" or (dtype == np.uint16 and dict(dtype.metadata or ()) == TAG)
+
+
+def random(key: int | np.ndarray, position: np.ndarray | int) -> np.ndarray:
+    """32 random bits of each position."""
+    with np.errstate(over="ignore"):
+        x = np.atleast_1d(np.asarray(position)).astype(np.uint32) * np.uint32(0x9E3779B1) + np.asarray(key, np.uint32)
+        x = (x ^ x >> np.uint32(16)) * np.uint32(0x85EBCA6B)
+        x = (x ^ x >> np.uint32(13)) * np.uint32(0xC2B2AE35)
+        return np.asarray(x ^ x >> np.uint32(16))
+
+
+def key_of(seed: int, count: int) -> int:
+    """The key of a step's random bits."""
+    low = random(seed, count & 0xFFFFFFFF)[0]
+    return int(random(int(low), count >> 32)[0])
+
+
+def widened(a: np.ndarray) -> np.ndarray:
+    """A copy in the dtype that rules work in: float32 for what is stored in 16 bits."""
+    if a.dtype == BFLOAT16:
+        return np.asarray((a.astype(np.uint32) << np.uint32(16)).view(np.float32))
+    return a.astype(np.float32 if a.dtype == np.float16 else a.dtype)
+
+
+def narrowed(x: np.ndarray, dtype: np.dtype, bits: np.ndarray | None = None, nonnegative: bool = False) -> np.ndarray:
+    """Stored as bfloat16 or float16: rounded to nearest, or stochastically with 32 random bits for each."""
+    if dtype not in (BFLOAT16, np.dtype(np.float16)):
+        return x.astype(dtype)
+    u = np.array(x, np.float32, order="C").view(np.uint32).reshape(x.shape)
+    one, a = np.uint32(1), u & np.uint32(0x7FFFFFFF)
+    with np.errstate(over="ignore"):
+        if dtype == BFLOAT16:
+            carry = np.uint32(0x7FFF) + (u >> np.uint32(16) & one) if bits is None else bits >> np.uint32(16)
+            quiet = np.where(u & np.uint32(0x7FFFFF), np.uint32(0x40), np.uint32(0))
+            h = np.where(a < 0x7F800000, (u + carry) >> np.uint32(16), u >> np.uint32(16) | quiet)
+            return np.where(nonnegative & (h == 0) & (u != 0), one, h).astype(np.uint16)
+        carry = np.uint32(0xFFF) + (a >> np.uint32(13) & one) if bits is None else bits >> np.uint32(19)
+        normal = (a + carry - np.uint32(0x38000000)) >> np.uint32(13)
+        exponent = a >> np.uint32(23)
+        tiny = exponent < 95
+        shift = np.where(tiny, np.uint32(31), np.uint32(126) - np.minimum(exponent, np.uint32(112)))
+        whole = np.where(tiny, np.uint32(0), a & np.uint32(0x7FFFFF) | np.uint32(0x800000))
+        half = (one << (shift - one)) - one + (whole >> shift & one)
+        small = (whole + (half if bits is None else bits >> (np.uint32(32) - shift))) >> shift
+        h = np.where(a < 0x38800000, small, np.minimum(normal, np.uint32(0x7C00)))
+        h = np.where(a <= 0x7F800000, h, np.uint32(0x7E00))
+        h = np.where(nonnegative & (h == 0) & (a != 0), one, h)
+        return np.asarray((h | u >> np.uint32(16) & np.uint32(0x8000)).astype(np.uint16).view(np.float16))
+
+
+def blocks_of(flat: np.ndarray) -> np.ndarray:
+    """A flat array as whole blocks, a copy, zeros at the end."""
+    return np.pad(flat, (0, -flat.size % BLOCK)).reshape(-1, BLOCK)
+
+
+def narrowed8(x: np.ndarray, unsigned: bool, bits: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Codes and exponents of a flat array of float32."""
+    u = blocks_of(np.ascontiguousarray(x, np.float32).view(np.uint32))
+    a = u & np.uint32(0x7FFFFFFF)
+    most = 255 if unsigned else 127
+    largest = a.max(axis=1, initial=0).astype(np.int64)
+    exponents = np.where(largest < 0x7F800000, (largest + 0xFFFFF >> 20) - most, NOT_FINITE)
+    carry = np.int64(0x7FFFF) if bits is None else blocks_of(bits >> np.uint32(12)).astype(np.int64)
+    k = ((a.astype(np.int64) + carry) >> 20) - exponents[:, None]
+    if unsigned:
+        codes = np.where(k < 1, a > 0, np.minimum(k, 255))
+    else:
+        codes = np.clip(k, 0, 127) | (u >> np.uint32(24) & np.uint32(128)).astype(np.int64)
+    return codes.astype(np.uint8).reshape(-1)[: x.size], exponents.astype(np.int16)
+
+
+def widened8(codes: np.ndarray, exponents: np.ndarray, unsigned: bool) -> np.ndarray:
+    """A flat array of float32 from its codes and exponents."""
+    c, e = blocks_of(codes).astype(np.uint32), exponents.astype(np.int64)[:, None]
+    k = c if unsigned else c & np.uint32(127)
+    u = np.where(k > 0, k.astype(np.int64) + e << 20, 0).astype(np.uint32)
+    if not unsigned:
+        u |= (c & np.uint32(128)) << np.uint32(24)
+    return np.where(e == NOT_FINITE, np.uint32(0x7FC00000), u).astype(np.uint32).view(np.float32).reshape(-1)[: codes.size]
+
+
+def joined(a: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """float32 from bfloat16 and the 16 bits that it dropped."""
+    with np.errstate(over="ignore"):
+        return ((a.astype(np.uint32) << np.uint32(16)) + low.astype(np.int32).view(np.uint32)).view(np.float32)
+
+
+def split(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """bfloat16, rounded, and the 16 bits that it drops."""
+    u = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    with np.errstate(over="ignore"):
+        return ((u + np.uint32(0x8000)) >> np.uint32(16)).astype(np.uint16), (u & np.uint32(0xFFFF)).astype(np.uint16).view(
+            np.int16
+        )
+
+
+def plain(a: Any) -> Any:
+    """An array as what it is in memory: bfloat16 as uint16."""
+    if is_bfloat16(a.dtype):
+        return np.ndarray.view(a, np.ndarray).view(np.uint16)
+    return a if type(a) is np.ndarray else np.ndarray.view(a, np.ndarray)

@@ -1,0 +1,408 @@
+"""What happens around any rule: the bits are those of the stages' own Python, and each does what it is for."""
+
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+from cases import CASES, Oracle, arrays_of, data, make, same
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastopt as fo
+
+STAGED = {
+    "clip_value": {"clip_value": 0.3},
+    "clip_norm": {"clip_norm": 2.0},
+    "clip_global_norm": {"clip_global_norm": 2.0},
+    "trust_ratio": {"trust_ratio": 0.5},
+    "max_step": {"max_step": 0.005},
+    "step_scale": {"step_scale": 0.5},
+    "bounds": {"bounds": (-0.2, 0.3)},
+    "ema": {"ema": 0.9},
+    "zero": {"nonfinite": "zero"},
+    "skip": {"nonfinite": "skip"},
+    "all": {
+        "maximize": True,
+        "clip_value": 0.9,
+        "clip_norm": 30.0,
+        "clip_global_norm": 20.0,
+        "trust_ratio": 0.1,
+        "max_step": 0.02,
+        "step_scale": 0.7,
+        "bounds": (None, 0.5),
+        "ema": 0.9,
+        "nonfinite": "zero",
+    },
+}
+RULES = ["sgd", "momentum", "adam", "adamw", "nesterov-l2", "nadam", "lars", "lamb", "prodigy"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", RULES)
+@pytest.mark.parametrize("stage", STAGED)
+def test_kernels_equal_the_stages(stage, case, dtype, isa):
+    for n in (0, 1, 255, 257, 1000, 70_003):
+        start = data(n, dtype, 1)
+        oracle = Oracle(case, start, **STAGED[stage])
+        runs = [(p := start.copy(), make(case, p, threads=threads, **STAGED[stage])) for threads in (1, 2)]
+        for k in range(3):
+            g = data(n, dtype, k + 2)
+            g[3:5] = np.nan if "nonfinite" in STAGED[stage] and k == 1 else g[3:5]
+            made = oracle.step(g, scale=0.5)
+            for p, optimizer in runs:
+                assert optimizer.step(g, scale=0.5) == made
+                assert same(p, oracle.p), (n, k)
+                for ours, theirs in zip(arrays_of(optimizer), oracle.state, strict=True):
+                    assert same(ours, theirs), (n, k)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_neutral_stages_change_no_bit(case):
+    p, q, g = data(1000, np.float32, 1), data(1000, np.float32, 1), data(1000, np.float32, 2)
+    g[:5] = [0.0, -0.0, np.inf, -np.inf, np.nan]
+    neutral = {"clip_value": np.inf, "clip_norm": 1e30, "clip_global_norm": 1e30, "max_step": np.inf, "nonfinite": "propagate"}
+    one, two = make(case, p), make(case, q, **neutral)
+    for _ in range(3):
+        one.step(g)
+        two.step(g)
+    assert same(p, q)
+
+
+@given(st.lists(st.integers(0, 5000), max_size=12), st.sampled_from(["f4", "f8"]), st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_a_global_norm_does_not_depend_on_the_cut(cuts, dtype, threads):
+    options = {"clip_global_norm": 3.0, "ema": 0.9, "max_step": 0.01, "clip_value": 2.0}
+    whole, g = data(5000, dtype, 1), data(5000, dtype, 2)
+    parts = np.split(whole.copy(), sorted(cuts))
+    one, many = make("adamw", whole, threads=1, **options), make("adamw", parts, threads=threads, **options)
+    for _ in range(3):
+        one.step(g)
+        many.step(np.split(g, sorted(cuts)))
+    assert same(np.concatenate(parts), whole) and same(np.concatenate(many.average), one.average)
+
+
+@pytest.mark.parametrize("option", ["clip_norm", "clip_global_norm", "trust_ratio"])
+def test_norms_do_not_depend_on_strides(option):
+    start, g = data(600, np.float32, 1).reshape(20, 30), data(600, np.float32, 2).reshape(20, 30)
+    found = []
+    for place, of_g in itertools.product([np.ascontiguousarray, np.asfortranarray, lambda a: np.repeat(a, 2, 1)[:, ::2]], repeat=2):
+        p = place(start.copy())
+        optimizer = fo.Adam(p, lr=0.1, **{option: 0.7})
+        for _ in range(2):
+            optimizer.step(of_g(g))
+        found.append(np.ascontiguousarray(p))
+    assert all(same(a, found[0]) for a in found)
+
+
+def test_gradient_clipping_is_torchs():
+    torch = pytest.importorskip("torch")
+    shapes = [(3, 4), (5,), ()]
+    for value, norm, each in [(0.5, np.inf, np.inf), (np.inf, 1.0, np.inf), (np.inf, np.inf, 0.8), (0.5, 1.0, np.inf)]:
+        params = [np.array(data(int(np.prod(s)), np.float64, k).reshape(s)) for k, s in enumerate(shapes)]
+        theirs = [torch.nn.Parameter(torch.from_numpy(p.copy())) for p in params]
+        ours, peer = (
+            fo.SGD(params, lr=0.1, clip_value=value, clip_global_norm=norm, clip_norm=each),
+            torch.optim.SGD(theirs, lr=0.1),
+        )
+        for k in range(5):
+            grads = [np.array(data(int(np.prod(s)), np.float64, 10 * k + j).reshape(s) * 3) for j, s in enumerate(shapes)]
+            for t, g in zip(theirs, grads, strict=True):
+                t.grad = torch.from_numpy(g.copy())
+            if value < np.inf:
+                torch.nn.utils.clip_grad_value_(theirs, value)
+            for t in theirs if each < np.inf else []:
+                torch.nn.utils.clip_grad_norm_([t], each)
+            if norm < np.inf:
+                torch.nn.utils.clip_grad_norm_(theirs, norm)
+            ours.step(grads)
+            peer.step()
+        for p, t in zip(params, theirs, strict=True):
+            np.testing.assert_allclose(p, t.detach().numpy(), rtol=1e-5)  # torch adds 1e-6 to the norm
+
+
+BAD = [np.nan, np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_nonfinite_skip_leaves_everything_alone(bad):
+    params = {"a": np.ones(300), "b": np.ones(5)}
+    optimizer = fo.Adam(
+        params, lr=fo.schedules.linear_decay(0.1, 10), nonfinite="skip", ema=0.5, weight_decay=0.1, clip_global_norm=1.0
+    )
+    good = {"a": np.ones(300), "b": np.ones(5)}
+    optimizer.step(good)
+    before, lr = optimizer.fingerprint(), optimizer.lr
+    wrong = {"a": np.ones(300), "b": np.array([1, 1, bad, 1, 1])}
+    for k in range(3):
+        assert optimizer.step(wrong) is False
+        assert optimizer.skipped == k + 1 and optimizer.fingerprint() == before and optimizer.lr == lr
+    assert optimizer.step(good) is True and optimizer.steps == 2 and optimizer.report()["skipped"] == 3
+    twin = pickle.loads(pickle.dumps(optimizer))
+    assert twin.skipped == 3
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_nonfinite_raise_names_the_gradient(bad):
+    params = {"a": np.ones(300), "b": np.ones(5)}
+    optimizer = fo.Adam(params, nonfinite="raise")
+    before = optimizer.fingerprint()
+    wrong = {"a": np.ones(300), "b": np.array([1, bad, bad, 1, 1])}
+    with pytest.raises(FloatingPointError, match=r"gradient of 'b': 2 elements are infinite or NaN"):
+        optimizer.step(wrong)
+    assert optimizer.fingerprint() == before and optimizer.skipped == 0
+    optimizer.step({**wrong, "b": None})
+    with pytest.raises(FloatingPointError, match=r"gradient of 'a': 300 .*, and of 1 more"):
+        optimizer.step({"a": np.full(300, bad), "b": wrong["b"]})
+
+
+def test_nonfinite_zero_is_of_the_element():
+    p = np.ones(4)
+    fo.SGD(p, lr=1.0, nonfinite="zero").step(np.array([np.nan, np.inf, -np.inf, 1.0]))
+    assert p.tolist() == [1, 1, 1, 0]
+
+
+def rosenbrock(x):
+    return np.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def rosenbrock_grad(x):
+    g = np.zeros_like(x)
+    g[:-1] = -400 * x[:-1] * (x[1:] - x[:-1] ** 2) - 2 * (1 - x[:-1])
+    g[1:] += 200 * (x[1:] - x[:-1] ** 2)
+    return g
+
+
+QUADRATIC = np.array([[3.0, 1.0, 0.5], [1.0, 2.0, -0.7], [0.5, -0.7, 4.0]])
+BOUNDED = {
+    "rosenbrock": (rosenbrock, rosenbrock_grad, np.array([-1.0, 1.5, 0.3]), np.full(3, -1.5), np.array([0.5, 2.0, 2.0])),
+    "quadratic": (
+        lambda x: float(x @ QUADRATIC @ x / 2 + x @ [1.0, -3.0, 2.0]),
+        lambda x: QUADRATIC @ x + [1.0, -3.0, 2.0],
+        np.array([0.9, 0.1, 0.9]),
+        np.zeros(3),
+        np.ones(3),
+    ),
+}
+
+
+@pytest.mark.parametrize("problem", BOUNDED)
+def test_bounds_reach_the_solution_of_lbfgsb(problem):
+    optimize = pytest.importorskip("scipy.optimize")
+    f, grad, start, low, high = BOUNDED[problem]
+    best = optimize.minimize(f, start, jac=grad, method="L-BFGS-B", bounds=optimize.Bounds(low, high))
+    x = start.copy()
+    optimizer = fo.Adam(x, lr=fo.schedules.exponential_decay(0.05, 0.9996), bounds=optimize.Bounds(low, high))
+    for _ in range(20_000):
+        optimizer.step(grad(x))
+        assert (low <= x).all() and (x <= high).all()
+    assert f(x) <= best.fun + 1e-6 * max(1, abs(best.fun))
+    np.testing.assert_allclose(x, best.x, atol=1e-3)
+    assert optimizer.report()["groups"][0]["at_bounds"] == np.count_nonzero((best.x == low) | (best.x == high))
+
+
+def test_a_bound_does_not_hold_what_has_turned():
+    """The gradient pushes against the bound for long, then turns; clipping after the step leaves the momentum to be worn off."""
+
+    def steps_until_it_leaves(bounds):
+        x = np.zeros(1)
+        optimizer = fo.SGD(x, lr=0.1, momentum=0.99, **({"bounds": (0.0, 1.0)} if bounds else {}))
+        for k in range(2000):
+            optimizer.step(np.array([1.0 if k < 500 else -1.0]))
+            np.clip(x, 0, 1, out=x)
+            if k >= 500 and x[0] > 0:
+                return k - 500
+        return 2000
+
+    assert steps_until_it_leaves(True) == 0 and steps_until_it_leaves(False) > 50
+
+
+def test_bounds_of_every_form():
+    params = {"a": np.zeros(3), "b": np.zeros((2, 2))}
+    low = {"a": np.array([-1.0, -0.5, 0.0]), "b": -0.25}
+    optimizer = fo.SGD(params, lr=1.0, bounds=(low, None))
+    optimizer.step({"a": np.full(3, 9.0), "b": np.full((2, 2), 9.0)})
+    assert params["a"].tolist() == low["a"].tolist() and (params["b"] == -0.25).all()
+    optimizer.step({"a": np.full(3, -9.0), "b": np.full((2, 2), -9.0)})
+    assert (params["a"] >= 8).all() and optimizer.report()["groups"][0]["at_bounds"] == 0
+    x = np.zeros(2)
+    grouped = fo.SGD([{"params": x, "bounds": (0, 1)}, {"params": np.zeros(1)}], lr=1.0)
+    grouped.step([np.array([1.0, -3.0]), np.array([1.0])])
+    assert x.tolist() == [0, 1] and grouped.params[1].tolist() == [-1]
+    for wrong, message in [
+        ([(0, 1), (0, 1)], r"bounds: expected \(low, high\).*tuple\(np.array\(b, float\).T\)"),
+        ((1.0, 0.0), "low above high"),
+        ((np.zeros(3), 1.0), r"low of '0': float64 of shape \(3,\), expected a number or an array of shape \(2,\)"),
+        ((np.nan, 1.0), "NaN"),
+        (({"a": 0.0}, 1.0), r"for \['a'\], expected a number, or numbers and arrays for \['0'\]"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            fo.SGD(np.zeros(2), bounds=wrong)
+    with pytest.raises(TypeError, match="complex128 has no order"):
+        fo.SGD(np.zeros(2, complex), bounds=(0, 1))
+    with pytest.raises(ValueError, match=r"bounds: .* was chosen at construction"):
+        grouped.groups[0]["bounds"] = None
+
+
+@pytest.mark.parametrize("case", ["sgd", "adamw", "adam-options", "lamb", "dog"])
+def test_step_scale_zero_freezes_exactly(case):
+    p, start = data(1000, np.float32, 1), data(1000, np.float32, 1)
+    factor = np.where(np.arange(1000) % 3 == 0, 0.0, 1.0)
+    optimizer = make(case, p, step_scale=factor)
+    for k in range(3):
+        g = data(1000, np.float32, k)
+        g[0] = np.nan if case != "lamb" and case != "dog" else 0
+        optimizer.step(g)
+    frozen = factor == 0
+    assert same(p[frozen], start[frozen]) and (p[~frozen] != start[~frozen]).all()
+
+
+def test_step_scale_is_a_learning_rate_of_each_element():
+    p, q, factor = np.ones(6), np.ones(6), np.array([0.0, 0.5, 1.0, 2.0, 3.0, 1.0])
+    scaled = fo.AdamW(p, lr=0.1, weight_decay=0.5, step_scale=factor)
+    groups = fo.AdamW([{"params": q[k : k + 1], "lr": 0.1 * f} for k, f in enumerate(factor)], weight_decay=0.5)
+    for k in range(5):
+        g = data(6, np.float64, k)
+        scaled.step(g)
+        groups.step([g[k : k + 1] for k in range(6)])
+    np.testing.assert_allclose(p, q, rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", ["sgd-l2-maximize", "adamw", "adam-options", "momentum", "nadam", "lamb"])
+@pytest.mark.parametrize("k", [2, 3])
+def test_accumulate_is_the_large_batch(case, k):
+    options = {"clip_global_norm": 1.0, "ema": 0.9}
+    p, q = data(700, np.float64, 1), data(700, np.float64, 1)
+    small, large = make(case, p, accumulate=k, **options), make(case, q, **options)
+    for step in range(4):
+        grads = [data(700, np.float64, 10 * step + j) for j in range(k)]
+        total = np.zeros(700)
+        for j, g in enumerate(grads):
+            before = p.copy()
+            assert small.step(g) is (j == k - 1) and (j == k - 1 or same(p, before))
+            total = total + g
+        large.step((total) * (1 / k))
+        assert small.steps == large.steps == step + 1
+        assert same(p, q) and same(small.average, large.average)
+
+
+def test_accumulate_resumes_and_takes_parameters_without_gradients(tmp_path):
+    def build():
+        return fo.Adam({"a": np.ones(3), "b": np.ones(2), "c": np.ones(1)}, lr=0.1, accumulate=3, nonfinite="skip")
+
+    def grads(k):
+        return {"a": data(3, seed=k), "b": data(2, seed=k) if k % 3 == 0 else None, "c": None}
+
+    straight, first = build(), build()
+    for k in range(7):
+        straight.step(grads(k))
+        if k < 4:
+            first.step(grads(k))
+    assert straight.state["b"]["step"] == 2 and straight.state["c"]["step"] == 0 and straight.state["b"]["gathering"] is True
+    assert straight.step({"a": np.array([np.nan, 0, 0]), "b": None, "c": None}) is False
+    first.save(tmp_path / "a.npz")
+    second = build()
+    second.load(tmp_path / "a.npz")
+    for k in range(4, 7):
+        second.step(grads(k))
+    assert second.fingerprint() == straight.fingerprint()
+    with pytest.raises(ValueError, match="gathered: 1 gradients, expected less than accumulate=1"):
+        fo.Adam({"a": np.ones(3), "b": np.ones(2), "c": np.ones(1)}, lr=0.1).load(tmp_path / "a.npz")
+
+
+def test_ema_is_an_average():
+    p = np.zeros(3)
+    optimizer = fo.SGD(p, lr=1.0, ema=0.75)
+    expected = p.copy()
+    for k in range(5):
+        optimizer.step(data(3, seed=k))
+        expected += 0.25 * (p - expected)
+    np.testing.assert_allclose(optimizer.average, expected, rtol=1e-14)
+    with pytest.raises(ValueError, match="average: this optimizer keeps none"):
+        _ = fo.SGD(np.zeros(1)).average
+    with pytest.raises(ValueError, match=r"ema: .* was chosen at construction"):
+        fo.SGD(np.zeros(1)).groups[0]["ema"] = 0.9
+
+
+def test_zero_grads():
+    params, grads = [np.zeros(300), np.zeros((4, 5))], [np.ones(300), np.asfortranarray(np.ones((4, 5)))]
+    optimizer = fo.SGD(params, lr=1.0, zero_grads=True)
+    optimizer.bind(grads)
+    optimizer.step()
+    assert all((p == -1).all() for p in params) and not any(g.any() for g in grads)
+    given = [np.ones(300), np.ones((4, 5))]
+    optimizer.step(given)
+    assert all((g == 1).all() for g in given), "gradients that are not bound are the caller's"
+    frozen = np.ones(300)
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        optimizer.bind([frozen, None])
+
+
+@pytest.mark.compiled
+def test_flush_subnormals_is_inside_of_the_step_alone():
+    for n in (10, 100_000):
+        p = np.zeros(n, np.float32)
+        optimizer = fo.SGD(p, lr=1.0, flush_subnormals=True, threads=2)
+        optimizer.step(np.full(n, 1e-40, np.float32))
+        assert not p.any()
+        assert np.float32(1e-40) * np.float32(0.5) != 0
+        exact = np.zeros(n, np.float32)
+        fo.SGD(exact, lr=1.0).step(np.full(n, 1e-40, np.float32))
+        assert exact.all()
+
+
+def test_report():
+    params = {"a": np.array([3.0, 4.0]), "b": np.array([0.0])}
+    optimizer = fo.SGD(params, lr=fo.schedules.linear_decay(1.0, 4), norms=True, clip_norm=1.0)
+    optimizer.step({"a": np.array([0.3, 0.4]), "b": np.array([10.0])})
+    report = optimizer.report()
+    assert report["steps"] == 1 and report["skipped"] == 0
+    (group,) = report["groups"]
+    assert group["lr"] == 1.0 and group["clipped"] == 1 and group["at_bounds"] == 0
+    np.testing.assert_allclose(
+        [group[k] for k in ("gradient_norm", "update_norm", "update_ratio")], [1.25**0.5, 1.25**0.5, 1.25**0.5 / 5]
+    )
+    assert fo.SGD(np.zeros(1)).report()["groups"][0]["gradient_norm"] is None
+
+
+def test_options_that_do_not_fit():
+    w = np.zeros(2)
+    for error, message, options in [
+        (ValueError, "nonfinite: 'ignore', expected one of 'propagate'", {"nonfinite": "ignore"}),
+        (ValueError, "accumulate: 0, expected a whole number of at least 1", {"accumulate": 0}),
+        (TypeError, "zero_grads: 1, expected True or False", {"zero_grads": 1}),
+        (ValueError, "clip_norm: -1.0, expected 0 <= clip_norm", {"clip_norm": -1}),
+        (ValueError, "ema: 1.0, expected 0 <= ema < 1", {"ema": 1.0}),
+        (ValueError, "step_scale", {"step_scale": -1.0}),
+        (ValueError, "convention: 'jax', expected one of 'torch', 'keras', 'optax' for Adam", {"convention": "jax"}),
+        (TypeError, "unknown learning_rate", {"learning_rate": 1.0}),
+    ]:
+        with pytest.raises(error, match=message):
+            fo.Adam(w, **options)
+    optimizer = fo.Adam(w, clip_norm=3.0)
+    optimizer.groups[0]["clip_norm"] = 5.0
+    with pytest.raises(ValueError, match="clip_global_norm: inf was chosen at construction"):
+        optimizer.groups[0]["clip_global_norm"] = 5.0
+
+
+@pytest.mark.parametrize("stage", STAGED)
+def test_resume_is_exact_with_stages(stage, tmp_path):
+    def build():
+        return make("adamw", {"w": data(60, np.float32, 1).reshape(6, 10), "b": np.zeros(3, np.float32)}, **STAGED[stage])
+
+    def grads(k):
+        return {"w": data(60, np.float32, k).reshape(6, 10), "b": None if k == 2 else data(3, np.float32, k)}
+
+    straight, first, second = build(), build(), build()
+    for k in range(6):
+        straight.step(grads(k))
+        if k < 3:
+            first.step(grads(k))
+    first.save(tmp_path / "a.npz")
+    second.load(tmp_path / "a.npz")
+    copied = pickle.loads(pickle.dumps(first))
+    for k in range(3, 6):
+        second.step(grads(k))
+        copied.step(grads(k))
+    assert second.fingerprint() == straight.fingerprint() == copied.fingerprint()
