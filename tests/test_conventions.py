@@ -328,7 +328,7 @@ def test_pybops_adamw():
         (x,) = peer.ask()
         peer.tell([(0.0, gradient_of(x))])
     x = np.zeros(3)
-    optimizer = fo.AdamW(x, lr=0.1, betas=(peer._b1, peer._b2), weight_decay=peer._lam)
+    optimizer = fo.AdamW(x, lr=0.1, betas=(peer._b1, peer._b2), weight_decay=peer._lam, eps=peer._eps)
     for _ in range(STEPS):
         optimizer.step(gradient_of(x))
     np.testing.assert_allclose(x, peer.ask()[0], rtol=1e-12)
