@@ -105,7 +105,7 @@ class Oracle:
         work = Work(self.slot, self.t, self.kept, g, self.group.values_now(scale), 0)
         fine, _ = advance([work], [self.group], STAGES, RULE_AT, settings, False)
         if fine:
-            writes = work.finish(settings, storage.key_of(settings.seed, self.t))
+            writes = work.finish(settings, storage.key_of_step(settings.seed, self.t))
             writes += [(self.slot.own[k], work.order, work.arrays[k]) for k in ("average", "gathered") if k in self.slot.own]
             for a, order, flat in writes:
                 store(a, order, flat)

@@ -131,9 +131,11 @@ def test_the_reader_accepts_the_rest(tmp_path):
 
 def test_the_readers_limits_are_the_engines():
     from fastopt.codegen import reader
+    from fastopt.engine import interpreted
 
     text = (ENGINE / "table.pxd").read_text()
-    for name in ("STATES", "SCALARS", "STAGES", "INPUTS"):
+    assert interpreted.STATES == reader.STATES
+    for name in ("STATES", "SCALARS", "STAGES", "INPUTS", "KEPT", "SUMS"):
         assert re.search(rf"\b{name} = (\d+)", text)[1] == str(getattr(reader, name))
     assert len(codegen.read(REPOSITORY / "fastopt" / "stages.py")) <= reader.STAGES
 

@@ -176,11 +176,11 @@ def test_stochastic_rounding_is_unbiased(dtype):
 
 
 def test_random_bits_are_random():
-    bits = storage.random(storage.key_of(1, 2), np.arange(1 << 16))
+    bits = storage.random(storage.key_of_step(1, 2), np.arange(1 << 16))
     assert len(np.unique(bits)) > 65_000
     ones = [(bits >> np.uint32(k) & np.uint32(1)).mean() for k in range(32)]
     assert np.abs(np.array(ones) - 0.5).max() < 0.01
-    other = storage.random(storage.key_of(1, 3), np.arange(1 << 16))
+    other = storage.random(storage.key_of_step(1, 3), np.arange(1 << 16))
     assert abs(np.corrcoef(bits, other)[0, 1]) < 0.02 and abs(np.corrcoef(bits[1:], bits[:-1])[0, 1]) < 0.02
 
 

@@ -29,7 +29,7 @@ cnp.import_array()
 cdef extern from "scalar.h" nogil:
     ctypedef int fo_env
     fo_env fo_enter(int flush)
-    uint32_t fo_random(uint32_t key, uint32_t position)
+    uint32_t fo_key(uint32_t key, uint32_t number)
     void fo_leave(fo_env caller)
 
 cdef extern from * nogil:
@@ -147,6 +147,7 @@ cdef struct plan_t:
 
 cdef struct pass_t:  # what all arrays are walked for
     int id  # of the operation whose sums are wanted; -1: a step
+    int count  # of those sums
     const Py_ssize_t *starts  # of each array, in an index space that is summed block by block
     Py_ssize_t blocks
     double *partials  # SUMS for each block
@@ -226,7 +227,7 @@ cdef void walk(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t
     cdef Py_ssize_t i = 0, end = plan.n, middle
     cdef const task_t *task
     if what.id >= 0:
-        plan.table.add_up(plan.tasks, plan.n, what.starts, what.id, lo, hi, what.partials)
+        plan.table.add_up(plan.tasks, plan.n, what.starts, what.id, what.count, lo, hi, what.partials)
         return
     while end - i > 1:
         middle = (i + end) // 2
@@ -477,7 +478,7 @@ cdef class Plan:
         learn_nothing(&self.chooser)
         self.lay_groups(table)
         self.lay_slots(table)
-        self.update = pass_t(-1, NULL, self.walk.blocks, NULL)
+        self.update = pass_t(-1, 0, NULL, self.walk.blocks, NULL)
 
     cdef int lay_groups(self, const table_t *table) except -1:
         """Each group's rule and stages, and where they find their hyperparameters."""
@@ -552,6 +553,7 @@ cdef class Plan:
                 else:
                     task.formats[k] = format_of(cnp.PyArray_TYPE(a))
                 self.flat[i] = self.flat[i] and task.formats[k] == task.p.format
+            task.plain = s.array.itemsize > 2 and all(a.itemsize > 2 for a in s.rule_state.values())
             for k in range(table.n_own):
                 a = s.own.get(table.own[k].decode())
                 if a is not None:
@@ -738,11 +740,12 @@ cdef class Plan:
         checks = <int64_t> (self.policy != ZERO) << self.finite_at
         self.ops[group * OPS].alone = staged & ~checks == 0 and not hold and not (self.clear and bound)
 
-    cdef void sum_up(self, int id, scope_t scope, int parts) noexcept:
+    cdef void sum_up(self, int id, int count, scope_t scope, int parts) noexcept:
         """The sums of one operation over all arrays, in a fixed order."""
         cdef Py_ssize_t i, first
         cdef double *totals = self.totals[id]
-        self.summing.id, self.summing.starts, self.summing.blocks = id, self.starts[<int> scope], self.space[<int> scope]
+        self.summing.id, self.summing.count = id, count
+        self.summing.starts, self.summing.blocks = self.starts[<int> scope], self.space[<int> scope]
         go(&self.walk, &self.summing, parts)
         if scope == WHOLE:
             self.total(totals, 0, self.space[<int> WHOLE])
@@ -758,7 +761,7 @@ cdef class Plan:
         """Of the partial sums of blocks lo to hi, one after another."""
         cdef Py_ssize_t i
         cdef int j
-        for j in range(SUMS):
+        for j in range(self.summing.count):
             totals[j] = 0
             for i in range(lo, hi):
                 totals[j] = totals[j] + self.summing.partials[i * SUMS + j]
@@ -770,7 +773,7 @@ cdef class Plan:
         cdef Py_ssize_t i, group
         cdef int j
         if stage.sums and not (k == self.finite_at and self.policy == ZERO):
-            self.sum_up(k, stage.scope, parts)
+            self.sum_up(k, stage.sums, stage.scope, parts)
             if k == self.finite_at:
                 for i in range(self.n):
                     if self.totals[k][i * SUMS] > 0:
@@ -803,7 +806,8 @@ cdef class Plan:
                 rule = self.walk.tasks[i].rule
                 if rule.sums_prepare != NULL and self.walk.tasks[i].active:
                     rule.sums_prepare(self.t[i] + 1, self.kept + i * KEPT, NULL, self.values[self.group_of[i]], self.sums_c + i * SCALARS)
-            self.sum_up(STAGES, self.scope(), parts)
+            rule = self.rule_with_sums()
+            self.sum_up(STAGES, rule.sums, rule.scope, parts)
         if self.settled:  # each group's scalars lie where they lay
             for group in range(self.n_groups):
                 i = self.firsts[group]
@@ -851,13 +855,13 @@ cdef class Plan:
                 return i
         return -1
 
-    cdef scope_t scope(self) noexcept:
-        """Over what the rules' sums go."""
+    cdef const formula_t *rule_with_sums(self) noexcept:
+        """The rule of a group that needs sums; all that do are of one kind."""
         cdef Py_ssize_t i
         for i in range(self.n_groups):
             if self.rules[i].sums:
-                return self.rules[i].scope
-        return ARRAY
+                return self.rules[i]
+        return NULL
 
     cdef int advance(self, int64_t count, double scale, bint hold) noexcept:
         """Scalars and walk, in a known floating-point environment; then the counts.
@@ -875,7 +879,7 @@ cdef class Plan:
                     self.point_to_nothing(i)
         if self.n_active == 0:
             return 0
-        self.key = fo_random(fo_random(self.seed, <uint32_t> count), <uint32_t> (count >> 32))
+        self.key = fo_key(fo_key(self.seed, <uint32_t> count), <uint32_t> (count >> 32))
         env = fo_enter(False)
         parts = choose(&self.walk)
         for k in range(table.n_stages + 1):
@@ -1286,7 +1290,7 @@ cdef class Update:
         chooser = CHOOSERS[bits]  # not shared while the GIL is released
         chooser.entered = fo_now()
         plan = plan_t(self.table, &task, 1, (n + BLOCK - 1) // BLOCK, n, 0, False, &chooser)
-        update = pass_t(-1, NULL, plan.blocks, NULL)
+        update = pass_t(-1, 0, NULL, plan.blocks, NULL)
         if self.rule.sums:
             memory = cnp.PyArray_SimpleNew(1, [(plan.blocks + 1) * SUMS], cnp.NPY_DOUBLE)
             partials = <double *> cnp.PyArray_DATA(memory)
@@ -1295,9 +1299,9 @@ cdef class Update:
         if self.rule.sums:
             if self.rule.sums_prepare != NULL:
                 self.rule.sums_prepare(t, kept, NULL, h, c)
-            summing = pass_t(STAGES, &start, plan.blocks, partials)
+            summing = pass_t(STAGES, self.rule.sums, &start, plan.blocks, partials)
             go(&plan, &summing, parts)
-            for k in range(SUMS):
+            for k in range(self.rule.sums):
                 totals[k] = 0
                 for i in range(plan.blocks):
                     totals[k] = totals[k] + partials[i * SUMS + k]

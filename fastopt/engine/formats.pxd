@@ -23,8 +23,10 @@ cdef extern from "scalar.h" nogil:
     double load_f64 "fo_load_f64"(const char *x)
     long double load_long "fo_load_long"(const char *x)
     uint32_t fo_random(uint32_t key, uint32_t position)
-    uint16_t fo_bf16(float x, uint32_t random, int stochastic, int nonnegative)
-    uint16_t fo_f16(float x, uint32_t random, int stochastic, int nonnegative)
+    uint32_t fo_key(uint32_t key, uint32_t number)
+    void fo_narrow(int bf16, int stochastic, int nonnegative, uint16_t *out, const float *x, const uint32_t *bits, int shift,
+                   Py_ssize_t n)
+    void fo_draw(uint32_t *bits, uint32_t key, uint32_t first, Py_ssize_t n)
     uint32_t fo_bits(float x)
     float fo_float(uint32_t bits)
     float fo_load_f8(uint8_t code, int exponent)
@@ -77,23 +79,28 @@ cdef inline void decode(element *out, const char *x, Py_ssize_t stride, Py_ssize
             out[i] = <element> load_long(x + stride * i)
 
 
-cdef inline void narrow(uint16_t *restrict out, const float *restrict x, Py_ssize_t n, format_t format, uint32_t key, int64_t at,
-                        bint nearest, bint nonnegative) noexcept nogil:
-    """n floats in 16 bits; at: the first one's position, which with the key gives its random bits."""
-    cdef Py_ssize_t i
-    cdef uint32_t first = <uint32_t> at
-    if format == BFLOAT16 and nearest:
-        for i in range(n):
-            out[i] = fo_bf16(x[i], 0, 0, nonnegative)
-    elif format == BFLOAT16:
-        for i in range(n):
-            out[i] = fo_bf16(x[i], fo_random(key, first + <uint32_t> i), 1, nonnegative)
-    elif nearest:
-        for i in range(n):
-            out[i] = fo_f16(x[i], 0, 0, nonnegative)
+cdef inline void narrow(uint16_t *out, const float *x, Py_ssize_t n, format_t format, const uint32_t *bits, int shift,
+                        bint nonnegative) noexcept nogil:
+    """n floats in 16 bits: to nearest without random bits."""
+    if format == BFLOAT16:
+        if bits == NULL:
+            if nonnegative:
+                fo_narrow(1, 0, 1, out, x, bits, 0, n)
+            else:
+                fo_narrow(1, 0, 0, out, x, bits, 0, n)
+        elif nonnegative:
+            fo_narrow(1, 1, 1, out, x, bits, shift, n)
+        else:
+            fo_narrow(1, 1, 0, out, x, bits, shift, n)
+    elif bits == NULL:
+        if nonnegative:
+            fo_narrow(0, 0, 1, out, x, bits, 0, n)
+        else:
+            fo_narrow(0, 0, 0, out, x, bits, 0, n)
+    elif nonnegative:
+        fo_narrow(0, 1, 1, out, x, bits, shift, n)
     else:
-        for i in range(n):
-            out[i] = fo_f16(x[i], fo_random(key, first + <uint32_t> i), 1, nonnegative)
+        fo_narrow(0, 1, 0, out, x, bits, shift, n)
 
 
 cdef inline void widen8(float *restrict out, const uint8_t *restrict codes, int exponent, Py_ssize_t n, format_t format) noexcept nogil:
@@ -106,22 +113,28 @@ cdef inline void widen8(float *restrict out, const uint8_t *restrict codes, int 
             out[i] = fo_load_u8(codes[i], exponent)
 
 
-cdef inline int narrow8(uint8_t *restrict codes, const float *restrict x, Py_ssize_t n, format_t format, uint32_t key, int64_t at,
+cdef inline int narrow8(uint8_t *restrict codes, const float *restrict x, Py_ssize_t n, format_t format, uint32_t key, uint32_t first,
                         bint nearest) noexcept nogil:
     """n floats of one block in 8 bits; returns the exponent that they share."""
     cdef Py_ssize_t i
-    cdef uint32_t largest = 0, bits, first = <uint32_t> at
+    cdef uint32_t largest = 0, magnitude
     cdef int exponent
     for i in range(n):
-        bits = fo_bits(x[i]) & <uint32_t> 0x7fffffff
-        largest = bits if bits > largest else largest
+        magnitude = fo_bits(x[i]) & <uint32_t> 0x7fffffff
+        largest = magnitude if magnitude > largest else largest
     exponent = fo_exponent(largest, 127 if format == FLOAT8 else 255)
-    if format == FLOAT8:
+    if format == FLOAT8 and nearest:
         for i in range(n):
-            codes[i] = fo_f8(x[i], exponent, fo_random(key, first + <uint32_t> i), not nearest)
+            codes[i] = fo_f8(x[i], exponent, 0, 0)
+    elif format == FLOAT8:
+        for i in range(n):
+            codes[i] = fo_f8(x[i], exponent, fo_random(key, first + <uint32_t> i), 1)
+    elif nearest:
+        for i in range(n):
+            codes[i] = fo_u8(x[i], exponent, 0, 0)
     else:
         for i in range(n):
-            codes[i] = fo_u8(x[i], exponent, fo_random(key, first + <uint32_t> i), not nearest)
+            codes[i] = fo_u8(x[i], exponent, fo_random(key, first + <uint32_t> i), 1)
     return exponent
 
 
@@ -191,10 +204,10 @@ cdef inline void *fetch_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t 
     return own
 
 
-cdef inline void store_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n, element *block) noexcept nogil:
+cdef inline void store_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n, element *block, const uint32_t *bits) noexcept nogil:
     cdef uint16_t codes[BLOCK]
     cdef int16_t *low
-    cdef uint32_t bits
+    cdef uint32_t word
     cdef Py_ssize_t i
     if task.p.format == plain(block[0]):
         if <char *> block != task.p.data + lo * <Py_ssize_t> sizeof(element) or not task.p.flat:
@@ -204,11 +217,11 @@ cdef inline void store_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n
         if task.split and task.master != NULL:
             low = <int16_t *> task.master + lo
             for i in range(n):
-                bits = fo_bits(block[i])
-                codes[i] = <uint16_t> ((bits + <uint32_t> 0x8000) >> 16)
-                low[i] = <int16_t> <uint16_t> bits
+                word = fo_bits(block[i])
+                codes[i] = <uint16_t> ((word + <uint32_t> 0x8000) >> 16)
+                low[i] = <int16_t> <uint16_t> word
         else:
-            narrow(codes, block, n, task.p.format, task.seed[0], task.position + lo, task.nearest or task.master != NULL, False)
+            narrow(codes, block, n, task.p.format, NULL if task.nearest or task.master != NULL else bits, 0, False)
         move(<char *> codes, &task.p, lo, n, sizeof(uint16_t), True, block[0])
 
 
@@ -229,21 +242,37 @@ cdef inline void fetch_state(const task_t *task, Py_ssize_t lo, Py_ssize_t n, el
             decode(own[k], task.state[k] + lo * size_of(task.formats[k]), size_of(task.formats[k]), n, task.formats[k])
 
 
-cdef inline void store_state(const task_t *task, Py_ssize_t lo, Py_ssize_t n, void **arrays, element _) noexcept nogil:
-    cdef int k
-    cdef uint32_t key
-    cdef bint nonnegative
+cdef inline void store(const task_t *task, Py_ssize_t lo, Py_ssize_t n, void **arrays, element _) noexcept nogil:
+    """The parameter and its state; numbers below 32 bits are rounded by bits of the step and the position.
+
+    Each array of 8-bit floats has random words for itself; of the others, the parameter first, each two share theirs.
+    """
+    cdef uint32_t bits[BLOCK]
+    cdef uint32_t first = <uint32_t> (task.position + lo)
+    cdef int k, drawn = -1
     if element is float:
+        if task.p.format != FLOAT32 and not task.nearest:
+            drawn = 0
+            fo_draw(bits, fo_key(task.seed[0], 0), first, n)
+        store_parameter(task, lo, n, <element *> arrays[PARAMETER], bits)
+        if task.plain:
+            return
         for k in range(task.rule.states):
-            key = fo_random(task.seed[0], <uint32_t> (k + 1))
-            nonnegative = task.rule.nonnegative >> k & 1
+            if task.formats[k] == FLOAT32:
+                continue
             if task.formats[k] == FLOAT8 or task.formats[k] == UFLOAT8:
                 task.exponents[k][lo // BLOCK] = <int16_t> narrow8(
-                    <uint8_t *> task.state[k] + lo, <float *> arrays[k + 2], n, task.formats[k], key, task.position + lo, task.nearest
+                    <uint8_t *> task.state[k] + lo, <float *> arrays[k + 2], n, task.formats[k],
+                    fo_key(task.seed[0], <uint32_t> (STATES + k + 1)), first, task.nearest
                 )
-            elif task.formats[k] != FLOAT32:
-                narrow(<uint16_t *> task.state[k] + lo, <float *> arrays[k + 2], n, task.formats[k], key, task.position + lo,
-                       task.nearest, nonnegative)
+                continue
+            if not task.nearest and drawn != (k + 1) // 2:
+                drawn = (k + 1) // 2
+                fo_draw(bits, fo_key(task.seed[0], <uint32_t> drawn), first, n)
+            narrow(<uint16_t *> task.state[k] + lo, <float *> arrays[k + 2], n, task.formats[k], NULL if task.nearest else bits,
+                   16 * ((k + 1) & 1), task.rule.nonnegative >> k & 1)
+    else:
+        store_parameter(task, lo, n, <element *> arrays[PARAMETER], NULL)
 
 
 cdef inline void *own_array(const task_t *task, int k, Py_ssize_t lo, element _) noexcept nogil:
@@ -276,6 +305,8 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
         while op.kind != END and op.id != id:
             op += 1
         if op.kind == END:
+            for j in range(SUMS):
+                memset(out + j * BLOCK, 0, n * sizeof(double))
             return
         needed = not op.early
         op = task.ops
@@ -358,8 +389,7 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
                 buffer = 1 - buffer
         op += 1
     if updated and not apart:
-        store_parameter(task, lo, n, <element *> arrays[PARAMETER])
-        store_state(task, lo, n, arrays, own_p[0])
+        store(task, lo, n, arrays, own_p[0])
 
 
 cdef inline void span(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -403,9 +433,9 @@ cdef inline double fold(const double *x) noexcept nogil:
     return lanes[0]
 
 
-cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, Py_ssize_t lo, Py_ssize_t hi,
+cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, int count, Py_ssize_t lo, Py_ssize_t hi,
                         double *partials) noexcept nogil:
-    """Sums over blocks lo to hi of an index space where array i has the places from starts[i] on."""
+    """As many sums over blocks lo to hi of an index space where array i has the places from starts[i] on."""
     cdef double terms[SUMS * BLOCK]
     cdef Py_ssize_t i = 0, end = n, middle, place, first, last
     cdef const task_t *task
@@ -418,7 +448,9 @@ cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *sta
             end = middle
     while lo < hi:
         place = lo * BLOCK
-        memset(terms, 0, sizeof(terms))
+        task = &tasks[i]
+        if starts[i] > place or starts[i] + task.n < place + BLOCK or not task.active:
+            memset(terms, 0, count * BLOCK * sizeof(double))
         while i < n and starts[i] < place + BLOCK:
             task = &tasks[i]
             first = max(starts[i], place)
@@ -431,6 +463,6 @@ cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *sta
             if starts[i] + task.n > place + BLOCK:
                 break
             i += 1
-        for j in range(SUMS):
+        for j in range(count):
             partials[SUMS * lo + j] = fold(terms + j * BLOCK)
         lo += 1

@@ -43,6 +43,9 @@ def fold(terms: np.ndarray) -> float:
         return float(np.add.accumulate(np.concatenate([[0.0], lanes[:, 0]]))[-1])
 
 
+STATES = 6  # that a rule may have, as in table.pxd
+
+
 class Work:
     """One parameter in a step: its arrays in the order walked, and the numbers of its rule."""
 
@@ -83,20 +86,19 @@ class Work:
             high, low = storage.split(p)
             writes += [(slot.array, self.order, high), (slot.master, self.order, low)]
         else:
-            bits = None if nearest or slot.master is not None else storage.random(key, position)
-            writes += [
-                (slot.array, self.order, storage.narrowed(p, slot.array.dtype, bits) if slot.array.dtype.itemsize == 2 else p)
-            ]
+            bits = None if nearest or slot.master is not None else storage.random(storage.key_of(key, 0), position)
+            writes += [(slot.array, self.order, storage.narrowed(p, slot.array.dtype, bits))]
             if slot.master is not None:
                 writes += [(slot.master, self.order, p)]
-        for k, (name, a) in enumerate(slot.rule_state.items()):
-            own = storage.random(key, k + 1)[0]
+        for k, (name, a) in enumerate(slot.rule_state.items(), 1):
             new = self.arrays[name]
-            if name in slot.exponents:
-                new, exponents = storage.narrowed8(new, self.unsigned(name), None if nearest else storage.random(own, position))
+            if name in slot.exponents:  # words of its own
+                bits = None if nearest else storage.random(storage.key_of(key, STATES + k), position)
+                new, exponents = storage.narrowed8(new, self.unsigned(name), bits)
                 writes += [(slot.exponents[name], [0], exponents)]
-            elif a.dtype.itemsize == 2:
-                new = storage.narrowed(new, a.dtype, None if nearest else storage.random(own, position), self.unsigned(name))
+            elif a.dtype.itemsize == 2:  # half of the words that each two arrays share
+                bits = None if nearest else storage.random(storage.key_of(key, k // 2), position) << np.uint32(16 * (k % 2))
+                new = storage.narrowed(new, a.dtype, bits, self.unsigned(name))
             writes += [(a, self.order, new)]
         return writes
 
@@ -345,7 +347,7 @@ class Stepper:
         if not fine:
             self._skipped += 1
             return False
-        key = storage.key_of(settings.seed, self._count)
+        key = storage.key_of_step(settings.seed, self._count)
         writes = [x for w in works if w.active and not hold for x in w.finish(settings, key)]
         writes += [
             (w.slot.own[name], w.order, w.arrays[name])

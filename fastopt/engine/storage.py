@@ -28,19 +28,25 @@ def is_bfloat16(dtype: np.dtype) -> bool:
     return dtype.name == "bfloat16" or (dtype == np.uint16 and dict(dtype.metadata or ()) == TAG)
 
 
-def random(key: int | np.ndarray, position: np.ndarray | int) -> np.ndarray:
+def random(key: int, position: np.ndarray) -> np.ndarray:
     """32 random bits of each position."""
     with np.errstate(over="ignore"):
-        x = np.atleast_1d(np.asarray(position)).astype(np.uint32) * np.uint32(0x9E3779B1) + np.asarray(key, np.uint32)
-        x = (x ^ x >> np.uint32(16)) * np.uint32(0x85EBCA6B)
-        x = (x ^ x >> np.uint32(13)) * np.uint32(0xC2B2AE35)
-        return np.asarray(x ^ x >> np.uint32(16))
+        x = position.astype(np.uint32) * np.uint32(0x9E3779B1) + np.uint32(key)
+        x = (x ^ x >> np.uint32(15)) * np.uint32(0x85EBCA77)
+        return np.asarray(x ^ x >> np.uint32(13))
 
 
-def key_of(seed: int, count: int) -> int:
+def key_of(key: int, number: int) -> int:
+    """A key of 32 bits for each number."""
+    x = key ^ number * 0x9E3779B1 & 0xFFFFFFFF
+    x = (x ^ x >> 16) * 0x85EBCA6B & 0xFFFFFFFF
+    x = (x ^ x >> 13) * 0xC2B2AE35 & 0xFFFFFFFF
+    return x ^ x >> 16
+
+
+def key_of_step(seed: int, count: int) -> int:
     """The key of a step's random bits."""
-    low = random(seed, count & 0xFFFFFFFF)[0]
-    return int(random(int(low), count >> 32)[0])
+    return key_of(key_of(seed, count & 0xFFFFFFFF), count >> 32)
 
 
 def widened(a: np.ndarray) -> np.ndarray:

@@ -107,6 +107,7 @@ cdef struct task_t:  # one parameter, its gradient and its state; first what eve
     int64_t position  # of its first element, in the concatenation of all arrays
     const uint32_t *seed  # of this step's rounding
     bint nearest  # round to nearest, not stochastically
+    bint plain  # nothing of it is stored below 32 bits
 
 cdef struct table_t:
     int version
@@ -120,5 +121,5 @@ cdef struct table_t:
     int n_own
     const char **own  # names of the stages' own arrays
     void (*span)(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
-    void (*add_up)(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, Py_ssize_t lo, Py_ssize_t hi,
+    void (*add_up)(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, int count, Py_ssize_t lo, Py_ssize_t hi,
                    double *partials) noexcept nogil

@@ -3,6 +3,7 @@
 #define FASTOPT_SCALAR_H
 
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #if defined(__GNUC__)
@@ -81,10 +82,17 @@ FO_INLINE uint32_t fo_bits(float x) { uint32_t u; memcpy(&u, &x, sizeof u); retu
 FO_INLINE float fo_float(uint32_t u) { float x; memcpy(&x, &u, sizeof x); return x; }
 FO_INLINE float fo_load_bf16(const char *x) { uint16_t h; memcpy(&h, x, sizeof h); return fo_float((uint32_t)h << 16); }
 
-/* 32 random bits of a place: a multiplicative hash with the murmur3 finalizer's shifts. */
+/* 32 random bits of a place: a multiplicative hash, of which the upper bits are the better ones. */
 FO_INLINE uint32_t fo_random(uint32_t key, uint32_t position)
 {
     uint32_t x = position * 0x9e3779b1u + key;
+    x = (x ^ x >> 15) * 0x85ebca77u;
+    return x ^ x >> 13;
+}
+/* A key of 32 bits for each number: the murmur3 finalizer. */
+FO_INLINE uint32_t fo_key(uint32_t key, uint32_t number)
+{
+    uint32_t x = key ^ number * 0x9e3779b1u;
     x = (x ^ x >> 16) * 0x85ebca6bu;
     x = (x ^ x >> 13) * 0xc2b2ae35u;
     return x ^ x >> 16;
@@ -94,10 +102,10 @@ FO_INLINE uint32_t fo_random(uint32_t key, uint32_t position)
    zero stays above zero: a second moment of zero would blow an update up. */
 FO_INLINE uint16_t fo_bf16(float x, uint32_t random, int stochastic, int nonnegative)
 {
-    uint32_t u = fo_bits(x), carry = stochastic ? random >> 16 : 0x7fffu + (u >> 16 & 1u);
-    uint32_t h = (u + carry) >> 16;
-    h = (u & 0x7fffffffu) < 0x7f800000u ? h : u >> 16 | (u & 0x7fffffu ? 0x40u : 0u);
-    return (uint16_t)(nonnegative && h == 0 && u != 0 ? 1u : h);
+    int32_t u = (int32_t)fo_bits(x), a = u & 0x7fffffff, carry = stochastic ? (int32_t)(random >> 16) : 0x7fff + (u >> 16 & 1);
+    if (nonnegative) u = (uint32_t)u - 1u < 0xffffu ? 0x10000 : u;
+    uint32_t h = (uint32_t)(u | (a > 0x7f800000 ? 0x400000 : 0)) + (uint32_t)(a < 0x7f800000 ? carry : 0);
+    return (uint16_t)(h >> 16);
 }
 FO_INLINE uint16_t fo_f16(float x, uint32_t random, int stochastic, int nonnegative)
 {
@@ -109,8 +117,22 @@ FO_INLINE uint16_t fo_f16(float x, uint32_t random, int stochastic, int nonnegat
     uint32_t small = (whole + (stochastic ? random >> (32u - shift) : half)) >> shift;
     uint32_t h = a < 0x38800000u ? small : normal < 0x7c00u ? normal : 0x7c00u;
     h = a <= 0x7f800000u ? h : 0x7e00u;
-    h = nonnegative && h == 0 && a != 0 ? 1u : h;
+    if (nonnegative) h = h | ((h == 0u) & (a != 0u));
     return (uint16_t)(h | (u >> 16 & 0x8000u));
+}
+
+/* n floats in 16 bits; two arrays share the random bits, 16 of each word. The first three arguments are to be constants. */
+FO_INLINE void fo_narrow(int bf16, int stochastic, int nonnegative, uint16_t *restrict out, const float *restrict x,
+                         const uint32_t *restrict bits, int shift, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++) {
+        uint32_t random = stochastic ? bits[i] << shift : 0u;
+        out[i] = bf16 ? fo_bf16(x[i], random, stochastic, nonnegative) : fo_f16(x[i], random, stochastic, nonnegative);
+    }
+}
+FO_INLINE void fo_draw(uint32_t *restrict bits, uint32_t key, uint32_t first, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++) bits[i] = fo_random(key, first + (uint32_t)i);
 }
 
 /* Blocks of 8-bit floats that share an exponent: a code is the top of a float's bits, exponent and three of the mantissa, less an
