@@ -26,6 +26,7 @@ cdef extern from "scalar.h" nogil:
     uint32_t fo_key(uint32_t key, uint32_t number)
     void fo_narrow(int bf16, int stochastic, int nonnegative, uint16_t *out, const float *x, const uint32_t *bits, int shift,
                    Py_ssize_t n)
+    double fo_fold(const double *x)
     void fo_draw(uint32_t *bits, uint32_t key, uint32_t first, Py_ssize_t n)
     uint32_t fo_bits(float x)
     float fo_float(uint32_t bits)
@@ -417,22 +418,6 @@ cdef inline void span(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept
             lo += BLOCK
 
 
-cdef inline double fold(const double *x) noexcept nogil:
-    """The sum of a block: 16 lanes side by side, then halves of lanes."""
-    cdef double lanes[16]
-    cdef int i, j, width = 8
-    for j in range(16):
-        lanes[j] = x[j]
-    for i in range(1, BLOCK // 16):
-        for j in range(16):
-            lanes[j] = lanes[j] + x[16 * i + j]
-    while width > 0:
-        for j in range(width):
-            lanes[j] = lanes[j] + lanes[j + width]
-        width = width // 2
-    return lanes[0]
-
-
 cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, int count, Py_ssize_t lo, Py_ssize_t hi,
                         double *partials) noexcept nogil:
     """As many sums over blocks lo to hi of an index space where array i has the places from starts[i] on."""
@@ -464,5 +449,5 @@ cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *sta
                 break
             i += 1
         for j in range(count):
-            partials[SUMS * lo + j] = fold(terms + j * BLOCK)
+            partials[SUMS * lo + j] = fo_fold(terms + j * BLOCK)
         lo += 1

@@ -167,6 +167,32 @@ FO_INLINE uint8_t fo_u8(float x, int exponent, uint32_t random, int stochastic)
     return (uint8_t)k;
 }
 
+/* The sum of a block of 256: 16 lanes side by side, then halves of lanes. */
+FO_INLINE double fo_fold(const double *x)
+{
+    double lanes[16];
+#if defined(__GNUC__)
+    typedef double eight __attribute__((vector_size(64), aligned(8)));
+    eight low, high, next;
+    memcpy(&low, x, sizeof low);
+    memcpy(&high, x + 8, sizeof high);
+    for (int i = 16; i < 256; i += 16) {
+        memcpy(&next, x + i, sizeof next);
+        low = low + next;
+        memcpy(&next, x + i + 8, sizeof next);
+        high = high + next;
+    }
+    memcpy(lanes, &low, sizeof low);
+    memcpy(lanes + 8, &high, sizeof high);
+#else
+    for (int j = 0; j < 16; j++) lanes[j] = x[j];
+    for (int i = 16; i < 256; i++) lanes[i % 16] = lanes[i % 16] + x[i];
+#endif
+    for (int width = 8; width > 0; width /= 2)
+        for (int j = 0; j < width; j++) lanes[j] = lanes[j] + lanes[j + width];
+    return lanes[0];
+}
+
 /* What this file was compiled for, as the compiler says. */
 #if defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #define FO_ISA "x86-64-v4"
