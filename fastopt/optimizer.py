@@ -276,8 +276,8 @@ def check_parameters(leaves: list[tuple[str, Any]], beside: Sequence[Parameter] 
     for name, a in leaves:
         if name in arrays or name in names:
             raise ValueError(f"params: two parameters have the name {name!r}")
-        if "\0" in name:
-            raise ValueError(f"params: the name {name!r} holds a null character, which a file's names cannot")
+        if "\0" in name or (not name.isprintable() and "\ud800" <= max(name) <= "\udfff"):
+            raise ValueError(f"params: the name {name!r} holds a null character or half a character, which a file's names cannot")
         layout.check_writable(f"parameter {name!r}", a)
         arrays[name] = a
     layout.check_disjoint([*((f"parameter {n!r}", a) for n, a in arrays.items()), *(x for slot in beside for x in slot.written())])

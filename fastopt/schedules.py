@@ -106,6 +106,7 @@ class exponential_decay(Schedule):
     ----------
     initial : float
     gamma : float
+        At least 0; at most 1 for a decay.
     every : int, default 1
         Steps in which the value falls by one factor `gamma`, at least 1.
     staircase : bool, default False
@@ -113,7 +114,7 @@ class exponential_decay(Schedule):
 
     Notes
     -----
-    ``initial * gamma ** (t / every)``.
+    At step t ``initial * gamma ** (t / every)``; as a staircase ``initial * gamma ** (t // every)``.
 
     Examples
     --------
@@ -130,6 +131,8 @@ class exponential_decay(Schedule):
         super().__post_init__()
         if self.every < 1:
             raise ValueError(f"exponential_decay: every={self.every}, expected at least 1")
+        if self.gamma < 0:
+            raise ValueError(f"exponential_decay: gamma={self.gamma}, expected at least 0")
 
     def function(self) -> Callable[[float], float]:
         initial, gamma, every = self.initial, self.gamma, self.every

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 try:
     from . import engine
-except ImportError:
+except ImportError as error:
     engine = None  # type: ignore[assignment]
+    MISSING = str(error)
 
 MODULES = {
     "x86-64-v4": "kernels_x86_64_v4",
@@ -53,7 +54,7 @@ def choose() -> str:
     if found := available():
         return found[0]
     warnings.warn(
-        "fastopt was installed without its compiled engine and runs interpreted: right, but slow; "
+        f"fastopt was installed without its compiled engine ({MISSING}) and runs interpreted: right, but slow; "
         "install it again where a C compiler is present",
         RuntimeWarning,
         stacklevel=2,

@@ -167,8 +167,10 @@ def check_disjoint(written: Iterable[tuple[str, np.ndarray]]) -> None:
 
 def check_apart(name: str, g: np.ndarray, written: Iterable[tuple[str, np.ndarray]]) -> None:
     """Refuse a gradient that has a byte in common with what a step writes."""
+    lo, hi = extent(g)
     for what, a in written:
-        if share(g, a):
+        first, end = extent(a)
+        if first < hi and lo < end and share(g, a):
             raise ValueError(f"gradient of {name!r}: shares memory with {what}")
 
 

@@ -57,9 +57,9 @@ def widened(a: np.ndarray) -> np.ndarray:
 
 
 def narrowed(x: np.ndarray, dtype: np.dtype, bits: np.ndarray | None = None, nonnegative: bool = False) -> np.ndarray:
-    """Stored as bfloat16 or float16: rounded to nearest, or stochastically with 32 random bits for each."""
+    """What is stored as bfloat16 or float16, rounded to nearest, or stochastically with 32 random bits for each; else `x`."""
     if dtype not in (BFLOAT16, np.dtype(np.float16)):
-        return x.astype(dtype)
+        return x
     u = np.array(x, np.float32, order="C").view(np.uint32).reshape(x.shape)
     one, a = np.uint32(1), u & np.uint32(0x7FFFFFFF)
     with np.errstate(over="ignore"):
