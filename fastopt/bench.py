@@ -17,14 +17,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import fastopt as fo
+
+from .engine import storage
 
 LEARNING_RATE = 1e-9  # repeated updates stay where they are, far from subnormals
 WARM = 0.01  # seconds of steps before those timed: threads that slept need as long to get up to speed
@@ -33,13 +35,16 @@ MLP = ((784, 256), (256,), (256, 128), (128,), (128, 10), (10,))
 
 @dataclass(frozen=True)
 class Work:
-    """What is timed: one step of float32 arrays with N(0, 1) gradients.
+    """What is timed: one step with N(0, 1) gradients.
 
     Attributes
     ----------
     shapes : of the arrays
     peers : names of `PEERS`
-    rule : {"Adam", "RMSprop"}
+    rule : name of an optimizer
+    options : of fastopt's optimizer
+    dtype : {"float32", "bfloat16"}
+        Of parameters and gradients.
     grads : {"bound", "list", "mapping"}
         How fastopt is given the gradients; the peers have their own way.
     schedule : bool
@@ -51,6 +56,8 @@ class Work:
     shapes: tuple[tuple[int, ...], ...]
     peers: tuple[str, ...] = ("torch", "numpy")
     rule: str = "Adam"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
     grads: str = "bound"
     schedule: bool = False
     product: bool = False
@@ -71,6 +78,17 @@ WORKS = {
     "200 arrays of 10000": Work(((10**4,),) * 200),
     "network, 6 arrays, 235146": Work(MLP),
     "RMSprop, 1e7 elements": Work(((10**7,),), ("torch", "numpy"), rule="RMSprop"),
+    **{
+        f"{rule}, {n} elements": Work(((int(float(n)),),), ("torch",), rule=rule)
+        for rule in ("NAdam", "RAdam", "Adamax", "Adadelta", "Rprop", "ASGD")
+        for n in ("1e4", "1e7")
+    },
+    "bfloat16 state, 1e7": Work(((10**7,),), ("float32",), options={"state_dtype": "bfloat16"}),
+    "float8 state, 1e7": Work(((10**7,),), ("float32",), options={"state_dtype": "float8"}),
+    "all bfloat16, 1e7": Work(((10**7,),), ("float32", "torch"), dtype="bfloat16"),
+    "clip, decay, average, 1e7": Work(((10**7,),), ("torch",), rule="AdamW", options={"clip_global_norm": 1.0, "ema": 0.999}),
+    "LAMB, 1e7": Work(((10**7,),), ("float32",), rule="LAMB"),
+    "LARS, 1e7": Work(((10**7,),), ("float32",), rule="LARS"),
     "1e5 after a matrix product": Work(((10**5,),), ("one thread", "two threads", "torch"), product=True),
     "1e6 after a matrix product": Work(((10**6,),), ("one thread", "two threads", "torch"), product=True),
     "1e7 after a matrix product": Work(((10**7,),), ("one thread", "two threads", "torch"), product=True),
@@ -93,33 +111,58 @@ void stream(float *restrict p, const float *restrict g, float *restrict m, float
 def arrays(work: Work) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Parameters and gradients."""
     rng = np.random.default_rng(0)
-    return tuple([rng.standard_normal(shape, np.float32) for shape in work.shapes] for _ in range(2))  # type: ignore[return-value]
+    params, grads = ([rng.standard_normal(shape, np.float32) for shape in work.shapes] for _ in range(2))
+    return params, grads
+
+
+def stored(work: Work) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """As `arrays`, in the work's dtype."""
+    params, grads = arrays(work)
+    if work.dtype == "bfloat16":
+        return tuple([storage.narrowed(a, storage.BFLOAT16).view(fo.bfloat16) for a in x] for x in (params, grads))  # type: ignore[return-value]
+    return params, grads
 
 
 def step_of_fastopt(work: Work, threads: int | None = None) -> Callable[[], Any]:
-    params, grads = arrays(work)
+    params, grads = stored(work)
     names = [str(i) for i in range(len(params))]
     tree, given = (dict(zip(names, x, strict=True)) if work.grads == "mapping" else x for x in (params, grads))
     lr = fo.schedules.linear_decay(LEARNING_RATE, 10**12) if work.schedule else LEARNING_RATE
-    optimizer: fo.Optimizer = getattr(fo, work.rule)(tree, lr=lr, threads=threads)
+    optimizer: fo.Optimizer = getattr(fo, work.rule)(tree, lr=lr, threads=threads, **work.options)
     if work.grads != "bound":
         return functools.partial(optimizer.step, given)
     optimizer.bind(given)
     return optimizer.step
 
 
+def step_of_float32(work: Work) -> Callable[[], Any]:
+    """Adam of fastopt on float32 arrays, without options."""
+    return step_of_fastopt(replace(work, rule="Adam", options={}, dtype="float32"))
+
+
 def step_of_torch(work: Work) -> Callable[[], Any]:
+    """torch's optimizer, fused where it has a fused kernel; what are options of fastopt's are its separate calls."""
     import torch
 
+    dtype = getattr(torch, work.dtype)
     params, grads = arrays(work)
-    tensors = [torch.nn.Parameter(torch.from_numpy(p)) for p in params]
-    for tensor, g in zip(tensors, grads, strict=True):
-        tensor.grad = torch.from_numpy(g)
-    if work.rule == "RMSprop":
-        optimizer: Any = torch.optim.RMSprop(tensors, lr=LEARNING_RATE)  # which has no fused kernel
-    else:
-        optimizer = torch.optim.Adam(tensors, lr=LEARNING_RATE, fused=True)
-    return optimizer.step  # type: ignore[no-any-return]
+    tensors = [torch.nn.Parameter(torch.from_numpy(p).to(dtype)) for p in params]
+    kept = [torch.from_numpy(g).to(dtype) for g in grads]
+    for tensor, g in zip(tensors, kept, strict=True):
+        tensor.grad = g
+    fused = {"fused": True} if work.rule in ("SGD", "Adam", "AdamW", "Adagrad") else {}
+    optimizer: Any = getattr(torch.optim, work.rule)(tensors, lr=LEARNING_RATE, **fused)
+    if not work.options:
+        return optimizer.step  # type: ignore[no-any-return]
+    averages = [t.detach().clone() for t in tensors]
+
+    def step() -> None:
+        torch.nn.utils.clip_grad_norm_(tensors, work.options["clip_global_norm"])
+        optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, [t.detach() for t in tensors], 1 - work.options["ema"])
+
+    return step
 
 
 def step_of_numpy(work: Work) -> Callable[[], Any]:
@@ -186,6 +229,7 @@ def step_of_stream(work: Work) -> Callable[[], Any]:
 PEERS: dict[str, Callable[[Work], Callable[[], Any]]] = {
     "fastopt": step_of_fastopt,
     "one thread": functools.partial(step_of_fastopt, threads=1),
+    "float32": step_of_float32,
     "two threads": functools.partial(step_of_fastopt, threads=2),
     "torch": step_of_torch,
     "numpy": step_of_numpy,
