@@ -43,8 +43,8 @@ def test_docstrings(module):
 
 
 def test_readme_example(tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=dict(os.environ))
+    for code in re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S):
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=dict(os.environ))
 
 
 def test_readme_lists_every_optimizer_with_its_arguments():
@@ -53,6 +53,10 @@ def test_readme_lists_every_optimizer_with_its_arguments():
     classes = {n: c for n, c in vars(fo).items() if isinstance(c, type) and issubclass(c, fo.Optimizer) and c is not fo.Optimizer}
     assert set(rows) == set(classes)
     for name, variants in rows.items():
+        named, conventions = variants.rsplit("|", 1)
+        told = {word.removeprefix("as ") for word in re.split(r",\s*", conventions.strip())} - {"torch", "paper", "as optax"}
+        assert told - {"optax"} == set(classes[name].conventions) - {"optax"}, name
+        assert "optax" in told or "optax" not in classes[name].conventions, name
         named = set(re.findall(r"`(\w+)`", variants)) - set(classes) - {"average"}
         assert named <= set(inspect.signature(classes[name]).parameters), name
 
