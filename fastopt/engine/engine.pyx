@@ -17,9 +17,9 @@ cimport numpy as cnp
 from fastopt.engine.chooser cimport chooser_t, learn_nothing, measure, measured_t
 from fastopt.engine.formats cimport size_of
 from fastopt.engine.table cimport (
-    ARRAY, BFLOAT16, BLOCK, CHECK, CLEAR, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GRADIENT, GROUP, INPUTS, KEPT,
-    LONGDOUBLE, OWN, RULE, SCALARS, STAGE, STAGES, STATES, SUBTRACT, SUMS, UFLOAT8, VERSION, WHOLE, format_t, formula_t, op_t, scope_t,
-    table_t, task_t, view_t,
+    ARRAY, BFLOAT16, BLOCK, CHECK, CLEAR, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GENERAL, GRADIENT, GROUP, INPUTS, KEPT,
+    LONGDOUBLE, OWN, RULE, RULE_ALONE, SCALARS, STAGE, STAGES, STATES, STRAIGHT, SUBTRACT, SUMS, UFLOAT8, VERSION, WHOLE, format_t,
+    formula_t, op_t, scope_t, table_t, task_t, view_t,
 )
 
 from fastopt.engine import layout, threads as system
@@ -714,31 +714,32 @@ cdef class Plan:
         cdef bint early = True, shaped = (staged >> table.rule_at) & ((<int64_t> 1 << (table.subtract_at - table.rule_at)) - 1)
         for k in range(table.n_stages + 1):
             if k == table.rule_at and not hold:
-                op[0] = op_t(RULE, STAGES, self.rules[group], self.sums_c, SCALARS if self.sums_c != NULL else 0, False, False)
+                op[0] = op_t(RULE, STAGES, self.rules[group], self.sums_c, SCALARS if self.sums_c != NULL else 0, False, GENERAL)
                 op += 1
             if k == table.subtract_at and shaped:
-                op[0] = op_t(SUBTRACT, -1, NULL, NULL, 0, False, False)
+                op[0] = op_t(SUBTRACT, -1, NULL, NULL, 0, False, GENERAL)
                 op += 1
             if k == table.n_stages or not staged >> k & 1:
                 continue
             stage = &table.stages[k]
             for j in range(stage.n_arrays):
                 early = early and (stage.arrays[j] == GRADIENT or stage.arrays[j] >= OWN)
-            op[0] = op_t(STAGE, k, stage, self.stage_c + (group * STAGES + k) * INPUTS, 0, early, False)
+            op[0] = op_t(STAGE, k, stage, self.stage_c + (group * STAGES + k) * INPUTS, 0, early, GENERAL)
             if stage.sums and stage.scope == ARRAY:
                 op.c, op.stride = self.array_c[k], INPUTS
             if k == self.finite_at and self.policy != ZERO:
                 op.kind = CHECK
             op += 1
             if k == self.gather_at:
-                op[0] = op_t(EMPTY, -1, stage, NULL, 0, False, False)
+                op[0] = op_t(EMPTY, -1, stage, NULL, 0, False, GENERAL)
                 op += 1
         if self.clear and bound:
-            op[0] = op_t(CLEAR, -1, NULL, NULL, 0, False, False)
+            op[0] = op_t(CLEAR, -1, NULL, NULL, 0, False, GENERAL)
             op += 1
-        op[0] = op_t(END, -1, NULL, NULL, 0, False, False)
+        op[0] = op_t(END, -1, NULL, NULL, 0, False, GENERAL)
         checks = <int64_t> (self.policy != ZERO) << self.finite_at
-        self.ops[group * OPS].alone = staged & ~checks == 0 and not hold and not (self.clear and bound)
+        if not hold and not (self.clear and bound) and not staged >> self.gather_at & 1:
+            self.ops[group * OPS].path = RULE_ALONE if staged & ~checks == 0 else STRAIGHT
 
     cdef void sum_up(self, int id, int count, scope_t scope, int parts) noexcept:
         """The sums of one operation over all arrays, in a fixed order."""
@@ -1280,8 +1281,8 @@ cdef class Update:
         task.g.data, task.g.format, task.g.flat = <char *> cnp.PyArray_DATA(g), format_of(cnp.PyArray_TYPE(g)), True
         for k in range(self.rule.states):
             task.state[k], task.formats[k] = <char *> cnp.PyArray_DATA(<cnp.ndarray> arrays[k + 1]), task.p.format
-        ops[0] = op_t(RULE, STAGES, self.rule, &c[0], 0, False, True)
-        ops[1] = op_t(END, -1, NULL, NULL, 0, False, False)
+        ops[0] = op_t(RULE, STAGES, self.rule, &c[0], 0, False, RULE_ALONE)
+        ops[1] = op_t(END, -1, NULL, NULL, 0, False, GENERAL)
         task.rule, task.ops, task.n, task.active, task.c = self.rule, ops, n, True, c
         task.direct = task.g.format == task.p.format
         bits = 0

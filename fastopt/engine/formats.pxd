@@ -8,8 +8,8 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from fastopt.engine.table cimport (
-    BFLOAT16, BLOCK, CHECK, CLEAR, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GRADIENT, INPUTS, LONGDOUBLE, OWN, OWNS, PARAMETER,
-    RULE, STAGE, STAGES, STATES, SUBTRACT, SUMS, UFLOAT8, UPDATE, VELOCITY, format_t, formula_t, op_t, table_t, task_t, view_t,
+    BFLOAT16, BLOCK, CHECK, CLEAR, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GRADIENT, INPUTS, OWN, PARAMETER, RULE, RULE_ALONE,
+    STAGE, STATES, STRAIGHT, SUBTRACT, SUMS, UFLOAT8, UPDATE, VELOCITY, format_t, formula_t, op_t, task_t, view_t,
 )
 
 ctypedef fused element:
@@ -280,6 +280,77 @@ cdef inline void *own_array(const task_t *task, int k, Py_ssize_t lo, element _)
     return task.own[k] if task.constant >> k & 1 else task.own[k] + lo * <Py_ssize_t> sizeof(element)
 
 
+cdef inline void subtract(element *restrict p, const element *restrict u, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        p[i] = p[i] - u[i]
+
+
+cdef inline void shape(const task_t *task, const op_t *op, void **arrays, element own_g[2][BLOCK], int *buffer, Py_ssize_t lo,
+                       Py_ssize_t n) noexcept nogil:
+    """A stage on a block of these arrays: in place, but for the gradient, which goes from one buffer to the other."""
+    cdef const formula_t *f = op.formula
+    cdef const double *c = op.c + op.stride * task.index
+    cdef void *given[INPUTS + 1]
+    cdef int k, first = f.arrays[0], out = 0
+    if first == GRADIENT:
+        given[0] = own_g[buffer[0]]
+        out = 1
+    for k in range(f.n_arrays):
+        if f.arrays[k] < VELOCITY:
+            given[k + out] = arrays[f.arrays[k]]
+        elif f.arrays[k] >= OWN:
+            given[k + out] = own_array(task, f.arrays[k] - OWN, lo, own_g[0][0])
+    if first == GRADIENT:
+        arrays[GRADIENT] = own_g[buffer[0]]
+        buffer[0] = 1 - buffer[0]
+    for k in range(STATES if first == VELOCITY else 1):
+        if first == VELOCITY:
+            if not task.rule.velocity >> k & 1:
+                continue
+            given[0] = arrays[k + 2]
+        if element is float:
+            f.f32(given, n, c)
+        else:
+            f.f64(given, n, c)
+
+
+cdef inline void straight(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, element _) noexcept nogil:
+    """Block by block through stages and rule, on arrays that need no decoding."""
+    cdef element own_g[2][BLOCK]
+    cdef element own_u[BLOCK]
+    cdef void *arrays[UPDATE + 1]
+    cdef void *update = NULL
+    cdef const op_t *op = task.ops
+    cdef Py_ssize_t n
+    cdef int k, buffer
+    while op.kind != END:
+        if op.kind == SUBTRACT:
+            update = own_u
+        op += 1
+    while lo < hi:
+        n = min(<Py_ssize_t> BLOCK, hi - lo)
+        arrays[PARAMETER] = task.p.data + lo * <Py_ssize_t> sizeof(element)
+        arrays[GRADIENT] = task.g.data + lo * <Py_ssize_t> sizeof(element)
+        for k in range(task.rule.states):
+            arrays[k + 2] = task.state[k] + lo * <Py_ssize_t> sizeof(element)
+        arrays[UPDATE] = update
+        buffer = 0
+        op = task.ops
+        while op.kind != END:
+            if op.kind == STAGE:
+                shape(task, op, arrays, own_g, &buffer, lo, n)
+            elif op.kind == SUBTRACT:
+                subtract(<element *> arrays[PARAMETER], own_u, n)
+            elif op.kind == RULE:
+                if element is float:
+                    task.rule.f32(arrays, n, task.c)
+                else:
+                    task.rule.f64(arrays, n, task.c)
+            op += 1
+        lo += n
+
+
 cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, double *out, element _) noexcept nogil:
     """One step of elements lo to lo + n, at most a block: decode, shape, update, encode; what needs no staging is used where it lies.
 
@@ -290,18 +361,13 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
     cdef element own_u[BLOCK]
     cdef element own_state[STATES][BLOCK]
     cdef void *arrays[UPDATE + 1]
-    cdef void *given[INPUTS + 1]
     cdef void *terms[UPDATE + 1]
     cdef const op_t *op = task.ops
     cdef const op_t *next
     cdef const formula_t *f
     cdef const double *c
-    cdef const int *places
     cdef bint apart = out != NULL, updated = False, fetched = False, needed = True
-    cdef Py_ssize_t i
-    cdef int j, k, count, buffer = 0
-    cdef element *p
-    cdef element *u
+    cdef int j, k, buffer = 0
     if apart:
         while op.kind != END and op.id != id:
             op += 1
@@ -354,10 +420,7 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
                 f.f64(arrays, n, task.c)
             updated = True
         elif op.kind == SUBTRACT:
-            p = <element *> arrays[PARAMETER]
-            u = <element *> arrays[UPDATE]
-            for i in range(n):
-                p[i] = p[i] - u[i]
+            subtract(<element *> arrays[PARAMETER], <element *> arrays[UPDATE], n)
         elif op.kind == EMPTY:
             if not apart:
                 memset(own_array(task, f.arrays[1] - OWN, lo, own_p[0]), 0, n * sizeof(element))
@@ -365,29 +428,7 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
             memset(own_g, 0, sizeof(own_g[0]))
             move(<char *> own_g, &task.g, lo, n, size_of(task.g.format), True, own_p[0])
         elif op.kind == STAGE:
-            count = f.n_arrays
-            places = f.arrays
-            j = 0
-            if places[0] == GRADIENT:
-                given[0] = own_g[buffer]
-                j = 1
-            for k in range(count):
-                if places[k] < VELOCITY:
-                    given[k + j] = arrays[places[k]]
-                elif places[k] >= OWN:
-                    given[k + j] = own_array(task, places[k] - OWN, lo, own_p[0])
-            for k in range(STATES if places[0] == VELOCITY else 1):
-                if places[0] == VELOCITY:
-                    if not task.rule.velocity >> k & 1:
-                        continue
-                    given[0] = arrays[k + 2]
-                if element is float:
-                    f.f32(given, n, c)
-                else:
-                    f.f64(given, n, c)
-            if places[0] == GRADIENT:
-                arrays[GRADIENT] = own_g[buffer]
-                buffer = 1 - buffer
+            shape(task, op, arrays, own_g, &buffer, lo, n)
         op += 1
     if updated and not apart:
         store(task, lo, n, arrays, own_p[0])
@@ -398,7 +439,7 @@ cdef inline void span(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept
     cdef void *arrays[UPDATE + 1]
     cdef Py_ssize_t size = size_of(task.p.format)
     cdef int k
-    if task.direct and task.ops.alone:
+    if task.direct and task.ops.path == RULE_ALONE:
         arrays[PARAMETER] = task.p.data + lo * size
         arrays[GRADIENT] = task.g.data + lo * size
         arrays[UPDATE] = NULL
@@ -408,6 +449,11 @@ cdef inline void span(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept
             task.rule.f32(arrays, hi - lo, task.c)
         else:
             task.rule.f64(arrays, hi - lo, task.c)
+    elif task.direct and task.ops.path == STRAIGHT:
+        if task.p.format == FLOAT32:
+            straight[float](task, lo, hi, 0)
+        else:
+            straight[double](task, lo, hi, 0)
     elif task.p.format == FLOAT64:
         while lo < hi:
             block[double](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, 0)

@@ -69,6 +69,11 @@ cdef enum kind_t:
     CLEAR  # the gradient
     END
 
+cdef enum path_t:  # of a group's blocks in a step
+    GENERAL
+    STRAIGHT  # stages and rule, nothing else to do
+    RULE_ALONE
+
 cdef struct op_t:  # one thing to do with a block
     kind_t kind
     int id  # of a stage: its place in the table; of the rule: STAGES
@@ -76,7 +81,7 @@ cdef struct op_t:  # one thing to do with a block
     const double *c
     Py_ssize_t stride  # of c, from one parameter to the next: 0 where a group shares it
     bint early  # it and all before need the gradient alone
-    bint alone  # of the first: the rule is all there is to do
+    path_t path  # of the first
 
 cdef struct view_t:
     char *data
