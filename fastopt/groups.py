@@ -18,10 +18,12 @@ BELOW_ONE = math.nextafter(1.0, 0.0)
 POSITIVE = (0.0, FINITE)
 FRACTION = (0.0, BELOW_ONE)
 LIMIT = (0.0, math.inf)
+LIMITS = ("clip_value", "clip_norm", "clip_global_norm", "max_step")  # where None is no limit
 DOMAINS = {  # of a hyperparameter, or of a rule's; POSITIVE where nothing is said
     **dict.fromkeys(("beta1", "beta2", "beta3", "alpha", "rho", "ema"), FRACTION),
     **dict.fromkeys(("asgd alpha", "ademamix alpha"), POSITIVE),
-    **dict.fromkeys(("clip_value", "clip_norm", "clip_global_norm", "max_step", "growth_rate", "momentum_decay"), LIMIT),
+    **dict.fromkeys((*LIMITS, "growth_rate", "momentum_decay"), LIMIT),
+    "ftrl lr": (sys.float_info.min, FINITE),  # its rate is one over that
     "dampening": (-FINITE, FINITE),
 }
 OPERANDS = ("bounds", "step_scale")  # options that are arrays of a parameter's shape, or numbers for all elements
@@ -35,15 +37,15 @@ def domain(name: str, rule: str = "") -> tuple[float, float]:
 
 def check_number(name: str, x: Any, rule: str = "") -> float:
     """The hyperparameter as a float, or the error that says what it may be."""
+    low, high = domain(name, rule)
     try:
         if isinstance(x, (str, bytes, bool, np.bool_)):
             raise TypeError
-        value = float(x)
+        value = high if x is None and name in LIMITS else float(x)
     except OverflowError:
         value = math.inf
     except (TypeError, ValueError):
         raise TypeError(f"{name}: {x!r}, expected a number or a schedule") from None
-    low, high = domain(name, rule)
     if not low <= value <= high:
         above = "" if low == -FINITE else f"{low:g} <= "
         below = {BELOW_ONE: " < 1", math.inf: "", FINITE: ", a finite number"}[high]
@@ -131,7 +133,7 @@ class Group(MutableMapping[str, Any]):
             raise ValueError(f"{key}: no such hyperparameter, expected one of {', '.join(self.options)}")
         if self.settable(key):
             self._set(key, value)
-        elif value is not self.options[key] and (isinstance(value, np.ndarray) or value != self.options[key]):
+        elif value is not self.options[key] and (key in OPERANDS or value != self.options[key]):
             raise ValueError(f"{key}: {self.options[key]!r} was chosen at construction and stays (rule {self.rule.name!r})")
 
     def _set(self, key: str, value: Any) -> None:

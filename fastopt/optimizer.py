@@ -31,7 +31,8 @@ convention : {"torch", "keras", "optax"}, default "torch"
 
         - ``maximize=False``: go up the gradient;
         - ``clip_value``, ``clip_norm``, ``clip_global_norm``: the most that an element of the gradient, the norm of an array's, or
-          the norm of all together may be; the latter two can be set later where they were given at construction;
+          the norm of all together (of the groups that have it) may be; the latter two can be set later where they were given at
+          construction;
         - ``trust_ratio``: this times the ratio of norms of parameter and update scales each array's update (LAMB's; 0: no such);
         - ``max_step``: the most that an element may move;
         - ``step_scale``: factors of the update, numbers or arrays as the parameters; 0 freezes;
@@ -42,11 +43,12 @@ convention : {"torch", "keras", "optax"}, default "torch"
 
         - ``nonfinite="propagate"``, or ``"skip"`` the step, ``"zero"`` the element, ``"raise"`` FloatingPointError;
         - ``accumulate=1``: gradients whose mean makes one step;
-        - ``zero_grads=False``: clear bound gradients once they are used;
+        - ``zero_grads=False``: clear bound gradients once they are used or skipped;
         - ``flush_subnormals=False``: compute with subnormal numbers as zeros;
         - ``norms=False``: know the norms of each step for ``report()``, at the cost of another pass;
         - ``state_dtype=None``: store state as ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"float8"``;
-        - ``master=None``: of bfloat16 parameters, keep ``"float32"`` copies or, as ``"split"``, the bits that bfloat16 drops;
+        - ``master=None``: of bfloat16 parameters, keep ``"float32"`` copies, which the next step starts from whatever was written
+          to the parameters, or, as ``"split"``, the bits that bfloat16 drops;
         - ``rounding="stochastic"`` or ``"nearest"`` of what is stored below float32, with ``seed=0``;
         - ``threads=None``: at most so many; 1 never starts a pool, None is as many as pay.
 
@@ -103,7 +105,7 @@ class Settings:
                 least = {"threads": 1, "accumulate": 1, "seed": 0}[name]
                 if name == "threads" and value is None:
                     values[name] = 0
-                elif isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value < 2**32:
+                elif isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value < 2**31:
                     none = "None or " if name == "threads" else ""
                     raise ValueError(f"{name}: {value!r}, expected {none}a whole number of at least {least}")
                 else:
@@ -162,7 +164,10 @@ class Parameter:
             self.master = layout.zeros_like(array, np.dtype(np.float32 if settings.master == "float32" else np.int16), self.order)
         self.own: dict[str, np.ndarray] = {}
         self.constant: set[str] = set()
+        stores = array.dtype if self.master is None else self.real
         for key, value in operands.items():
+            if key in ("low", "high"):
+                value = storage.inward(value, stores, up=key == "low")
             if np.ndim(value) == 0:
                 self.constant.add(key)
                 self.own[key] = np.full(storage.BLOCK, value, self.real.type(0).real.dtype)
@@ -170,7 +175,7 @@ class Parameter:
                 self.own[key] = layout.zeros_like(array, self.real, self.order)
                 self.own[key][...] = self._both(np.asarray(value))
         averages = any(stage.name == "ema" for stage in group.stages)
-        for key in ["gathered"] * (settings.accumulate > 1) + ["average"] * averages:
+        for key in ["gathered"] * (settings.accumulate > 1) + ["averaged"] * averages:
             self.own[key] = layout.zeros_like(array, self.real, self.order)
         self.reset()
 
@@ -183,7 +188,7 @@ class Parameter:
         """All arrays that live between steps."""
         exponents = {f"{key}_exponents": a for key, a in self.exponents.items()}
         master = {} if self.master is None else {"master": self.master}
-        return {**self.rule_state, **exponents, **master, **{k: self.own[k] for k in ("gathered", "average") if k in self.own}}
+        return {**self.rule_state, **exponents, **master, **{k: self.own[k] for k in ("gathered", "averaged") if k in self.own}}
 
     def value(self) -> np.ndarray:
         """The parameter in the dtype that rules work in, a copy."""
@@ -210,8 +215,8 @@ class Parameter:
                 self.flat(a)[...], self.exponents[key][...] = codes, exponents
             else:
                 a[...] = storage.narrowed(np.full(a.shape, self._both(first), self.real), a.dtype)
-        for key in {"gathered", "average"} & set(self.own):
-            self.own[key][...] = self.value() if key == "average" else 0
+        for key in {"gathered", "averaged"} & set(self.own):
+            self.own[key][...] = self.value() if key == "averaged" else 0
 
     def written(self) -> Iterator[tuple[str, np.ndarray]]:
         """The arrays that steps write, with what errors call them."""
@@ -220,8 +225,9 @@ class Parameter:
             yield f"state {key!r} of {self.name!r}", a
 
 
-def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[Any]:
-    """Of each parameter of a group its number or array: from one number, or from as many nested as the parameters are."""
+def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tuple[str, Any]], none: float = math.nan) -> list[Any]:
+    """Of each parameter of a group its number or array, `none` for None: from one number, or from as many nested as they are."""
+    value = none if value is None else value
     if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
         found = dict.fromkeys((name for name, _ in leaves), value)
     else:
@@ -232,13 +238,24 @@ def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tupl
         )
     checked = []
     for name, a in leaves:
-        x = np.asarray(found[name])
+        x = np.asarray(none if found[name] is None else found[name])
         if x.dtype.kind not in "fiu" or (x.ndim and x.shape != a.shape):
             raise ValueError(f"{what} of {name!r}: {x.dtype} of shape {x.shape}, expected a number or an array of shape {a.shape}")
         if np.isnan(x).any():
             raise ValueError(f"{what} of {name!r}: NaN, expected a number")
         checked.append(np.array(x, np.float64) if x.ndim else float(x))
     return checked
+
+
+def own_copy(value: Any) -> Any:
+    """An option of arrays, whose later changes by the caller do not matter; SciPy's Bounds as a pair."""
+    if hasattr(value, "lb") and hasattr(value, "ub"):
+        return tuple(float(x[0]) if np.shape(x) == (1,) else own_copy(x) for x in (value.lb, value.ub))
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, Mapping):
+        return {k: own_copy(x) for k, x in value.items()}
+    return type(value)(own_copy(x) for x in value) if type(value) in (list, tuple) else value
 
 
 def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
@@ -250,12 +267,10 @@ def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tupl
                 raise ValueError("step_scale: below zero or infinite, expected finite factors of the update")
             each["factor"] = x
     if (pair := options["bounds"]) is not None:
-        if hasattr(pair, "lb") and hasattr(pair, "ub"):
-            pair = (pair.lb, pair.ub)
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise ValueError("bounds: expected (low, high), of numbers or arrays; of pairs b that is tuple(np.array(b, float).T)")
         low, high = (
-            per_parameter(f"bounds, {side}", none if x is None else x, path, leaves)
+            per_parameter(f"bounds, {side}", x, path, leaves, none)
             for side, x, none in (("low", pair[0], -math.inf), ("high", pair[1], math.inf))
         )
         for each, (name, a), x, y in zip(found, leaves, low, high, strict=True):
@@ -335,6 +350,8 @@ class Optimizer(dispatch.Stepper):
         Of a subclass: the names of its own arguments, with torch's defaults; the names of numbers are the rule's.
     conventions : mapping
         Of a subclass: of each other package what differs there.
+    refuses : sequence of str
+        Of a subclass: options that would not mean with it what they say.
     usual : mapping
         Of a subclass: defaults of options that differ from those of others.
     update : function
@@ -349,6 +366,7 @@ class Optimizer(dispatch.Stepper):
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
     spread: ClassVar[Mapping[str, Sequence[str]]] = MappingProxyType({"betas": ("beta1", "beta2")})
     usual: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    refuses: ClassVar[Sequence[str]] = ()
     decay: str | None = "l2"
     update: Callable[..., Any]
 
@@ -384,8 +402,6 @@ class Optimizer(dispatch.Stepper):
             raise TypeError(f"{name}: arguments given twice or too many, expected params, {', '.join(self.arguments)}")
         given |= {k: options.pop(k) for k in self.arguments if k in options}
         common = {k: options.pop(k, default) for k, default in {**OPTIONS, **self.usual}.items()}
-        for key in ("clip_value", "clip_norm", "clip_global_norm", "max_step"):
-            common[key] = math.inf if common[key] is None else common[key]
         shared = {k: options.pop(k) for k in inspect.signature(Settings).parameters if k in options}
         chosen = {**self.arguments, **preset, **given}
         self.defaults = {**{k: tuple(v) if k in self.spread and isinstance(v, list) else v for k, v in chosen.items()}, **common}
@@ -440,7 +456,10 @@ class Optimizer(dispatch.Stepper):
                     raise TypeError(f"{key}: {value!r}, expected True or False")
             elif key not in self.spread and key not in OPERANDS and not isinstance(value, str):
                 check_hyperparameter(key, value, type(self).__name__.lower())
-        options = {k: bool(v) if isinstance(v, np.bool_) else v for k, v in options.items()}
+        for key in self.refuses:
+            if options[key] is not OPTIONS[key] and options[key] != OPTIONS[key]:
+                raise ValueError(f"{key}: not with {type(self).__name__}, whose other points it would not shape")
+        options = {k: bool(v) if isinstance(v, np.bool_) else own_copy(v) if k in OPERANDS else v for k, v in options.items()}
         rule = RULES[self.rule(options).__name__]
         return Group(options, self.spread, rule, self._stages(options), {"accumulate": float(self._settings.accumulate)})
 
@@ -450,7 +469,7 @@ class Optimizer(dispatch.Stepper):
         if options["step_scale"] is not None and decay == "decoupled":
             decay = "late_decay"  # an element's own step size is of its decay too
         left_out = {*DECAYS} - {decay if "weight_decay" in options else None}
-        left_out |= {name for name in ("clip_norm", "clip_global_norm") if options[name] == math.inf}
+        left_out |= {name for name in ("clip_norm", "clip_global_norm") if options[name] in (None, math.inf)}
         left_out |= {name for name in ("trust_ratio", "ema") if options[name] == 0}
         left_out |= {"step_scale"} if options["step_scale"] is None else set()
         left_out |= {"bounds", "release"} if options["bounds"] is None else set()
@@ -518,39 +537,39 @@ class Optimizer(dispatch.Stepper):
         return unflatten(self._structure, iter([self._average_of(s) for s in self._slots]))
 
     def _average_of(self, slot: Parameter) -> np.ndarray:
-        if "average" not in slot.own:
+        if "averaged" not in slot.own:
             raise ValueError("average: this optimizer keeps none, expected ema=0.999 or the like at construction")
-        return slot.own["average"].view()
+        return slot.own["averaged"].view()
 
     def report(self) -> dict[str, Any]:
-        """What the last step did.
+        """What the last step that was made did.
 
         Returns
         -------
         dict
-            ``steps``; ``skipped``, the steps not made because of ``nonfinite="skip"``; ``groups``, a dict for each: ``lr``, of
-            the last step; ``at_bounds``, elements that lie on a bound; ``clipped``, arrays whose gradient ``clip_norm`` or
-            ``clip_global_norm`` shortened; with ``norms=True`` the ``gradient_norm`` (after clipping), the ``update_norm`` and
-            the ``update_ratio``, that over the parameters' norm before the step. What is not known is None.
+            ``steps``; ``skipped``, the steps not made because of ``nonfinite="skip"``; ``groups``, a dict for each: ``lr``;
+            ``clipped``, whether ``clip_norm`` or ``clip_global_norm`` shortened a gradient; ``at_bounds``, elements that lie on a
+            bound now; with ``norms=True`` the ``gradient_norm`` (after clipping), the ``update_norm`` and the ``update_ratio``,
+            that over the parameters' norm before the step. What is not known is None.
         """
         totals = {name: self._totals(name) for name in ("clip_norm", "clip_global_norm", "norms")}
+        used = self._used()
         groups = []
-        for group in self._groups:
+        for k, group in enumerate(self._groups):
             rows = [i for i, s in enumerate(self._slots) if s.group is group]
-            clipped: int | None = None
-            if (found := totals["clip_norm"]) and "clip_norm" in group.slot:
-                clipped = sum(math.sqrt(found[i][0]) > group.number("clip_norm", self.steps - 1) for i in rows)
-            if (found := totals["clip_global_norm"]) and "clip_global_norm" in group.slot:
-                over = math.sqrt(found[0][0]) > group.number("clip_global_norm", self.steps - 1)
-                clipped = max(clipped or 0, len(rows) * over)
-            entry: dict[str, Any] = {"lr": group.number("lr", max(self.steps - 1, 0)) if "lr" in group.slot else None}
-            entry |= {"at_bounds": sum(at_bounds(self._slots[i]) for i in rows), "clipped": clipped}
+            numbers = {} if used is None else dict(zip(group.slot, used[k], strict=True))
+            clipped: bool | None = None
+            for name in ("clip_norm", "clip_global_norm"):
+                if (found := totals[name]) and name in numbers:
+                    squares = [found[i][0] for i in rows] if name == "clip_norm" else [found[0][0]]
+                    clipped = bool(clipped) or any(math.sqrt(x) > numbers[name] for x in squares)
             norms: dict[str, float | None] = dict.fromkeys(("gradient_norm", "update_norm", "update_ratio"))
             if found := totals["norms"]:
                 gradient, update, parameter = (math.sqrt(sum(found[i][j] for i in rows)) for j in range(3))
                 ratio = update / parameter if parameter else math.inf if update else 0.0
                 norms = {"gradient_norm": gradient, "update_norm": update, "update_ratio": ratio}
-            groups.append({**entry, **norms})
+            at = sum(at_bounds(self._slots[i]) for i in rows)
+            groups.append({"lr": numbers.get("lr"), "clipped": clipped, "at_bounds": at, **norms})
         return {"steps": self.steps, "skipped": self.skipped, "groups": groups}
 
     def add_group(self, group: dict[str, Any]) -> None:
@@ -600,7 +619,13 @@ class Optimizer(dispatch.Stepper):
             "gathered": self._counters()[1][1],
             "skipped": self.skipped,
             "seed": self._settings.seed,
-            "groups": [{"rule": g.rule.name, **g.described()} for g in self._groups],
+            "settings": {
+                name: getattr(self._settings, name) for name in ("accumulate", "nonfinite", "rounding", "flush_subnormals")
+            },
+            "groups": [
+                {"rule": g.rule.name, "decay": [x.name for x in g.stages if x.name in DECAYS], **g.described()}
+                for g in self._groups
+            ],
             "state": {
                 s.name: {**self._numbers(s, n), **{k: np.array(a, order="C") for k, a in s.state.items()}}
                 for s, n in self._counted()
@@ -649,6 +674,13 @@ class Optimizer(dispatch.Stepper):
             raise ValueError(f"gathered: {whole[1]} gradients, expected less than accumulate={self._settings.accumulate}")
         if saved.get("seed", 0) != self._settings.seed:
             raise ValueError(f"seed: saved {saved['seed']}, here {self._settings.seed}; construct with it")
+        for name, theirs in saved.get("settings", {}).items():
+            if hyperparameters is None and theirs != getattr(self._settings, name, theirs):
+                raise ValueError(f"{name}: saved {theirs!r}, here {getattr(self._settings, name)!r}; say hyperparameters='keep'")
+        for k, (theirs, group) in enumerate(zip(saved["groups"], self._groups, strict=True)):
+            decay = [x.name for x in group.stages if x.name in DECAYS]
+            if hyperparameters is None and theirs.get("decay", decay) != decay:
+                raise ValueError(f"weight_decay of group {k}: saved as {theirs['decay']}, here {decay}; say hyperparameters='keep'")
         each, writes = [], []
         for slot in self._slots:
             entry = dict(saved["state"][slot.name])
@@ -787,6 +819,8 @@ class Optimizer(dispatch.Stepper):
                     digest.update(f"{slot.name}\0{key}\0{counted}\0{a.shape}\0".encode())
                     flat = np.array(a, order="C").reshape(-1)
                     flat = flat.view(flat.real.dtype)
+                    if flat.dtype == storage.BFLOAT16:
+                        flat[flat & 0x7FFF > 0x7F80] = 0x7FC0
                     if flat.dtype.kind == "f":
                         flat[np.isnan(flat)] = np.nan
                     digest.update(flat.astype(flat.dtype.newbyteorder("<")).tobytes())
@@ -808,7 +842,7 @@ class Optimizer(dispatch.Stepper):
         vars(self).update(state["attributes"])
         self._build(state["params"], [chosen for chosen, _ in state["groups"]], state["grouped"])
         for group, (_, now) in zip(self.groups, state["groups"], strict=True):
-            group.update(now)
+            group.update({k: x for k, x in now.items() if k not in OPERANDS})
         self.load_state_dict(state["saved"], hyperparameters="keep")
         if state["bound"] is not None:
             self._bind_flat(state["bound"])

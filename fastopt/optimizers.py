@@ -7,7 +7,7 @@ schedules: functions of the step (0, 1, ...) that give a number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, ClassVar
 
@@ -1032,6 +1032,7 @@ class ScheduleFreeSGD(Optimizer):
     """
 
     arguments: ClassVar[Mapping[str, Any]] = {"lr": 1.0, "momentum": 0.9, "weight_decay": 0.0, "warmup": 0.0}
+    refuses: ClassVar[Sequence[str]] = ("step_scale", "max_step", "trust_ratio", "bounds")
     update = staticmethod(rules.schedule_free_sgd)
 
     def _average_of(self, slot: Parameter) -> np.ndarray:
@@ -1080,6 +1081,7 @@ class ScheduleFreeAdamW(Optimizer):
 
     arguments: ClassVar[Mapping[str, Any]] = {"lr": 2.5e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "warmup": 0.0}
     decay = None
+    refuses: ClassVar[Sequence[str]] = ("step_scale", "max_step", "trust_ratio", "bounds")
     update = staticmethod(rules.schedule_free_adamw)
 
     def _average_of(self, slot: Parameter) -> np.ndarray:

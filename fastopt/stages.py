@@ -6,7 +6,7 @@ the stage's own, of the parameter's shape. Stages run in the order of this file:
 and the update is subtracted after the last.
 
 The defaults of its hyperparameters are the values that change nothing: a stage whose hyperparameters all have them is skipped,
-never multiplied in. A stage without any is on where an optimizer names it.
+never multiplied in. A stage without such is on where an optimizer has it.
 """
 
 from .arithmetic import inf, maximum, minimum, over_all, over_array, sqrt, where
@@ -200,11 +200,11 @@ def release(m, p, low, high):
     return where(p <= low, minimum(m, 0), where(p >= high, maximum(m, 0), m))
 
 
-def ema_scalars(*, ema=0):
+def ema_scalars(*, ema):
     """The newest parameter's share."""
     return {"share": 1 - ema}
 
 
-def ema(average, p, *, share):
+def ema(averaged, p, *, share):
     """An exponential moving average of the parameter (Polyak and Juditsky, 1992, for its use)."""
-    return average + share * (p - average)
+    return averaged + share * (p - averaged)

@@ -106,7 +106,7 @@ class Oracle:
         fine, _ = advance([work], [self.group], STAGES, RULE_AT, settings, False)
         if fine:
             writes = work.finish(settings, storage.key_of_step(settings.seed, self.t))
-            writes += [(self.slot.own[k], work.order, work.arrays[k]) for k in ("average", "gathered") if k in self.slot.own]
+            writes += [(self.slot.own[k], work.order, work.arrays[k]) for k in ("averaged", "gathered") if k in self.slot.own]
             for a, order, flat in writes:
                 store(a, order, flat)
             self.t, self.kept = self.t + 1, work.kept

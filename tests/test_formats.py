@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 import fastopt as fo
 from fastopt.engine import storage
+from fastopt.engine.interpreted import Work, advance, store
+from fastopt.formula import RULE_AT, STAGES
 
 RULES = ["sgd", "momentum", "adam", "amsgrad", "adan", "schedule-free-adamw", "lamb", "prodigy"]
 STATES = [None, "float32", "bfloat16", "float16", "float8"]
@@ -290,3 +292,69 @@ def test_learning_is_not_hurt(state):
 
     ratios = [final(seed, state_dtype=state) / final(seed) for seed in range(5)]
     assert np.median(ratios) < 1.02, ratios
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+def test_sums_of_float8_begin_in_the_middle_of_a_block(rounding, isa):
+    start = [np.ones(100, np.float32), np.ones(700, np.float32)]
+    grads = [np.ones(100, np.float32), np.where(np.arange(700) < 256, 1e3, 1e-2).astype(np.float32)]
+    optimizer = fo.Prodigy([a.copy() for a in start], state_dtype="float8", d0=1e-2, rounding=rounding)
+    slots, group, settings = optimizer._slots, optimizer.groups[0], optimizer._settings
+    twin = [a.copy() for a in start]
+    other = fo.Prodigy(twin, state_dtype="float8", d0=1e-2, rounding=rounding)  # its arrays are the twin's: it makes no step
+    counted = [(0, list(group.rule.kept.values()))] * 2
+    for k in range(4):
+        optimizer.step(grads)
+        at, works = 0, []
+        for slot, (t, kept), g in zip(other._slots, counted, grads, strict=True):
+            works.append(Work(slot, t, kept, g, other.groups[0].values_now(1.0), at))
+            at += g.size
+        advance(works, other.groups, STAGES, RULE_AT, settings, False)
+        for w in works:
+            for a, order, flat in w.finish(settings, storage.key_of_step(0, k)):
+                store(a, order, flat)
+        counted = [(k + 1, w.kept) for w in works]
+        assert [optimizer.state[s.name]["d"] for s in slots] == [kept[0] for _, kept in counted]
+        assert all(same(a, b) for a, b in zip(optimizer.params, twin, strict=True))
+
+
+def test_bound_gradients_of_bfloat16_are_bound_as_they_are():
+    import pickle
+
+    w, g = draw(3, "bfloat16", 1), draw(3, "bfloat16", 2)
+    optimizer = fo.SGD(w, lr=0.5, accumulate=2)
+    optimizer.bind(g)
+    for _ in range(2):
+        optimizer.step()
+    optimizer.step(g)
+    optimizer.step()
+    twin = pickle.loads(pickle.dumps(optimizer))
+    twin.step()
+    assert optimizer.steps == 2
+
+
+def test_flushing_takes_no_half_for_zero():
+    found = []
+    for flush in (False, True):
+        w = np.zeros(300, np.float32)
+        optimizer = fo.Adam(w, lr=1e-3, state_dtype="float16", rounding="nearest", flush_subnormals=flush)
+        for _ in range(3):
+            optimizer.step(np.full(300, 0.1, np.float32))
+        found.append(w)
+    assert same(*found)
+
+
+def test_an_infinite_moment_is_the_largest_number():
+    w, g = np.zeros(512, np.float32), np.ones(512, np.float32)
+    optimizer = fo.Adam(w, lr=1e-3, state_dtype="float8")
+    g[3] = 1e21
+    optimizer.step(g)
+    g[3] = 1
+    optimizer.step(g)
+    assert np.isfinite(w).all() and (w[256:] != 0).all()
+
+
+def test_a_nan_is_a_nan_in_two_halves():
+    w = draw(4, "bfloat16", 1)
+    fo.SGD(w, lr=1.0, master="split").step(np.array([0x7FFFFFFF] * 4, np.uint32).view(np.float32))
+    assert np.isnan(storage.widened(storage.plain(w))).all()

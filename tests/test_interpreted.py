@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-FILES = ["test_bits.py", "test_functional.py", "test_golden.py", "test_optimizer.py", "test_torch.py"]
+FILES = [f"test_{name}.py" for name in ("bits", "formats", "functional", "golden", "optimizer", "stages", "torch")]
 
 
 def test_the_same_tests_pass():

@@ -1,5 +1,6 @@
 """What happens around any rule: the bits are those of the stages' own Python, and each does what it is for."""
 
+import copy
 import itertools
 import pickle
 
@@ -359,7 +360,7 @@ def test_report():
     report = optimizer.report()
     assert report["steps"] == 1 and report["skipped"] == 0
     (group,) = report["groups"]
-    assert group["lr"] == 1.0 and group["clipped"] == 1 and group["at_bounds"] == 0
+    assert group["lr"] == 1.0 and group["clipped"] is True and group["at_bounds"] == 0
     np.testing.assert_allclose(
         [group[k] for k in ("gradient_norm", "update_norm", "update_ratio")], [1.25**0.5, 1.25**0.5, 1.25**0.5 / 5]
     )
@@ -406,3 +407,185 @@ def test_resume_is_exact_with_stages(stage, tmp_path):
         second.step(grads(k))
         copied.step(grads(k))
     assert second.fingerprint() == straight.fingerprint() == copied.fingerprint()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.longdouble])
+@pytest.mark.parametrize("n", [1, 255, 256, 257, 5000])
+def test_zero_grads_clears_all_of_every_dtype(n, dtype):
+    w, g = np.zeros(n, np.float32), np.zeros(n, dtype)
+    optimizer = fo.SGD(w, lr=1.0, zero_grads=True, nonfinite="skip")
+    optimizer.bind(g)
+    for k in range(3):
+        g += 1
+        optimizer.step()
+        assert not g.any() and (w == -k - 1).all()
+    g[0] = np.nan
+    assert optimizer.step() is False and not g.any(), "or it would stay NaN for ever"
+    g.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        optimizer.step()
+
+
+def test_zero_grads_refuses_gradients_that_share_memory():
+    g = np.zeros(4)
+    optimizer = fo.SGD([np.zeros(3), np.zeros(3)], zero_grads=True)
+    for pair in ([g[:3], g[:3]], [g[:3], g[1:]]):
+        with pytest.raises(ValueError, match="gradient of '0' and gradient of '1' share memory"):
+            optimizer.bind(pair)
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128, np.float32])
+@pytest.mark.parametrize("n", [128, 256, 512])
+def test_a_number_for_all_elements_is_one_for_any_size(n, dtype):
+    w = np.zeros(n, dtype)
+    one = 1 + 1j if np.dtype(dtype).kind == "c" else 1
+    fo.SGD(w, lr=1.0, step_scale=0.5).step(np.full(n, one, dtype))
+    assert (w == -0.5 * one).all()
+
+
+def test_groups_without_arrays_change_no_sum():
+    for sizes in ([0, 5, 3], [5, 0, 3], [0, 0, 5], [5, 3, 0]):
+        params = [np.ones(n) for n in sizes]
+        optimizer = fo.DoG([{"params": p} for p in params], lr=1.0)
+        optimizer.step([data(n, seed=n) for n in sizes])
+        for k, n in enumerate(sizes):
+            if n:
+                alone = fo.DoG(np.ones(n), lr=1.0)
+                alone.step(data(n, seed=n))
+                assert same(params[k], alone.params) and optimizer.state[f"{k}"]["seen"] == alone.state["0"]["seen"]
+
+
+def test_asgd_keeps_two_averages(tmp_path):
+    def build():
+        return fo.ASGD(np.zeros(3), lr=0.1, t0=0, ema=0.9)
+
+    first, second = build(), build()
+    for k in range(4):
+        first.step(data(3, seed=k))
+    first.save(tmp_path / "a.npz")
+    second.load(tmp_path / "a.npz")
+    assert same(first.average, second.average)
+    assert same(first.state["0"]["averaged"], second.state["0"]["averaged"]) and not same(
+        first.average, first.state["0"]["averaged"]
+    )
+
+
+def test_names_of_state_do_not_meet():
+    from fastopt.formula import RULES as every
+    from fastopt.formula import STAGES
+
+    own = {a for stage in STAGES.values() for a in stage.own} | {"step", "master", "gathering"}
+    for rule in every.values():
+        assert not own & {*rule.state, *rule.kept} and not {*rule.state} & {*rule.kept}
+
+
+@pytest.mark.compiled
+def test_sums_do_not_flush():
+    found = []
+    for threads in (1, 2):
+        w = np.zeros(262_144)
+        optimizer = fo.SGD(w, lr=1.0, clip_norm=1e-158, flush_subnormals=True, threads=threads)
+        optimizer.step(np.full(262_144, 1e-160))
+        found.append(w)
+    assert same(*found)
+
+
+@pytest.mark.parametrize("cls", [fo.ScheduleFreeSGD, fo.ScheduleFreeAdamW])
+def test_schedule_free_refuses_what_would_shape_one_point_alone(cls):
+    for options in ({"step_scale": 0.5}, {"max_step": 1.0}, {"bounds": (0, 1)}, {"trust_ratio": 1.0}):
+        (name,) = options
+        with pytest.raises(ValueError, match=f"{name}: not with {cls.__name__}"):
+            cls(np.zeros(2), **options)
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "bfloat16"])
+def test_no_rounding_leaves_the_bounds(kind):
+    w = np.full(2000, 0.05, np.float16 if kind == "float16" else np.float32)
+    if kind == "bfloat16":
+        w = (w.view(np.uint32) >> 16).astype(np.uint16).view(fo.bfloat16)
+    optimizer = fo.Adam(w, lr=0.01, bounds=(1e-3 * 1.0001, 0.1))
+    for k in range(30):
+        optimizer.step(data(2000, np.float32, k) + (1 if k < 15 else -1))
+        value = optimizer._slots[0].value().astype(np.float64)
+        assert value.min() >= 1e-3 * 1.0001 and value.max() <= 0.1
+
+
+def test_ema_may_begin_at_zero():
+    w = np.full(1, 10.0)
+    optimizer = fo.SGD(w, lr=1.0, ema=lambda t: t / (t + 1))
+    seen = []
+    for _ in range(4):
+        optimizer.step(np.ones(1))
+        seen.append(w[0])
+    np.testing.assert_allclose(optimizer.average, np.mean(seen))
+
+
+def test_bounds_are_the_optimizers_own():
+    optimize = pytest.importorskip("scipy.optimize")
+    low = np.zeros(3)
+    optimizer = fo.SGD(np.ones(3), lr=1.0, bounds=optimize.Bounds(low, np.ones(3)))
+    low[:] = -5
+    twin = copy.deepcopy(optimizer)
+    for x in (optimizer, twin):
+        x.step(np.full(3, 9.0))
+        assert (x.params == 0).all()
+    assert optimizer.state_dict()["groups"] == twin.state_dict()["groups"]
+    with pytest.raises(ValueError, match="was chosen at construction"):
+        optimizer.groups[0]["bounds"] = (np.zeros(3), np.ones(3))
+    x = np.full(2, 5.0)
+    fo.SGD(x, lr=0.0, bounds=optimize.Bounds(0, 1)).step(np.zeros(2))
+    assert (x == 1).all()
+    a, b = np.zeros(1), np.zeros(1)
+    fo.SGD([a, b], lr=1.0, bounds=([None, -0.5], [1.0, None])).step([np.full(1, 3.0), np.full(1, 3.0)])
+    assert a[0] == -3 and b[0] == -0.5
+
+
+def test_what_a_report_is_of():
+    w = np.ones(2)
+    optimizer = fo.SGD(w, lr=0.1, clip_norm=lambda t: 1 / (t + 1), nonfinite="skip", norms=True)
+    optimizer.step(np.full(2, np.nan))
+    assert optimizer.report()["groups"][0] == {
+        "lr": None,
+        "clipped": None,
+        "at_bounds": 0,
+        "gradient_norm": None,
+        "update_norm": None,
+        "update_ratio": None,
+    }
+    optimizer.step(np.full(2, 3.0))
+    optimizer.lr = 0.7
+    made = optimizer.report()
+    assert made["groups"][0]["lr"] == 0.1 and made["groups"][0]["clipped"] is True
+    optimizer.step(np.full(2, np.nan))
+    assert optimizer.report() == {**made, "skipped": 2}
+    optimizer.reset()
+    assert optimizer.report()["groups"][0]["gradient_norm"] is None
+
+
+def test_resume_refuses_what_would_go_on_otherwise():
+    keras = fo.Adam(np.zeros(2), convention="keras", weight_decay=0.1)
+    other = fo.Adam(np.zeros(2), eps=1e-7, eps_hat=True, weight_decay=0.1)
+    with pytest.raises(ValueError, match=r"weight_decay of group 0: saved as \['decoupled'\], here \['l2'\]"):
+        other.load_state_dict(keras.state_dict())
+    for options in ({"accumulate": 5}, {"nonfinite": "raise"}, {"rounding": "nearest"}):
+        (name,) = options
+        saved = fo.Adam(np.zeros(2), accumulate=4 if name == "accumulate" else 1).state_dict()
+        with pytest.raises(ValueError, match=f"{name}: saved"):
+            fo.Adam(np.zeros(2), **options).load_state_dict(saved)
+
+
+def test_a_rate_of_zero_is_refused_where_one_over_it_is_needed():
+    with pytest.raises(ValueError, match="lr: 0"):
+        fo.FTRL(np.zeros(2), lr=0)
+    optimizer = fo.FTRL(np.zeros(2), lr=lambda t: 0.1 * t)
+    with pytest.raises(ValueError, match="lr: 0"):
+        optimizer.step(np.ones(2))
+
+
+def test_none_is_no_limit():
+    optimizer = fo.SGD([{"params": np.zeros(2), "clip_value": None}], lr=1.0, max_step=None)
+    optimizer.groups[0]["max_step"] = 0.5
+    optimizer.step([np.full(2, 9.0)])
+    optimizer.groups[0]["max_step"] = None
+    optimizer.step([np.full(2, 9.0)])
+    assert (optimizer.params[0] == -9.5).all()

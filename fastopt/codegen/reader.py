@@ -170,7 +170,8 @@ class _Reader:
             )
         if not of_rule and (not function.arrays or len(function.results) != 1 or scalars.kept):
             raise self.error(node, "expected a rule of p, g and its state, or a stage that returns what its first array becomes")
-        if not of_rule and scalars.hyperparameters and not any(scalars.defaults):
+        own = not set(function.arrays) <= {"g", "p", "u", "m"}
+        if not of_rule and scalars.hyperparameters and not any(scalars.defaults) and not own:
             raise self.error(node, "expected a stage's hyperparameters with the defaults that change nothing")
 
     def free(self, node: ast.stmt | ast.expr, name: str) -> None:

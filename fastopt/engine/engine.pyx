@@ -11,7 +11,7 @@ from cython.parallel cimport prange
 from libc.math cimport NAN
 from libc.stdint cimport int16_t, int64_t, uint32_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
 from fastopt.engine.chooser cimport chooser_t, learn_nothing, measure, measured_t
@@ -217,7 +217,7 @@ cdef void go(const plan_t *plan, const pass_t *what, int parts) noexcept:
             walk(plan, what, 0, what.blocks)
         else:
             for part in prange(parts, num_threads=parts, schedule="static"):
-                env = fo_enter(plan.flush)
+                env = fo_enter(plan.flush and what.id < 0)
                 walk(plan, what, what.blocks * part // parts, what.blocks * (part + 1) // parts)
                 fo_leave(env)
 
@@ -423,6 +423,9 @@ cdef class Plan:
     cdef const formula_t **rules  # each group's
     cdef int64_t *staged  # the stages that are on in this step, a bit each, of each group
     cdef int64_t union  # of all groups
+    cdef int64_t done  # of all groups in the last step that was made
+    cdef double **used  # each group's hyperparameters in that step
+    cdef Py_ssize_t *n_values  # how many those are
     cdef int finite_at, hold_at, gather_at
     cdef bint summed  # a rule needs sums
     cdef policy_t policy
@@ -483,8 +486,12 @@ cdef class Plan:
     cdef int lay_groups(self, const table_t *table) except -1:
         """Each group's rule and stages, and where they find their hyperparameters."""
         cdef Py_ssize_t i
+        cdef double *used
         cdef int k, j
         self.values = <double **> self.own(self.n_groups, sizeof(void *))
+        self.used = <double **> self.own(self.n_groups, sizeof(void *))
+        self.n_values = <Py_ssize_t *> self.own(self.n_groups, sizeof(Py_ssize_t))
+        used = <double *> self.own(sum(map(len, self.numbers)), sizeof(double))
         self.inputs = <int *> self.own(self.n_groups * STAGES * INPUTS, sizeof(int))
         self.present = <bint *> self.own(self.n_groups * STAGES, sizeof(bint))
         self.scales = <int *> self.own(self.n_groups, sizeof(int))
@@ -495,6 +502,9 @@ cdef class Plan:
             group = self.groups[i]
             self.values[i] = <double *> cnp.PyArray_DATA(self.numbers[i])
             self.scales[i] = group.slot["scale"]
+            self.n_values[i] = len(self.numbers[i])
+            self.used[i] = used
+            used += self.n_values[i]
             self.rules[i] = find(table, group.rule)
             self.summed |= self.rules[i].sums > 0
             stages = {stage.name: stage for stage in group.stages}
@@ -520,6 +530,8 @@ cdef class Plan:
         self.ints = <Py_ssize_t *> self.own(sum(4 * len(s.order) for s in self.slots), sizeof(Py_ssize_t))
         self.orders = <Py_ssize_t **> self.own(self.n, sizeof(void *))
         self.group_blocks = <Py_ssize_t *> self.own(self.n_groups + 1, sizeof(Py_ssize_t))
+        for i in range(self.n_groups):
+            self.group_blocks[i] = -1
         for k in range(3):
             self.starts[k] = <Py_ssize_t *> self.own(self.n, sizeof(Py_ssize_t))
         for i in range(self.n):
@@ -558,8 +570,8 @@ cdef class Plan:
                 a = s.own.get(table.own[k].decode())
                 if a is not None:
                     task.own[k] = <char *> cnp.PyArray_DATA(a)
-                    task.constant |= (a.shape != s.array.shape) << k
-            if i and self.group_of[i] != self.group_of[i - 1]:
+                    task.constant |= (table.own[k].decode() in s.constant) << k
+            if i == 0 or self.group_of[i] != self.group_of[i - 1]:
                 place = (place + BLOCK - 1) // BLOCK * BLOCK
                 self.group_blocks[self.group_of[i]] = place // BLOCK
             task.first, task.position = self.walk.blocks, position
@@ -571,8 +583,8 @@ cdef class Plan:
         self.space[<int> ARRAY] = self.walk.blocks
         self.space[<int> GROUP] = self.group_blocks[self.n_groups] = (place + BLOCK - 1) // BLOCK
         self.space[<int> WHOLE] = (position + BLOCK - 1) // BLOCK
-        for i in range(self.n_groups - 1, 0, -1):  # groups without arrays
-            if self.group_blocks[i] == 0:
+        for i in range(self.n_groups - 1, -1, -1):  # groups without arrays
+            if self.group_blocks[i] < 0:
                 self.group_blocks[i] = self.group_blocks[i + 1]
         return 0
 
@@ -685,17 +697,19 @@ cdef class Plan:
         cdef const formula_t *stage
         cdef double h
         cdef int k, j
+        cdef bint always
         cdef int64_t staged = 0
         for k in range(self.hold_at + 1 if hold else table.n_stages):
             if not self.present[group * STAGES + k]:
                 continue
             stage = &table.stages[k]
-            if stage.hyperparameters == 0:
-                staged |= <int64_t> (k != self.hold_at or hold) << k
+            always = True
             for j in range(stage.hyperparameters):
-                h = self.hyperparameter(group, k, j, scale)
-                if stage.neutral[j] == stage.neutral[j] and h != stage.neutral[j]:
-                    staged |= <int64_t> 1 << k
+                if stage.neutral[j] == stage.neutral[j]:
+                    always = False
+                    h = self.hyperparameter(group, k, j, scale)
+                    staged |= <int64_t> (h != stage.neutral[j]) << k
+            staged |= <int64_t> (always and (k != self.hold_at or hold)) << k
         self.staged[group] = staged
         return staged
 
@@ -904,8 +918,11 @@ cdef class Plan:
             for i in range(self.n):
                 self.pending[i] = hold and (self.pending[i] or self.active[i])
         if not hold:
+            self.done = self.union
             for i in range(self.n):
                 self.t[i] += self.active[i]
+            for i in range(self.n_groups):
+                memcpy(self.used[i], self.values[i], self.n_values[i] * sizeof(double))
         return 1
 
     cdef void point_to_nothing(self, Py_ssize_t i) noexcept:
@@ -1002,7 +1019,7 @@ cdef class Stepper:
         if len(each) != plan.n:
             raise ValueError(f"{len(each)} counts, expected {plan.n}")
         self.count, self.gathered, self.missed = whole
-        plan.settled = False
+        plan.settled, plan.done = False, 0
         for i in range(plan.n):
             t, kept, pending = each[i]
             plan.t[i], plan.pending[i] = t, pending
@@ -1014,10 +1031,18 @@ cdef class Stepper:
         cdef Plan plan = self.planned()
         cdef Py_ssize_t i
         cdef int k = stage_of(plan.walk.table, name.encode()), j
-        if k < 0 or plan.totals[k] == NULL or not plan.union >> k & 1:
+        if k < 0 or plan.totals[k] == NULL or not plan.done >> k & 1:
             return None
         rows = plan.n if plan.walk.table.stages[k].scope == ARRAY else 1
         return [[plan.totals[k][i * SUMS + j] for j in range(plan.walk.table.stages[k].sums)] for i in range(rows)]
+
+    def _used(self):
+        """Hyperparameters of each group in the last step that was made, in the order of their slots; None before one."""
+        cdef Plan plan = self.planned()
+        cdef Py_ssize_t i, j
+        if self.count == 0:
+            return None
+        return [[plan.used[i][j] for j in range(plan.n_values[i])] for i in range(plan.n_groups)]
 
     cdef int begin(self) except -1:
         if self.busy:
@@ -1078,9 +1103,12 @@ cdef class Stepper:
                 raise TypeError(f"gradient of {self.plan.slots[i].name!r}: {kind}, expected a NumPy array to bind")
             if self.plan.clear and <object> self.plan.held[i] is not None:
                 layout.check_clearable(self.plan.slots[i].name, <object> self.plan.held[i])
+        given = [<object> self.plan.held[i] for i in range(self.plan.n)]
+        if self.plan.clear:
+            layout.check_disjoint([(f"gradient of {x.name!r}", g) for x, g in zip(self.plan.slots, given) if g is not None])
         self.stale = True
         self.plan.take()
-        self.plan.fixed = [<object> self.plan.held[i] for i in range(self.plan.n)]
+        self.plan.fixed = given
         self.stale = False
         return 0
 
@@ -1131,7 +1159,11 @@ cdef class Stepper:
                 plan.take()
             elif plan.fixed is None:
                 raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
-            elif self.stale or plan.accumulate > 1:
+            elif self.stale or plan.accumulate > 1 or plan.clear:
+                if plan.clear:
+                    for x, g in zip(plan.slots, plan.fixed):
+                        if g is not None:
+                            layout.check_clearable(x.name, g)
                 self.hold(plan.fixed)
                 plan.take()
                 self.stale = False
@@ -1142,6 +1174,10 @@ cdef class Stepper:
             updated = plan.advance(self.count, scale, hold)
             if updated < 0 and plan.policy == RAISE:
                 self.refuse()
+            if updated < 0 and plan.clear and grads is None:
+                for g in plan.fixed:
+                    if g is not None:
+                        g[...] = 0
             self.missed += updated < 0
             if updated > 0:
                 self.count += not hold

@@ -27,6 +27,7 @@ cdef extern from "scalar.h" nogil:
     void fo_narrow(int bf16, int stochastic, int nonnegative, uint16_t *out, const float *x, const uint32_t *bits, int shift,
                    Py_ssize_t n)
     double fo_fold(const double *x)
+    const char *fo_zeros
     void fo_draw(uint32_t *bits, uint32_t key, uint32_t first, Py_ssize_t n)
     uint32_t fo_bits(float x)
     float fo_float(uint32_t bits)
@@ -219,6 +220,8 @@ cdef inline void store_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n
             low = <int16_t *> task.master + lo
             for i in range(n):
                 word = fo_bits(block[i])
+                if word & <uint32_t> 0x7fffffff > <uint32_t> 0x7f800000:  # a NaN, whose bits must not be carried away
+                    word = (word | <uint32_t> 0x400000) & <uint32_t> 0xffff0000
                 codes[i] = <uint16_t> ((word + <uint32_t> 0x8000) >> 16)
                 low[i] = <int16_t> <uint16_t> word
         else:
@@ -229,6 +232,7 @@ cdef inline void store_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n
 cdef inline void fetch_state(const task_t *task, Py_ssize_t lo, Py_ssize_t n, element own[STATES][BLOCK], void **arrays,
                              bint apart) noexcept nogil:
     cdef int k
+    cdef Py_ssize_t done, part
     for k in range(task.rule.states):
         arrays[k + 2] = own[k]
         if task.formats[k] == plain(own[0][0]):
@@ -238,7 +242,12 @@ cdef inline void fetch_state(const task_t *task, Py_ssize_t lo, Py_ssize_t n, el
                 arrays[k + 2] = task.state[k] + lo * <Py_ssize_t> sizeof(element)
         elif task.formats[k] == FLOAT8 or task.formats[k] == UFLOAT8:
             if element is float:
-                widen8(own[k], <uint8_t *> task.state[k] + lo, task.exponents[k][lo // BLOCK], n, task.formats[k])
+                done = 0
+                while done < n:  # sums may begin in the middle of a block
+                    part = min(n - done, BLOCK - (lo + done) % BLOCK)
+                    widen8(own[k] + done, <uint8_t *> task.state[k] + lo + done, task.exponents[k][(lo + done) // BLOCK], part,
+                           task.formats[k])
+                    done += part
         else:
             decode(own[k], task.state[k] + lo * size_of(task.formats[k]), size_of(task.formats[k]), n, task.formats[k])
 
@@ -425,8 +434,7 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
             if not apart:
                 memset(own_array(task, f.arrays[1] - OWN, lo, own_p[0]), 0, n * sizeof(element))
         elif op.kind == CLEAR:
-            memset(own_g, 0, sizeof(own_g[0]))
-            move(<char *> own_g, &task.g, lo, n, size_of(task.g.format), True, own_p[0])
+            move(<char *> fo_zeros, &task.g, lo, n, size_of(task.g.format), True, own_p[0])
         elif op.kind == STAGE:
             shape(task, op, arrays, own_g, &buffer, lo, n)
         op += 1

@@ -200,6 +200,7 @@ class Stepper:
     _found: Mapping[str, list[list[float]]] = {}
     _planned: tuple[Structure | None, list[Any], list[Any], list[tuple[int, int]]] | None = None
     _shared: Any = None
+    _last: list[list[float]] | None = None
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         made = super().__new__(cls)
@@ -254,8 +255,11 @@ class Stepper:
         return list(self._each), (self._count, self._gathered, self._skipped)
 
     def _set_counters(self, each: Sequence[tuple[int, list[float], bool]], whole: tuple[int, int, int]) -> None:
-        self._each = list(each)
+        self._each, self._found = list(each), {}
         self._count, self._gathered, self._skipped = whole
+
+    def _used(self) -> list[list[float]] | None:
+        return self._last if self._count else None
 
     def _totals(self, name: str) -> list[list[float]] | None:
         return self._found.get(name)
@@ -281,7 +285,12 @@ class Stepper:
                 raise TypeError(f"gradient of {slot.name!r}: {type(g).__name__}, expected a NumPy array to bind")
             if self._shared.zero_grads and g is not None:
                 layout.check_clearable(slot.name, g)
-        self._fixed = self._checked(grads)
+        if self._shared.zero_grads:
+            layout.check_disjoint(
+                [(f"gradient of {s.name!r}", g) for s, g in zip(self._slots, grads, strict=True) if g is not None]
+            )
+        self._checked(grads)
+        self._fixed = list(grads)
 
     def _bound(self) -> list[Any] | None:
         return self._fixed
@@ -312,7 +321,11 @@ class Stepper:
                 self._parts()
                 raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
             else:
-                found = self._fixed
+                if self._shared.zero_grads:
+                    for slot, g in zip(self._slots, self._fixed, strict=True):
+                        if g is not None:
+                            layout.check_clearable(slot.name, g)
+                found = self._checked(self._fixed)
             return self._advance(found, scale, grads is None)
         finally:
             self._let_go()
@@ -339,13 +352,19 @@ class Stepper:
             at += works[-1].size
         if not any(w.active for w in works):
             return False
-        fine, self._found = advance(works, groups, STAGES, RULE_AT, settings, hold)
+        fine, sums = advance(works, groups, STAGES, RULE_AT, settings, hold)
+        if settings.zero_grads and bound and (fine or settings.nonfinite == "skip"):
+            cleared = [g for g in grads if g is not None]
+        else:
+            cleared = []
         if not fine and settings.nonfinite == "raise":
-            bad = {s.name: int(row[0]) for s, row in zip(slots, self._found["finite"], strict=True) if row[0] > 0}
+            bad = {s.name: int(row[0]) for s, row in zip(slots, sums["finite"], strict=True) if row[0] > 0}
             first, more = next(iter(bad)), f", and of {len(bad) - 1} more" if len(bad) > 1 else ""
             raise FloatingPointError(f"gradient of {first!r}: {bad[first]} elements are infinite or NaN{more}")
         if not fine:
             self._skipped += 1
+            for g in cleared:
+                g[...] = 0
             return False
         key = storage.key_of_step(settings.seed, self._count)
         writes = [x for w in works if w.active and not hold for x in w.finish(settings, key)]
@@ -353,15 +372,15 @@ class Stepper:
             (w.slot.own[name], w.order, w.arrays[name])
             for w in works
             if w.active
-            for name in ("gathered", "average")
+            for name in ("gathered", "averaged")
             if name in w.slot.own
         ]
         for a, order, flat in writes:
             store(a, order, flat)
-        if settings.zero_grads and bound:
-            for g in grads:
-                if g is not None:
-                    g[...] = 0
+        for g in cleared:
+            g[...] = 0
+        if not hold:
+            self._found, self._last = sums, [[float(x) for x in group.numbers] for group in groups]
         self._each = [
             (w.t + (w.active and not hold), w.kept, hold and (p or w.active))
             for w, (_, _, p) in zip(works, self._each, strict=True)

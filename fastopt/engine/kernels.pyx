@@ -1704,15 +1704,15 @@ cdef void ema_scalars(int64_t _, double *kept, const double *sums, const double 
     c[0] = 1 - ema  # share
 
 
-cdef inline void ema(real *restrict average_, const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
+cdef inline void ema(real *restrict averaged_, const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
     """An exponential moving average of the parameter (Polyak and Juditsky, 1992, for its use)."""
     cdef Py_ssize_t i
-    cdef real average, p
+    cdef real averaged, p
     cdef real share = <real> c[0]
     for i in range(n):
-        average = average_[i]
+        averaged = averaged_[i]
         p = p_[i]
-        average_[i] = average + share * (p - average)
+        averaged_[i] = averaged + share * (p - averaged)
 
 cdef void ema_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     ema[float](<float *> a[0], <float *> a[1], n, c)
@@ -1729,7 +1729,7 @@ OWN_NAMES[0] = b"gathered"
 OWN_NAMES[1] = b"factor"
 OWN_NAMES[2] = b"low"
 OWN_NAMES[3] = b"high"
-OWN_NAMES[4] = b"average"
+OWN_NAMES[4] = b"averaged"
 
 RULES[0].name = b"sgd"
 RULES[0].signature = (
@@ -2254,7 +2254,7 @@ STAGES[15].n_arrays, STAGES[15].neutral = 4, &NEUTRAL[15][0]
 
 STAGES[16].name = b"ema"
 STAGES[16].signature = (
-    b"average p | share |  | ema"
+    b"averaged p | share |  | ema"
 )
 STAGES[16].prepare, STAGES[16].f32, STAGES[16].f64 = ema_scalars, ema_f32, ema_f64
 STAGES[16].hyperparameters = 1
@@ -2262,7 +2262,7 @@ STAGES[16].scalars = 1
 STAGES[16].arrays[0] = OWN + 4
 STAGES[16].arrays[1] = PARAMETER
 STAGES[16].n_arrays, STAGES[16].neutral = 2, &NEUTRAL[16][0]
-NEUTRAL[16][0] = 0
+NEUTRAL[16][0] = NAN
 
 cdef table_t TABLE_
 TABLE_.version, TABLE_.isa, TABLE_.span, TABLE_.add_up = VERSION, FO_ISA, span, add_up

@@ -12,7 +12,7 @@ import numpy as np
 BLOCK = 256
 BFLOAT16 = np.dtype(np.uint16)
 FLOAT8 = np.dtype(np.uint8)
-NOT_FINITE = 32767  # exponent of a block that holds an infinity or a NaN
+NOT_FINITE = 32767  # exponent of a block that holds a NaN
 TAG = {"format": "bfloat16"}
 bfloat16 = np.dtype(np.uint16, metadata=TAG)
 DTYPES: dict[str, np.dtype] = {
@@ -93,6 +93,7 @@ def narrowed8(x: np.ndarray, unsigned: bool, bits: np.ndarray | None = None) -> 
     a = u & np.uint32(0x7FFFFFFF)
     most = 255 if unsigned else 127
     largest = a.max(axis=1, initial=0).astype(np.int64)
+    largest = np.where(largest == 0x7F800000, 0x7F700000, largest)  # an infinity becomes the largest number
     exponents = np.where(largest < 0x7F800000, (largest + 0xFFFFF >> 20) - most, NOT_FINITE)
     carry = np.int64(0x7FFFF) if bits is None else blocks_of(bits >> np.uint32(12)).astype(np.int64)
     k = ((a.astype(np.int64) + carry) >> 20) - exponents[:, None]
@@ -122,10 +123,30 @@ def joined(a: np.ndarray, low: np.ndarray) -> np.ndarray:
 def split(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """bfloat16, rounded, and the 16 bits that it drops."""
     u = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    nan = (u & np.uint32(0x7FFFFFFF)) > 0x7F800000  # whose bits must not be carried away
+    u = np.where(nan, (u | np.uint32(0x400000)) & np.uint32(0xFFFF0000), u)
     with np.errstate(over="ignore"):
-        return ((u + np.uint32(0x8000)) >> np.uint32(16)).astype(np.uint16), (u & np.uint32(0xFFFF)).astype(np.uint16).view(
-            np.int16
+        high, low = u + np.uint32(0x8000) >> np.uint32(16), u & np.uint32(0xFFFF)
+    return high.astype(np.uint16), low.astype(np.uint16).view(np.int16)
+
+
+def inward(x: Any, dtype: np.dtype, up: bool) -> np.ndarray:
+    """Bounds as numbers that `dtype` can store, not below `x` (or not above), so that rounding cannot leave them."""
+    with np.errstate(over="ignore"):
+        exact = np.asarray(x, np.float64)
+        if dtype.itemsize > 2:
+            y = exact.astype(dtype)
+            beyond = y < exact if up else y > exact
+            return np.where(beyond, np.nextafter(y, dtype.type(np.inf if up else -np.inf)), y)
+        codes = np.asarray(narrowed(np.atleast_1d(exact).astype(np.float32), dtype)).view(np.uint16)
+        y = widened(codes.view(dtype))
+        beyond = y < exact if up else y > exact
+        grows = (y > 0) if up else (y < 0)
+        stepped = np.where(y == 0, 1 if up else 0x8001, np.where(grows, codes + np.uint16(1), codes - np.uint16(1))).astype(
+            np.uint16
         )
+        y = widened(np.where(beyond, stepped, codes).astype(np.uint16).view(dtype))
+    return y.reshape(exact.shape)
 
 
 def plain(a: Any) -> Any:

@@ -62,15 +62,20 @@ FO_INLINE double fo_log(double x)
     return e * 0.6931471803691238 + (e * 1.9082149292705877e-10 + 2 * s * y);
 }
 
-/* IEEE half to float: shifted into place, then scaled exactly; infinities and NaN get the float's exponent. */
+/* IEEE half to float; no subnormal float on the way, which a flushing processor would take for zero. */
 FO_INLINE float fo_half(uint16_t h)
 {
-    union { uint32_t u; float f; } x;
-    x.u = (uint32_t)(h & 0x7fffu) << 13;
-    x.f = x.f * 0x1p112f;
-    x.u |= ((h & 0x7c00u) == 0x7c00u ? 0x7f800000u : 0u) | (uint32_t)(h & 0x8000u) << 16;
+    union { uint32_t u; float f; } x, small;
+    uint32_t e = h & 0x7c00u;
+    small.f = (float)(int32_t)(h & 0x3ffu) * 0x1p-24f;
+    x.u = ((uint32_t)(h & 0x7fffu) << 13) + 0x38000000u;
+    x.u = e == 0u ? small.u : e == 0x7c00u ? x.u | 0x7f800000u : x.u;
+    x.u |= (uint32_t)(h & 0x8000u) << 16;
     return x.f;
 }
+
+/* A block of zeros in any format. */
+static const char fo_zeros[256 * 16] = {0};
 
 /* Loads by memcpy, which the compiler folds away: data may lie at any address. */
 #include <string.h>
@@ -137,9 +142,10 @@ FO_INLINE void fo_draw(uint32_t *restrict bits, uint32_t key, uint32_t first, pt
 
 /* Blocks of 8-bit floats that share an exponent: a code is the top of a float's bits, exponent and three of the mantissa, less an
    offset that brings the block's largest to the largest code. Zero is code zero. */
-#define FO_NOT_FINITE 32767  /* offset of a block that holds an infinity or a NaN: all of it reads as NaN */
+#define FO_NOT_FINITE 32767  /* offset of a block that holds a NaN: all of it reads as NaN; an infinity becomes the largest number */
 FO_INLINE int fo_exponent(uint32_t largest, int codes)
 {
+    largest = largest == 0x7f800000u ? 0x7f700000u : largest;
     return largest < 0x7f800000u ? (int)((largest + 0xfffffu) >> 20) - codes : FO_NOT_FINITE;
 }
 FO_INLINE float fo_load_f8(uint8_t code, int exponent)
