@@ -1032,19 +1032,20 @@ class ScheduleFreeSGD(Optimizer):
     """
 
     arguments: ClassVar[Mapping[str, Any]] = {"lr": 1.0, "momentum": 0.9, "weight_decay": 0.0, "warmup": 0.0}
+    share: ClassVar[str] = "momentum"  # which hyperparameter is the average's in the point where gradients are taken
     refuses: ClassVar[Sequence[str]] = ("step_scale", "max_step", "trust_ratio", "bounds")
-    update = staticmethod(rules.schedule_free_sgd)
+    update: Callable[..., Any] = staticmethod(rules.schedule_free_sgd)
 
     def _average_of(self, slot: Parameter) -> np.ndarray:
         """Where the average is, from where gradients are taken."""
-        share = slot.group.number("momentum", max(self.steps - 1, 0))
+        share = slot.group.number(self.share, max(self.steps - 1, 0))
         if share == 0:
-            raise ValueError("average: unknown where momentum is 0")
+            raise ValueError(f"average: unknown where {self.share} is 0")
         z, y = slot.rule_state["z"], slot.value()
         return np.asarray(z + (y - z) / share, slot.real)
 
 
-class ScheduleFreeAdamW(Optimizer):
+class ScheduleFreeAdamW(ScheduleFreeSGD):
     """Schedule-free AdamW: no schedule, no horizon; evaluate at ``average``.
 
     Parameters
@@ -1081,16 +1082,8 @@ class ScheduleFreeAdamW(Optimizer):
 
     arguments: ClassVar[Mapping[str, Any]] = {"lr": 2.5e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "warmup": 0.0}
     decay = None
-    refuses: ClassVar[Sequence[str]] = ("step_scale", "max_step", "trust_ratio", "bounds")
+    share = "beta1"
     update = staticmethod(rules.schedule_free_adamw)
-
-    def _average_of(self, slot: Parameter) -> np.ndarray:
-        """Where the average is, from where gradients are taken."""
-        share = slot.group.number("beta1", max(self.steps - 1, 0))
-        if share == 0:
-            raise ValueError("average: unknown where beta1 is 0")
-        z, y = slot.rule_state["z"], slot.value()
-        return np.asarray(z + (y - z) / share, slot.real)
 
 
 class LARS(Optimizer):
