@@ -252,8 +252,10 @@ def _table(rules: list[Formula], stages: list[Formula]) -> str:
     for table, formulas in (("RULES", rules), ("STAGES", stages)):
         for i, f in enumerate(formulas):
             to = f"{table}[{i}]"
-            lines += ["", f'{to}.name = b"{f.name}"', f"{to}.signature = ("]
-            lines += [f'    b"{part}"' for part in textwrap.wrap(signature(f), 100, drop_whitespace=False)] + [")"]
+            said = [f'b"{part}"' for part in textwrap.wrap(signature(f), 100, drop_whitespace=False)]
+            said = said if len(said) == 1 else ["(", *(f"    {part}" for part in said), ")"]
+            said[0] = f"{to}.signature = {said[0]}"
+            lines += ["", f'{to}.name = b"{f.name}"', *said]
             lines += [f"{to}.prepare, {to}.f32, {to}.f64 = {f.scalars.name}, {f.name}_f32, {f.name}_f64"]
             counts = {"hyperparameters": f.scalars.hyperparameters, "scalars": f.function.scalars, "kept": f.scalars.kept}
             if f.is_rule:

@@ -1732,17 +1732,13 @@ OWN_NAMES[3] = b"high"
 OWN_NAMES[4] = b"averaged"
 
 RULES[0].name = b"sgd"
-RULES[0].signature = (
-    b"p g | lr |  | lr"
-)
+RULES[0].signature = b"p g | lr |  | lr"
 RULES[0].prepare, RULES[0].f32, RULES[0].f64 = sgd_scalars, sgd_f32, sgd_f64
 RULES[0].hyperparameters = 1
 RULES[0].scalars = 1
 
 RULES[1].name = b"momentum"
-RULES[1].signature = (
-    b"p g buf | lr keep take |  | lr momentum dampening lr_in_velocity"
-)
+RULES[1].signature = b"p g buf | lr keep take |  | lr momentum dampening lr_in_velocity"
 RULES[1].prepare, RULES[1].f32, RULES[1].f64 = momentum_scalars, momentum_f32, momentum_f64
 RULES[1].hyperparameters = 4
 RULES[1].scalars = 3
@@ -1750,9 +1746,7 @@ RULES[1].states = 1
 RULES[1].velocity |= 1 << 0
 
 RULES[2].name = b"nesterov"
-RULES[2].signature = (
-    b"p g buf | keep take lr ahead |  | lr momentum lr_in_velocity"
-)
+RULES[2].signature = b"p g buf | keep take lr ahead |  | lr momentum lr_in_velocity"
 RULES[2].prepare, RULES[2].f32, RULES[2].f64 = nesterov_scalars, nesterov_f32, nesterov_f64
 RULES[2].hyperparameters = 3
 RULES[2].scalars = 4
@@ -1760,17 +1754,13 @@ RULES[2].states = 1
 RULES[2].velocity |= 1 << 0
 
 RULES[3].name = b"signsgd"
-RULES[3].signature = (
-    b"p g | lr |  | lr"
-)
+RULES[3].signature = b"p g | lr |  | lr"
 RULES[3].prepare, RULES[3].f32, RULES[3].f64 = signsgd_scalars, signsgd_f32, signsgd_f64
 RULES[3].hyperparameters = 1
 RULES[3].scalars = 1
 
 RULES[4].name = b"signum"
-RULES[4].signature = (
-    b"p g buf | lr w |  | lr momentum"
-)
+RULES[4].signature = b"p g buf | lr w |  | lr momentum"
 RULES[4].prepare, RULES[4].f32, RULES[4].f64 = signum_scalars, signum_f32, signum_f64
 RULES[4].hyperparameters = 2
 RULES[4].scalars = 2
@@ -1778,9 +1768,7 @@ RULES[4].states = 1
 RULES[4].velocity |= 1 << 0
 
 RULES[5].name = b"lion"
-RULES[5].signature = (
-    b"p g m | lr w1 w2 |  | lr beta1 beta2"
-)
+RULES[5].signature = b"p g m | lr w1 w2 |  | lr beta1 beta2"
 RULES[5].prepare, RULES[5].f32, RULES[5].f64 = lion_scalars, lion_f32, lion_f64
 RULES[5].hyperparameters = 3
 RULES[5].scalars = 3
@@ -1788,9 +1776,7 @@ RULES[5].states = 1
 RULES[5].velocity |= 1 << 0
 
 RULES[6].name = b"adam"
-RULES[6].signature = (
-    b"p g m v | step_size w1 keep w2 eps root |  | lr beta1 beta2 eps eps_root eps_hat"
-)
+RULES[6].signature = b"p g m v | step_size w1 keep w2 eps root |  | lr beta1 beta2 eps eps_root eps_hat"
 RULES[6].prepare, RULES[6].f32, RULES[6].f64 = adam_scalars, adam_f32, adam_f64
 RULES[6].hyperparameters = 6
 RULES[6].scalars = 6
@@ -1812,9 +1798,7 @@ RULES[7].nonnegative |= 1 << 1
 RULES[7].nonnegative |= 1 << 2
 
 RULES[8].name = b"adamax"
-RULES[8].signature = (
-    b"p g m largest | step_size w keep inner outer |  | lr beta1 beta2 eps eps_inside"
-)
+RULES[8].signature = b"p g m largest | step_size w keep inner outer |  | lr beta1 beta2 eps eps_inside"
 RULES[8].prepare, RULES[8].f32, RULES[8].f64 = adamax_scalars, adamax_f32, adamax_f64
 RULES[8].hyperparameters = 5
 RULES[8].scalars = 5
@@ -1823,9 +1807,7 @@ RULES[8].velocity |= 1 << 0
 RULES[8].nonnegative |= 1 << 1
 
 RULES[9].name = b"nadam"
-RULES[9].signature = (
-    b"p g m v | of_g of_m w1 keep w2 eps | product | lr beta1 beta2 eps momentum_decay"
-)
+RULES[9].signature = b"p g m v | of_g of_m w1 keep w2 eps | product | lr beta1 beta2 eps momentum_decay"
 RULES[9].prepare, RULES[9].f32, RULES[9].f64 = nadam_scalars, nadam_f32, nadam_f64
 RULES[9].hyperparameters = 5
 RULES[9].scalars = 6
@@ -1835,9 +1817,7 @@ RULES[9].velocity |= 1 << 0
 RULES[9].nonnegative |= 1 << 1
 
 RULES[10].name = b"radam"
-RULES[10].signature = (
-    b"p g m v | step_size w1 keep w2 eps adapt |  | lr beta1 beta2 eps eps_hat"
-)
+RULES[10].signature = b"p g m v | step_size w1 keep w2 eps adapt |  | lr beta1 beta2 eps eps_hat"
 RULES[10].prepare, RULES[10].f32, RULES[10].f64 = radam_scalars, radam_f32, radam_f64
 RULES[10].hyperparameters = 5
 RULES[10].scalars = 6
@@ -1846,9 +1826,7 @@ RULES[10].velocity |= 1 << 0
 RULES[10].nonnegative |= 1 << 1
 
 RULES[11].name = b"adabelief"
-RULES[11].signature = (
-    b"p g m v | step_size w1 keep w2 root eps |  | lr beta1 beta2 eps eps_root"
-)
+RULES[11].signature = b"p g m v | step_size w1 keep w2 root eps |  | lr beta1 beta2 eps eps_root"
 RULES[11].prepare, RULES[11].f32, RULES[11].f64 = adabelief_scalars, adabelief_f32, adabelief_f64
 RULES[11].hyperparameters = 5
 RULES[11].scalars = 6
@@ -1857,9 +1835,7 @@ RULES[11].velocity |= 1 << 0
 RULES[11].nonnegative |= 1 << 1
 
 RULES[12].name = b"yogi"
-RULES[12].signature = (
-    b"p g m v | step_size w1 w2 eps |  | lr beta1 beta2 eps"
-)
+RULES[12].signature = b"p g m v | step_size w1 w2 eps |  | lr beta1 beta2 eps"
 RULES[12].prepare, RULES[12].f32, RULES[12].f64 = yogi_scalars, yogi_f32, yogi_f64
 RULES[12].hyperparameters = 4
 RULES[12].scalars = 4
@@ -1868,9 +1844,7 @@ RULES[12].velocity |= 1 << 0
 RULES[12].nonnegative |= 1 << 1
 
 RULES[13].name = b"adan"
-RULES[13].signature = (
-    b"p g m d v last | of_m of_d w1 w2 ahead keep w3 eps before |  | lr beta1 beta2 beta3 eps"
-)
+RULES[13].signature = b"p g m d v last | of_m of_d w1 w2 ahead keep w3 eps before |  | lr beta1 beta2 beta3 eps"
 RULES[13].prepare, RULES[13].f32, RULES[13].f64 = adan_scalars, adan_f32, adan_f64
 RULES[13].hyperparameters = 5
 RULES[13].scalars = 9
@@ -1880,9 +1854,7 @@ RULES[13].velocity |= 1 << 1
 RULES[13].nonnegative |= 1 << 2
 
 RULES[14].name = b"adopt"
-RULES[14].signature = (
-    b"p g m v | lr w1 keep w2 eps most |  | lr beta1 beta2 eps"
-)
+RULES[14].signature = b"p g m v | lr w1 keep w2 eps most |  | lr beta1 beta2 eps"
 RULES[14].prepare, RULES[14].f32, RULES[14].f64 = adopt_scalars, adopt_f32, adopt_f64
 RULES[14].hyperparameters = 4
 RULES[14].scalars = 6
@@ -1891,9 +1863,7 @@ RULES[14].velocity |= 1 << 0
 RULES[14].nonnegative |= 1 << 1
 
 RULES[15].name = b"ademamix"
-RULES[15].signature = (
-    b"p g m v m2 | fast slow w1 keep w2 w3 eps |  | lr beta1 beta2 beta3 alpha warmup eps"
-)
+RULES[15].signature = b"p g m v m2 | fast slow w1 keep w2 w3 eps |  | lr beta1 beta2 beta3 alpha warmup eps"
 RULES[15].prepare, RULES[15].f32, RULES[15].f64 = ademamix_scalars, ademamix_f32, ademamix_f64
 RULES[15].hyperparameters = 7
 RULES[15].scalars = 7
@@ -1903,9 +1873,7 @@ RULES[15].nonnegative |= 1 << 1
 RULES[15].velocity |= 1 << 2
 
 RULES[16].name = b"rmsprop"
-RULES[16].signature = (
-    b"p g v | lr keep w root eps |  | lr alpha eps eps_inside"
-)
+RULES[16].signature = b"p g v | lr keep w root eps |  | lr alpha eps eps_inside"
 RULES[16].prepare, RULES[16].f32, RULES[16].f64 = rmsprop_scalars, rmsprop_f32, rmsprop_f64
 RULES[16].hyperparameters = 4
 RULES[16].scalars = 5
@@ -1913,9 +1881,7 @@ RULES[16].states = 1
 RULES[16].nonnegative |= 1 << 0
 
 RULES[17].name = b"rmsprop_centered"
-RULES[17].signature = (
-    b"p g v mean | lr keep w root eps |  | lr alpha eps eps_inside"
-)
+RULES[17].signature = b"p g v mean | lr keep w root eps |  | lr alpha eps eps_inside"
 RULES[17].prepare, RULES[17].f32, RULES[17].f64 = rmsprop_scalars, rmsprop_centered_f32, rmsprop_centered_f64
 RULES[17].hyperparameters = 4
 RULES[17].scalars = 5
@@ -1923,9 +1889,7 @@ RULES[17].states = 2
 RULES[17].nonnegative |= 1 << 0
 
 RULES[18].name = b"rmsprop_momentum"
-RULES[18].signature = (
-    b"p g v buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
-)
+RULES[18].signature = b"p g v buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
 RULES[18].prepare, RULES[18].f32, RULES[18].f64 = rmsprop_momentum_scalars, rmsprop_momentum_f32, rmsprop_momentum_f64
 RULES[18].hyperparameters = 6
 RULES[18].scalars = 7
@@ -1934,9 +1898,7 @@ RULES[18].nonnegative |= 1 << 0
 RULES[18].velocity |= 1 << 1
 
 RULES[19].name = b"rmsprop_centered_momentum"
-RULES[19].signature = (
-    b"p g v mean buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
-)
+RULES[19].signature = b"p g v mean buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
 RULES[19].prepare, RULES[19].f32, RULES[19].f64 = rmsprop_momentum_scalars, rmsprop_centered_momentum_f32, rmsprop_centered_momentum_f64
 RULES[19].hyperparameters = 6
 RULES[19].scalars = 7
@@ -1945,9 +1907,7 @@ RULES[19].nonnegative |= 1 << 0
 RULES[19].velocity |= 1 << 2
 
 RULES[20].name = b"adagrad"
-RULES[20].signature = (
-    b"p g sum | step_size root eps |  | lr lr_decay eps eps_inside"
-)
+RULES[20].signature = b"p g sum | step_size root eps |  | lr lr_decay eps eps_inside"
 RULES[20].prepare, RULES[20].f32, RULES[20].f64 = adagrad_scalars, adagrad_f32, adagrad_f64
 RULES[20].hyperparameters = 4
 RULES[20].scalars = 3
@@ -1955,9 +1915,7 @@ RULES[20].states = 1
 RULES[20].nonnegative |= 1 << 0
 
 RULES[21].name = b"adadelta"
-RULES[21].signature = (
-    b"p g v moved | lr keep w eps |  | lr rho eps"
-)
+RULES[21].signature = b"p g v moved | lr keep w eps |  | lr rho eps"
 RULES[21].prepare, RULES[21].f32, RULES[21].f64 = adadelta_scalars, adadelta_f32, adadelta_f64
 RULES[21].hyperparameters = 3
 RULES[21].scalars = 4
@@ -1966,9 +1924,7 @@ RULES[21].nonnegative |= 1 << 0
 RULES[21].nonnegative |= 1 << 1
 
 RULES[22].name = b"rprop"
-RULES[22].signature = (
-    b"p g last size | start down up least most |  | lr eta_minus eta_plus step_min step_max"
-)
+RULES[22].signature = b"p g last size | start down up least most |  | lr eta_minus eta_plus step_min step_max"
 RULES[22].prepare, RULES[22].f32, RULES[22].f64 = rprop_scalars, rprop_f32, rprop_f64
 RULES[22].hyperparameters = 5
 RULES[22].scalars = 5
@@ -1976,9 +1932,7 @@ RULES[22].states = 2
 RULES[22].nonnegative |= 1 << 1
 
 RULES[23].name = b"asgd"
-RULES[23].signature = (
-    b"p g average | lr decay share | eta | lr lambd alpha t0"
-)
+RULES[23].signature = b"p g average | lr decay share | eta | lr lambd alpha t0"
 RULES[23].prepare, RULES[23].f32, RULES[23].f64 = asgd_scalars, asgd_f32, asgd_f64
 RULES[23].hyperparameters = 4
 RULES[23].scalars = 3
@@ -1986,9 +1940,7 @@ RULES[23].kept = 1
 RULES[23].states = 1
 
 RULES[24].name = b"ftrl"
-RULES[24].signature = (
-    b"p g z n2 | rate beta l1 l2 |  | lr beta l1 l2 l2_doubled"
-)
+RULES[24].signature = b"p g z n2 | rate beta l1 l2 |  | lr beta l1 l2 l2_doubled"
 RULES[24].prepare, RULES[24].f32, RULES[24].f64 = ftrl_scalars, ftrl_f32, ftrl_f64
 RULES[24].hyperparameters = 5
 RULES[24].scalars = 4
@@ -1996,9 +1948,7 @@ RULES[24].states = 2
 RULES[24].nonnegative |= 1 << 1
 
 RULES[25].name = b"schedule_free_sgd"
-RULES[25].signature = (
-    b"p g z | lr share of_g | weights highest | lr momentum warmup"
-)
+RULES[25].signature = b"p g z | lr share of_g | weights highest | lr momentum warmup"
 RULES[25].prepare, RULES[25].f32, RULES[25].f64 = schedule_free_sgd_scalars, schedule_free_sgd_f32, schedule_free_sgd_f64
 RULES[25].hyperparameters = 3
 RULES[25].scalars = 3
@@ -2031,9 +1981,7 @@ RULES[27].sums, RULES[27].scope = 2, ARRAY
 RULES[27].sums_f32, RULES[27].sums_f64 = lars_sums_f32, lars_sums_f64
 
 RULES[28].name = b"dog"
-RULES[28].signature = (
-    b"p g p0 | lr | farthest seen | lr reps_rel eps | p g p0 | grads ways params | over_group"
-)
+RULES[28].signature = b"p g p0 | lr | farthest seen | lr reps_rel eps | p g p0 | grads ways params | over_group"
 RULES[28].prepare, RULES[28].f32, RULES[28].f64 = dog_scalars, dog_f32, dog_f64
 RULES[28].hyperparameters = 3
 RULES[28].scalars = 1
@@ -2059,9 +2007,7 @@ RULES[29].sums_f32, RULES[29].sums_f64 = prodigy_sums_f32, prodigy_sums_f64
 RULES[29].sums_prepare = prodigy_sums_scalars
 
 STAGES[0].name = b"scale"
-STAGES[0].signature = (
-    b"g | scale |  | scale"
-)
+STAGES[0].signature = b"g | scale |  | scale"
 STAGES[0].prepare, STAGES[0].f32, STAGES[0].f64 = scale_scalars, scale_f32, scale_f64
 STAGES[0].hyperparameters = 1
 STAGES[0].scalars = 1
@@ -2070,9 +2016,7 @@ STAGES[0].n_arrays, STAGES[0].neutral = 1, &NEUTRAL[0][0]
 NEUTRAL[0][0] = 1
 
 STAGES[1].name = b"finite"
-STAGES[1].signature = (
-    b"g |  |  |  | g | bad | over_array"
-)
+STAGES[1].signature = b"g |  |  |  | g | bad | over_array"
 STAGES[1].prepare, STAGES[1].f32, STAGES[1].f64 = finite_scalars, finite_f32, finite_f64
 STAGES[1].arrays[0] = GRADIENT
 STAGES[1].n_arrays, STAGES[1].neutral = 1, &NEUTRAL[1][0]
@@ -2082,18 +2026,14 @@ STAGES[1].sums_arrays[0] = GRADIENT
 STAGES[1].n_sums_arrays = 1
 
 STAGES[2].name = b"hold"
-STAGES[2].signature = (
-    b"gathered g |  |  | "
-)
+STAGES[2].signature = b"gathered g |  |  | "
 STAGES[2].prepare, STAGES[2].f32, STAGES[2].f64 = hold_scalars, hold_f32, hold_f64
 STAGES[2].arrays[0] = OWN + 0
 STAGES[2].arrays[1] = GRADIENT
 STAGES[2].n_arrays, STAGES[2].neutral = 2, &NEUTRAL[2][0]
 
 STAGES[3].name = b"gather"
-STAGES[3].signature = (
-    b"g gathered | share |  | accumulate"
-)
+STAGES[3].signature = b"g gathered | share |  | accumulate"
 STAGES[3].prepare, STAGES[3].f32, STAGES[3].f64 = gather_scalars, gather_f32, gather_f64
 STAGES[3].hyperparameters = 1
 STAGES[3].scalars = 1
@@ -2103,9 +2043,7 @@ STAGES[3].n_arrays, STAGES[3].neutral = 2, &NEUTRAL[3][0]
 NEUTRAL[3][0] = 1
 
 STAGES[4].name = b"clip_value"
-STAGES[4].signature = (
-    b"g | most |  | clip_value"
-)
+STAGES[4].signature = b"g | most |  | clip_value"
 STAGES[4].prepare, STAGES[4].f32, STAGES[4].f64 = clip_value_scalars, clip_value_f32, clip_value_f64
 STAGES[4].hyperparameters = 1
 STAGES[4].scalars = 1
@@ -2114,9 +2052,7 @@ STAGES[4].n_arrays, STAGES[4].neutral = 1, &NEUTRAL[4][0]
 NEUTRAL[4][0] = INFINITY
 
 STAGES[5].name = b"clip_norm"
-STAGES[5].signature = (
-    b"g | shrink |  | clip_norm | g | squares | over_array"
-)
+STAGES[5].signature = b"g | shrink |  | clip_norm | g | squares | over_array"
 STAGES[5].prepare, STAGES[5].f32, STAGES[5].f64 = clip_norm_scalars, clip_norm_f32, clip_norm_f64
 STAGES[5].hyperparameters = 1
 STAGES[5].scalars = 1
@@ -2129,9 +2065,7 @@ STAGES[5].sums_arrays[0] = GRADIENT
 STAGES[5].n_sums_arrays = 1
 
 STAGES[6].name = b"clip_global_norm"
-STAGES[6].signature = (
-    b"g | shrink |  | clip_global_norm | g | squares | over_all"
-)
+STAGES[6].signature = b"g | shrink |  | clip_global_norm | g | squares | over_all"
 STAGES[6].prepare, STAGES[6].f32, STAGES[6].f64 = clip_global_norm_scalars, clip_global_norm_f32, clip_global_norm_f64
 STAGES[6].hyperparameters = 1
 STAGES[6].scalars = 1
@@ -2144,9 +2078,7 @@ STAGES[6].sums_arrays[0] = GRADIENT
 STAGES[6].n_sums_arrays = 1
 
 STAGES[7].name = b"l2"
-STAGES[7].signature = (
-    b"g p | weight_decay |  | weight_decay"
-)
+STAGES[7].signature = b"g p | weight_decay |  | weight_decay"
 STAGES[7].prepare, STAGES[7].f32, STAGES[7].f64 = l2_scalars, l2_f32, l2_f64
 STAGES[7].hyperparameters = 1
 STAGES[7].scalars = 1
@@ -2156,9 +2088,7 @@ STAGES[7].n_arrays, STAGES[7].neutral = 2, &NEUTRAL[7][0]
 NEUTRAL[7][0] = 0
 
 STAGES[8].name = b"decoupled"
-STAGES[8].signature = (
-    b"p | keep |  | lr weight_decay"
-)
+STAGES[8].signature = b"p | keep |  | lr weight_decay"
 STAGES[8].prepare, STAGES[8].f32, STAGES[8].f64 = decoupled_scalars, decoupled_f32, decoupled_f64
 STAGES[8].hyperparameters = 2
 STAGES[8].scalars = 1
@@ -2168,9 +2098,7 @@ NEUTRAL[8][0] = NAN
 NEUTRAL[8][1] = 0
 
 STAGES[9].name = b"late_decay"
-STAGES[9].signature = (
-    b"u p | decay |  | lr weight_decay"
-)
+STAGES[9].signature = b"u p | decay |  | lr weight_decay"
 STAGES[9].prepare, STAGES[9].f32, STAGES[9].f64 = late_decay_scalars, late_decay_f32, late_decay_f64
 STAGES[9].hyperparameters = 2
 STAGES[9].scalars = 1
@@ -2181,9 +2109,7 @@ NEUTRAL[9][0] = NAN
 NEUTRAL[9][1] = 0
 
 STAGES[10].name = b"trust_ratio"
-STAGES[10].signature = (
-    b"u | ratio |  | lr trust_ratio | u p | updates params | over_array"
-)
+STAGES[10].signature = b"u | ratio |  | lr trust_ratio | u p | updates params | over_array"
 STAGES[10].prepare, STAGES[10].f32, STAGES[10].f64 = trust_ratio_scalars, trust_ratio_f32, trust_ratio_f64
 STAGES[10].hyperparameters = 2
 STAGES[10].scalars = 1
@@ -2198,18 +2124,14 @@ STAGES[10].sums_arrays[1] = PARAMETER
 STAGES[10].n_sums_arrays = 2
 
 STAGES[11].name = b"step_scale"
-STAGES[11].signature = (
-    b"u factor |  |  | "
-)
+STAGES[11].signature = b"u factor |  |  | "
 STAGES[11].prepare, STAGES[11].f32, STAGES[11].f64 = step_scale_scalars, step_scale_f32, step_scale_f64
 STAGES[11].arrays[0] = UPDATE
 STAGES[11].arrays[1] = OWN + 1
 STAGES[11].n_arrays, STAGES[11].neutral = 2, &NEUTRAL[11][0]
 
 STAGES[12].name = b"max_step"
-STAGES[12].signature = (
-    b"u | most |  | max_step"
-)
+STAGES[12].signature = b"u | most |  | max_step"
 STAGES[12].prepare, STAGES[12].f32, STAGES[12].f64 = max_step_scalars, max_step_f32, max_step_f64
 STAGES[12].hyperparameters = 1
 STAGES[12].scalars = 1
@@ -2218,9 +2140,7 @@ STAGES[12].n_arrays, STAGES[12].neutral = 1, &NEUTRAL[12][0]
 NEUTRAL[12][0] = INFINITY
 
 STAGES[13].name = b"norms"
-STAGES[13].signature = (
-    b"u |  |  |  | g u p | grads updates params | over_array"
-)
+STAGES[13].signature = b"u |  |  |  | g u p | grads updates params | over_array"
 STAGES[13].prepare, STAGES[13].f32, STAGES[13].f64 = norms_scalars, norms_f32, norms_f64
 STAGES[13].arrays[0] = UPDATE
 STAGES[13].n_arrays, STAGES[13].neutral = 1, &NEUTRAL[13][0]
@@ -2232,9 +2152,7 @@ STAGES[13].sums_arrays[2] = PARAMETER
 STAGES[13].n_sums_arrays = 3
 
 STAGES[14].name = b"bounds"
-STAGES[14].signature = (
-    b"p low high |  |  | "
-)
+STAGES[14].signature = b"p low high |  |  | "
 STAGES[14].prepare, STAGES[14].f32, STAGES[14].f64 = bounds_scalars, bounds_f32, bounds_f64
 STAGES[14].arrays[0] = PARAMETER
 STAGES[14].arrays[1] = OWN + 2
@@ -2242,9 +2160,7 @@ STAGES[14].arrays[2] = OWN + 3
 STAGES[14].n_arrays, STAGES[14].neutral = 3, &NEUTRAL[14][0]
 
 STAGES[15].name = b"release"
-STAGES[15].signature = (
-    b"m p low high |  |  | "
-)
+STAGES[15].signature = b"m p low high |  |  | "
 STAGES[15].prepare, STAGES[15].f32, STAGES[15].f64 = release_scalars, release_f32, release_f64
 STAGES[15].arrays[0] = VELOCITY
 STAGES[15].arrays[1] = PARAMETER
@@ -2253,9 +2169,7 @@ STAGES[15].arrays[3] = OWN + 3
 STAGES[15].n_arrays, STAGES[15].neutral = 4, &NEUTRAL[15][0]
 
 STAGES[16].name = b"ema"
-STAGES[16].signature = (
-    b"averaged p | share |  | ema"
-)
+STAGES[16].signature = b"averaged p | share |  | ema"
 STAGES[16].prepare, STAGES[16].f32, STAGES[16].f64 = ema_scalars, ema_f32, ema_f64
 STAGES[16].hyperparameters = 1
 STAGES[16].scalars = 1
