@@ -685,10 +685,13 @@ cdef class Plan:
                 value = self.groups[i].check(entry[0], x)
             if PyDict_GetItem(scheduled, entry[0]) == <PyObject *> entry:
                 self.values[i][<Py_ssize_t> entry[2]] = value
-        for entry in PyDict_Values(scheduled):
-            if entry not in before:
-                self.groups[i].evaluate(count)
-                break
+        if PyDict_Size(scheduled) == len(before):
+            for entry in before:
+                if PyDict_GetItem(scheduled, entry[0]) != <PyObject *> entry:
+                    break
+            else:
+                return 0
+        self.groups[i].evaluate(count)
         return 0
 
     cdef int64_t switch_on(self, Py_ssize_t group, double scale, bint hold) noexcept:
