@@ -24,6 +24,7 @@ DOMAINS = {  # of a hyperparameter, or of a rule's; POSITIVE where nothing is sa
     **dict.fromkeys(("asgd alpha", "ademamix alpha"), POSITIVE),
     **dict.fromkeys((*LIMITS, "growth_rate", "momentum_decay"), LIMIT),
     "ftrl lr": (sys.float_info.min, FINITE),  # its rate is one over that
+    **dict.fromkeys(("d0", "reps_rel"), (sys.float_info.min, FINITE)),  # from zero there is no way on
     "dampening": (-FINITE, FINITE),
 }
 OPERANDS = ("bounds", "step_scale")  # options that are arrays of a parameter's shape, or numbers for all elements

@@ -24,8 +24,8 @@ from .groups import DECAYS, OPERANDS, Group, check_hyperparameter
 FORMAT = 1  # of state_dict() and of files
 MOST_STEPS = 2**62
 COMMON = """
-convention : {"torch", "keras", "optax"}, default "torch"
-        Whose formula and defaults these are, where packages differ under one name.
+convention : {conventions}, default "torch"
+        Whose formula and defaults these are, where packages differ under one name; Keras' weight decay is decoupled.
     **options
         Of every optimizer, each number also a schedule, and each of the first group's also in a group dict:
 
@@ -46,7 +46,9 @@ convention : {"torch", "keras", "optax"}, default "torch"
         - ``zero_grads=False``: clear bound gradients once they are used or skipped;
         - ``flush_subnormals=False``: compute with subnormal numbers as zeros;
         - ``norms=False``: know the norms of each step for ``report()``, at the cost of another pass;
-        - ``state_dtype=None``: store state as ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"float8"``;
+        - ``state_dtype=None``: store the state of float32, float16 and bfloat16 parameters as ``"float32"``, ``"bfloat16"``,
+          ``"float16"`` (from 6e-8 to 65504, which second moments easily leave) or ``"float8"``; None is as the parameter, of
+          float16 parameters float32;
         - ``master=None``: of bfloat16 parameters, keep ``"float32"`` copies, which the next step starts from whatever was written
           to the parameters, or, as ``"split"``, the bits that bfloat16 drops;
         - ``rounding="stochastic"`` or ``"nearest"`` of what is stored below float32, with ``seed=0``;
@@ -379,7 +381,8 @@ class Optimizer(dispatch.Stepper):
         parameters += [kinds("convention", kinds.KEYWORD_ONLY, default="torch"), kinds("options", kinds.VAR_KEYWORD)]
         cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         if cls.__doc__:
-            cls.__doc__ = cls.__doc__.replace("{common}", COMMON.strip())
+            known = ", ".join(f'"{name}"' for name in ("torch", *cls.conventions))
+            cls.__doc__ = cls.__doc__.replace("{common}", COMMON.strip().replace("{conventions}", f"{{{known}}}"))
 
     def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
         """The update function that a group's options choose."""

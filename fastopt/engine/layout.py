@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .storage import BFLOAT16, DTYPES, is_bfloat16, plain
+from .storage import DTYPES, is_bfloat16, plain
 
 FLOATS = "efdg"
 COMPLEX = "FDG"
@@ -92,9 +92,9 @@ def working_dtype(a: np.ndarray) -> np.dtype:
 def state_dtype(name: str, a: np.ndarray, chosen: str | None) -> np.dtype:
     """How the state of a parameter is stored."""
     if chosen is None:
-        return BFLOAT16 if a.dtype == BFLOAT16 else a.dtype
+        return working_dtype(a) if a.dtype == np.float16 else a.dtype  # a half's range does not hold second moments
     if working_dtype(a) != np.float32:
-        raise ValueError(f"state_dtype: {chosen!r} for parameter {name!r} of {a.dtype}, expected one that is worked on in float32")
+        raise ValueError(f"state_dtype: {chosen!r} for parameter {name!r} of {a.dtype}, expected float32, float16 or bfloat16")
     return DTYPES[chosen]
 
 
