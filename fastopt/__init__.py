@@ -2,6 +2,7 @@
 
 from . import functional, schedules, training
 from .config import show_config
+from .engine.rows import RowGradient
 from .engine.storage import bfloat16
 from .optimizer import Optimizer
 from .optimizers import (
@@ -55,6 +56,7 @@ __all__ = [
     "Prodigy",
     "RAdam",
     "RMSprop",
+    "RowGradient",
     "Rprop",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",

@@ -17,7 +17,8 @@ import numpy as np
 
 from . import files
 from .engine import dispatch, layout, storage
-from .engine.structure import Structure, flatten, unflatten
+from .engine.rows import check_indices
+from .engine.structure import Structure, collect, flatten, unflatten
 from .formula import RULES, STAGES
 from .groups import DECAYS, OPERANDS, Group, check_hyperparameter
 
@@ -52,6 +53,8 @@ convention : {conventions}, default "torch"
         - ``master=None``: of bfloat16 parameters, keep ``"float32"`` copies, which the next step starts from whatever was written
           to the parameters, or, as ``"split"``, the bits that bfloat16 drops;
         - ``rounding="stochastic"`` or ``"nearest"`` of what is stored below float32, with ``seed=0``;
+        - ``mode="lazy"``: a gradient of rows (`RowGradient`) updates those alone; ``"exact"``: with the others, before they are
+          used, `catch_up` makes the steps that they are behind, so that all is as with dense gradients;
         - ``threads=None``: at most so many; 1 never starts a pool, None is as many as pay.
 
     Raises
@@ -86,6 +89,7 @@ class Settings:
     master: str | None = None
     rounding: str = "stochastic"
     seed: int = 0
+    mode: str = "lazy"
 
     @classmethod
     def checked(cls, given: Mapping[str, Any]) -> Settings:
@@ -95,6 +99,7 @@ class Settings:
             "state_dtype": (None, "float32", "bfloat16", "float16", "float8"),
             "master": (None, "float32", "split"),
             "rounding": ("stochastic", "nearest"),
+            "mode": ("lazy", "exact"),
         }
         values = dict(given)
         for name, value in given.items():
@@ -575,6 +580,29 @@ class Optimizer(dispatch.Stepper):
             groups.append({"lr": numbers.get("lr"), "clipped": clipped, "at_bounds": at, **norms})
         return {"steps": self.steps, "skipped": self.skipped, "groups": groups}
 
+    def catch_up(self, rows: Any = None) -> None:
+        """With ``mode="exact"``, make the steps that rows without a gradient are behind, before they are read.
+
+        Saving, copying and `fingerprint` do so by themselves.
+
+        Parameters
+        ----------
+        rows : as the parameters, optional
+            Of each parameter the rows that will be read, array_like of int; None: none of its. Without, all rows of all.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For rows that are not there, and those nested otherwise than the parameters.
+        """
+        with self._alone():
+            if rows is None:
+                return self._catch_up()
+            found = collect(self._structure, rows)
+            self._catch_up(
+                [None if x is None else check_indices(s.name, s.array, x) for s, x in zip(self._slots, found, strict=True)]
+            )
+
     def add_group(self, group: dict[str, Any]) -> None:
         """Add parameters with their own hyperparameters, to an optimizer that was built from groups.
 
@@ -615,6 +643,7 @@ class Optimizer(dispatch.Stepper):
             return self._saved()
 
     def _saved(self) -> dict[str, Any]:
+        self._catch_up()
         return {
             "format": FORMAT,
             "optimizer": type(self).__name__,
@@ -814,6 +843,7 @@ class Optimizer(dispatch.Stepper):
         """SHA-256 of parameters, state and step counts in a fixed order: the same on every machine (NaNs are one NaN)."""
         digest = hashlib.sha256()
         with self._alone():
+            self._catch_up()
             digest.update(f"{self.steps}\0".encode())
             for slot, numbers in self._counted():
                 for key, a in {"": slot.array, **slot.state}.items():

@@ -22,7 +22,7 @@ from fastopt.engine.table cimport (
     formula_t, op_t, scope_t, table_t, task_t, view_t,
 )
 
-from fastopt.engine import layout, threads as system
+from fastopt.engine import layout, rows, threads as system
 
 cnp.import_array()
 
@@ -99,6 +99,8 @@ cdef extern from * nogil:
 cdef enum:
     OPS = STAGES + 8  # operations of a group, at most
     GRAIN = 32768  # elements that are worth a thread
+    LOGGED = 256  # steps that a row can be behind
+    RUN = 4096  # elements of rows that catch up together, or one row
     TINY = 2048  # elements whose step takes no longer than giving the GIL away and back
 
 cdef int64_t MOST_STEPS = 1LL << 62  # that a parameter may have made
@@ -237,9 +239,56 @@ cdef void walk(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t
             end = middle
     while i < plan.n and plan.tasks[i].first < hi:
         task = &plan.tasks[i]
-        if task.active and task.n:
-            plan.table.span(task, max(<Py_ssize_t> 0, lo - task.first) * BLOCK, min(task.n, (hi - task.first) * BLOCK))
+        if task.active and task.work:
+            plan.table.span(task, max(<Py_ssize_t> 0, lo - task.first) * BLOCK, min(task.work, (hi - task.first) * BLOCK))
         i += 1
+
+
+cdef void write_down(logged_t *logged, const task_t *task, uint32_t key) noexcept nogil:
+    """What this step does, with its scalars."""
+    cdef const op_t *op = task.ops
+    cdef int k = 0, j
+    logged.key = key
+    memcpy(logged.c, task.c, task.rule.scalars * sizeof(double))
+    while True:
+        logged.ops[k] = op[k]
+        if op[k].kind == END:
+            return
+        if op[k].c != NULL and op[k].kind != RULE:
+            for j in range(op[k].formula.scalars):
+                logged.stage_c[k][j] = (op[k].c + op[k].stride * task.index)[j]
+            logged.ops[k].c, logged.ops[k].stride = logged.stage_c[k], 0
+        k += 1
+
+
+cdef void replay(const plan_t *plan, Py_ssize_t i, lagging_t *lagging, int64_t now, const int64_t *indices, Py_ssize_t lo,
+                 Py_ssize_t hi) noexcept nogil:
+    """Steps without a gradient for rows that are behind; those that follow one another make them together."""
+    cdef task_t task = plan.tasks[i]
+    cdef logged_t *logged
+    cdef Py_ssize_t n, k, row, place, size = size_of(FLOAT64 if task.p.format == FLOAT64 else FLOAT32)
+    cdef int64_t t, done
+    task.rows = NULL
+    task.g.format, task.g.flat = FLOAT64 if task.p.format == FLOAT64 else FLOAT32, True
+    task.direct = task.plain and task.p.flat and task.master == NULL and task.g.format == task.p.format
+    for k in range(task.rule.states):
+        task.direct = task.direct and task.formats[k] == task.p.format
+    while lo < hi:
+        row = indices[lo] if indices != NULL else lo
+        done = lagging.done[row]
+        n = 1
+        while lo + n < hi and (n + 1) * task.row <= RUN and (indices == NULL or indices[lo + n] == row + n) \
+                and lagging.done[row + n] == done:
+            n += 1
+        place = row * task.row
+        for t in range(done, now):
+            logged = &lagging.log[t % LOGGED]
+            task.ops, task.c, task.seed = logged.ops, logged.c, &logged.key
+            task.g.data = lagging.zeros - place * size
+            plan.table.span(&task, place, place + n * task.row)
+        for k in range(n):
+            lagging.done[row + k] = now
+        lo += n
 
 
 cdef const formula_t *find(const table_t *table, object formula) except NULL:
@@ -368,6 +417,20 @@ cdef void lay(view_t *v, cnp.ndarray a, const Py_ssize_t *order, format_t format
     end[0] = <uintptr_t> (v.data + high)
 
 
+cdef struct logged_t:  # a step of one parameter, to be made later for rows that its gradient did not have
+    uint32_t key
+    double[SCALARS] c
+    double[OPS][INPUTS] stage_c
+    op_t[OPS] ops
+
+cdef struct lagging_t:  # rows of a parameter that some steps are still to be made for
+    Py_ssize_t count  # of its rows
+    int64_t *done  # steps of each row
+    char *zeros  # a gradient for some rows
+    Py_ssize_t next  # row that is looked after in the next step
+    logged_t[LOGGED] log  # of the last steps, each at its number modulo LOGGED
+
+
 cdef enum policy_t:  # what a gradient that is infinite or NaN does
     PROPAGATE
     SKIP
@@ -429,14 +492,21 @@ cdef class Plan:
     cdef int finite_at, hold_at, gather_at
     cdef bint summed  # a rule needs sums
     cdef policy_t policy
-    cdef bint clear, nearest
+    cdef bint clear, nearest, exact, sparse  # exact: rows without a gradient make their steps later; sparse: some gradient is of rows
+    cdef lagging_t **lagging  # of each parameter; NULL: it has no rows that are behind
     cdef unsigned int seed
     cdef int accumulate
     cdef void *owned[80]  # memory of all these
     cdef int n_owned
 
     def __dealloc__(self):
+        cdef Py_ssize_t i
         cdef int k
+        for i in range(self.n if self.lagging != NULL else 0):
+            if self.lagging[i] != NULL:
+                free(self.lagging[i].done)
+                free(self.lagging[i].zeros)
+                free(self.lagging[i])
         for k in range(self.n_owned):
             free(self.owned[k])
 
@@ -461,6 +531,8 @@ cdef class Plan:
         self.scheduled = [g.scheduled for g in groups]
         self.policy = <policy_t> <int> POLICIES.index(settings.nonfinite)
         self.accumulate, self.clear = settings.accumulate, settings.zero_grads
+        self.exact = settings.mode == "exact"
+        self.lagging = <lagging_t **> self.own(self.n, sizeof(void *))
         self.nearest, self.seed = settings.rounding == "nearest", settings.seed
         self.finite_at, self.hold_at, self.gather_at = stage_of(table, b"finite"), stage_of(table, b"hold"), stage_of(table, b"gather")
         self.c = <double *> self.own(self.n * SCALARS, sizeof(double))
@@ -576,6 +648,7 @@ cdef class Plan:
                 self.group_blocks[self.group_of[i]] = place // BLOCK
             task.first, task.position = self.walk.blocks, position
             self.starts[<int> ARRAY][i], self.starts[<int> GROUP][i], self.starts[<int> WHOLE][i] = task.first * BLOCK, place, position
+            task.work, task.row = task.n, task.n // max(<Py_ssize_t> 1, <Py_ssize_t> shape[0])
             self.walk.blocks += (task.n + BLOCK - 1) // BLOCK
             self.walk.elements += task.n
             place += task.n
@@ -596,13 +669,19 @@ cdef class Plan:
         cdef task_t *task
         cdef format_t format
         cdef uintptr_t first, end
+        cdef bint sparse = False
         self.settled, self.n_active = False, 0
         for i in range(self.n):
             g = <object> self.held[i]
             task = &self.walk.tasks[i]
             task.active = self.active[i] = g is not None
             self.n_active += task.active
+            task.rows = NULL
             if g is None:
+                continue
+            if type(g) is not cnp.ndarray and rows.is_rows(g):
+                self.take_rows(i, g)
+                sparse = True
                 continue
             p = <cnp.ndarray> self.arrays[i]
             format = task.p.format
@@ -617,7 +696,116 @@ cdef class Plan:
             if task.n and not self.is_clear(i, first, end):
                 for s in self.slots:
                     layout.check_apart(self.slots[i].name, g, s.written())
+        if sparse or self.sparse:
+            self.sparse = sparse
+            self.lay_work()
         return 0
+
+    cdef int take_rows(self, Py_ssize_t i, object g) except -1:
+        """Check a gradient of rows, and point its task to it."""
+        cdef task_t *task = &self.walk.tasks[i]
+        cdef cnp.ndarray values, indices
+        slot = self.slots[i]
+        g = rows.check_rows(slot, g, self.accumulate, self.exact)
+        values, indices = g.values, g.indices
+        for s in self.slots:
+            layout.check_apart(slot.name, values, s.written())
+        Py_INCREF(g)
+        Py_DECREF(<object> self.held[i])
+        self.held[i] = <PyObject *> g
+        if self.exact and self.lagging[i] == NULL:
+            self.lag(i)
+        task.g.data, task.g.format, task.g.flat = <char *> cnp.PyArray_DATA(values), format_of(cnp.PyArray_TYPE(values)), True
+        task.direct = self.flat[i] and task.g.format == task.p.format
+        task.rows, task.n_rows = <int64_t *> cnp.PyArray_DATA(indices), cnp.PyArray_SIZE(indices)
+        return 0
+
+    cdef int lag(self, Py_ssize_t i) except -1:
+        """Count each row's steps from now on."""
+        cdef task_t *task = &self.walk.tasks[i]
+        cdef Py_ssize_t count = self.slots[i].array.shape[0], k
+        cdef lagging_t *lagging = <lagging_t *> calloc(1, sizeof(lagging_t))
+        if lagging != NULL:
+            lagging.done = <int64_t *> calloc(count + 1, sizeof(int64_t))
+            lagging.zeros = <char *> calloc(max(<Py_ssize_t> RUN, task.row), sizeof(double))
+            if lagging.done == NULL or lagging.zeros == NULL:
+                free(lagging.done)
+                free(lagging.zeros)
+                free(lagging)
+                lagging = NULL
+        if lagging == NULL:
+            raise MemoryError(f"steps of the rows of {self.slots[i].name!r}")
+        lagging.count = count
+        for k in range(count):
+            lagging.done[k] = self.t[i]
+        self.lagging[i] = lagging
+        return 0
+
+    cdef void lay_work(self) noexcept:
+        """Where each parameter stands in the index space of this step."""
+        cdef Py_ssize_t i
+        cdef task_t *task
+        self.walk.blocks = self.walk.elements = 0
+        for i in range(self.n):
+            task = &self.walk.tasks[i]
+            task.work = task.n if task.rows == NULL else task.n_rows * task.row
+            task.first = self.walk.blocks
+            self.walk.blocks += (task.work + BLOCK - 1) // BLOCK
+            self.walk.elements += task.work
+        self.update.blocks = self.walk.blocks
+
+    cdef void catch_up(self, Py_ssize_t i, const int64_t *indices, Py_ssize_t lo, Py_ssize_t hi, int parts) noexcept:
+        """Make the steps that these rows of a parameter are behind: places lo to hi of `indices`, or without, rows lo to hi."""
+        cdef int part
+        cdef fo_env env
+        with nogil:
+            if parts == 1:
+                env = fo_enter(self.walk.flush)
+                replay(&self.walk, i, self.lagging[i], self.t[i], indices, lo, hi)
+                fo_leave(env)
+            else:
+                for part in prange(parts, num_threads=parts, schedule="static"):
+                    env = fo_enter(self.walk.flush)
+                    replay(&self.walk, i, self.lagging[i], self.t[i], indices, lo + (hi - lo) * part // parts,
+                           lo + (hi - lo) * (part + 1) // parts)
+                    fo_leave(env)
+
+    cdef void look_after_rows(self, int parts) noexcept:
+        """Rows of this step's gradients catch up, and a few more, so that none falls behind the log; then the step is logged."""
+        cdef Py_ssize_t i, k, count, last
+        cdef const task_t *task
+        cdef lagging_t *lagging
+        for i in range(self.n):
+            task, lagging = &self.walk.tasks[i], self.lagging[i]
+            if lagging == NULL or not task.active:
+                continue
+            count = lagging.count
+            if task.rows == NULL:
+                self.catch_up(i, NULL, 0, count, parts)
+                lagging.next = 0
+            else:
+                self.catch_up(i, task.rows, 0, task.n_rows, parts)
+                last = min(count, lagging.next + count // (LOGGED - 1) + 1)
+                self.catch_up(i, NULL, lagging.next, last, parts)
+                lagging.next = last if last < count else 0
+            write_down(&lagging.log[self.t[i] % LOGGED], task, self.key)
+            for k in range(count if task.rows == NULL else task.n_rows):
+                lagging.done[k if task.rows == NULL else task.rows[k]] = self.t[i] + 1
+
+    cdef void catch_all_up(self) noexcept:
+        """Make the steps that any row is behind."""
+        cdef Py_ssize_t i
+        for i in range(self.n):
+            if self.lagging[i] != NULL:
+                self.catch_up(i, NULL, 0, self.lagging[i].count, choose(&self.walk))
+
+    cdef void forget(self) noexcept:
+        """No row is behind: the arrays are others."""
+        cdef Py_ssize_t i, k
+        for i in range(self.n):
+            if self.lagging[i] != NULL:
+                for k in range(self.lagging[i].count):
+                    self.lagging[i].done[k] = self.t[i]
 
     cdef bint is_clear(self, Py_ssize_t i, uintptr_t first, uintptr_t end) noexcept:
         """Whether no written range meets these bytes: between the same two as last time, or found by halving."""
@@ -772,7 +960,7 @@ cdef class Plan:
                 self.total(totals + i * SUMS, self.group_blocks[i], self.group_blocks[i + 1])
         else:
             for i in range(self.n):
-                first = self.walk.tasks[i].first
+                first = self.starts[<int> ARRAY][i] // BLOCK
                 self.total(totals + i * SUMS, first, first + (self.walk.tasks[i].n + BLOCK - 1) // BLOCK)
 
     cdef void total(self, double *totals, Py_ssize_t lo, Py_ssize_t hi) noexcept:
@@ -910,6 +1098,8 @@ cdef class Plan:
                 if not fine:
                     break
         if fine:
+            if self.exact:
+                self.look_after_rows(parts)
             if self.walk.flush:
                 fo_enter(True)
             go(&self.walk, &self.update, parts)
@@ -957,6 +1147,7 @@ cdef class Stepper:
             for k, x in enumerate(slots[i].group.rule.kept.values()):
                 plan.kept[i * KEPT + k] = x
         if self.plan is not None:
+            self.plan.catch_all_up()
             for i in range(min(plan.n, self.plan.n)):
                 plan.t[i], plan.pending[i] = self.plan.t[i], self.plan.pending[i]
                 for k in range(KEPT):
@@ -1028,6 +1219,18 @@ cdef class Stepper:
             plan.t[i], plan.pending[i] = t, pending
             for k, x in enumerate(kept):
                 plan.kept[i * KEPT + k] = x
+        plan.forget()
+
+    def _catch_up(self, list indices=None):
+        """Make the steps that rows are behind: of each parameter these, ascending; None: none; without a list, all."""
+        cdef Plan plan = self.planned()
+        cdef Py_ssize_t i
+        if indices is None:
+            plan.catch_all_up()
+            return
+        for i in range(plan.n):
+            if indices[i] is not None and plan.lagging[i] != NULL:
+                plan.catch_up(i, <int64_t *> cnp.PyArray_DATA(indices[i]), 0, cnp.PyArray_SIZE(indices[i]), 1)
 
     def _totals(self, str name):
         """Sums that the last step needed of a stage, of each array or once; None where there were none."""
@@ -1036,8 +1239,8 @@ cdef class Stepper:
         cdef int k = stage_of(plan.walk.table, name.encode()), j
         if k < 0 or plan.totals[k] == NULL or not plan.done >> k & 1:
             return None
-        rows = plan.n if plan.walk.table.stages[k].scope == ARRAY else 1
-        return [[plan.totals[k][i * SUMS + j] for j in range(plan.walk.table.stages[k].sums)] for i in range(rows)]
+        entries = plan.n if plan.walk.table.stages[k].scope == ARRAY else 1
+        return [[plan.totals[k][i * SUMS + j] for j in range(plan.walk.table.stages[k].sums)] for i in range(entries)]
 
     def _used(self):
         """Hyperparameters of each group in the last step that was made, in the order of their slots; None before one."""

@@ -442,7 +442,7 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
         store(task, lo, n, arrays, own_p[0])
 
 
-cdef inline void span(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+cdef inline void stretch(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     """One step of elements lo to hi of one parameter."""
     cdef void *arrays[UPDATE + 1]
     cdef Py_ssize_t size = size_of(task.p.format)
@@ -472,11 +472,69 @@ cdef inline void span(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept
             lo += BLOCK
 
 
+cdef inline Py_ssize_t row_from(const task_t *task, Py_ssize_t place) noexcept nogil:
+    """Which of the gradient's rows is the first that ends after this element of the parameter."""
+    cdef Py_ssize_t lo = 0, hi = task.n_rows, middle
+    while lo < hi:
+        middle = (lo + hi) // 2
+        if (task.rows[middle] + 1) * task.row <= place:
+            lo = middle + 1
+        else:
+            hi = middle
+    return lo
+
+
+cdef inline void span(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """One step of elements lo to hi of what is walked of one parameter: rows that follow one another at once."""
+    cdef task_t rows
+    cdef Py_ssize_t k, end, place, n
+    if task.rows == NULL:
+        stretch(task, lo, hi)
+        return
+    rows = task[0]
+    while lo < hi:
+        k = lo // task.row
+        end = k + 1
+        while end * task.row < hi and task.rows[end] == task.rows[end - 1] + 1:
+            end += 1
+        n = min(hi, end * task.row) - lo
+        place = task.rows[k] * task.row + lo - k * task.row
+        rows.g.data = task.g.data + (lo - place) * size_of(task.g.format)
+        stretch(&rows, place, place + n)
+        lo += n
+
+
+cdef inline void terms_of(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, int count, double *out) noexcept nogil:
+    """The terms of the sums of operation `id`, elements lo to lo + n; zeros where the gradient has no row."""
+    cdef task_t rows
+    cdef Py_ssize_t k, first, last, shift
+    cdef int j
+    if task.rows == NULL:
+        if task.p.format == FLOAT64:
+            block[double](task, lo, n, id, out, 0)
+        else:
+            block[float](task, lo, n, id, out, 0)
+        return
+    for j in range(count):
+        memset(out + j * BLOCK, 0, n * sizeof(double))
+    rows = task[0]
+    for k in range(row_from(task, lo), task.n_rows):
+        first, last = max(lo, task.rows[k] * task.row), min(lo + n, (task.rows[k] + 1) * task.row)
+        if first >= lo + n:
+            return
+        shift = (k - task.rows[k]) * task.row
+        rows.g.data = task.g.data + shift * size_of(task.g.format)
+        if task.p.format == FLOAT64:
+            block[double](&rows, first, last - first, id, out + (first - lo), 0)
+        else:
+            block[float](&rows, first, last - first, id, out + (first - lo), 0)
+
+
 cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, int count, Py_ssize_t lo, Py_ssize_t hi,
                         double *partials) noexcept nogil:
     """As many sums over blocks lo to hi of an index space where array i has the places from starts[i] on."""
     cdef double terms[SUMS * BLOCK]
-    cdef Py_ssize_t i = 0, end = n, middle, place, first, last
+    cdef Py_ssize_t i = 0, end = n, middle, place, first, last, k
     cdef const task_t *task
     cdef int j
     while end - i > 1:
@@ -488,6 +546,16 @@ cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *sta
     while lo < hi:
         place = lo * BLOCK
         task = &tasks[i]
+        if task.rows != NULL and starts[i] <= place:  # on to the block where the next row begins
+            k = row_from(task, place - starts[i])
+            first = starts[i] + (task.rows[k] * task.row if k < task.n_rows else task.n)
+            while lo < hi and place + BLOCK <= first:
+                for j in range(count):
+                    partials[SUMS * lo + j] = 0
+                lo += 1
+                place += BLOCK
+            if lo == hi:
+                break
         if starts[i] > place or starts[i] + task.n < place + BLOCK or not task.active:
             memset(terms, 0, count * BLOCK * sizeof(double))
         while i < n and starts[i] < place + BLOCK:
@@ -495,10 +563,7 @@ cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *sta
             first = max(starts[i], place)
             last = min(starts[i] + task.n, place + BLOCK)
             if first < last and task.active:
-                if task.p.format == FLOAT64:
-                    block[double](task, first - starts[i], last - first, id, terms + (first - place), 0)
-                else:
-                    block[float](task, first - starts[i], last - first, id, terms + (first - place), 0)
+                terms_of(task, first - starts[i], last - first, id, count, terms + (first - place))
             if starts[i] + task.n > place + BLOCK:
                 break
             i += 1

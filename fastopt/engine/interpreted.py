@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import layout, storage
+from .rows import RowGradient, check_rows, is_rows
 from .structure import Structure, collect
 
 
@@ -50,7 +51,14 @@ class Work:
     """One parameter in a step: its arrays in the order walked, and the numbers of its rule."""
 
     def __init__(
-        self, slot: Any, t: int, kept: Sequence[float], grad: np.ndarray | None, values: Mapping[str, float], at: int
+        self,
+        slot: Any,
+        t: int,
+        kept: Sequence[float],
+        grad: np.ndarray | RowGradient | None,
+        values: Mapping[str, float],
+        at: int,
+        lazy: bool = True,
     ) -> None:
         self.slot, self.t, self.kept, self.values, self.at = slot, t, list(kept), values, at
         self.active = grad is not None
@@ -58,8 +66,12 @@ class Work:
         self.order = slot.order
         self.real = np.dtype(slot.real.type(0).real.dtype)
         self.arrays: dict[str, np.ndarray] = {}
+        self.touched: np.ndarray | None = None
         if grad is None:
             return
+        if isinstance(grad, RowGradient):
+            grad, touched = dense(grad, self.order, slot.array)
+            self.touched = touched if lazy else None
         self.arrays["g"] = walked(storage.widened(grad), self.order, slot.real)
         self.arrays["p"] = walked(slot.value(), self.order)
         for key, a in slot.rule_state.items():
@@ -100,7 +112,27 @@ class Work:
                 bits = None if nearest else storage.random(storage.key_of(key, k // 2), position) << np.uint32(16 * (k % 2))
                 new = storage.narrowed(new, a.dtype, bits, self.unsigned(name))
             writes += [(a, self.order, new)]
-        return writes
+        return [self.kept_where_untouched(*w) for w in writes]
+
+    def kept_where_untouched(self, a: np.ndarray, order: Sequence[int], new: np.ndarray) -> tuple[Any, ...]:
+        """What is to be written of rows that have a gradient; of others, what is there."""
+        return a, order, new if self.touched is None else np.where(self.touched, new, walked(a, order))
+
+    def terms(self, formula: Any, t: int, kept: Sequence[float]) -> list[np.ndarray]:
+        """What a formula sums; zeros in rows that have no gradient."""
+        found: list[np.ndarray] = formula.terms(self.values, t, kept, self.arrays)
+        return found if self.touched is None else [np.where(self.touched, x, 0.0) for x in found]
+
+
+def dense(g: RowGradient, order: Sequence[int], p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A gradient of rows with zeros between them, and which of its reals, as walked, are of such rows."""
+    axes = [0, *(k for k in order if 0 < k < p.ndim)]
+    values = storage.widened(g.values)
+    full = np.zeros([p.shape[k] for k in axes], values.dtype)
+    full[g.indices] = values
+    touched = np.zeros(p.shape[0], bool)
+    touched[g.indices] = True
+    return full.transpose(np.argsort(axes)), np.repeat(touched, math.prod(layout.reals(p)[0][1:]))
 
 
 def advance(
@@ -131,7 +163,7 @@ def advance(
         sums: dict[int, dict[str, float]] = {}
         if any(w.slot.group.rule.sums for w in works):
             rule = next(w.slot.group.rule for w in works if w.slot.group.rule.sums)
-            sums = totals(rule, lambda w: w.slot.group.rule.terms(w.values, w.t + 1, w.kept, w.arrays))
+            sums = totals(rule, lambda w: w.terms(w.slot.group.rule, w.t + 1, w.kept))
         for w in active:
             rule = w.slot.group.rule
             scalars, w.kept = rule.scalars(w.values, w.t + 1, w.kept, sums.get(id(w)) if rule.sums else None)
@@ -181,8 +213,7 @@ def advance(
 def terms_of(stage: Any, on: set[int], w: Work) -> list[np.ndarray]:
     """What a stage sums of a parameter; zeros where it is not on."""
     if id(w.slot.group) in on:
-        found: list[np.ndarray] = stage.terms(w.values, 0, (), w.arrays)
-        return found
+        return w.terms(stage, 0, ())
     return [np.zeros(w.size)] * len(stage.sums)
 
 
@@ -258,6 +289,9 @@ class Stepper:
         self._each, self._found = list(each), {}
         self._count, self._gathered, self._skipped = whole
 
+    def _catch_up(self, indices: list[Any] | None = None) -> None:
+        """No row is ever behind here."""
+
     def _used(self) -> list[list[float]] | None:
         return self._last if self._count else None
 
@@ -300,7 +334,11 @@ class Stepper:
         _, slots, _, ranges = self._parts()
         checked = []
         for slot, g in zip(slots, grads, strict=True):
-            if g is not None:
+            if g is not None and is_rows(g):
+                g = check_rows(slot, g, self._shared.accumulate, self._shared.mode == "exact")
+                for s in slots:
+                    layout.check_apart(slot.name, g.values, s.written())
+            elif g is not None:
                 g = layout.check_gradient(slot.name, slot.array, g)
                 lo, hi = layout.extent(g)
                 k = bisect_right(ranges, (lo, hi))
@@ -348,7 +386,7 @@ class Stepper:
         works, at = [], 0
         for slot, (t, kept, pending), g in zip(slots, self._each, grads, strict=True):
             given = np.zeros(slot.array.shape, slot.real) if g is None and pending and not hold else g
-            works.append(Work(slot, t, kept, given, values[id(slot.group)], at))
+            works.append(Work(slot, t, kept, given, values[id(slot.group)], at, settings.mode == "lazy"))
             at += works[-1].size
         if not any(w.active for w in works):
             return False
@@ -369,7 +407,7 @@ class Stepper:
         key = storage.key_of_step(settings.seed, self._count)
         writes = [x for w in works if w.active and not hold for x in w.finish(settings, key)]
         writes += [
-            (w.slot.own[name], w.order, w.arrays[name])
+            w.kept_where_untouched(w.slot.own[name], w.order, w.arrays[name])
             for w in works
             if w.active
             for name in ("gathered", "averaged")

@@ -191,8 +191,9 @@ def converted(name: str, g: Any) -> np.ndarray:
     return a
 
 
-def check_gradient(name: str, p: np.ndarray, g: Any) -> np.ndarray:
-    """The gradient as an array of the parameter's shape, without a copy, or the error that says what is wrong with it."""
+def check_gradient(name: str, p: np.ndarray, g: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """The gradient as an array of the parameter's shape, or of this one, without a copy; or the error that says what is wrong."""
+    shape = p.shape if shape is None else shape
     if isinstance(g, np.ma.MaskedArray):
         raise TypeError(f"gradient of {name!r}: a masked array, expected a plain one")
     if not isinstance(g, np.ndarray):
@@ -210,6 +211,6 @@ def check_gradient(name: str, p: np.ndarray, g: Any) -> np.ndarray:
         raise TypeError(f"gradient of {name!r}: dtype {g.dtype}, expected {expected} dtype")
     if not g.dtype.isnative:
         raise TypeError(f"gradient of {name!r}: dtype {g.dtype} in foreign byte order, expected native")
-    if g.shape != p.shape:
-        raise ValueError(f"gradient of {name!r}: shape {g.shape}, expected {p.shape}")
+    if g.shape != shape:
+        raise ValueError(f"gradient of {name!r}: shape {g.shape}, expected {shape}")
     return g  # type: ignore[no-any-return]

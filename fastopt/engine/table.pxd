@@ -3,7 +3,7 @@
 from libc.stdint cimport int16_t, int64_t, uint32_t
 
 cdef enum:
-    VERSION = 2  # of the structs below
+    VERSION = 3  # of the structs below
     BLOCK = 256  # elements; spans and staging work in whole blocks
     STATES = 6  # arrays of state that a rule may have
     SCALARS = 12  # scalars of a step, and hyperparameters, that a rule may have
@@ -92,7 +92,8 @@ cdef struct view_t:
     Py_ssize_t *strides
 
 cdef struct task_t:  # one parameter, its gradient and its state; first what every step reads
-    Py_ssize_t first  # block, in the index space of all arrays
+    Py_ssize_t first  # block, in the index space of what this step walks
+    Py_ssize_t work  # elements walked: all, or those of the rows that the gradient has
     Py_ssize_t n  # elements
     bint active  # has a gradient in this step
     bint direct  # nothing of it needs decoding
@@ -113,6 +114,9 @@ cdef struct task_t:  # one parameter, its gradient and its state; first what eve
     const uint32_t *seed  # of this step's rounding
     bint nearest  # round to nearest, not stochastically
     bint plain  # nothing of it is stored below 32 bits
+    const int64_t *rows  # ascending, whose values lie one after another in g; NULL: all
+    Py_ssize_t n_rows
+    Py_ssize_t row  # elements of one
 
 cdef struct table_t:
     int version

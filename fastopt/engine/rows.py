@@ -1,0 +1,126 @@
+"""Gradients that are zero but in a few rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import layout, storage
+
+
+class RowGradient:
+    """A gradient that is zero but in some rows, as an embedding's: entry ``k`` of `values` belongs to row ``indices[k]``.
+
+    Parameters
+    ----------
+    indices : array_like of int, shape (k,)
+        Rows, counted along the parameter's first axis, in any order. Values of a row that comes twice are added, in this order.
+    values : ndarray of a real floating dtype (complex for complex parameters), shape (k, ...)
+        One row of the parameter's shape for each.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For indices that are not whole numbers of at least zero, and for another number of values.
+
+    Examples
+    --------
+    >>> import numpy as np, fastopt as fo
+    >>> table = np.ones((4, 2))
+    >>> fo.SGD(table, lr=0.5).step(fo.RowGradient([3, 1, 3], np.ones((3, 2))))
+    True
+    >>> table
+    array([[1. , 1. ],
+           [0.5, 0.5],
+           [1. , 1. ],
+           [0. , 0. ]])
+    """
+
+    __slots__ = ("indices", "values")
+
+    def __init__(self, indices: Any, values: Any) -> None:
+        self.indices = as_indices(indices)
+        self.values = values
+        if np.shape(values)[:1] != self.indices.shape:
+            raise ValueError(f"values: shape {np.shape(values)}, expected one row for each of {self.indices.size} indices")
+
+    def __repr__(self) -> str:
+        return f"RowGradient({self.indices.size} rows, values of shape {np.shape(self.values)})"
+
+
+def is_rows(g: Any) -> bool:
+    """Whether a gradient is of rows: a `RowGradient`, or a matrix of scipy.sparse."""
+    return isinstance(g, RowGradient) or (hasattr(g, "tocsr") and hasattr(g, "shape"))
+
+
+def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
+    """The rows in ascending order, each once, their values as the parameter is walked; or the error that says what is wrong.
+
+    Refused where not all that a step does is of each row alone.
+    """
+    name, p, order = slot.name, slot.array, slot.order
+    what = f"gradient of {name!r}"
+    if slot.exponents:
+        raise ValueError(f"{what}: of rows, which share the exponents of state in float8; expected another state_dtype")
+    if accumulate > 1:
+        raise ValueError(f"{what}: of rows, not with accumulate={accumulate}; expected the rows of all in one RowGradient")
+    shaped = [f.name for f in (slot.group.rule, *slot.group.stages) if {*f.sums_arrays} - {"g"}] if exact else []
+    if shaped:
+        raise ValueError(f"{what}: {shaped[0]} sums over what rows without a gradient would do, expected mode='lazy'")
+    if p.ndim == 0 or any(p.shape[k] != 1 for k in order[: order.index(0)] if k < p.ndim):
+        raise ValueError(f"{what}: of rows, expected a parameter whose rows lie one after another, in C order")
+    if not isinstance(g, RowGradient):
+        if tuple(g.shape) != p.shape or p.ndim != 2:
+            expected = p.shape if p.ndim == 2 else f"a RowGradient for {p.ndim} axes"
+            raise ValueError(f"{what}: {type(g).__name__} of shape {tuple(g.shape)}, expected {expected}")
+        matrix = g.tocsr()
+        touched = np.flatnonzero(np.diff(matrix.indptr))
+        g = RowGradient(touched, matrix[touched].toarray())
+    values = layout.check_gradient(name, p, g.values, (g.indices.size, *p.shape[1:]))
+    indices = check_below(what, g.indices, p)
+    if (np.diff(indices) <= 0).any():
+        places = np.argsort(indices, kind="stable")
+        indices, values = added(indices[places], storage.widened(values)[places])
+    walked = [k for k in order if k < p.ndim]
+    walked = [0, *(k for k in walked if k)]
+    return RowGradient(indices, np.ascontiguousarray(values.transpose(walked)))
+
+
+def added(indices: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each of ascending indices once, with the sum of its values, one after another."""
+    new = np.diff(indices, prepend=-1) > 0
+    if new.all():
+        return indices, values
+    total = np.ascontiguousarray(values[new])
+    to, given = (x.reshape(len(x), -1).view(x.real.dtype) for x in (total, np.ascontiguousarray(values[~new])))
+    place = (np.cumsum(new) - 1)[~new, None] * to.shape[1] + np.arange(to.shape[1])
+    with np.errstate(all="ignore"):
+        np.add.at(to.reshape(-1), place.reshape(-1), given.reshape(-1))
+    return indices[new], total
+
+
+def check_indices(name: str, p: np.ndarray, rows: Any) -> np.ndarray:
+    """Rows of a parameter, ascending, each once; or the error that says what is wrong."""
+    indices = as_indices(rows)
+    if p.ndim == 0:
+        raise ValueError(f"rows of {name!r}: it has none")
+    return np.unique(check_below(f"rows of {name!r}", indices, p))
+
+
+def as_indices(rows: Any) -> np.ndarray:
+    """Rows as int64, of one axis."""
+    where = np.asarray(rows)
+    where = where.astype(np.int64) if where.size == 0 and where.ndim == 1 else where
+    if where.dtype.kind not in "iu" or where.ndim != 1:
+        raise TypeError(f"indices: {where.dtype} of shape {where.shape}, expected whole numbers of shape (k,)")
+    if where.size and (where.min() < 0 or where.max() >= 2**62):
+        raise ValueError(f"indices: {where.min()} to {where.max()}, expected rows from 0 on")
+    return where.astype(np.int64)
+
+
+def check_below(what: str, indices: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """The indices, if all are of rows that the parameter has."""
+    if indices.size and indices.max() >= p.shape[0]:
+        raise ValueError(f"{what}: row {indices.max()}, expected rows below {p.shape[0]}")
+    return indices
