@@ -1525,7 +1525,7 @@ cdef class Update:
             task.state[k], task.formats[k] = <char *> cnp.PyArray_DATA(<cnp.ndarray> arrays[k + 1]), task.p.format
         ops[0] = op_t(RULE, STAGES, self.rule, &c[0], 0, False, RULE_ALONE)
         ops[1] = op_t(END, -1, NULL, NULL, 0, False, GENERAL)
-        task.rule, task.ops, task.n, task.active, task.c = self.rule, ops, n, True, c
+        task.rule, task.ops, task.n, task.work, task.active, task.c = self.rule, ops, n, n, True, c
         task.direct = task.g.format == task.p.format
         bits = 0
         while n >> bits:
