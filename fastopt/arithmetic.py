@@ -87,8 +87,28 @@ class start:
     """Tag of a rule's state that begins as a copy of the parameter."""
 
 
+class scratch:
+    """Tag of a rule's array that does not live between steps: its terms, and what they became."""
+
+
+class of_rows:
+    """Tag of a rule's state that has one number for each row of a matrix: the average of its terms."""
+
+
+class of_columns:
+    """Tag of a rule's state that has one number for each column of a matrix: the average of its terms."""
+
+
+class of_ratios:
+    """Tag of a rule's array that has one number for each row of a matrix: its average, over the mean of all rows'."""
+
+
 class over_array:
     """Says of sums that each array has its own."""
+
+
+class mean_over_array:
+    """Says of sums that each array has its own, divided by its number of elements."""
 
 
 class over_group:
@@ -97,3 +117,14 @@ class over_group:
 
 class over_all:
     """Says of sums that all arrays of an optimizer have them together."""
+
+
+class over_lines:
+    """Says of terms that their means over rows and columns are averaged; the last two axes make matrices.
+
+    Their first scalar is the newest's weight, their second the least mean that averages of rows are divided by.
+    """
+
+
+class over_matrix:
+    """Says of terms that they are a matrix, which a function of matrices changes."""

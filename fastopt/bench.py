@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import json
 import os
 import random
@@ -51,6 +52,10 @@ class Work:
         A learning rate that is a function of the step.
     product : bool
         A 300 x 300 matrix product before each step, not timed, as those have who make gradients with NumPy.
+    rows : int
+        Rows that each gradient has; 0: all.
+    scale : float
+        Of the gradients.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -61,6 +66,8 @@ class Work:
     grads: str = "bound"
     schedule: bool = False
     product: bool = False
+    rows: int = 0
+    scale: float = 1.0
 
 
 WORKS = {
@@ -89,6 +96,11 @@ WORKS = {
     "clip, decay, average, 1e7": Work(((10**7,),), ("torch",), rule="AdamW", options={"clip_global_norm": 1.0, "ema": 0.999}),
     "LAMB, 1e7": Work(((10**7,),), ("float32",), rule="LAMB"),
     "LARS, 1e7": Work(((10**7,),), ("float32",), rule="LARS"),
+    "Adafactor, 1000 x 1000": Work(((1000, 1000),), ("float32", "torch"), rule="Adafactor"),
+    "Muon, 1000 x 1000": Work(((1000, 1000),), ("torch in float32", "torch"), rule="Muon"),
+    "1024 rows of 1e6, lazy": Work(((10**6, 64),), ("torch",), grads="list", rows=1024),
+    "1024 rows of 1e6, exact": Work(((10**6, 64),), ("float32",), grads="list", rows=1024, options={"mode": "exact"}),
+    "subnormals, flushed, 1e5": Work(((10**5,),), ("float32",), scale=1e-40, options={"flush_subnormals": True}),
     "1e5 after a matrix product": Work(((10**5,),), ("one thread", "two threads", "torch"), product=True),
     "1e6 after a matrix product": Work(((10**6,),), ("one thread", "two threads", "torch"), product=True),
     "1e7 after a matrix product": Work(((10**7,),), ("one thread", "two threads", "torch"), product=True),
@@ -112,7 +124,14 @@ def arrays(work: Work) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Parameters and gradients."""
     rng = np.random.default_rng(0)
     params, grads = ([rng.standard_normal(shape, np.float32) for shape in work.shapes] for _ in range(2))
-    return params, grads
+    return params, [np.float32(work.scale) * g for g in grads]
+
+
+def rows_of(work: Work) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Indices and values of some gradients of rows."""
+    rng = np.random.default_rng(1)
+    ((count, width),) = work.shapes
+    return [(rng.integers(0, count, work.rows), rng.standard_normal((work.rows, width), np.float32)) for _ in range(100)]
 
 
 def stored(work: Work) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -129,6 +148,9 @@ def step_of_fastopt(work: Work, threads: int | None = None) -> Callable[[], Any]
     tree, given = (dict(zip(names, x, strict=True)) if work.grads == "mapping" else x for x in (params, grads))
     lr = fo.schedules.linear_decay(LEARNING_RATE, 10**12) if work.schedule else LEARNING_RATE
     optimizer: fo.Optimizer = getattr(fo, work.rule)(tree, lr=lr, threads=threads, **work.options)
+    if work.rows:
+        gradients = itertools.cycle([[fo.RowGradient(indices, values)] for indices, values in rows_of(work)])
+        return lambda: optimizer.step(next(gradients))
     if work.grads != "bound":
         return functools.partial(optimizer.step, given)
     optimizer.bind(given)
@@ -136,8 +158,8 @@ def step_of_fastopt(work: Work, threads: int | None = None) -> Callable[[], Any]
 
 
 def step_of_float32(work: Work) -> Callable[[], Any]:
-    """Adam of fastopt on float32 arrays, without options."""
-    return step_of_fastopt(replace(work, rule="Adam", options={}, dtype="float32"))
+    """Adam of fastopt on float32 arrays with dense gradients, without options."""
+    return step_of_fastopt(replace(work, rule="Adam", options={}, dtype="float32", rows=0, scale=1.0))
 
 
 def step_of_torch(work: Work) -> Callable[[], Any]:
@@ -146,6 +168,19 @@ def step_of_torch(work: Work) -> Callable[[], Any]:
 
     dtype = getattr(torch, work.dtype)
     params, grads = arrays(work)
+    if work.rows:
+        (table,) = (torch.nn.Parameter(torch.from_numpy(p)) for p in params)
+        sparse = itertools.cycle(
+            torch.sparse_coo_tensor(torch.from_numpy(i)[None], torch.from_numpy(v), table.shape, check_invariants=False)
+            for i, v in rows_of(work)
+        )
+        lazy = torch.optim.SparseAdam([table], lr=LEARNING_RATE)
+
+        def sparse_step() -> None:
+            table.grad = next(sparse)
+            lazy.step()  # type: ignore[no-untyped-call]
+
+        return sparse_step
     tensors = [torch.nn.Parameter(torch.from_numpy(p).to(dtype)) for p in params]
     kept = [torch.from_numpy(g).to(dtype) for g in grads]
     for tensor, g in zip(tensors, kept, strict=True):
@@ -163,6 +198,14 @@ def step_of_torch(work: Work) -> Callable[[], Any]:
             torch._foreach_lerp_(averages, [t.detach() for t in tensors], 1 - work.options["ema"])
 
     return step
+
+
+def step_of_torch_in_float32(work: Work) -> Callable[[], Any]:
+    """torch's Muon with the products of its matrices in float32."""
+    import torch
+
+    torch.Tensor.bfloat16 = torch.Tensor.clone  # type: ignore[method-assign]
+    return step_of_torch(work)
 
 
 def step_of_numpy(work: Work) -> Callable[[], Any]:
@@ -232,6 +275,7 @@ PEERS: dict[str, Callable[[Work], Callable[[], Any]]] = {
     "float32": step_of_float32,
     "two threads": functools.partial(step_of_fastopt, threads=2),
     "torch": step_of_torch,
+    "torch in float32": step_of_torch_in_float32,
     "numpy": step_of_numpy,
     "stream": step_of_stream,
 }
@@ -241,7 +285,7 @@ def available() -> list[str]:
     """Peers that this machine can run."""
     from importlib.util import find_spec
 
-    missing = set() if find_spec("torch") else {"torch"}
+    missing = set() if find_spec("torch") else {"torch", "torch in float32"}
     missing |= set() if shutil.which(os.environ.get("CC", "cc")) else {"stream"}
     return [name for name in PEERS if name not in missing]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,13 @@ class Formula:
         Names of the sums over arrays that the scalars function needs.
     sums_arrays : list of str
         Arrays that those are of.
-    scope : {"over_array", "over_group", "over_all", ""}
+    scope : {"over_array", "mean_over_array", "over_group", "over_all", ""}
+    terms_arrays : list of str
+        Arrays of terms that matrices are made of before the sums.
+    terms_scope : {"over_lines", "over_matrix", ""}
+        What becomes of those: averages of lines, or what `matrix` makes of them.
+    matrix : function or None
+        Of an array of two axes, in place, and the hyperparameters.
     signature : str
         All names that compiled code takes by position.
     """
@@ -45,6 +52,9 @@ class Formula:
         self._scalars = functions[f"{name}_scalars"]
         self._sums = functions.get(f"{name}_sums")
         self._sums_scalars = functions.get(f"{name}_sums_scalars")
+        self._terms = functions.get(f"{name}_terms")
+        self._terms_scalars = functions.get(f"{name}_terms_scalars")
+        self.matrix: Callable[..., None] | None = functions.get(f"{name}_matrix")
         arguments = inspect.signature(self.function).parameters.values()
         self.arrays = [p.name for p in arguments if p.kind is p.POSITIONAL_OR_KEYWORD]
         self.tags = {p.name: p.annotation.__name__ for p in arguments if p.annotation is not p.empty}
@@ -66,7 +76,23 @@ class Formula:
             self.sums_arrays = [p.name for p in summing.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
             self.scope = summing.return_annotation.__name__
             parts += [self.sums_arrays, self.sums, [self.scope]]
+        self.terms_arrays: list[str] = []
+        self.terms_scope = ""
+        if self._terms:
+            of_terms = inspect.signature(self._terms)
+            self.terms_arrays = [p.name for p in of_terms.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+            self.terms_scope = of_terms.return_annotation.__name__
+            parts += [self.terms_arrays, [self.terms_scope]]
         self.signature = " | ".join(" ".join(part) for part in parts)
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether the rule is for arrays of this shape."""
+        return {"over_lines": len(shape) > 1, "over_matrix": len(shape) == 2}.get(self.terms_scope, True)
+
+    @property
+    def positional(self) -> bool:
+        """Whether sums or matrices make an element's position matter."""
+        return bool(self.scope or self.terms_scope) and self.name != "finite"
 
     @property
     def own(self) -> list[str]:
@@ -93,21 +119,38 @@ class Formula:
         found, *after = found if isinstance(found, tuple) else (found,)
         return {name: float(x) for name, x in found.items()}, [float(x) for x in after]
 
-    def terms(
+    def summands(
         self, values: Mapping[str, float], t: int, kept: Sequence[float], arrays: Mapping[str, np.ndarray]
     ) -> list[np.ndarray]:
         """What is to be summed, in double."""
-        scalars: dict[str, float] = {}
+        assert self._sums is not None
         with np.errstate(all="ignore"):
-            if self._sums_scalars:
-                names = inspect.signature(self._sums_scalars).parameters
-                numbers = {name: np.float64(x) for name, x in zip(self.kept, kept, strict=True)}
-                numbers |= {name: np.float64(values[name]) for name in self.hyperparameters if name in names}
-                found = self._sums_scalars(t, **numbers)
-                scalars, *_ = found if isinstance(found, tuple) else (found,)
-            assert self._sums is not None
+            scalars = self._before(self._sums_scalars, values, t, kept)
             result = self._sums(*(arrays[name].astype(np.float64) for name in self.sums_arrays), **scalars)
         return [np.asarray(result[name], np.float64) for name in self.sums]
+
+    def terms(
+        self, values: Mapping[str, float], t: int, kept: Sequence[float], arrays: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, float], np.ndarray]:
+        """Terms of matrices, in double, and their scalars."""
+        assert self._terms is not None
+        with np.errstate(all="ignore"):
+            scalars = self._before(self._terms_scalars, values, t, kept)
+            (result,) = self._terms(*(arrays[name].astype(np.float64) for name in self.terms_arrays), **scalars).values()
+        return scalars, np.asarray(result, np.float64)
+
+    def _before(
+        self, function: Callable[..., Any] | None, values: Mapping[str, float], t: int, kept: Sequence[float]
+    ) -> dict[str, float]:
+        """Scalars of what comes before the rule's own."""
+        if function is None:
+            return {}
+        names = inspect.signature(function).parameters
+        numbers = {name: np.float64(x) for name, x in zip(self.kept, kept, strict=True) if name in names}
+        numbers |= {name: np.float64(values[name]) for name in self.hyperparameters if name in names}
+        found = function(t, **numbers)
+        scalars, *_ = found if isinstance(found, tuple) else (found,)
+        return dict(scalars)
 
     def __call__(self, scalars: Mapping[str, float], *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         """New arrays, in the dtype of the first."""
@@ -120,7 +163,7 @@ class Formula:
 def formulas(module: ModuleType) -> dict[str, Formula]:
     """All of a module, in its order."""
     names = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__ == f.__module__]
-    return {n: Formula(n, module) for n in names if f"{n}_scalars" in vars(module) and not n.endswith("_sums")}
+    return {n: Formula(n, module) for n in names if f"{n}_scalars" in vars(module) and not n.endswith(("_sums", "_terms"))}
 
 
 RULES = formulas(rules)

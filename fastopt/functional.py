@@ -1,5 +1,5 @@
 # Generated from rules.py by python fastopt/codegen: edit that file.
-"""Each rule without an optimizer object, for code that owns its parameters' state.
+"""Each rule of elements without an optimizer object, for code that owns its parameters' state.
 
 ``p, m, v = adam(p, g, m, v, t=t, lr=1e-3)`` gives new arrays; with ``out=(p, m, v)`` the step is made in place. The state begins at
 zero, but for arrays called ``z`` and ``p0``, which begin as copies of the parameter. Numbers that live from step to step, such as
@@ -29,6 +29,7 @@ from .groups import check_number, domain
 __all__ = [
     "adabelief",
     "adadelta",
+    "adafactor_vector",
     "adagrad",
     "adam",
     "adamax",
@@ -1400,3 +1401,48 @@ def prodigy(
         out,
         (d, d_max, numerator),
     )
+
+
+_adafactor_vector = _update("adafactor_vector")
+
+
+def adafactor_vector(
+    p: Array,
+    g: Any,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    beta2_decay: float = -0.8,
+    eps1: float = 0.0,
+    eps2: float = 0.001,
+    d: float = 1.0,
+    eps_inside: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Adafactor where there are no rows and columns (Shazeer and Stern, 2018, algorithm 5).
+
+    Parameters
+    ----------
+    p, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta2_decay, eps1, eps2, d, eps_inside : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, v.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adafactor_vector((p, g, v), t, (lr, beta2_decay, eps1, eps2, d, eps_inside), out)

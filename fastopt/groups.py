@@ -6,6 +6,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,10 @@ DOMAINS = {  # of a hyperparameter, or of a rule's; POSITIVE where nothing is sa
     **dict.fromkeys((*LIMITS, "growth_rate", "momentum_decay"), LIMIT),
     "ftrl lr": (sys.float_info.min, FINITE),  # its rate is one over that
     **dict.fromkeys(("d0", "reps_rel"), (sys.float_info.min, FINITE)),  # from zero there is no way on
-    "dampening": (-FINITE, FINITE),
+    **dict.fromkeys(("dampening", "ns1", "ns2", "ns3"), (-FINITE, FINITE)),
+    "beta2_decay": (-FINITE, 0.0),
+    "d": (1.0, FINITE),
+    "ns_steps": (0.0, 99.0),
 }
 OPERANDS = ("bounds", "step_scale")  # options that are arrays of a parameter's shape, or numbers for all elements
 DECAYS = ("l2", "decoupled", "late_decay")
@@ -49,7 +53,7 @@ def check_number(name: str, x: Any, rule: str = "") -> float:
         raise TypeError(f"{name}: {x!r}, expected a number or a schedule") from None
     if not low <= value <= high:
         above = "" if low == -FINITE else f"{low:g} <= "
-        below = {BELOW_ONE: " < 1", math.inf: "", FINITE: ", a finite number"}[high]
+        below = {BELOW_ONE: " < 1", math.inf: "", FINITE: ", a finite number"}.get(high, f" <= {high:g}")
         raise ValueError(f"{name}: {value}, expected {above}{name}{below}")
     return value
 
@@ -66,6 +70,10 @@ class Group(MutableMapping[str, Any]):
     ----------
     rule : Formula
         What the options chose.
+    beside : Formula or None
+        The rule of arrays that `rule` is not for.
+    of_beside : tuple of int
+        The slots of that one's hyperparameters.
     chosen : dict
         The options as they were then.
     numbers : ndarray of float64
@@ -84,16 +92,22 @@ class Group(MutableMapping[str, Any]):
         rule: Formula,
         stages: Collection[str],
         fixed: Mapping[str, float],
+        beside: Formula | None = None,
+        renamed: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.rule = rule
+        self.rule, self.beside = rule, beside
         self.spread = spread
         self.stages = [stage for name, stage in STAGES.items() if name in stages]
-        names = list(dict.fromkeys(h for formula in (rule, *self.stages) for h in formula.hyperparameters))
+        others = [renamed.get(h, h) for h in (beside.hyperparameters if beside else ())]
+        names = [*rule.hyperparameters, *others, *(h for stage in self.stages for h in stage.hyperparameters)]
+        names = list(dict.fromkeys(names))
+        self.fixed = fixed
         self.slot = {name: k for k, name in enumerate(names)}
         self.numbers = np.zeros(len(names))
         for name, x in {"scale": -1.0 if options["maximize"] else 1.0, **fixed}.items():
             if name in self.slot:
                 self.numbers[self.slot[name]] = x
+        self.of_beside = tuple(self.slot[name] for name in others)
         self.inputs = {stage.name: tuple(self.slot[n] for n in stage.hyperparameters) for stage in self.stages}
         self.scheduled: dict[str, tuple[str, Callable[[int], float], int, float, float]] = {}
         self.options = dict(options)
@@ -101,10 +115,16 @@ class Group(MutableMapping[str, Any]):
             self._set(key, value)
         self.chosen = dict(self.options)
 
-    @property
-    def positional(self) -> bool:
-        """Whether sums make an element's position matter."""
-        return any(f.scope for f in (self.rule, *self.stages) if f.name != "finite")
+    def rule_of(self, shape: Sequence[int]) -> Formula:
+        """The rule of an array."""
+        return self.beside if self.beside and not self.rule.fits(shape) else self.rule
+
+    def values_of(self, rule: Formula, values: Mapping[str, float]) -> dict[str, float]:
+        """Of all hyperparameters by name, a rule's by the names that it has for them."""
+        if rule is self.rule:
+            return dict(values)
+        names = list(self.slot)
+        return {**values, **{h: values[names[k]] for h, k in zip(rule.hyperparameters, self.of_beside, strict=True)}}
 
     __eq__ = object.__eq__  # two groups of equal hyperparameters are two groups
     __hash__ = object.__hash__
@@ -139,15 +159,21 @@ class Group(MutableMapping[str, Any]):
 
     def _set(self, key: str, value: Any) -> None:
         settable, names = self.settable(key), self.names(key)
-        if key in OPERANDS or isinstance(value, bool):  # a choice, checked before
+        if key in OPERANDS or isinstance(value, (bool, str)):  # a choice, checked before
             if isinstance(value, bool) and key in self.slot:
                 self.numbers[self.slot[key]] = value
             return
         entries = tuple(value) if key in self.spread and isinstance(value, Iterable) else (value,)
         if len(entries) != len(names):
             raise ValueError(f"{key}: {value!r}, expected {len(names)} values")
-        checked = [check_hyperparameter(n, x, self.rule.name) for n, x in zip(names, entries, strict=True)]
-        entries = tuple(x if number is None else number for x, number in zip(entries, checked, strict=True))
+        checked = [
+            self.check(n, x) if x is None else check_hyperparameter(n, x, self.rule.name)
+            for n, x in zip(names, entries, strict=True)
+        ]
+        entries = tuple(
+            x if number is None or (x is None and n in self.fixed) else number
+            for n, x, number in zip(names, entries, checked, strict=True)
+        )
         self.options[key] = entries if key in self.spread else entries[0]
         if not settable:
             return
@@ -160,7 +186,9 @@ class Group(MutableMapping[str, Any]):
                 self.numbers[self.slot[name]] = number
 
     def check(self, name: str, x: Any) -> float:
-        """As `check_number`, for this group's rule."""
+        """As `check_number`, for this group's rule, where None may stand for a number that is fixed."""
+        if x is None and name in self.fixed:
+            return self.fixed[name]
         return check_number(name, x, self.rule.name)
 
     def number(self, name: str, step: int) -> float:

@@ -152,15 +152,23 @@ class Parameter:
         self.given = given
         self.array = array = storage.plain(np.ndarray.view(given, np.ndarray))
         self.group = group
+        self.rule = group.rule_of(array.shape)
+        if self.rule.terms_scope and array.dtype.kind == "c":
+            raise TypeError(f"parameter {name!r}: {array.dtype}, expected a real dtype for {self.rule.name}")
         self.initial = dict(initial)
         self.real = layout.working_dtype(array)
         stored = layout.state_dtype(name, array, settings.state_dtype)
-        positional = stored.itemsize < 4 or array.dtype.itemsize < 4 or group.positional or settings.norms
+        positional = stored.itemsize < 4 or array.dtype.itemsize < 4 or settings.norms
+        positional = positional or any(f.positional for f in (self.rule, *group.stages))
         self.order = list(range(len(layout.reals(array)[0]))) if positional else layout.axes(array)
         self.rule_state = {}
         self.exponents: dict[str, np.ndarray] = {}
-        for key in group.rule.state:
-            exact = group.rule.tags.get(key) == "start"
+        for key in self.rule.state:
+            tag = self.rule.tags.get(key)
+            if tag in layout.LINES:
+                self.rule_state[key] = np.zeros(layout.LINES[tag](array.shape), self.real)
+                continue
+            exact = tag in ("start", "scratch")
             self.rule_state[key] = layout.zeros_like(array, self.real if exact else stored, self.order)
             if self.rule_state[key].dtype == storage.FLOAT8:
                 self.exponents[key] = np.zeros(-(-array.size // storage.BLOCK), np.int16)
@@ -193,9 +201,10 @@ class Parameter:
     @property
     def state(self) -> dict[str, np.ndarray]:
         """All arrays that live between steps."""
+        lives = {key: a for key, a in self.rule_state.items() if self.rule.tags.get(key) not in ("scratch", "of_ratios")}
         exponents = {f"{key}_exponents": a for key, a in self.exponents.items()}
         master = {} if self.master is None else {"master": self.master}
-        return {**self.rule_state, **exponents, **master, **{k: self.own[k] for k in ("gathered", "averaged") if k in self.own}}
+        return {**lives, **exponents, **master, **{k: self.own[k] for k in ("gathered", "averaged") if k in self.own}}
 
     def value(self) -> np.ndarray:
         """The parameter in the dtype that rules work in, a copy."""
@@ -213,17 +222,21 @@ class Parameter:
             self.master[...] = 0 if self.master.dtype == np.int16 else storage.widened(self.array)
         for key, a in self.rule_state.items():
             first = self.initial.get(key, 0.0)
-            if self.group.rule.tags.get(key) == "start":
+            if self.rule.tags.get(key) == "start":
                 a[...] = self.value()
             elif key in self.exponents:
-                codes, exponents = storage.narrowed8(
-                    np.full(a.size, first, np.float32), self.group.rule.tags.get(key) == "nonnegative"
-                )
+                codes, exponents = storage.narrowed8(np.full(a.size, first, np.float32), self.rule.tags.get(key) == "nonnegative")
                 self.flat(a)[...], self.exponents[key][...] = codes, exponents
             else:
                 a[...] = storage.narrowed(np.full(a.shape, self._both(first), self.real), a.dtype)
         for key in {"gathered", "averaged"} & set(self.own):
             self.own[key][...] = self.value() if key == "averaged" else 0
+
+    def change_matrix(self) -> None:
+        """What the rule's function of matrices makes of its terms."""
+        assert self.rule.matrix is not None
+        (terms,) = (a for key, a in self.rule_state.items() if self.rule.tags.get(key) == "scratch")
+        self.rule.matrix(terms, self.group.values_of(self.rule, self.group.values_now(1.0)))
 
     def written(self) -> Iterator[tuple[str, np.ndarray]]:
         """The arrays that steps write, with what errors call them."""
@@ -365,6 +378,10 @@ class Optimizer(dispatch.Stepper):
         Of a subclass: its rule, where no argument chooses among several.
     spread : mapping
         Of a subclass: arguments that consist of several hyperparameters, and the names of those.
+    words : mapping
+        Of a subclass: arguments that are words, and which; None is the first.
+    renamed : mapping
+        Of a subclass: what hyperparameters of the rule `beside` are called among the arguments.
     decay : str or None
         Of a subclass: which of the stages "l2", "decoupled" and "late_decay" its ``weight_decay`` is.
     """
@@ -374,6 +391,8 @@ class Optimizer(dispatch.Stepper):
     spread: ClassVar[Mapping[str, Sequence[str]]] = MappingProxyType({"betas": ("beta1", "beta2")})
     usual: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     refuses: ClassVar[Sequence[str]] = ()
+    words: ClassVar[Mapping[str, Sequence[str]]] = MappingProxyType({})
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({})
     decay: str | None = "l2"
     update: Callable[..., Any]
 
@@ -393,8 +412,16 @@ class Optimizer(dispatch.Stepper):
         """The update function that a group's options choose."""
         return self.update
 
+    def beside(self, options: Mapping[str, Any]) -> Callable[..., Any] | None:
+        """The update function of arrays that the rule is not for."""
+        return None
+
     def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
         """First values of state that does not begin at zero."""
+        return {}
+
+    def fixed(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
+        """Hyperparameters of the rule that stand for words, and for None among several numbers."""
         return {}
 
     def __init__(self, params: Any, *positional: Any, convention: str = "torch", **options: Any) -> None:
@@ -448,28 +475,39 @@ class Optimizer(dispatch.Stepper):
         check_parameters(leaves)
         slots, groups = [], []
         for k, own in enumerate(options):
-            groups.append(self._group(own))
-            slots += self._slots_of(
-                groups[-1], str(k) if grouped else None, [x for x in leaves if not grouped or of_group(x[0], k)]
-            )
+            members = [x for x in leaves if not grouped or of_group(x[0], k)]
+            groups.append(self._group(own, [a for _, a in members]))
+            slots += self._slots_of(groups[-1], str(k) if grouped else None, members)
         with self._alone():
             self._plan(dispatch.TABLE, structure, slots, groups, self._settings)
 
-    def _group(self, options: Mapping[str, Any]) -> Group:
+    def _group(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> Group:
         """Checked before they choose a rule."""
+        options = {k: self.words[k][0] if k in self.words and v is None else v for k, v in options.items()}
         choices = {k for k, x in {**self.arguments, **OPTIONS}.items() if isinstance(x, bool)}
         for key, value in options.items():
-            if key in choices:
+            if key in self.words:
+                if not isinstance(value, str) or value not in self.words[key]:
+                    raise ValueError(f"{key}: {value!r}, expected one of {', '.join(map(repr, self.words[key]))}")
+            elif key in choices:
                 if not isinstance(value, (bool, np.bool_)):
                     raise TypeError(f"{key}: {value!r}, expected True or False")
-            elif key not in self.spread and key not in OPERANDS and not isinstance(value, str):
+            elif key not in self.spread and key not in OPERANDS:
                 check_hyperparameter(key, value, type(self).__name__.lower())
         for key in self.refuses:
             if options[key] is not OPTIONS[key] and options[key] != OPTIONS[key]:
                 raise ValueError(f"{key}: not with {type(self).__name__}, whose other points it would not shape")
         options = {k: bool(v) if isinstance(v, np.bool_) else own_copy(v) if k in OPERANDS else v for k, v in options.items()}
-        rule = RULES[self.rule(options).__name__]
-        return Group(options, self.spread, rule, self._stages(options), {"accumulate": float(self._settings.accumulate)})
+        rule, beside = RULES[self.rule(options).__name__], self.beside(options)
+        return Group(
+            options,
+            self.spread,
+            rule,
+            self._stages(options),
+            {"accumulate": float(self._settings.accumulate), **self.fixed(options, arrays)},
+            RULES[beside.__name__] if beside else None,
+            self.renamed,
+        )
 
     def _stages(self, options: Mapping[str, Any]) -> set[str]:
         """Names of the stages that a group has: those that may be set later too, and what was asked for."""
@@ -537,7 +575,7 @@ class Optimizer(dispatch.Stepper):
         """What lives between steps and is no array."""
         step, kept, pending = counted
         waits = {"gathering": pending} if "gathered" in slot.own else {}
-        return {"step": step, **dict(zip(slot.group.rule.kept, kept, strict=True)), **waits}
+        return {"step": step, **dict(zip(slot.rule.kept, kept, strict=True)), **waits}
 
     @property
     def average(self) -> Any:
@@ -625,7 +663,7 @@ class Optimizer(dispatch.Stepper):
                 raise ValueError("add_group: expected a dict with 'params'")
             child, leaves = flatten(group["params"], str(len(self._groups)))
             check_parameters(leaves, self._slots)
-            added = self._group(self._options(group))
+            added = self._group(self._options(group), [a for _, a in leaves])
             slots = self._slots + self._slots_of(added, str(len(self._groups)), leaves)
             structure = Structure(None, [*self._structure.children, child], "")
             self._plan(dispatch.TABLE, structure, slots, [*self._groups, added], self._settings)
@@ -633,7 +671,7 @@ class Optimizer(dispatch.Stepper):
     def reset(self) -> None:
         """State and step counts as at construction; parameters stay."""
         with self._alone():
-            self._set_counters([(0, list(s.group.rule.kept.values()), False) for s in self._slots], (0, 0, 0))
+            self._set_counters([(0, list(s.rule.kept.values()), False) for s in self._slots], (0, 0, 0))
             for slot in self._slots:
                 slot.reset()
 
@@ -717,7 +755,7 @@ class Optimizer(dispatch.Stepper):
         for slot in self._slots:
             entry = dict(saved["state"][slot.name])
             step = check_count(f"steps of {slot.name!r}", entry.pop("step", None))
-            kept = [check_float(f"{key} of {slot.name!r}", entry.pop(key, None)) for key in slot.group.rule.kept]
+            kept = [check_float(f"{key} of {slot.name!r}", entry.pop(key, None)) for key in slot.rule.kept]
             each.append((step, kept, bool(entry.pop("gathering", False))))
             if set(entry) != set(slot.state):
                 raise ValueError(f"state of {slot.name!r}: {sorted(entry)}, expected {sorted(slot.state)}")

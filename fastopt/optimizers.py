@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import rules
+from .engine import layout
+from .engine.storage import plain
 from .groups import check_number
 from .optimizer import Optimizer, Parameter
 
@@ -1222,6 +1224,145 @@ class Prodigy(Optimizer):
         "use_bias_correction": False,
     }
     update = staticmethod(rules.prodigy)
+
+
+class Adafactor(Optimizer):
+    """Adafactor: steps relative to the parameter's size, by second moments of rows and columns.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1e-2
+        The largest relative step.
+    beta2_decay : float or schedule, default -0.8
+        Power of ``t`` that is the newest squares' weight, at most 0.
+    eps : pair of float or schedule, default (None, 1e-3)
+        The least root of a second moment, None is the machine epsilon (of a group, the largest of its dtypes'); and the least size
+        of a parameter.
+    d : float or schedule, default 1
+        The longest update, as root mean square; at least 1.
+    weight_decay : float or schedule, default 0
+        Decoupled: ``lr * weight_decay * p`` is part of the update.
+    eps_inside : bool, default False
+        Add the first of `eps` to each squared gradient, not a least value (Keras, and the paper).
+    {common}
+
+    Notes
+    -----
+    ``rho = min(lr, 1 / sqrt(t))``, ``w = t ** beta2_decay``. Matrices, of the last two axes, average the means of ``g * g`` over
+    their rows and columns, ``row`` and ``col``, with ``w`` as the newest's weight: ``v = row * col / mean(row)``; arrays of fewer
+    axes average ``g * g``. ``u = g / sqrt(v)``, ``p -= max(rms(p), eps2) * rho * u / max(1, rms(u) / d)``.
+
+    References
+    ----------
+    Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost", 2018, algorithms 4 and 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones((1, 2))
+    >>> Adafactor(w, lr=0.5).step(np.array([[1.0, -2.0]]))
+    True
+    >>> w.round(6)
+    array([[0.5, 1.5]])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-2,
+        "beta2_decay": -0.8,
+        "eps": (None, 1e-3),
+        "d": 1.0,
+        "weight_decay": 0.0,
+        "eps_inside": False,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "keras": {"lr": 1e-3, "eps": (1e-30, 1e-3), "eps_inside": True, "decay": "decoupled"},
+    }
+    spread: ClassVar[Mapping[str, Sequence[str]]] = {"eps": ("eps1", "eps2")}
+    decay = "late_decay"
+    update = staticmethod(rules.adafactor)
+
+    def beside(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+        return rules.adafactor_vector
+
+    def fixed(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
+        return {"eps1": max((float(np.finfo(layout.working_dtype(plain(a))).eps) for a in arrays), default=0.0)}
+
+
+class Muon(Optimizer):
+    """Muon: momentum whose matrices are orthogonalized; AdamW for arrays that are no matrices.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1e-3
+    weight_decay : float or schedule, default 0.1
+        Decoupled: before the rule, ``p *= 1 - lr * weight_decay``.
+    momentum : float or schedule, default 0.95
+        Decay rate of the average of the gradient.
+    nesterov : bool, default True
+        Orthogonalize the average's look-ahead, ``momentum * buf + (1 - momentum) * g``.
+    ns_coefficients : three of float or schedule, default (3.4445, -4.775, 2.0315)
+        Of the quintic that brings singular values near 1.
+    eps : float or schedule, default 1e-7
+        The least norm that is divided by.
+    ns_steps : int or schedule, default 5
+        How often the quintic is applied.
+    adjust_lr_fn : {"original", "match_rms_adamw"}, default "original"
+        The update's length, of a matrix of shape (m, n): ``sqrt(max(1, m / n))``, or as long as AdamW's, ``0.2 * sqrt(max(m, n))``.
+    betas : pair of float or schedule, default (0.9, 0.999)
+        AdamW's, for arrays without two axes.
+    adam_eps : float or schedule, default 1e-8
+        AdamW's.
+    {common}
+
+    Notes
+    -----
+    ``buf = momentum * buf + (1 - momentum) * g``, ``p -= lr * length * orthogonalized(buf)``. Products of matrices are NumPy's, in
+    the parameter's precision (float32 for 16 bits), so that bits depend on its BLAS and how many threads that has; torch computes
+    them in bfloat16. Give embeddings and last layers to AdamW, as the author advises.
+
+    References
+    ----------
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; Liu et al., "Muon is scalable for LLM
+    training", 2025, eq. 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.zeros((2, 2))
+    >>> Muon(w, lr=0.5, ns_coefficients=(1.5, -0.5, 0), ns_steps=20).step(np.array([[1.0, 0.0], [0.0, -2.0]]))
+    True
+    >>> w.round(6)
+    array([[-0.5,  0. ],
+           [ 0. ,  0.5]])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-3,
+        "weight_decay": 0.1,
+        "momentum": 0.95,
+        "nesterov": True,
+        "ns_coefficients": (3.4445, -4.775, 2.0315),
+        "eps": 1e-7,
+        "ns_steps": 5,
+        "adjust_lr_fn": "original",
+        "betas": (0.9, 0.999),
+        "adam_eps": 1e-8,
+    }
+    spread: ClassVar[Mapping[str, Sequence[str]]] = {"betas": ("beta1", "beta2"), "ns_coefficients": ("ns1", "ns2", "ns3")}
+    words: ClassVar[Mapping[str, Sequence[str]]] = {"adjust_lr_fn": ("original", "match_rms_adamw")}
+    renamed: ClassVar[Mapping[str, str]] = {"eps": "adam_eps"}
+    decay = "decoupled"
+    update = staticmethod(rules.muon)
+
+    def beside(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+        return rules.adam
+
+    def fixed(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
+        return {"match_rms": float(options["adjust_lr_fn"] == "match_rms_adamw")}
 
 
 def start_of(options: Mapping[str, Any]) -> float:

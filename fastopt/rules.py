@@ -3,7 +3,8 @@
 ``name_scalars`` computes the scalars of step ``t`` (1, 2, ...) from the hyperparameters, in double; arguments after ``t`` that have
 a first value live from step to step, and are returned after the dictionary. ``name`` is elementwise: from a parameter ``p``, its
 gradient ``g`` and the rule's state to the update, which the engine subtracts from ``p``, and the new state. Where a rule needs sums
-over arrays, ``name_sums`` says of what, and ``name_scalars`` takes them after ``t``.
+over arrays, ``name_sums`` says of what, and ``name_scalars`` takes them after ``t``. A rule of matrices has ``name_terms``, which
+are averaged over rows and columns, or which ``name_matrix`` changes as a whole, before the sums.
 `python fastopt/codegen` renders all of it as the Cython of ``engine/kernels.pyx`` and says what a rule may contain.
 """
 
@@ -14,17 +15,25 @@ from .arithmetic import (
     inf,
     log,
     maximum,
+    mean_over_array,
     minimum,
     nonnegative,
+    of_columns,
+    of_ratios,
+    of_rows,
     over_array,
     over_group,
+    over_lines,
+    over_matrix,
     power,
+    scratch,
     sign,
     sqrt,
     start,
     velocity,
     where,
 )
+from .matrices import newton_schulz
 
 
 def sgd_scalars(t, *, lr=1e-3):
@@ -597,3 +606,95 @@ def prodigy(p, g, m: velocity, v: nonnegative, s, p0: start, *, lr, keep1, w1, k
     v = keep2 * v + w2 * g * g
     s = keep3 * s + push * g
     return lr * m / (sqrt(v) + eps), m, v, s, p0
+
+
+def adafactor_terms_scalars(t, *, beta2_decay, eps1, eps_inside):
+    """The newest squares' weight (section 7.2)."""
+    return {"w": exp(beta2_decay * log(t)), "least": 0.0 if eps_inside else eps1, "more": eps1 if eps_inside else 0.0}
+
+
+def adafactor_terms(g, *, w, least, more) -> over_lines:
+    """Squares, whose means over rows and over columns are averaged."""
+    return {"squares": g * g + more}
+
+
+def adafactor_sums_scalars(t, *, eps1, eps_inside):
+    """What keeps the second moment above zero, where nothing has been added to squares."""
+    return {"floor": 0.0 if eps_inside else eps1 * eps1}
+
+
+def adafactor_sums(p, g, col, ratio, *, floor) -> mean_over_array:
+    """Squares of the parameter and of the update before its size is known."""
+    return {"params": p * p, "updates": g * g / maximum(ratio * col, floor)}
+
+
+def adafactor_scalars(t, params, updates, *, lr=1e-2, beta2_decay=-0.8, eps1=0, eps2=1e-3, d=1, eps_inside=0):
+    """The relative step size times the parameter's size, over what the update is too long (algorithm 4)."""
+    rate = lr if lr < 1 / sqrt(t) else 1 / sqrt(t)
+    size = sqrt(params) if sqrt(params) > eps2 else eps2
+    length = sqrt(updates) / d
+    return {
+        "step_size": rate * size / (length if length > 1 else 1.0),
+        "floor": 0.0 if eps_inside else eps1 * eps1,
+    }
+
+
+def adafactor(p, g, row: of_rows, col: of_columns, ratio: of_ratios, *, step_size, floor):
+    """Adafactor (Shazeer and Stern, 2018, algorithm 4): the second moment by its rows and columns."""
+    return step_size * g / sqrt(maximum(ratio * col, floor)), row, col, ratio
+
+
+def adafactor_vector_sums_scalars(t, *, beta2_decay, eps1, eps_inside):
+    """As the rule's own."""
+    w = exp(beta2_decay * log(t))
+    return {"keep": 1 - w, "w": w, "more": w * eps1 if eps_inside else 0.0, "floor": 0.0 if eps_inside else eps1 * eps1}
+
+
+def adafactor_vector_sums(p, g, v, *, keep, w, more, floor) -> mean_over_array:
+    """As `adafactor_sums`, with the second moment as it will be."""
+    v = keep * v + w * g * g + more
+    return {"params": p * p, "updates": g * g / maximum(v, floor)}
+
+
+def adafactor_vector_scalars(t, params, updates, *, lr=1e-2, beta2_decay=-0.8, eps1=0, eps2=1e-3, d=1, eps_inside=0):
+    """As `adafactor_scalars`, and the newest square's weight."""
+    rate = lr if lr < 1 / sqrt(t) else 1 / sqrt(t)
+    size = sqrt(params) if sqrt(params) > eps2 else eps2
+    length = sqrt(updates) / d
+    w = exp(beta2_decay * log(t))
+    return {
+        "step_size": rate * size / (length if length > 1 else 1.0),
+        "keep": 1 - w,
+        "w": w,
+        "more": w * eps1 if eps_inside else 0.0,
+        "floor": 0.0 if eps_inside else eps1 * eps1,
+    }
+
+
+def adafactor_vector(p, g, v: nonnegative, *, step_size, keep, w, more, floor):
+    """Adafactor where there are no rows and columns (Shazeer and Stern, 2018, algorithm 5)."""
+    v = keep * v + w * g * g + more
+    return step_size * g / sqrt(maximum(v, floor)), v
+
+
+muon_matrix = newton_schulz
+
+
+def muon_terms_scalars(t, *, momentum, nesterov):
+    """Weights of the gradient in the average, and of both in what is orthogonalized."""
+    return {"w": 1 - momentum, "of_buf": momentum if nesterov else 1.0, "of_g": 1 - momentum if nesterov else 0.0}
+
+
+def muon_terms(g, buf, *, w, of_buf, of_g) -> over_matrix:
+    """The average, or Nesterov's look-ahead."""
+    return {"direction": of_buf * (buf + w * (g - buf)) + of_g * g}
+
+
+def muon_scalars(t, *, lr=1e-3, momentum=0.95, nesterov=1, ns1=3.4445, ns2=-4.775, ns3=2.0315, eps=1e-7, ns_steps=5, match_rms=0):
+    """The newest gradient's weight; the other numbers are for the terms and the matrix."""
+    return {"lr": lr, "w": 1 - momentum}
+
+
+def muon(p, g, buf: velocity, o: scratch, *, lr, w):
+    """Muon (Jordan et al., 2024): momentum whose matrix has been orthogonalized."""
+    return lr * o, buf + w * (g - buf), o

@@ -64,11 +64,16 @@ CASES = {
     "lars": (fo.LARS, {"lr": 0.1, "weight_decay": 0.01, "trust_coefficient": 0.01}),
     "lamb": (fo.LAMB, {"lr": 0.01, "weight_decay": 0.1}),
     "dog": (fo.DoG, {"lr": 1.0, "reps_rel": 1e-3}),
+    "adafactor": (fo.Adafactor, {"lr": 0.1, "weight_decay": 0.1}),
+    "adafactor-options": (fo.Adafactor, {"lr": 0.1, "beta2_decay": -0.5, "eps": (1e-4, 1e-2), "d": 1.5, "eps_inside": True}),
+    "muon": (fo.Muon, {"lr": 0.02}),
+    "muon-options": (fo.Muon, {"lr": 0.02, "nesterov": False, "adjust_lr_fn": "match_rms_adamw", "momentum": 0.8}),
     "prodigy": (fo.Prodigy, {"lr": 1.0, "d0": 1e-3, "use_bias_correction": True, "growth_rate": 1.5}),
 }
 
 
-PER_ARRAY = {"lars", "lamb"}  # whose sums follow the arrays, so that a cut makes a difference
+ADAFACTOR, MUON = {"adafactor", "adafactor-options"}, {"muon", "muon-options"}
+PER_ARRAY = {"lars", "lamb"} | ADAFACTOR | MUON  # whose sums follow the arrays, so that a cut makes a difference
 
 
 def data(n, dtype=np.float64, seed=0, scale=1.0):
@@ -94,7 +99,7 @@ class Oracle:
         self.p, self.t, self.kept = p.copy(), 0, None
         self.optimizer = make(case, self.p, **options)  # for its arrays and groups: it makes no step
         (self.slot,), (self.group,) = self.optimizer._slots, self.optimizer.groups
-        self.kept = list(self.group.rule.kept.values())
+        self.kept = list(self.slot.rule.kept.values())
 
     @property
     def state(self):

@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from cases import CASES, PER_ARRAY, Oracle, arrays_of, data, make, same
-from hypothesis import given, settings
+from cases import ADAFACTOR, CASES, MUON, PER_ARRAY, Oracle, arrays_of, data, make, same
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import fastopt as fo
@@ -163,6 +163,7 @@ def placed(draw, shape, dtype, seed):
 )
 @settings(max_examples=150, deadline=None)
 def test_any_shape_strides_and_dtype(draw, shape, dtype, case):
+    assume(case not in ADAFACTOR | MUON or dtype[0] == "f")  # matrices are real
     p = draw.draw(placed(shape, dtype, 1))
     grads = [draw.draw(placed(shape, draw.draw(st.sampled_from(KINDS[dtype])), k)) for k in (3, 5)]
     plain = np.ascontiguousarray(p)

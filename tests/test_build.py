@@ -60,10 +60,14 @@ def test_every_loop_is_packed(module):
     text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True).stdout
     functions = dict(re.findall(r"<(\w+)>:\n(.*?)(?:\n\n|\Z)", text, re.S))
     for formula in codegen.read(REPOSITORY / "fastopt" / "rules.py") + codegen.read(REPOSITORY / "fastopt" / "stages.py"):
-        for name, function in {formula.name: formula.function, f"{formula.name}_sums": formula.sums}.items():
+        for name, function in {
+            formula.name: formula.function,
+            f"{formula.name}_sums": formula.sums,
+            f"{formula.name}_terms": formula.terms,
+        }.items():
             if function is None or name == "norms":  # which computes nothing
                 continue
-            for suffix, packed in (("f32", "pd" if "sums" in name else "ps"), ("f64", "pd")):
+            for suffix, packed in (("f32", "pd" if name.endswith(("_sums", "_terms")) else "ps"), ("f64", "pd")):
                 bodies = [body for symbol, body in functions.items() if re.search(rf"_\d+{module}_{name}_{suffix}$", symbol)]
                 assert bodies, f"{name}_{suffix} is not in the table of symbols"
                 found = any(re.search(rf"(mul|add|sub|div|min|max|cmp\w*){packed}\s", body) for body in bodies)

@@ -67,6 +67,13 @@ KERAS = {  # our class and options, Keras' class and options; it rounds some num
     "Adadelta": (fo.Adadelta, {}, "Adadelta", {}),
     "FTRL": (fo.FTRL, {"l1": 0.01, "l2": 0.02}, "Ftrl", {"l1_regularization_strength": 0.01, "l2_regularization_strength": 0.02}),
     "Lion": (fo.Lion, {}, "Lion", {}),
+    "Adafactor": (fo.Adafactor, {}, "Adafactor", {}),
+    "Adafactor, weight decay": (
+        fo.Adafactor,
+        {"lr": 0.5, "weight_decay": 0.1},
+        "Adafactor",
+        {"learning_rate": 0.5, "weight_decay": 0.1},
+    ),
 }
 
 

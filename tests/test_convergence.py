@@ -34,6 +34,8 @@ SETTINGS = {  # what suits 2000 full-gradient steps; learning rates fall evenly 
     "LARS": {"lr": 5e-2, "trust_coefficient": 0.1},
     "DoG": {"reps_rel": 1e-3},
     "Prodigy": {},
+    "Adafactor": {"lr": 0.1},
+    "Muon": {"lr": 5e-2, "weight_decay": 0.0},
 }
 OTHERS = {  # where a problem's scale asks for another
     ("quadratic", "ASGD"): {"lr": 1e-2, "lambd": 0.0},

@@ -4,15 +4,15 @@ import inspect
 
 import numpy as np
 import pytest
-from cases import CASES, arrays_of, data, make, same
+from cases import ADAFACTOR, CASES, MUON, arrays_of, data, make, same
 
+import fastopt as fo
 from fastopt import functional
 from fastopt.formula import RULES
 
 STAGED = {"weight_decay", "maximize"}  # what is around a rule, but in these cases a part of it
-PLAIN = [
-    c for c, (_, o) in CASES.items() if c == "schedule-free-adamw" or (not STAGED & set(o) and c not in ("adamw-amsgrad", "lamb"))
-]
+OTHERS = {"adamw-amsgrad", "lamb"} | ADAFACTOR | MUON
+PLAIN = [c for c, (_, o) in CASES.items() if c == "schedule-free-adamw" or (not STAGED & set(o) and c not in OTHERS)]
 LAYOUTS = {
     "C": np.ascontiguousarray,
     "Fortran": np.asfortranarray,
@@ -59,6 +59,17 @@ def test_as_the_optimizer(case, layout, dtype):
         assert kept == list(again) == [optimizer.state["0"][k] for k in optimizer.groups[0].rule.kept]
 
 
+def test_vectors_of_adafactor():
+    p, v = data(700, np.float32), np.zeros(700, np.float32)
+    q = p.copy()
+    optimizer = fo.Adafactor(q, lr=0.1, eps=(1e-7, 1e-3))
+    for t in (1, 2, 3):
+        g = data(700, np.float32, t)
+        p, v = functional.adafactor_vector(p, g, v, t=t, lr=0.1, eps1=1e-7)
+        optimizer.step(g)
+        assert same(p, q) and same(v, optimizer.state["0"]["v"])
+
+
 def as_reals(a):
     a = np.ascontiguousarray(a)
     return a.view(a.real.dtype)
@@ -76,8 +87,9 @@ def test_sizes_and_other_gradients(n):
 
 
 def test_every_rule_says_what_it_takes():
-    assert sorted(functional.__all__) == sorted(RULES)
-    for name, rule in RULES.items():
+    elementwise = {name: rule for name, rule in RULES.items() if not rule.terms_scope}
+    assert sorted(functional.__all__) == sorted(elementwise)
+    for name, rule in elementwise.items():
         arguments = list(inspect.signature(getattr(functional, name)).parameters)
         assert arguments == [*rule.arrays, "t", *rule.kept, *rule.hyperparameters, "out"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import CASES, make
+from cases import CASES, MUON, make
 
 import fastopt as fo
 
@@ -37,7 +37,7 @@ def saved():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [c for c in CASES if c not in MUON])  # whose matrices BLAS multiplies
 def test_fingerprints(case, dtype, isa):
     assert fingerprint(case, np.dtype(dtype)) == json.loads(FINGERPRINTS.read_text())[f"{case} {dtype}"]
 
@@ -62,7 +62,7 @@ def test_fingerprints_see_every_part():
 
 if __name__ == "__main__" and "--write" in sys.argv:
     GOLDEN.mkdir(exist_ok=True)
-    table = {f"{c} {d}": fingerprint(c, np.dtype(d)) for c in CASES for d in ("float32", "float64")}
+    table = {f"{c} {d}": fingerprint(c, np.dtype(d)) for c in CASES if c not in MUON for d in ("float32", "float64")}
     blank = fo.Adam({"w": np.zeros((2, 3), np.float32), "b": np.zeros(2)}, lr=0.01)
     blank.load(STATE)  # which stays: later versions are to read it
     FINGERPRINTS.write_text(json.dumps({**table, "file of format 1": blank.fingerprint()}, indent=1) + "\n")

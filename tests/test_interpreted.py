@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-FILES = [f"test_{name}.py" for name in ("bits", "formats", "functional", "golden", "optimizer", "rows", "stages", "torch")]
+FILES = [
+    f"test_{name}.py" for name in ("bits", "formats", "functional", "golden", "matrices", "optimizer", "rows", "stages", "torch")
+]
 
 
 def test_the_same_tests_pass():

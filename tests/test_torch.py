@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases import CASES, data
+from cases import ADAFACTOR, CASES, MUON, data
 
 torch = pytest.importorskip("torch")
 # float64: our v is v + (w g g - w v), theirs b v + w g g; a centered variance cancels, and so does a step near its bound.
@@ -10,7 +10,11 @@ RELATIVE = {"rmsprop-centered": 1e-7, "rmsprop-centered-momentum": 1e-7}
 
 
 OURS = {"eps_root", "eps_hat", "max_corrected", "eps_inside", "lr_in_velocity"}  # switches that torch does not have
-TORCH = [c for c, (cls, options) in CASES.items() if hasattr(torch.optim, cls.__name__) and not OURS & set(options)]
+TORCH = [
+    c
+    for c, (cls, options) in CASES.items()
+    if hasattr(torch.optim, cls.__name__) and not OURS & set(options) | {c} & (ADAFACTOR | MUON)
+]
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import textwrap
 
-from .reader import TAGS, Formula, Function, Scalars
+from .reader import Formula, Function, Scalars
 
 HEAD = '''\
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
@@ -16,9 +16,9 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t
 
-from fastopt.engine.formats cimport add_up, span
+from fastopt.engine.formats cimport add_up, lines_of, span, spread
 from fastopt.engine.table cimport (
-    ARRAY, BLOCK, GRADIENT, GROUP, INPUTS, OWN, PARAMETER, UPDATE, VELOCITY, VERSION, WHOLE, formula_t, table_t,
+    ARRAY, BLOCK, GRADIENT, GROUP, INPUTS, LINES, MATRIX, OWN, PARAMETER, UPDATE, VELOCITY, VERSION, WHOLE, formula_t, table_t,
 )
 
 ctypedef fused real:
@@ -45,7 +45,8 @@ cdef extern from "scalar.h" nogil:
     float where "fo_wheref"(bint c, float x, float y)
     double where "fo_where"(bint c, double x, double y)
 '''
-SCOPES = {"over_array": "ARRAY", "over_group": "GROUP", "over_all": "WHOLE"}
+SCOPES = {"over_array": "ARRAY", "mean_over_array": "ARRAY", "over_group": "GROUP", "over_all": "WHOLE"}
+TERMS = {"over_lines": "LINES", "over_matrix": "MATRIX"}
 GIVEN = {"g": "GRADIENT", "p": "PARAMETER", "u": "UPDATE", "m": "VELOCITY"}  # a stage's arrays that are not its own
 
 
@@ -55,10 +56,14 @@ def render(rules: list[Formula], stages: list[Formula]) -> str:
     for formula in (*rules, *stages):
         if formula.scalars.name == f"{formula.name}_scalars":
             parts += [_scalars(formula.scalars, formula)]
-        if formula.sums_scalars:
-            parts += [_scalars(formula.sums_scalars, formula)]
-        if formula.sums:
-            parts += [_sums(formula)]
+        for kind, scalars, function in (
+            ("terms", formula.terms_scalars, formula.terms),
+            ("sums", formula.sums_scalars, formula.sums),
+        ):
+            if scalars:
+                parts += [_scalars(scalars, formula)]
+            if function:
+                parts += [_summands(f"{formula.name}_{kind}", function, formula)]
         parts += [_rule(formula) if formula.is_rule else _stage(formula)]
     if stages:
         parts += [_table(rules, stages)]
@@ -72,9 +77,10 @@ def own_arrays(stages: list[Formula]) -> list[str]:
 
 def signature(formula: Formula) -> str:
     """All names that the engine takes from a formula by position."""
-    scalars, sums = formula.scalars, formula.sums
+    scalars, sums, terms = formula.scalars, formula.sums, formula.terms
     parts = [formula.arrays, formula.function.scalars, scalars.kept, scalars.hyperparameters]
     parts += [sums.arrays, tuple(n for n, _ in sums.results), (formula.scope,)] if sums else []
+    parts += [terms.arrays, (formula.terms_scope,)] if terms else []
     return " | ".join(" ".join(names) for names in parts)
 
 
@@ -124,7 +130,8 @@ def _scalars(scalars: Scalars, formula: Formula) -> str:
     time = "int64_t t, " if formula.is_rule else "int64_t _, "
     lines = [f"cdef void {scalars.name}({time}double *kept, const double *sums, const double *h, double *c) noexcept nogil:"]
     expressions = [*(e for _, e in scalars.body), *(e for _, e in scalars.values)]
-    expressions += () if scalars.name.endswith("_sums_scalars") else scalars.after
+    before = scalars.name.endswith(("_sums_scalars", "_terms_scalars"))
+    expressions += () if before else scalars.after
     for names, source in ((scalars.kept, "kept"), (scalars.sums, "sums"), (scalars.hyperparameters, "h")):
         used = tuple(n for n in names if any(_uses(e, n) for e in expressions))
         lines += _unpack(used, source, "double", formula.scalars.hyperparameters if source == "h" else names)
@@ -134,7 +141,7 @@ def _scalars(scalars: Scalars, formula: Formula) -> str:
         text = _text(e, _Time())
         lines += [f"    c[{i}] = {text}" + ("" if text == name else f"  # {name}")]
     for i, (name, e) in enumerate(zip(scalars.kept, scalars.after, strict=True)):
-        if not scalars.name.endswith("_sums_scalars"):
+        if not before:
             lines += [f"    kept[{i}] = {_text(e, _Time())}  # {name}"]
     return "\n".join([*lines, *(["    pass"] if len(lines) == 1 else [])]) + "\n"
 
@@ -221,15 +228,14 @@ def _stage(stage: Formula) -> str:
     return loop + "\n" + _instances(stage.name, [_cast(k) for k in range(len(pointers))])
 
 
-def _sums(formula: Formula) -> str:
+def _summands(name: str, function: Function, formula: Formula) -> str:
     """The terms of each sum, in double, a block of them after another."""
-    assert formula.sums is not None
-    function = formula.sums
-    name = f"{formula.name}_sums"
     places = ["i", "BLOCK + i", *(f"{k} * BLOCK + i" for k in range(2, len(function.results)))]
     stores = [f"out_[{place}] = {_text(e, _Literals('double'))}" for place, (_, e) in zip(places, function.results, strict=False)]
     pointers = ["double *restrict out_", *(f"const real *restrict {a}_" for a in function.arrays)]
-    loop = _loop(function, name, pointers, _unpack(function.scalars, "c", "double"), "double", stores)
+    expressions = [e for _, e in (*function.body, *function.results)]
+    used = tuple(n for n in function.scalars if any(_uses(e, n) for e in expressions))
+    loop = _loop(function, name, pointers, _unpack(used, "c", "double", function.scalars), "double", stores)
     given = [formula.arrays.index(a) for a in function.arrays] if formula.is_rule else list(range(len(function.arrays)))
     return loop + "\n" + _instances(name, ["<double *> a[UPDATE]", *(_cast(k) for k in given)])
 
@@ -257,12 +263,16 @@ def _table(rules: list[Formula], stages: list[Formula]) -> str:
             said[0] = f"{to}.signature = {said[0]}"
             lines += ["", f'{to}.name = b"{f.name}"', *said]
             lines += [f"{to}.prepare, {to}.f32, {to}.f64 = {f.scalars.name}, {f.name}_f32, {f.name}_f64"]
-            counts = {"hyperparameters": f.scalars.hyperparameters, "scalars": f.function.scalars, "kept": f.scalars.kept}
+            counts: dict[str, tuple[str, ...]] = {
+                "hyperparameters": f.scalars.hyperparameters,
+                "scalars": f.function.scalars,
+                "kept": f.scalars.kept,
+            }
             if f.is_rule:
                 counts["states"] = f.state
             lines += [f"{to}.{name} = {len(x)}" for name, x in counts.items() if x]
             for k, tag in enumerate(f.function.tags[2:] if f.is_rule else ()):
-                if tag in TAGS[:2]:
+                if tag in ("velocity", "nonnegative", "scratch"):
                     lines += [f"{to}.{tag} |= 1 << {k}"]
             if not f.is_rule:
                 lines += [f"{to}.arrays[{k}] = {code}" for k, code in enumerate(_codes(f.arrays, own))]
@@ -272,15 +282,23 @@ def _table(rules: list[Formula], stages: list[Formula]) -> str:
             if f.sums:
                 lines += [f"{to}.sums, {to}.scope = {len(f.sums.results)}, {SCOPES[f.scope]}"]
                 lines += [f"{to}.sums_f32, {to}.sums_f64 = {f.name}_sums_f32, {f.name}_sums_f64"]
+                if f.scope.startswith("mean"):
+                    lines += [f"{to}.mean = True"]
                 if f.sums_scalars:
-                    lines += [f"{to}.sums_prepare = {f.name}_sums_scalars"]
+                    lines += [f"{to}.sums_prepare = {f.sums_scalars.name}"]
                 if not f.is_rule:
                     lines += [f"{to}.sums_arrays[{k}] = {code}" for k, code in enumerate(_codes(f.sums.arrays, own))]
                     lines += [f"{to}.n_sums_arrays = {len(f.sums.arrays)}"]
+            if f.terms:
+                lines += [f"{to}.terms, {to}.terms_scope = True, {TERMS[f.terms_scope]}"]
+                lines += [f"{to}.terms_f32, {to}.terms_f64 = {f.name}_terms_f32, {f.name}_terms_f64"]
+                if f.terms_scalars:
+                    lines += [f"{to}.terms_prepare = {f.terms_scalars.name}"]
     lines += [
         "",
         "cdef table_t TABLE_",
         "TABLE_.version, TABLE_.isa, TABLE_.span, TABLE_.add_up = VERSION, FO_ISA, span, add_up",
+        "TABLE_.spread, TABLE_.lines_of = spread, lines_of",
         f"TABLE_.n_rules, TABLE_.rules, TABLE_.n_stages, TABLE_.stages = {len(rules)}, &RULES[0], {len(stages)}, &STAGES[0]",
         f"TABLE_.rule_at, TABLE_.subtract_at = {first}, {last}",
         f"TABLE_.n_own, TABLE_.own = {len(own)}, &OWN_NAMES[0]",

@@ -7,7 +7,7 @@ from .reader import Formula
 WIDTH = 132
 HEAD = '''\
 # Generated from rules.py by python fastopt/codegen: edit that file.
-"""Each rule without an optimizer object, for code that owns its parameters' state.
+"""Each rule of elements without an optimizer object, for code that owns its parameters' state.
 
 ``p, m, v = adam(p, g, m, v, t=t, lr=1e-3)`` gives new arrays; with ``out=(p, m, v)`` the step is made in place. The state begins at
 zero, but for arrays called ``z`` and ``p0``, which begin as copies of the parameter. Numbers that live from step to step, such as
@@ -46,6 +46,7 @@ def _update(name: str) -> Callable[..., Result]:
 
 def render(rules: list[Formula]) -> str:
     """The whole text of ``functional.py``."""
+    rules = [rule for rule in rules if not rule.terms]  # whose state is of other shapes
     names = ", ".join(f'"{name}"' for name in sorted(rule.name for rule in rules))
     listed = f"__all__ = [{names}]\n"
     if len(listed) > WIDTH + 1:

@@ -10,8 +10,9 @@ from pathlib import Path
 ELEMENTWISE = {"sqrt": 1, "fabs": 1, "sign": 1, "copysign": 2, "maximum": 2, "minimum": 2, "where": 3}
 IN_SCALARS = {"sqrt": 1, "exp": 1, "log": 1, "power": 2}
 COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
-SCOPES = ("over_array", "over_group", "over_all")
-TAGS = ("velocity", "nonnegative", "start")
+SCOPES = ("over_array", "mean_over_array", "over_group", "over_all")
+MATRICES = ("over_lines", "over_matrix")  # scopes of terms
+TAGS = ("velocity", "nonnegative", "start", "scratch", "of_rows", "of_columns", "of_ratios")
 STATES, SCALARS, STAGES, INPUTS, KEPT, SUMS, OWN = 6, 12, 24, 4, 6, 4, 8  # as in engine/table.pxd
 TAKEN = {
     *("a", "c", "h", "i", "n", "out", "real", "float", "double", "int", "t", "span", "update", "kept", "sums", "INFINITY"),
@@ -69,13 +70,16 @@ class Scalars:
 
 @dataclass(frozen=True)
 class Formula:
-    """A rule or a stage: an update, the scalars of a step, and maybe sums over arrays that those need."""
+    """A rule or a stage: an update, the scalars of a step, and maybe sums that those need, after terms of matrices."""
 
     function: Function
     scalars: Scalars
     sums: Function | None
     sums_scalars: Scalars | None
     scope: str
+    terms: Function | None = None
+    terms_scalars: Scalars | None = None
+    terms_scope: str = ""
 
     @property
     def name(self) -> str:
@@ -109,7 +113,7 @@ def read(path: Path) -> list[Formula]:
                 functions[name] = functions[other]
             case ast.ImportFrom(names=names):
                 imported |= {alias.asname or alias.name for alias in names}
-    helpers = ("_scalars", "_sums")
+    helpers = ("_scalars", "_sums", "_terms")
     return [
         _Reader(path, functions, imported).formula(name, function)
         for name, function in functions.items()
@@ -132,31 +136,40 @@ class _Reader:
     def formula(self, name: str, update: ast.FunctionDef) -> Formula:
         function = self.elementwise(update)
         of_rule = function.arrays[:2] == ("p", "g")
-        summing = self.functions.get(f"{name}_sums")
-        sums, sums_scalars, scope = None, None, ""
-        if summing is not None:
-            sums = self.elementwise(summing)
-            scope = ast.unparse(summing.returns) if summing.returns else ""
-            if scope not in SCOPES:
-                raise self.error(summing, f"{summing.name} does not say over what it sums, expected -> {' or '.join(SCOPES)}")
-            if of_rule and not set(sums.arrays) <= set(function.arrays):
-                raise self.error(summing, f"{summing.name} takes {sums.arrays}, expected some of {function.arrays}")
-            if len(sums.results) > SUMS:
-                raise self.error(summing, f"{summing.name} has {len(sums.results)} sums, expected at most {SUMS}")
-            if prepare := self.functions.get(f"{summing.name}_scalars"):
-                sums_scalars = self.numbers(prepare, sums, (), of_rule)
-            elif sums.scalars:
-                raise self.error(summing, f"{summing.name} has no {summing.name}_scalars")
+        sums, sums_scalars, scope = self.reduced(f"{name}_sums", function, SCOPES, SUMS)
+        terms, terms_scalars, terms_scope = self.reduced(f"{name}_terms", function, MATRICES if of_rule else (), 1)
         prepare = self.functions.get(f"{name}_scalars")
         if prepare is None:
             raise self.error(update, f"{name} has no {name}_scalars")
         scalars = self.numbers(prepare, function, tuple(n for n, _ in sums.results) if sums else (), of_rule)
-        if sums_scalars and not set(sums_scalars.hyperparameters) <= set(scalars.hyperparameters):
-            raise self.error(prepare, f"{prepare.name} does not take all hyperparameters of {sums_scalars.name}")
-        if sums_scalars and sums_scalars.kept != scalars.kept:
-            raise self.error(prepare, f"{prepare.name} and {sums_scalars.name} keep other numbers")
+        for other in (sums_scalars, terms_scalars):
+            if other and not set(other.hyperparameters) <= set(scalars.hyperparameters):
+                raise self.error(prepare, f"{prepare.name} does not take all hyperparameters of {other.name}")
+            if other and other.kept != scalars.kept:
+                raise self.error(prepare, f"{prepare.name} and {other.name} keep other numbers")
         self.shape(update, function, scalars, of_rule)
-        return Formula(function, scalars, sums, sums_scalars, scope)
+        return Formula(function, scalars, sums, sums_scalars, scope, terms, terms_scalars, terms_scope)
+
+    def reduced(
+        self, name: str, function: Function, scopes: tuple[str, ...], most: int
+    ) -> tuple[Function | None, Scalars | None, str]:
+        """What is summed over arrays, or otherwise made less of, with its scalars and its scope; None where there is no such."""
+        node = self.functions.get(name)
+        if node is None:
+            return None, None, ""
+        of_rule = function.arrays[:2] == ("p", "g")
+        found = self.elementwise(node)
+        scope = ast.unparse(node.returns) if node.returns else ""
+        if scope not in scopes:
+            raise self.error(node, f"{name} does not say over what it sums, expected -> {' or '.join(scopes)}")
+        if of_rule and not set(found.arrays) <= set(function.arrays):
+            raise self.error(node, f"{name} takes {found.arrays}, expected some of {function.arrays}")
+        if len(found.results) > most:
+            raise self.error(node, f"{name} has {len(found.results)} results, expected at most {most}")
+        prepare = self.functions.get(f"{name}_scalars")
+        if prepare is None and found.scalars:
+            raise self.error(node, f"{name} has no {name}_scalars")
+        return found, self.numbers(prepare, found, (), of_rule) if prepare else None, scope
 
     def shape(self, node: ast.FunctionDef, function: Function, scalars: Scalars, of_rule: bool) -> None:
         """An error where the arrays, scalars and results are not those of a rule or of a stage."""
@@ -176,7 +189,7 @@ class _Reader:
 
     def free(self, node: ast.stmt | ast.expr, name: str) -> None:
         """An error where a name means something else in the generated code."""
-        if name in TAKEN or name.endswith(("_", "_f32", "_f64", "_scalars", "_sums")):
+        if name in TAKEN or name.endswith(("_", "_f32", "_f64", "_scalars", "_sums", "_terms")):
             raise self.error(node, f"the name {name} is taken")
 
     def elementwise(self, node: ast.FunctionDef) -> Function:
@@ -192,7 +205,7 @@ class _Reader:
         if "g" in arrays and "p" in arrays and arrays[0] == "p" and arrays[:2] != ("p", "g"):
             raise self.error(node, "expected a rule of p, g, its state, * and scalars")
         body, value = self.split(node)
-        self.sums = node.name.endswith("_sums")
+        self.sums = node.name.endswith(("_sums", "_terms"))
         self.elements, self.known = set(arrays), set(arrays) | set(scalars)
         for name, expression in body:
             self.free(expression, name)
@@ -243,7 +256,7 @@ class _Reader:
         values = self.results(dictionary)
         if tuple(name for name, _ in values) != function.scalars:
             raise self.error(dictionary, f"returns {tuple(n for n, _ in values)}, but {function.name} takes {function.scalars}")
-        if function.name.endswith("_sums") and not after:
+        if function.name.endswith(("_sums", "_terms")) and not after:
             after = [ast.copy_location(ast.Name(k, ast.Load()), value) for k in kept]
         if len(after) != len(kept):
             raise self.error(value, f"keeps {len(after)} numbers, but was given {kept}")

@@ -17,9 +17,9 @@ cimport numpy as cnp
 from fastopt.engine.chooser cimport chooser_t, learn_nothing, measure, measured_t
 from fastopt.engine.formats cimport size_of
 from fastopt.engine.table cimport (
-    ARRAY, BFLOAT16, BLOCK, CHECK, CLEAR, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GENERAL, GRADIENT, GROUP, INPUTS, KEPT,
-    LONGDOUBLE, OWN, RULE, RULE_ALONE, SCALARS, STAGE, STAGES, STATES, STRAIGHT, SUBTRACT, SUMS, UFLOAT8, VERSION, WHOLE, format_t,
-    formula_t, op_t, scope_t, table_t, task_t, view_t,
+    ARRAY, BFLOAT16, BLOCK, CHECK, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GENERAL, GRADIENT, GROUP, INPUTS,
+    KEPT, LINES, LONGDOUBLE, MATRIX, OWN, RATIOS, ROWS, RULE, RULE_ALONE, SCALARS, STAGE, STAGES, STATES, STRAIGHT, SUBTRACT, SUMS,
+    TERMS, UFLOAT8, VERSION, WHOLE, format_t, formula_t, lines_t, op_t, scope_t, table_t, task_t, view_t,
 )
 
 from fastopt.engine import layout, rows, threads as system
@@ -101,6 +101,7 @@ cdef enum:
     GRAIN = 32768  # elements that are worth a thread
     LOGGED = 256  # steps that a row can be behind
     RUN = 4096  # elements of rows that catch up together, or one row
+    SPIN = 10000000  # elements that take one thread longer than BLAS's threads go on spinning after a product of matrices
     TINY = 2048  # elements whose step takes no longer than giving the GIL away and back
 
 cdef int64_t MOST_STEPS = 1LL << 62  # that a parameter may have made
@@ -149,6 +150,7 @@ cdef struct plan_t:
 
 cdef struct pass_t:  # what all arrays are walked for
     int id  # of the operation whose sums are wanted; -1: a step
+    scope_t scope  # LINES, MATRIX: of terms of a rule; else of sums
     int count  # of those sums
     const Py_ssize_t *starts  # of each array, in an index space that is summed block by block
     Py_ssize_t blocks
@@ -228,7 +230,14 @@ cdef void walk(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t
     """Blocks lo to hi of the index space of all arrays, or of that of sums."""
     cdef Py_ssize_t i = 0, end = plan.n, middle
     cdef const task_t *task
-    if what.id >= 0:
+    if what.scope == LINES:
+        for i in range(plan.n):
+            task = &plan.tasks[i]
+            if task.active and task.rule.terms and task.rule.terms_scope == LINES:
+                end = task.lines.first + task.lines.chunks * task.lines.matrices
+                plan.table.lines_of(task, max(lo, task.lines.first) - task.lines.first, min(hi, end) - task.lines.first, TERMS)
+        return
+    if what.id >= 0 and what.scope != MATRIX:
         plan.table.add_up(plan.tasks, plan.n, what.starts, what.id, what.count, lo, hi, what.partials)
         return
     while end - i > 1:
@@ -239,7 +248,10 @@ cdef void walk(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t
             end = middle
     while i < plan.n and plan.tasks[i].first < hi:
         task = &plan.tasks[i]
-        if task.active and task.work:
+        if what.scope == MATRIX:
+            if task.active and task.rule.terms and task.rule.terms_scope == MATRIX:
+                plan.table.spread(task, max(<Py_ssize_t> 0, lo - task.first) * BLOCK, min(task.work, (hi - task.first) * BLOCK), TERMS)
+        elif task.active and task.work:
             plan.table.span(task, max(<Py_ssize_t> 0, lo - task.first) * BLOCK, min(task.work, (hi - task.first) * BLOCK))
         i += 1
 
@@ -490,7 +502,14 @@ cdef class Plan:
     cdef double **used  # each group's hyperparameters in that step
     cdef Py_ssize_t *n_values  # how many those are
     cdef int finite_at, hold_at, gather_at
-    cdef bint summed  # a rule needs sums
+    cdef const formula_t **beside  # each group's rule of arrays that its rule is not for, or NULL
+    cdef int *of_beside  # SCALARS for each group: which of the values that rule takes
+    cdef double[SCALARS] gathered_h  # those
+    cdef const formula_t *summing_rule  # one that needs sums, or NULL; all that do are of one kind
+    cdef bint prepares, changes_matrices  # a rule has terms of matrices; which are changed as a whole
+    cdef lines_t *lines
+    cdef list line_sums  # their memory
+    cdef Py_ssize_t chunks  # of all arrays' lines
     cdef policy_t policy
     cdef bint clear, nearest, exact, sparse  # exact: rows without a gradient make their steps later; sparse: some gradient is of rows
     cdef lagging_t **lagging  # of each parameter; NULL: it has no rows that are behind
@@ -553,13 +572,16 @@ cdef class Plan:
         learn_nothing(&self.chooser)
         self.lay_groups(table)
         self.lay_slots(table)
-        self.update = pass_t(-1, 0, NULL, self.walk.blocks, NULL)
+        self.update = pass_t(-1, ARRAY, 0, NULL, self.walk.blocks, NULL)
 
     cdef int lay_groups(self, const table_t *table) except -1:
         """Each group's rule and stages, and where they find their hyperparameters."""
         cdef Py_ssize_t i
         cdef double *used
         cdef int k, j
+        cdef const formula_t *rule
+        self.beside = <const formula_t **> self.own(self.n_groups, sizeof(void *))
+        self.of_beside = <int *> self.own(self.n_groups * SCALARS, sizeof(int))
         self.values = <double **> self.own(self.n_groups, sizeof(void *))
         self.used = <double **> self.own(self.n_groups, sizeof(void *))
         self.n_values = <Py_ssize_t *> self.own(self.n_groups, sizeof(Py_ssize_t))
@@ -578,7 +600,15 @@ cdef class Plan:
             self.used[i] = used
             used += self.n_values[i]
             self.rules[i] = find(table, group.rule)
-            self.summed |= self.rules[i].sums > 0
+            self.beside[i] = find(table, group.beside) if group.beside is not None else NULL
+            for j, place in enumerate(group.of_beside):
+                self.of_beside[i * SCALARS + j] = place
+            for k in range(2):
+                rule = self.beside[i] if k else self.rules[i]
+                if rule != NULL and rule.sums:
+                    self.summing_rule = rule
+                self.prepares = self.prepares or (rule != NULL and rule.terms)
+                self.changes_matrices = self.changes_matrices or (rule != NULL and rule.terms and rule.terms_scope == MATRIX)
             stages = {stage.name: stage for stage in group.stages}
             for k in range(table.n_stages):
                 stage = stages.get(table.stages[k].name.decode())
@@ -600,6 +630,7 @@ cdef class Plan:
         self.group_of = <int *> self.own(self.n, sizeof(int))
         self.firsts = <Py_ssize_t *> self.own(self.n_groups, sizeof(Py_ssize_t))
         self.ints = <Py_ssize_t *> self.own(sum(4 * len(s.order) for s in self.slots), sizeof(Py_ssize_t))
+        self.lines, self.line_sums = <lines_t *> self.own(self.n, sizeof(lines_t)), []
         self.orders = <Py_ssize_t **> self.own(self.n, sizeof(void *))
         self.group_blocks = <Py_ssize_t *> self.own(self.n_groups + 1, sizeof(Py_ssize_t))
         for i in range(self.n_groups):
@@ -610,7 +641,7 @@ cdef class Plan:
             s = self.slots[i]
             task = &self.walk.tasks[i]
             self.group_of[i] = index[id(s.group)]
-            task.rule = self.rules[self.group_of[i]]
+            task.rule = self.rules[self.group_of[i]] if s.rule is s.group.rule else self.beside[self.group_of[i]]
             task.ops = self.ops + self.group_of[i] * OPS
             task.index, task.nearest, task.seed = i, self.nearest, &self.key
             task.p.ndim = task.g.ndim = len(s.order)
@@ -631,12 +662,16 @@ cdef class Plan:
                 task.master, task.split = <char *> cnp.PyArray_DATA(s.master), s.master.dtype.kind == "i"
             for k, (name, a) in enumerate(s.rule_state.items()):
                 task.state[k] = <char *> cnp.PyArray_DATA(a)
-                if name in s.exponents:
+                if s.rule.tags.get(name) in layout.LINES:
+                    task.formats[k] = {"of_rows": ROWS, "of_columns": COLUMNS, "of_ratios": RATIOS}[s.rule.tags[name]]
+                elif name in s.exponents:
                     task.formats[k] = UFLOAT8 if task.rule.nonnegative >> k & 1 else FLOAT8
                     task.exponents[k] = <int16_t *> cnp.PyArray_DATA(s.exponents[name])
                 else:
                     task.formats[k] = format_of(cnp.PyArray_TYPE(a))
                 self.flat[i] = self.flat[i] and task.formats[k] == task.p.format
+            if task.rule.terms and task.rule.terms_scope == LINES:
+                self.lay_lines(i)
             task.plain = s.array.itemsize > 2 and all(a.itemsize > 2 for a in s.rule_state.values())
             for k in range(table.n_own):
                 a = s.own.get(table.own[k].decode())
@@ -659,6 +694,24 @@ cdef class Plan:
         for i in range(self.n_groups - 1, -1, -1):  # groups without arrays
             if self.group_blocks[i] < 0:
                 self.group_blocks[i] = self.group_blocks[i + 1]
+        return 0
+
+    cdef int lay_lines(self, Py_ssize_t i) except -1:
+        """The matrices of an array, and how their lines are summed: in chunks of rows that the shape alone decides."""
+        cdef lines_t *lines = self.lines + i
+        *others, rows_, columns = self.slots[i].array.shape
+        lines.rows, lines.columns, lines.matrices = rows_, columns, 1
+        for extent in others:
+            lines.matrices *= extent
+        lines.chunk = max((lines.rows + 15) // 16, 2048 // max(<Py_ssize_t> 1, lines.columns) + 1)
+        lines.chunks = (lines.rows + lines.chunk - 1) // lines.chunk
+        lines.first = self.chunks
+        self.chunks += lines.chunks * lines.matrices
+        memory = layout.doubles(lines.rows * lines.matrices + lines.chunks * lines.matrices * lines.columns)
+        self.line_sums.append(memory)
+        lines.of_rows = <double *> cnp.PyArray_DATA(memory)
+        lines.of_columns = lines.of_rows + lines.rows * lines.matrices
+        self.walk.tasks[i].lines = lines
         return 0
 
     cdef int take(self) except -1:
@@ -836,13 +889,14 @@ cdef class Plan:
         self.union = 0
         for i in range(self.n_groups):
             self.union |= self.switch_on(i, scale, hold)
-        if self.union or self.summed:
+        if self.union or self.summing_rule != NULL or self.prepares:
             for k in range(table.n_stages):
                 if self.union >> k & 1 and table.stages[k].sums:
                     self.make_room(k, &table.stages[k])
-            for i in range(self.n_groups):
-                if self.rules[i].sums and not hold:
-                    self.make_room(STAGES, self.rules[i])
+            if self.summing_rule != NULL and not hold:
+                self.make_room(STAGES, self.summing_rule)
+            if self.sums_c == NULL and self.prepares:
+                self.sums_c = <double *> self.own(self.n * SCALARS, sizeof(double))
         for i in range(self.n_groups):
             self.compose(i, bound, hold)
         return 0
@@ -950,7 +1004,8 @@ cdef class Plan:
         """The sums of one operation over all arrays, in a fixed order."""
         cdef Py_ssize_t i, first
         cdef double *totals = self.totals[id]
-        self.summing.id, self.summing.count = id, count
+        cdef int k
+        self.summing.id, self.summing.scope, self.summing.count = id, ARRAY, count
         self.summing.starts, self.summing.blocks = self.starts[<int> scope], self.space[<int> scope]
         go(&self.walk, &self.summing, parts)
         if scope == WHOLE:
@@ -962,6 +1017,9 @@ cdef class Plan:
             for i in range(self.n):
                 first = self.starts[<int> ARRAY][i] // BLOCK
                 self.total(totals + i * SUMS, first, first + (self.walk.tasks[i].n + BLOCK - 1) // BLOCK)
+                if id == STAGES and self.walk.tasks[i].rule.mean:
+                    for k in range(count):
+                        totals[i * SUMS + k] = totals[i * SUMS + k] / self.walk.tasks[i].n
 
     cdef void total(self, double *totals, Py_ssize_t lo, Py_ssize_t hi) noexcept:
         """Of the partial sums of blocks lo to hi, one after another."""
@@ -1007,20 +1065,19 @@ cdef class Plan:
         cdef double *sums = NULL
         cdef double[KEPT] before
         cdef bint same
-        if self.summed:
+        if self.summing_rule != NULL:
             for i in range(self.n):
                 rule = self.walk.tasks[i].rule
                 if rule.sums_prepare != NULL and self.walk.tasks[i].active:
-                    rule.sums_prepare(self.t[i] + 1, self.kept + i * KEPT, NULL, self.values[self.group_of[i]], self.sums_c + i * SCALARS)
-            rule = self.rule_with_sums()
-            self.sum_up(STAGES, rule.sums, rule.scope, parts)
+                    rule.sums_prepare(self.t[i] + 1, self.kept + i * KEPT, NULL, self.hyperparameters_of(i), self.sums_c + i * SCALARS)
+            self.sum_up(STAGES, self.summing_rule.sums, self.summing_rule.scope, parts)
         if self.settled:  # each group's scalars lie where they lay
             for group in range(self.n_groups):
                 i = self.firsts[group]
                 if i < self.n and self.group_of[i] == group:
-                    self.rules[group].prepare(self.t[i] + 1, NULL, NULL, self.values[group], self.c + i * SCALARS)
+                    self.walk.tasks[i].rule.prepare(self.t[i] + 1, NULL, NULL, self.hyperparameters_of(i), self.c + i * SCALARS)
             return
-        self.settled = self.n_active == self.n and not self.summed
+        self.settled = self.n_active == self.n and self.summing_rule == NULL
         for i in range(self.n):
             task = &self.walk.tasks[i]
             if not task.active:
@@ -1031,7 +1088,8 @@ cdef class Plan:
                 self.firsts[group] = i
             if rule.sums:
                 sums = self.totals[STAGES] + (i if rule.scope == ARRAY else group if rule.scope == GROUP else 0) * SUMS
-            same = last >= 0 and self.t[i] == self.t[last] and not (rule.sums and rule.scope == ARRAY)
+            same = last >= 0 and self.t[i] == self.t[last] and rule == self.walk.tasks[last].rule
+            same = same and not (rule.sums and rule.scope == ARRAY)
             for k in range(rule.kept):
                 same = same and self.kept[i * KEPT + k] == before[k]
             if same:
@@ -1043,9 +1101,9 @@ cdef class Plan:
                 last = i
                 for k in range(rule.kept):
                     before[k] = self.kept[i * KEPT + k]
-                rule.prepare(self.t[i] + 1, self.kept + i * KEPT, sums, self.values[group], self.c + i * SCALARS)
+                rule.prepare(self.t[i] + 1, self.kept + i * KEPT, sums, self.hyperparameters_of(i), self.c + i * SCALARS)
                 task.c = self.c + i * SCALARS
-        if self.summed:
+        if self.summing_rule != NULL:
             for i in range(self.n):  # what a group knows together, its arrays without a gradient know too
                 rule = self.walk.tasks[i].rule
                 if not self.active[i] and rule.sums and rule.scope != ARRAY:
@@ -1061,15 +1119,78 @@ cdef class Plan:
                 return i
         return -1
 
-    cdef const formula_t *rule_with_sums(self) noexcept:
-        """The rule of a group that needs sums; all that do are of one kind."""
-        cdef Py_ssize_t i
-        for i in range(self.n_groups):
-            if self.rules[i].sums:
-                return self.rules[i]
-        return NULL
+    cdef inline const double *hyperparameters_of(self, Py_ssize_t i) noexcept:
+        """Those of a parameter's rule, in its order."""
+        cdef int group = self.group_of[i], k
+        if self.walk.tasks[i].rule == self.rules[group]:
+            return self.values[group]
+        for k in range(self.beside[group].hyperparameters):
+            self.gathered_h[k] = self.values[group][self.of_beside[group * SCALARS + k]]
+        return self.gathered_h
 
-    cdef int advance(self, int64_t count, double scale, bint hold) noexcept:
+    cdef int prepare_matrices(self, int parts) except -1:
+        """Averages of lines, and matrices that NumPy changes, from the rules' terms; no parameter is changed."""
+        cdef Py_ssize_t i
+        cdef const formula_t *rule
+        cdef bint lines = False, matrices = False
+        for i in range(self.n):
+            rule = self.walk.tasks[i].rule
+            if rule.terms and self.walk.tasks[i].active:
+                lines, matrices = lines or rule.terms_scope == LINES, matrices or rule.terms_scope == MATRIX
+                if rule.terms_prepare != NULL:
+                    rule.terms_prepare(self.t[i] + 1, self.kept + i * KEPT, NULL, self.hyperparameters_of(i), self.sums_c + i * SCALARS)
+        self.summing.id = TERMS
+        if lines:
+            self.summing.scope, self.summing.blocks = LINES, self.chunks
+            go(&self.walk, &self.summing, parts)
+            for i in range(self.n):
+                rule = self.walk.tasks[i].rule
+                if self.walk.tasks[i].active and self.walk.tasks[i].n and rule.terms and rule.terms_scope == LINES:
+                    self.average_lines(i, self.sums_c + i * SCALARS)
+        if matrices:
+            self.summing.scope, self.summing.blocks = MATRIX, self.walk.blocks
+            go(&self.walk, &self.summing, parts)
+            for i in range(self.n):
+                rule = self.walk.tasks[i].rule
+                if self.walk.tasks[i].active and self.walk.tasks[i].n and rule.terms and rule.terms_scope == MATRIX:
+                    self.slots[i].change_matrix()
+        return 0
+
+    cdef void average_lines(self, Py_ssize_t i, const double *c) noexcept:
+        """The newest means over rows and columns into their averages; and those of rows over their mean."""
+        cdef task_t *task = &self.walk.tasks[i]
+        cdef lines_t *lines = task.lines
+        cdef Py_ssize_t k, j, chunk
+        cdef double total, w = c[0]
+        cdef char *of_rows = NULL
+        cdef char *of_columns = NULL
+        cdef char *of_ratios = NULL
+        cdef bint wide = task.p.format == FLOAT64
+        for k in range(task.rule.states):
+            if task.formats[k] == ROWS:
+                of_rows = task.state[k]
+            elif task.formats[k] == COLUMNS:
+                of_columns = task.state[k]
+            elif task.formats[k] == RATIOS:
+                of_ratios = task.state[k]
+        for k in range(lines.matrices * lines.rows):
+            join(of_rows, k, lines.of_rows[k] / lines.columns, w, wide)
+        for k in range(lines.matrices):
+            for j in range(lines.columns):
+                total = 0
+                for chunk in range(k * lines.chunks, (k + 1) * lines.chunks):
+                    total = total + lines.of_columns[chunk * lines.columns + j]
+                join(of_columns, k * lines.columns + j, total / lines.rows, w, wide)
+            total = 0
+            for j in range(k * lines.rows, (k + 1) * lines.rows):
+                total = total + as_double(of_rows, j, wide)
+            total = total / lines.rows
+            if total < c[1]:
+                total = c[1]
+            for j in range(k * lines.rows, (k + 1) * lines.rows):
+                join(of_ratios, j, as_double(of_rows, j, wide) / total, 1, wide)
+
+    cdef int advance(self, int64_t count, double scale, bint hold) except -2:
         """Scalars and walk, in a known floating-point environment; then the counts.
 
         Returns 1 where parameters were updated, 0 where none has a gradient, -1 where a gradient is not to be used.
@@ -1090,6 +1211,14 @@ cdef class Plan:
         parts = choose(&self.walk)
         for k in range(table.n_stages + 1):
             if k == table.rule_at and not hold:
+                if self.prepares:
+                    try:
+                        self.prepare_matrices(parts)
+                    except BaseException:
+                        fo_leave(env)
+                        raise
+                if self.changes_matrices:
+                    parts, self.chooser.now = 1 if self.walk.elements < SPIN else parts, NULL
                 self.prepare_rules(parts)
                 if self.union >> k == 0:
                     break
@@ -1144,7 +1273,7 @@ cdef class Stepper:
         cdef Py_ssize_t i
         cdef int k
         for i in range(plan.n):
-            for k, x in enumerate(slots[i].group.rule.kept.values()):
+            for k, x in enumerate(slots[i].rule.kept.values()):
                 plan.kept[i * KEPT + k] = x
         if self.plan is not None:
             self.plan.catch_all_up()
@@ -1404,6 +1533,20 @@ cdef class Stepper:
         raise FloatingPointError(f"gradient of {first!r}: {bad[first]} elements are infinite or NaN{more}")
 
 
+cdef inline void join(char *averages, Py_ssize_t k, double x, double w, bint wide) noexcept:
+    """A number into an average, with this weight; into one of floats, or of doubles."""
+    x = x if w == 1 else (1 - w) * as_double(averages, k, wide) + w * x
+    if wide:
+        (<double *> averages)[k] = x
+    else:
+        (<float *> averages)[k] = <float> x
+
+
+cdef inline double as_double(const char *numbers, Py_ssize_t k, bint wide) noexcept:
+    """One of doubles, or of floats."""
+    return (<const double *> numbers)[k] if wide else <double> (<const float *> numbers)[k]
+
+
 cdef chooser_t[65] CHOOSERS  # of steps without an optimizer, by the bits of their size
 cdef Py_ssize_t BITS
 for BITS in range(65):
@@ -1533,7 +1676,7 @@ cdef class Update:
         chooser = CHOOSERS[bits]  # not shared while the GIL is released
         chooser.entered = fo_now()
         plan = plan_t(self.table, &task, 1, (n + BLOCK - 1) // BLOCK, n, 0, False, &chooser)
-        update = pass_t(-1, 0, NULL, plan.blocks, NULL)
+        update = pass_t(-1, ARRAY, 0, NULL, plan.blocks, NULL)
         if self.rule.sums:
             memory = cnp.PyArray_SimpleNew(1, [(plan.blocks + 1) * SUMS], cnp.NPY_DOUBLE)
             partials = <double *> cnp.PyArray_DATA(memory)
@@ -1542,12 +1685,14 @@ cdef class Update:
         if self.rule.sums:
             if self.rule.sums_prepare != NULL:
                 self.rule.sums_prepare(t, kept, NULL, h, c)
-            summing = pass_t(STAGES, self.rule.sums, &start, plan.blocks, partials)
+            summing = pass_t(STAGES, ARRAY, self.rule.sums, &start, plan.blocks, partials)
             go(&plan, &summing, parts)
             for k in range(self.rule.sums):
                 totals[k] = 0
                 for i in range(plan.blocks):
                     totals[k] = totals[k] + partials[i * SUMS + k]
+                if self.rule.mean:
+                    totals[k] = totals[k] / n
         self.rule.prepare(t, kept, totals, h, c)
         go(&plan, &update, parts)
         learn(&plan)

@@ -8,8 +8,9 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from fastopt.engine.table cimport (
-    BFLOAT16, BLOCK, CHECK, CLEAR, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GRADIENT, INPUTS, OWN, PARAMETER, RULE, RULE_ALONE,
-    STAGE, STATES, STRAIGHT, SUBTRACT, SUMS, UFLOAT8, UPDATE, VELOCITY, format_t, formula_t, op_t, task_t, view_t,
+    BFLOAT16, BLOCK, CHECK, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GRADIENT, INPUTS, OWN, PARAMETER, ROWS,
+    RULE, RULE_ALONE, STAGE, STAGES, STATES, STRAIGHT, SUBTRACT, SUMS, TERMS, UFLOAT8, UPDATE, VELOCITY, format_t, formula_t,
+    lines_t, op_t, task_t, view_t,
 )
 
 ctypedef fused element:
@@ -229,6 +230,26 @@ cdef inline void store_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n
         move(<char *> codes, &task.p, lo, n, sizeof(uint16_t), True, block[0])
 
 
+cdef inline void widen_lines(element *restrict out, const lines_t *lines, const element *x, format_t format, Py_ssize_t lo,
+                             Py_ssize_t n) noexcept nogil:
+    """For elements lo to lo + n of matrices, the numbers of their rows or columns."""
+    cdef Py_ssize_t run, i, row, column
+    cdef element one
+    while n > 0:
+        row = lo // lines.columns
+        column = lo - row * lines.columns
+        run = min(n, lines.columns - column)
+        if format == COLUMNS:
+            memcpy(out, x + row // lines.rows * lines.columns + column, run * sizeof(element))
+        else:
+            one = x[row]
+            for i in range(run):
+                out[i] = one
+        out += run
+        lo += run
+        n -= run
+
+
 cdef inline void fetch_state(const task_t *task, Py_ssize_t lo, Py_ssize_t n, element own[STATES][BLOCK], void **arrays,
                              bint apart) noexcept nogil:
     cdef int k
@@ -240,6 +261,8 @@ cdef inline void fetch_state(const task_t *task, Py_ssize_t lo, Py_ssize_t n, el
                 memcpy(own[k], task.state[k] + lo * <Py_ssize_t> sizeof(element), n * sizeof(element))
             else:
                 arrays[k + 2] = task.state[k] + lo * <Py_ssize_t> sizeof(element)
+        elif task.formats[k] >= ROWS:
+            widen_lines(&own[k][0], task.lines, <element *> task.state[k], task.formats[k], lo, n)
         elif task.formats[k] == FLOAT8 or task.formats[k] == UFLOAT8:
             if element is float:
                 done = 0
@@ -268,7 +291,7 @@ cdef inline void store(const task_t *task, Py_ssize_t lo, Py_ssize_t n, void **a
         if task.plain:
             return
         for k in range(task.rule.states):
-            if task.formats[k] == FLOAT32:
+            if task.formats[k] == FLOAT32 or task.formats[k] >= ROWS:
                 continue
             if task.formats[k] == FLOAT8 or task.formats[k] == UFLOAT8:
                 task.exponents[k][lo // BLOCK] = <int16_t> narrow8(
@@ -363,7 +386,7 @@ cdef inline void straight(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, elem
 cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, double *out, element _) noexcept nogil:
     """One step of elements lo to lo + n, at most a block: decode, shape, update, encode; what needs no staging is used where it lies.
 
-    With `out`: the terms of the sums of operation `id`, and nothing is changed.
+    With `out`: the terms of the sums of operation `id`, or of a rule's matrices, and nothing is changed.
     """
     cdef element own_p[BLOCK]
     cdef element own_g[2][BLOCK]
@@ -378,9 +401,9 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
     cdef bint apart = out != NULL, updated = False, fetched = False, needed = True
     cdef int j, k, buffer = 0
     if apart:
-        while op.kind != END and op.id != id:
+        while op.kind != END and op.id != min(id, <int> STAGES):
             op += 1
-        if op.kind == END:
+        if op.kind == END or (op.kind == RULE and id == STAGES and task.rule.sums == 0):
             for j in range(SUMS):
                 memset(out + j * BLOCK, 0, n * sizeof(double))
             return
@@ -400,12 +423,12 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
         move(<char *> own_g[1], &task.g, lo, n, 0, False, own_p[0])
         arrays[GRADIENT] = own_g[1]
     while op.kind != END:
-        f = op.formula
+        f = task.rule if op.kind == RULE else op.formula
         c = op.c + op.stride * task.index
         if op.kind == RULE and not fetched:
             fetch_state(task, lo, n, own_state, arrays, apart)
             fetched = True
-        if apart and op.id == id and (op.kind == STAGE or op.kind == RULE or op.kind == CHECK):
+        if apart and op.id == min(id, <int> STAGES) and (op.kind == STAGE or op.kind == RULE or op.kind == CHECK):
             terms[UPDATE] = out
             if op.kind == RULE:
                 for k in range(f.states + 2):
@@ -413,7 +436,11 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
             else:
                 for k in range(f.n_sums_arrays):
                     terms[k] = arrays[f.sums_arrays[k]] if f.sums_arrays[k] < OWN else own_array(task, f.sums_arrays[k] - OWN, lo, own_p[0])
-            if element is float:
+            if id == TERMS and element is float:
+                f.terms_f32(terms, n, c)
+            elif id == TERMS:
+                f.terms_f64(terms, n, c)
+            elif element is float:
                 f.sums_f32(terms, n, c)
             else:
                 f.sums_f64(terms, n, c)
@@ -528,6 +555,63 @@ cdef inline void terms_of(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int i
             block[double](&rows, first, last - first, id, out + (first - lo), 0)
         else:
             block[float](&rows, first, last - first, id, out + (first - lo), 0)
+
+
+cdef inline void spread(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil:
+    """The terms of a rule's matrix, elements lo to hi, into its scratch array."""
+    cdef double terms[BLOCK]
+    cdef Py_ssize_t n, i
+    cdef int k = 0
+    while not task.rule.scratch >> k & 1:
+        k += 1
+    while lo < hi:
+        n = min(<Py_ssize_t> BLOCK, hi - lo)
+        terms_of(task, lo, n, id, 1, terms)
+        if task.p.format == FLOAT64:
+            memcpy(<double *> task.state[k] + lo, terms, n * sizeof(double))
+        else:
+            for i in range(n):
+                (<float *> task.state[k])[lo + i] = <float> terms[i]
+        lo += n
+
+
+cdef inline void lines_of(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil:
+    """Sums of a rule's terms over each row, and over each column of chunks lo to hi, in a fixed order."""
+    cdef const lines_t *lines = task.lines
+    cdef double terms[BLOCK]
+    cdef double line[BLOCK]
+    cdef double *columns
+    cdef Py_ssize_t place, end, n, i, j, run, row, column, chunk
+    for chunk in range(lo, hi):
+        row = chunk // lines.chunks * lines.rows + chunk % lines.chunks * lines.chunk
+        place = row * lines.columns
+        end = min(row + lines.chunk, (chunk // lines.chunks + 1) * lines.rows) * lines.columns
+        columns = lines.of_columns + chunk * lines.columns
+        memset(columns, 0, lines.columns * sizeof(double))
+        memset(line, 0, sizeof(line))
+        column = 0
+        if row * lines.columns < end:
+            lines.of_rows[row] = 0
+        while place < end:
+            n = min(<Py_ssize_t> BLOCK, end - place)
+            terms_of(task, place, n, id, 1, terms)
+            i = 0
+            while i < n:
+                run = min(n - i, lines.columns - column, BLOCK - column % BLOCK)
+                for j in range(run):
+                    columns[column + j] = columns[column + j] + terms[i + j]
+                memcpy(line + column % BLOCK, terms + i, run * sizeof(double))
+                column += run
+                i += run
+                if column % BLOCK == 0 or column == lines.columns:
+                    lines.of_rows[row] = lines.of_rows[row] + fo_fold(line)
+                    memset(line, 0, sizeof(line))
+                if column == lines.columns:
+                    column = 0
+                    row += 1
+                    if place + i < end:
+                        lines.of_rows[row] = 0
+            place += n
 
 
 cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, int count, Py_ssize_t lo, Py_ssize_t hi,

@@ -67,6 +67,7 @@ class Work:
         self.real = np.dtype(slot.real.type(0).real.dtype)
         self.arrays: dict[str, np.ndarray] = {}
         self.touched: np.ndarray | None = None
+        self.vectors: dict[str, np.ndarray] = {}
         if grad is None:
             return
         if isinstance(grad, RowGradient):
@@ -75,6 +76,9 @@ class Work:
         self.arrays["g"] = walked(storage.widened(grad), self.order, slot.real)
         self.arrays["p"] = walked(slot.value(), self.order)
         for key, a in slot.rule_state.items():
+            if self.tag(key) in layout.LINES:
+                self.arrays[key] = self.of_lines(key, a)
+                continue
             flat = walked(a, self.order)
             if key in slot.exponents:
                 flat = storage.widened8(flat, slot.exponents[key], self.unsigned(key))
@@ -83,8 +87,47 @@ class Work:
             one = np.full(self.size, a[0], self.real) if key in slot.constant else walked(a, self.order)
             self.arrays[key] = one
 
+    def tag(self, key: str) -> str | None:
+        found: str | None = self.slot.rule.tags.get(key)
+        return found
+
     def unsigned(self, key: str) -> bool:
-        return bool(self.slot.group.rule.tags.get(key) == "nonnegative")
+        return self.tag(key) == "nonnegative"
+
+    def of_lines(self, key: str, a: np.ndarray) -> np.ndarray:
+        """For each element the number of its row or column."""
+        shape = self.slot.array.shape
+        axis = -2 if self.tag(key) == "of_columns" else -1
+        return np.broadcast_to(np.expand_dims(a, axis), shape).reshape(-1).astype(self.real)
+
+    def prepare_matrix(self) -> None:
+        """Averages of lines, or what a function of matrices makes of the rule's terms, into the arrays of the rule."""
+        rule, shape = self.slot.rule, self.slot.array.shape
+        scalars, terms = rule.terms(rule_values(self), self.t + 1, self.kept, self.arrays)
+        if rule.terms_scope == "over_matrix":
+            (key,) = (k for k in rule.state if self.tag(k) == "scratch")
+            a = self.slot.rule_state[key]
+            a[...] = terms.astype(self.real).reshape(shape)
+            self.slot.change_matrix()
+            self.arrays[key] = walked(a, self.order)
+            return
+        w, least, *_ = map(float, scalars.values())
+        sums = dict(zip(("of_rows", "of_columns"), line_sums(terms.reshape(-1, *shape[-2:])), strict=True))
+        means = {"of_rows": shape[-1], "of_columns": shape[-2]}
+        new: dict[str, np.ndarray] = {}
+        with np.errstate(all="ignore"):
+            for key in rule.state:
+                if (tag := self.tag(key)) in sums:
+                    a = self.slot.rule_state[key]
+                    mean = (sums[tag] / means[tag]).reshape(a.shape)
+                    mean = mean if w == 1 else (1 - w) * a.astype(np.float64) + w * mean
+                    new[tag] = mean.astype(self.real)
+                    self.vectors[key] = new[tag]
+            (key,) = (k for k in rule.state if self.tag(k) == "of_ratios")
+            rows = new["of_rows"].astype(np.float64)
+            total = np.add.accumulate(np.concatenate([np.zeros((*shape[:-2], 1)), rows], axis=-1), axis=-1)[..., -1:] / shape[-2]
+            self.vectors[key] = (rows / np.where(total < least, least, total)).astype(self.real)
+        self.arrays |= {key: self.of_lines(key, a) for key, a in self.vectors.items()}
 
     def of(self, names: Sequence[str]) -> list[np.ndarray]:
         return [self.arrays[name] for name in names]
@@ -103,6 +146,9 @@ class Work:
             if slot.master is not None:
                 writes += [(slot.master, self.order, p)]
         for k, (name, a) in enumerate(slot.rule_state.items(), 1):
+            if name in self.vectors or self.tag(name) in layout.LINES:
+                writes += [(a, list(range(max(1, a.ndim))), self.vectors[name].reshape(-1))] if name in self.vectors else []
+                continue
             new = self.arrays[name]
             if name in slot.exponents:  # words of its own
                 bits = None if nearest else storage.random(storage.key_of(key, STATES + k), position)
@@ -118,10 +164,40 @@ class Work:
         """What is to be written of rows that have a gradient; of others, what is there."""
         return a, order, new if self.touched is None else np.where(self.touched, new, walked(a, order))
 
-    def terms(self, formula: Any, t: int, kept: Sequence[float]) -> list[np.ndarray]:
+    def summands(self, formula: Any, t: int, kept: Sequence[float]) -> list[np.ndarray]:
         """What a formula sums; zeros in rows that have no gradient."""
-        found: list[np.ndarray] = formula.terms(self.values, t, kept, self.arrays)
+        found: list[np.ndarray] = formula.summands(rule_values(self), t, kept, self.arrays)
         return found if self.touched is None else [np.where(self.touched, x, 0.0) for x in found]
+
+
+def rule_values(work: Work) -> Mapping[str, float]:
+    """Hyperparameters by the names that the parameter's rule has for them."""
+    found: Mapping[str, float] = work.slot.group.values_of(work.slot.rule, work.values)
+    return found
+
+
+def line_sums(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over the rows and over the columns of matrices, in the order of the compiled ones."""
+    matrices, rows, columns = terms.shape
+    blocks = np.pad(terms, ((0, 0), (0, 0), (0, -columns % storage.BLOCK)))
+    lanes = blocks.reshape(matrices * rows, -1, 16, 16)
+    with np.errstate(all="ignore"):
+        folded = lanes[:, :, 0]
+        for i in range(1, 16):
+            folded = folded + lanes[:, :, i]
+        while folded.shape[2] > 1:
+            half = folded.shape[2] // 2
+            folded = folded[:, :, :half] + folded[:, :, half:]
+        of_rows = np.zeros(matrices * rows)
+        for k in range(folded.shape[1]):
+            of_rows = of_rows + folded[:, k, 0]
+        of_columns, chunk = np.zeros((matrices, columns)), max((rows + 15) // 16, 2048 // max(1, columns) + 1)
+        for first in range(0, rows, chunk):
+            part = np.zeros((matrices, columns))
+            for k in range(first, min(rows, first + chunk)):
+                part = part + terms[:, k]
+            of_columns = of_columns + part
+    return of_rows, of_columns
 
 
 def dense(g: RowGradient, order: Sequence[int], p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -149,28 +225,33 @@ def advance(
         """Of each parameter the sums that its formula needs."""
         spaces: dict[Any, list[Work]] = {}
         for k, w in enumerate(works):
-            spaces.setdefault({"over_array": k, "over_group": id(w.slot.group), "over_all": 0}[formula.scope], []).append(w)
+            spaces.setdefault({"over_group": id(w.slot.group), "over_all": 0}.get(formula.scope, k), []).append(w)
         result: dict[int, dict[str, float]] = {}
         for members in spaces.values():
             terms = [of(w) if w.active else [np.zeros(w.size)] * len(formula.sums) for w in members]
             sums = {name: fold(np.concatenate([t[j] for t in terms])) for j, name in enumerate(formula.sums)}
+            if formula.scope == "mean_over_array":
+                sums = {name: x / members[0].size if members[0].size else math.nan for name, x in sums.items()}
             result |= {id(w): sums for w in members}
-        rows = works if formula.scope == "over_array" else works[:1]
+        rows = works if formula.scope.endswith("over_array") else works[:1]
         found[formula.name] = [list(result[id(w)].values()) for w in rows]
         return result
 
     def run_rules() -> None:
         sums: dict[int, dict[str, float]] = {}
-        if any(w.slot.group.rule.sums for w in works):
-            rule = next(w.slot.group.rule for w in works if w.slot.group.rule.sums)
-            sums = totals(rule, lambda w: w.terms(w.slot.group.rule, w.t + 1, w.kept))
         for w in active:
-            rule = w.slot.group.rule
-            scalars, w.kept = rule.scalars(w.values, w.t + 1, w.kept, sums.get(id(w)) if rule.sums else None)
+            if w.slot.rule.terms_scope and w.size:
+                w.prepare_matrix()
+        if any(w.slot.rule.sums for w in works):
+            rule = next(w.slot.rule for w in works if w.slot.rule.sums)
+            sums = totals(rule, lambda w: w.summands(w.slot.rule, w.t + 1, w.kept))
+        for w in active:
+            rule = w.slot.rule
+            scalars, w.kept = rule.scalars(rule_values(w), w.t + 1, w.kept, sums.get(id(w)) if rule.sums else None)
             u, *new = rule(scalars, *w.of(rule.arrays))
             w.arrays |= {"u": u, **dict(zip(rule.state, new, strict=True))}
         for w in works:  # what a group knows together, its arrays without a gradient know too
-            if not w.active and w.slot.group.rule.sums and w.slot.group.rule.scope != "over_array":
+            if not w.active and w.slot.rule.sums and not w.slot.rule.scope.endswith("over_array"):
                 known = [x for x in active if x.slot.group is w.slot.group]
                 w.kept = list(known[0].kept) if known else w.kept
 
@@ -202,7 +283,7 @@ def advance(
                 continue
             scalars, _ = stage.scalars(w.values, sums=sums.get(id(w)) or dict.fromkeys(stage.sums, 0.0))
             shaped = stage.arrays[0]
-            states = [key for key, tag in w.slot.group.rule.tags.items() if tag == "velocity"] if shaped == "m" else [shaped]
+            states = [key for key, tag in w.slot.rule.tags.items() if tag == "velocity"] if shaped == "m" else [shaped]
             for state in states:
                 (w.arrays[state],) = stage(scalars, *w.of([state, *stage.arrays[1:]]))
             if name == "gather":
@@ -213,7 +294,7 @@ def advance(
 def terms_of(stage: Any, on: set[int], w: Work) -> list[np.ndarray]:
     """What a stage sums of a parameter; zeros where it is not on."""
     if id(w.slot.group) in on:
-        return w.terms(stage, 0, ())
+        return w.summands(stage, 0, ())
     return [np.zeros(w.size)] * len(stage.sums)
 
 
@@ -240,7 +321,7 @@ class Stepper:
 
     def _plan(self, capsule: Any, structure: Structure | None, slots: list[Any], groups: list[Any], settings: Any) -> None:
         ranges = layout.ranges(a for s in slots for _, a in s.written())
-        new = [(0, list(s.group.rule.kept.values()), False) for s in slots]
+        new = [(0, list(s.rule.kept.values()), False) for s in slots]
         self._each = [*self._each, *new[len(self._each) :]][: len(slots)]
         self._planned, self._fixed, self._shared = (structure, slots, groups, ranges), None, settings
 
@@ -455,7 +536,9 @@ class Update:
         arrays = dict(zip(rule.arrays, (walked(storage.widened(a), order, p.dtype) for a in (p, g, *state)), strict=True))
         sums = None
         if rule.sums:
-            sums = dict(zip(rule.sums, map(fold, rule.terms(values, t, numbers, arrays)), strict=True))
+            sums = dict(zip(rule.sums, map(fold, rule.summands(values, t, numbers, arrays)), strict=True))
+            if rule.scope == "mean_over_array" and g.size:
+                sums = {name: x / arrays["p"].size for name, x in sums.items()}
         scalars, after = rule.scalars(values, t, numbers, sums)
         update, *new = rule(scalars, *arrays.values())
         with np.errstate(all="ignore"):

@@ -6,9 +6,9 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t
 
-from fastopt.engine.formats cimport add_up, span
+from fastopt.engine.formats cimport add_up, lines_of, span, spread
 from fastopt.engine.table cimport (
-    ARRAY, BLOCK, GRADIENT, GROUP, INPUTS, OWN, PARAMETER, UPDATE, VELOCITY, VERSION, WHOLE, formula_t, table_t,
+    ARRAY, BLOCK, GRADIENT, GROUP, INPUTS, LINES, MATRIX, OWN, PARAMETER, UPDATE, VELOCITY, VERSION, WHOLE, formula_t, table_t,
 )
 
 ctypedef fused real:
@@ -1267,6 +1267,220 @@ cdef void prodigy_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
                     <double *> a[5], <double *> a[UPDATE], n, c)
 
 
+cdef void adafactor_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double params = sums[0], updates = sums[1]
+    cdef double lr = h[0], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
+    cdef double rate = lr if lr < 1 / sqrt(<double> t) else 1 / sqrt(<double> t)
+    cdef double size = sqrt(params) if sqrt(params) > eps2 else eps2
+    cdef double length = sqrt(updates) / d
+    c[0] = rate * size / (length if length > 1 else 1.0)  # step_size
+    c[1] = 0.0 if eps_inside else eps1 * eps1  # floor
+
+
+cdef void adafactor_terms_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5]
+    c[0] = exp(beta2_decay * log(<double> t))  # w
+    c[1] = 0.0 if eps_inside else eps1  # least
+    c[2] = eps1 if eps_inside else 0.0  # more
+
+
+cdef inline void adafactor_terms(double *restrict out_, const real *restrict g_, Py_ssize_t n,
+                                 const double *c) noexcept nogil:
+    """Squares, whose means over rows and over columns are averaged."""
+    cdef Py_ssize_t i
+    cdef double g
+    cdef double more = c[2]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = g * g + more
+
+cdef void adafactor_terms_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_terms[float](<double *> a[UPDATE], <float *> a[1], n, c)
+
+cdef void adafactor_terms_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_terms[double](<double *> a[UPDATE], <double *> a[1], n, c)
+
+
+cdef void adafactor_sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double eps1 = h[2], eps_inside = h[5]
+    c[0] = 0.0 if eps_inside else eps1 * eps1  # floor
+
+
+cdef inline void adafactor_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
+                                const real *restrict col_, const real *restrict ratio_, Py_ssize_t n,
+                                const double *c) noexcept nogil:
+    """Squares of the parameter and of the update before its size is known."""
+    cdef Py_ssize_t i
+    cdef double p, g, col, ratio
+    cdef double floor = c[0]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        col = col_[i]
+        ratio = ratio_[i]
+        out_[i] = p * p
+        out_[BLOCK + i] = g * g / maximum(ratio * col, floor)
+
+cdef void adafactor_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[3], <float *> a[4], n, c)
+
+cdef void adafactor_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[3], <double *> a[4], n,
+                           c)
+
+
+cdef inline void adafactor(real *restrict p_, const real *restrict g_, const real *restrict row_,
+                           const real *restrict col_, const real *restrict ratio_, real *restrict u_, Py_ssize_t n,
+                           const double *c) noexcept nogil:
+    """Adafactor (Shazeer and Stern, 2018, algorithm 4): the second moment by its rows and columns."""
+    cdef Py_ssize_t i
+    cdef real p, g, col, ratio, update
+    cdef real step_size = <real> c[0], floor = <real> c[1]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        col = col_[i]
+        ratio = ratio_[i]
+        update = step_size * g / sqrt(maximum(ratio * col, floor))
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+
+cdef void adafactor_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4],
+                     <float *> a[UPDATE], n, c)
+
+cdef void adafactor_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
+                      <double *> a[UPDATE], n, c)
+
+
+cdef void adafactor_vector_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double params = sums[0], updates = sums[1]
+    cdef double lr = h[0], beta2_decay = h[1], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
+    cdef double rate = lr if lr < 1 / sqrt(<double> t) else 1 / sqrt(<double> t)
+    cdef double size = sqrt(params) if sqrt(params) > eps2 else eps2
+    cdef double length = sqrt(updates) / d
+    cdef double w = exp(beta2_decay * log(<double> t))
+    c[0] = rate * size / (length if length > 1 else 1.0)  # step_size
+    c[1] = 1 - w  # keep
+    c[2] = w
+    c[3] = w * eps1 if eps_inside else 0.0  # more
+    c[4] = 0.0 if eps_inside else eps1 * eps1  # floor
+
+
+cdef void adafactor_vector_sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5]
+    cdef double w = exp(beta2_decay * log(<double> t))
+    c[0] = 1 - w  # keep
+    c[1] = w
+    c[2] = w * eps1 if eps_inside else 0.0  # more
+    c[3] = 0.0 if eps_inside else eps1 * eps1  # floor
+
+
+cdef inline void adafactor_vector_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
+                                       const real *restrict v_, Py_ssize_t n, const double *c) noexcept nogil:
+    """As `adafactor_sums`, with the second moment as it will be."""
+    cdef Py_ssize_t i
+    cdef double p, g, v
+    cdef double keep = c[0], w = c[1], more = c[2], floor = c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        v = keep * v + w * g * g + more
+        out_[i] = p * p
+        out_[BLOCK + i] = g * g / maximum(v, floor)
+
+cdef void adafactor_vector_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_vector_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], n, c)
+
+cdef void adafactor_vector_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_vector_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef inline void adafactor_vector(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict u_,
+                                  Py_ssize_t n, const double *c) noexcept nogil:
+    """Adafactor where there are no rows and columns (Shazeer and Stern, 2018, algorithm 5)."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, update
+    cdef real step_size = <real> c[0], keep = <real> c[1], w = <real> c[2], more = <real> c[3], floor = <real> c[4]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        v = keep * v + w * g * g + more
+        update = step_size * g / sqrt(maximum(v, floor))
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+
+cdef void adafactor_vector_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_vector[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void adafactor_vector_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_vector[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void muon_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], momentum = h[1]
+    c[0] = lr
+    c[1] = 1 - momentum  # w
+
+
+cdef void muon_terms_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double momentum = h[1], nesterov = h[2]
+    c[0] = 1 - momentum  # w
+    c[1] = momentum if nesterov else 1.0  # of_buf
+    c[2] = 1 - momentum if nesterov else 0.0  # of_g
+
+
+cdef inline void muon_terms(double *restrict out_, const real *restrict g_, const real *restrict buf_, Py_ssize_t n,
+                            const double *c) noexcept nogil:
+    """The average, or Nesterov's look-ahead."""
+    cdef Py_ssize_t i
+    cdef double g, buf
+    cdef double w = c[0], of_buf = c[1], of_g = c[2]
+    for i in range(n):
+        g = g_[i]
+        buf = buf_[i]
+        out_[i] = of_buf * (buf + w * (g - buf)) + of_g * g
+
+cdef void muon_terms_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    muon_terms[float](<double *> a[UPDATE], <float *> a[1], <float *> a[2], n, c)
+
+cdef void muon_terms_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    muon_terms[double](<double *> a[UPDATE], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef inline void muon(real *restrict p_, const real *restrict g_, real *restrict buf_, const real *restrict o_,
+                      real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Muon (Jordan et al., 2024): momentum whose matrix has been orthogonalized."""
+    cdef Py_ssize_t i
+    cdef real p, g, buf, o, update
+    cdef real lr = <real> c[0], w = <real> c[1]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        buf = buf_[i]
+        o = o_[i]
+        update = lr * o
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        buf_[i] = buf + w * (g - buf)
+
+cdef void muon_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    muon[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void muon_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    muon[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
 cdef void scale_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double scale = h[0]
     c[0] = scale
@@ -1721,7 +1935,7 @@ cdef void ema_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     ema[double](<double *> a[0], <double *> a[1], n, c)
 
 
-cdef formula_t[30] RULES
+cdef formula_t[33] RULES
 cdef formula_t[17] STAGES
 cdef double[17][INPUTS] NEUTRAL
 cdef const char *OWN_NAMES[5]
@@ -2006,6 +2220,50 @@ RULES[29].sums, RULES[29].scope = 2, GROUP
 RULES[29].sums_f32, RULES[29].sums_f64 = prodigy_sums_f32, prodigy_sums_f64
 RULES[29].sums_prepare = prodigy_sums_scalars
 
+RULES[30].name = b"adafactor"
+RULES[30].signature = (
+    b"p g row col ratio | step_size floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g col ratio | "
+    b"params updates | mean_over_array | g | over_lines"
+)
+RULES[30].prepare, RULES[30].f32, RULES[30].f64 = adafactor_scalars, adafactor_f32, adafactor_f64
+RULES[30].hyperparameters = 6
+RULES[30].scalars = 2
+RULES[30].states = 3
+RULES[30].sums, RULES[30].scope = 2, ARRAY
+RULES[30].sums_f32, RULES[30].sums_f64 = adafactor_sums_f32, adafactor_sums_f64
+RULES[30].mean = True
+RULES[30].sums_prepare = adafactor_sums_scalars
+RULES[30].terms, RULES[30].terms_scope = True, LINES
+RULES[30].terms_f32, RULES[30].terms_f64 = adafactor_terms_f32, adafactor_terms_f64
+RULES[30].terms_prepare = adafactor_terms_scalars
+
+RULES[31].name = b"adafactor_vector"
+RULES[31].signature = (
+    b"p g v | step_size keep w more floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g v | params "
+    b"updates | mean_over_array"
+)
+RULES[31].prepare, RULES[31].f32, RULES[31].f64 = adafactor_vector_scalars, adafactor_vector_f32, adafactor_vector_f64
+RULES[31].hyperparameters = 6
+RULES[31].scalars = 5
+RULES[31].states = 1
+RULES[31].nonnegative |= 1 << 0
+RULES[31].sums, RULES[31].scope = 2, ARRAY
+RULES[31].sums_f32, RULES[31].sums_f64 = adafactor_vector_sums_f32, adafactor_vector_sums_f64
+RULES[31].mean = True
+RULES[31].sums_prepare = adafactor_vector_sums_scalars
+
+RULES[32].name = b"muon"
+RULES[32].signature = b"p g buf o | lr w |  | lr momentum nesterov ns1 ns2 ns3 eps ns_steps match_rms | g buf | over_matrix"
+RULES[32].prepare, RULES[32].f32, RULES[32].f64 = muon_scalars, muon_f32, muon_f64
+RULES[32].hyperparameters = 9
+RULES[32].scalars = 2
+RULES[32].states = 2
+RULES[32].velocity |= 1 << 0
+RULES[32].scratch |= 1 << 1
+RULES[32].terms, RULES[32].terms_scope = True, MATRIX
+RULES[32].terms_f32, RULES[32].terms_f64 = muon_terms_f32, muon_terms_f64
+RULES[32].terms_prepare = muon_terms_scalars
+
 STAGES[0].name = b"scale"
 STAGES[0].signature = b"g | scale |  | scale"
 STAGES[0].prepare, STAGES[0].f32, STAGES[0].f64 = scale_scalars, scale_f32, scale_f64
@@ -2180,7 +2438,8 @@ NEUTRAL[16][0] = NAN
 
 cdef table_t TABLE_
 TABLE_.version, TABLE_.isa, TABLE_.span, TABLE_.add_up = VERSION, FO_ISA, span, add_up
-TABLE_.n_rules, TABLE_.rules, TABLE_.n_stages, TABLE_.stages = 30, &RULES[0], 17, &STAGES[0]
+TABLE_.spread, TABLE_.lines_of = spread, lines_of
+TABLE_.n_rules, TABLE_.rules, TABLE_.n_stages, TABLE_.stages = 33, &RULES[0], 17, &STAGES[0]
 TABLE_.rule_at, TABLE_.subtract_at = 9, 14
 TABLE_.n_own, TABLE_.own = 5, &OWN_NAMES[0]
 TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)

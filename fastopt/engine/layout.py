@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,11 @@ from .storage import DTYPES, is_bfloat16, plain
 
 FLOATS = "efdg"
 COMPLEX = "FDG"
+LINES: dict[str | None, Callable[[tuple[int, ...]], tuple[int, ...]]] = {  # shapes of what matrices' lines have one number of
+    "of_rows": lambda shape: shape[:-1],
+    "of_columns": lambda shape: (*shape[:-2], shape[-1]),
+    "of_ratios": lambda shape: shape[:-1],
+}
 
 
 def reals(a: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...], int]:
@@ -82,6 +87,11 @@ def zeros_like(a: np.ndarray, dtype: np.dtype | None = None, order: Sequence[int
     walked = [k for k in (axes(a) if order is None else order) if k < a.ndim]
     flat = raw[start : start + a.size * dtype.itemsize].view(dtype)
     return flat.reshape([a.shape[k] for k in walked]).transpose(np.argsort(walked))
+
+
+def doubles(n: int) -> np.ndarray:
+    """Memory for so many."""
+    return np.zeros(n)
 
 
 def working_dtype(a: np.ndarray) -> np.dtype:

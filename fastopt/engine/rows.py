@@ -61,11 +61,13 @@ def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
     """
     name, p, order = slot.name, slot.array, slot.order
     what = f"gradient of {name!r}"
+    if slot.rule.terms_scope:
+        raise ValueError(f"{what}: of rows, expected an array: {slot.rule.name} is a rule of whole matrices")
     if slot.exponents:
         raise ValueError(f"{what}: of rows, which share the exponents of state in float8; expected another state_dtype")
     if accumulate > 1:
         raise ValueError(f"{what}: of rows, not with accumulate={accumulate}; expected the rows of all in one RowGradient")
-    shaped = [f.name for f in (slot.group.rule, *slot.group.stages) if {*f.sums_arrays} - {"g"}] if exact else []
+    shaped = [f.name for f in (slot.rule, *slot.group.stages) if {*f.sums_arrays} - {"g"}] if exact else []
     if shaped:
         raise ValueError(f"{what}: {shaped[0]} sums over what rows without a gradient would do, expected mode='lazy'")
     if p.ndim == 0 or any(p.shape[k] != 1 for k in order[: order.index(0)] if k < p.ndim):

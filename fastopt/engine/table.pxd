@@ -11,6 +11,7 @@ cdef enum:
     INPUTS = 4  # arrays, scalars and hyperparameters that a stage may have
     KEPT = 6  # numbers of a rule that live from step to step
     SUMS = 4  # that a formula may need
+    TERMS = STAGES + 1  # the operation of a rule's terms of matrices, as STAGES is that of its sums
 
 cdef enum:  # where a kernel finds its arrays: those of a rule in this order, its state after the gradient
     PARAMETER = 0
@@ -28,11 +29,16 @@ cdef enum format_t:
     FLOAT32
     FLOAT64
     LONGDOUBLE
+    ROWS  # one number for each row of a matrix, in the parameter's own precision
+    COLUMNS
+    RATIOS
 
 cdef enum scope_t:
     ARRAY
     GROUP
     WHOLE
+    LINES  # rows and columns of matrices
+    MATRIX
 
 ctypedef void (*kernel_t)(void **arrays, Py_ssize_t n, const double *c) noexcept nogil
 ctypedef void (*scalars_t)(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil
@@ -49,6 +55,7 @@ cdef struct formula_t:  # a rule or a stage
     int states  # of a rule
     int velocity  # states of a rule that a bound stops, a bit each
     int nonnegative  # states of a rule that are never negative, a bit each
+    int scratch  # arrays of a rule that do not live between steps, a bit each
     int n_arrays  # of a stage; the first is what it shapes
     int arrays[INPUTS]
     const double *neutral  # of a stage: hyperparameters that change nothing; NaN: any
@@ -57,6 +64,12 @@ cdef struct formula_t:  # a rule or a stage
     scalars_t sums_prepare
     kernel_t sums_f32
     kernel_t sums_f64
+    bint mean  # sums are divided by the number of elements
+    bint terms  # of matrices, before the sums
+    scope_t terms_scope
+    scalars_t terms_prepare
+    kernel_t terms_f32
+    kernel_t terms_f64
     int n_sums_arrays  # of a stage
     int sums_arrays[INPUTS]
 
@@ -82,6 +95,16 @@ cdef struct op_t:  # one thing to do with a block
     Py_ssize_t stride  # of c, from one parameter to the next: 0 where a group shares it
     bint early  # it and all before need the gradient alone
     path_t path  # of the first
+
+cdef struct lines_t:  # the matrices of an array, and sums over their lines
+    Py_ssize_t rows  # of each matrix
+    Py_ssize_t columns
+    Py_ssize_t matrices
+    Py_ssize_t chunk  # rows whose columns are summed at once
+    Py_ssize_t chunks  # of each matrix
+    Py_ssize_t first  # of its chunks, among those of all arrays
+    double *of_rows
+    double *of_columns  # for each chunk
 
 cdef struct view_t:
     char *data
@@ -117,6 +140,7 @@ cdef struct task_t:  # one parameter, its gradient and its state; first what eve
     const int64_t *rows  # ascending, whose values lie one after another in g; NULL: all
     Py_ssize_t n_rows
     Py_ssize_t row  # elements of one
+    lines_t *lines  # of an array whose rule asks for averages of lines
 
 cdef struct table_t:
     int version
@@ -132,3 +156,5 @@ cdef struct table_t:
     void (*span)(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
     void (*add_up)(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, int count, Py_ssize_t lo, Py_ssize_t hi,
                    double *partials) noexcept nogil
+    void (*spread)(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil
+    void (*lines_of)(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil
