@@ -94,6 +94,15 @@ class Formula:
         """Whether sums or matrices make an element's position matter."""
         return bool(self.scope or self.terms_scope) and self.name != "finite"
 
+    def first(self, kept: Sequence[float | None], t: int) -> list[float]:
+        """Numbers that live between steps as they are given, or in the first step, where they are not, as they begin."""
+        if not self.kept:
+            return []
+        if t > 1 and None in kept:
+            (name, *_) = (name for name, x in zip(self.kept, kept, strict=True) if x is None)
+            raise ValueError(f"{name}: not given, expected what the step before returned")
+        return [float(first if x is None else x) for first, x in zip(self.kept.values(), kept, strict=True)]
+
     @property
     def own(self) -> list[str]:
         """Of a stage: its own arrays."""

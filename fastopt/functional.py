@@ -443,7 +443,7 @@ def nadam(
     v: Array,
     *,
     t: int,
-    product: float = 1.0,
+    product: float | None = None,
     lr: float = 0.002,
     beta1: float = 0.9,
     beta2: float = 0.999,
@@ -462,7 +462,7 @@ def nadam(
     t : int
         Number of the step: 1, 2, ...
     product : float
-        As the step before returned it.
+        As the step before returned it; not needed in the first.
     lr, beta1, beta2, eps, momentum_decay : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
@@ -1074,7 +1074,7 @@ def asgd(
     average: Array,
     *,
     t: int,
-    eta: float = 0.0,
+    eta: float | None = None,
     lr: float = 0.01,
     lambd: float = 0.0001,
     alpha: float = 0.75,
@@ -1092,7 +1092,7 @@ def asgd(
     t : int
         Number of the step: 1, 2, ...
     eta : float
-        As the step before returned it.
+        As the step before returned it; not needed in the first.
     lr, lambd, alpha, t0 : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
@@ -1165,8 +1165,8 @@ def schedule_free_sgd(
     z: Array,
     *,
     t: int,
-    weights: float = 0.0,
-    highest: float = 0.0,
+    weights: float | None = None,
+    highest: float | None = None,
     lr: float = 1.0,
     momentum: float = 0.9,
     warmup: float = 0.0,
@@ -1183,7 +1183,7 @@ def schedule_free_sgd(
     t : int
         Number of the step: 1, 2, ...
     weights, highest : float
-        As the step before returned them.
+        As the step before returned them; not needed in the first.
     lr, momentum, warmup : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
@@ -1212,8 +1212,8 @@ def schedule_free_adamw(
     z: Array,
     *,
     t: int,
-    weights: float = 0.0,
-    highest: float = 0.0,
+    weights: float | None = None,
+    highest: float | None = None,
     lr: float = 0.0025,
     beta1: float = 0.9,
     beta2: float = 0.999,
@@ -1233,7 +1233,7 @@ def schedule_free_adamw(
     t : int
         Number of the step: 1, 2, ...
     weights, highest : float
-        As the step before returned them.
+        As the step before returned them; not needed in the first.
     lr, beta1, beta2, eps, weight_decay, warmup : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
@@ -1305,8 +1305,8 @@ def dog(
     p0: Array,
     *,
     t: int,
-    farthest: float = 0.0,
-    seen: float = 0.0,
+    farthest: float | None = None,
+    seen: float | None = None,
     lr: float = 1.0,
     reps_rel: float = 1e-06,
     eps: float = 1e-08,
@@ -1323,7 +1323,7 @@ def dog(
     t : int
         Number of the step: 1, 2, ...
     farthest, seen : float
-        As the step before returned them.
+        As the step before returned them; not needed in the first.
     lr, reps_rel, eps : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
@@ -1354,9 +1354,9 @@ def prodigy(
     p0: Array,
     *,
     t: int,
-    d: float = 0.0,
-    d_max: float = 0.0,
-    numerator: float = 0.0,
+    d: float | None = None,
+    d_max: float | None = None,
+    numerator: float | None = None,
     lr: float = 1.0,
     beta1: float = 0.9,
     beta2: float = 0.999,
@@ -1378,7 +1378,7 @@ def prodigy(
     t : int
         Number of the step: 1, 2, ...
     d, d_max, numerator : float
-        As the step before returned them.
+        As the step before returned them; not needed in the first.
     lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional

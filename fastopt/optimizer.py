@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -24,6 +24,7 @@ from .groups import DECAYS, OPERANDS, Group, check_hyperparameter
 
 FORMAT = 1  # of state_dict() and of files
 MOST_STEPS = 2**62
+STORED = ("state_dtype", "master")  # settings that decide what state there is
 COMMON = """
 convention : {conventions}, default "torch"
         Whose formula and defaults these are, where packages differ under one name; Keras' weight decay is decoupled.
@@ -36,7 +37,7 @@ convention : {conventions}, default "torch"
           construction;
         - ``trust_ratio``: this times the ratio of norms of parameter and update scales each array's update (LAMB's; 0: no such);
         - ``max_step``: the most that an element may move;
-        - ``step_scale``: factors of the update, numbers or arrays as the parameters; 0 freezes;
+        - ``step_scale``: factors of the update, numbers, arrays as the parameters, or masks; 0 freezes;
         - ``bounds``: ``(low, high)``, each a number, None, or arrays as the parameters; or an object with ``lb`` and ``ub``;
         - ``ema``: decay rate of averages of the parameters, in ``average``.
 
@@ -50,8 +51,8 @@ convention : {conventions}, default "torch"
         - ``state_dtype=None``: store the state of float32, float16 and bfloat16 parameters as ``"float32"``, ``"bfloat16"``,
           ``"float16"`` (from 6e-8 to 65504, which second moments easily leave) or ``"float8"``; None is as the parameter, of
           float16 parameters float32;
-        - ``master=None``: of bfloat16 parameters, keep ``"float32"`` copies, which the next step starts from whatever was written
-          to the parameters, or, as ``"split"``, the bits that bfloat16 drops;
+        - ``master=None``: of those parameters that are bfloat16, keep ``"float32"`` copies, which the next step starts from
+          whatever was written to the parameters, or, as ``"split"``, the bits that bfloat16 drops;
         - ``rounding="stochastic"`` or ``"nearest"`` of what is stored below float32, with ``seed=0``;
         - ``mode="lazy"``: a gradient of rows (`RowGradient`) updates those alone; ``"exact"``: with the others, before they are
           used, `catch_up` makes the steps that they are behind, so that all is as with dense gradients;
@@ -114,7 +115,7 @@ class Settings:
                     values[name] = 0
                 elif isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value < 2**31:
                     none = "None or " if name == "threads" else ""
-                    raise ValueError(f"{name}: {value!r}, expected {none}a whole number of at least {least}")
+                    raise ValueError(f"{name}: {value!r}, expected {none}a whole number of at least {least}, below 2**31")
                 else:
                     values[name] = min(int(value), 2**16) if name == "threads" else int(value)
         return cls(**values)
@@ -173,9 +174,7 @@ class Parameter:
             if self.rule_state[key].dtype == storage.FLOAT8:
                 self.exponents[key] = np.zeros(-(-array.size // storage.BLOCK), np.int16)
         self.master: np.ndarray | None = None
-        if settings.master:
-            if array.dtype != storage.BFLOAT16:
-                raise ValueError(f"master: {settings.master!r} for parameter {name!r} of {array.dtype}, expected bfloat16")
+        if settings.master and array.dtype == storage.BFLOAT16:
             self.master = layout.zeros_like(array, np.dtype(np.float32 if settings.master == "float32" else np.int16), self.order)
         self.own: dict[str, np.ndarray] = {}
         self.constant: set[str] = set()
@@ -249,9 +248,11 @@ def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tupl
     """Of each parameter of a group its number or array, `none` for None: from one number, or from as many nested as they are."""
     value = none if value is None else value
     if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-        found = dict.fromkeys((name for name, _ in leaves), value)
+        found: dict[str, Any] = dict.fromkeys((name for name, _ in leaves), value)
     else:
         found = dict(flatten(value, path)[1])
+        if len(leaves) == 1 < len(found) and isinstance(value, (list, tuple)):  # one array, as a list
+            found = {leaves[0][0]: np.asarray(value)}
     if list(found) != [name for name, _ in leaves] and set(found) != {name for name, _ in leaves}:
         raise ValueError(
             f"{what}: for {sorted(found)}, expected a number, or numbers and arrays for {[name for name, _ in leaves]}"
@@ -259,6 +260,7 @@ def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tupl
     checked = []
     for name, a in leaves:
         x = np.asarray(none if found[name] is None else found[name])
+        x = x.astype(np.float64) if x.dtype == bool and what == "step_scale" else x  # a mask of what moves
         if x.dtype.kind not in "fiu" or (x.ndim and x.shape != a.shape):
             raise ValueError(f"{what} of {name!r}: {x.dtype} of shape {x.shape}, expected a number or an array of shape {a.shape}")
         if np.isnan(x).any():
@@ -430,6 +432,7 @@ class Optimizer(dispatch.Stepper):
             raise ValueError(
                 f"convention: {convention!r}, expected one of {', '.join(map(repr, ('torch', *self.conventions)))} for {name}"
             )
+        self._convention = convention
         preset = dict(self.conventions.get(convention, {}))
         self.decay = preset.pop("decay", self.decay)
         given = dict(zip(self.arguments, positional, strict=False))
@@ -478,6 +481,8 @@ class Optimizer(dispatch.Stepper):
             members = [x for x in leaves if not grouped or of_group(x[0], k)]
             groups.append(self._group(own, [a for _, a in members]))
             slots += self._slots_of(groups[-1], str(k) if grouped else None, members)
+        if self._settings.master and not any(slot.master is not None for slot in slots):
+            raise ValueError(f"master: {self._settings.master!r} for {slots[0].array.dtype}, expected bfloat16 parameters")
         with self._alone():
             self._plan(dispatch.TABLE, structure, slots, groups, self._settings)
 
@@ -579,13 +584,13 @@ class Optimizer(dispatch.Stepper):
 
     @property
     def average(self) -> Any:
-        """Averages of the parameters, as nested as those: live views of what ``ema`` keeps."""
+        """Averages of the parameters, as nested as those: live views of what ``ema`` keeps; of groups without, the parameters."""
+        if not any("averaged" in s.own for s in self._slots) and type(self)._average_of is Optimizer._average_of:
+            raise ValueError("average: this optimizer keeps none, expected ema=0.999 or the like at construction")
         return unflatten(self._structure, iter([self._average_of(s) for s in self._slots]))
 
     def _average_of(self, slot: Parameter) -> np.ndarray:
-        if "averaged" not in slot.own:
-            raise ValueError("average: this optimizer keeps none, expected ema=0.999 or the like at construction")
-        return slot.own["averaged"].view()
+        return slot.own["averaged"].view() if "averaged" in slot.own else slot.given
 
     def report(self) -> dict[str, Any]:
         """What the last step that was made did.
@@ -690,7 +695,7 @@ class Optimizer(dispatch.Stepper):
             "skipped": self.skipped,
             "seed": self._settings.seed,
             "settings": {
-                name: getattr(self._settings, name) for name in ("accumulate", "nonfinite", "rounding", "flush_subnormals")
+                name: getattr(self._settings, name) for name in (*STORED, "accumulate", "nonfinite", "rounding", "flush_subnormals")
             },
             "groups": [
                 {"rule": g.rule.name, "decay": [x.name for x in g.stages if x.name in DECAYS], **g.described()}
@@ -745,6 +750,8 @@ class Optimizer(dispatch.Stepper):
         if saved.get("seed", 0) != self._settings.seed:
             raise ValueError(f"seed: saved {saved['seed']}, here {self._settings.seed}; construct with it")
         for name, theirs in saved.get("settings", {}).items():
+            if name in STORED and theirs != getattr(self._settings, name):
+                raise ValueError(f"{name}: saved {theirs!r}, here {getattr(self._settings, name)!r}; construct with it")
             if hyperparameters is None and theirs != getattr(self._settings, name, theirs):
                 raise ValueError(f"{name}: saved {theirs!r}, here {getattr(self._settings, name)!r}; say hyperparameters='keep'")
         for k, (theirs, group) in enumerate(zip(saved["groups"], self._groups, strict=True)):
@@ -757,6 +764,8 @@ class Optimizer(dispatch.Stepper):
             step = check_count(f"steps of {slot.name!r}", entry.pop("step", None))
             kept = [check_float(f"{key} of {slot.name!r}", entry.pop(key, None)) for key in slot.rule.kept]
             each.append((step, kept, bool(entry.pop("gathering", False))))
+            if ("averaged" in entry) != ("averaged" in slot.state):
+                raise ValueError(f"ema: saved with{'' if 'averaged' in entry else 'out'} averages; construct with the same")
             if set(entry) != set(slot.state):
                 raise ValueError(f"state of {slot.name!r}: {sorted(entry)}, expected {sorted(slot.state)}")
             sources = {"": params[slot.name], **entry} if params is not None else entry
@@ -920,6 +929,9 @@ class Optimizer(dispatch.Stepper):
 
     def __repr__(self) -> str:
         shown = {k: v for k, v in self._groups[0].items() if k not in OPTIONS or not (v is OPTIONS[k] or is_number(v, OPTIONS[k]))}
+        of_all = {f.name: getattr(self._settings, f.name) for f in fields(Settings)}
+        shown |= {k: v for k, v in of_all.items() if v != getattr(Settings, k)}
+        shown |= {"convention": self._convention} if self._convention != "torch" else {}
         options = ", ".join(f"{k}={v!r}" for k, v in shown.items())
         more = f", and {len(self._groups) - 1} more groups" if len(self._groups) > 1 else ""
         size = sum(s.array.size for s in self._slots)

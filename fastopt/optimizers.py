@@ -896,7 +896,12 @@ class Rprop(Optimizer):
     arguments: ClassVar[Mapping[str, Any]] = {"lr": 1e-2, "etas": (0.5, 1.2), "step_sizes": (1e-6, 50.0)}
     spread: ClassVar[Mapping[str, Any]] = {"etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")}
     decay = None
-    update = staticmethod(rules.rprop)
+
+    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+        sizes = options["step_sizes"]
+        if isinstance(sizes, (tuple, list)) and len(sizes) == 2 and not any(map(callable, sizes)) and not sizes[0] <= sizes[1]:
+            raise ValueError(f"step_sizes: {sizes}, expected the least before the most")
+        return rules.rprop
 
 
 class ASGD(Optimizer):

@@ -60,8 +60,10 @@ def test_a_master_is_as_good_as_float32(master, state, isa):
         assert same(narrow._slots[0].value(), wide) and same(narrow.average, full.average)
         assert same(storage.plain(p), storage.plain(oracle.p))
         assert np.abs(storage.widened(storage.plain(p)) - wide).max() <= np.abs(wide).max() * 2.0**-8
-    with pytest.raises(ValueError, match="master: 'split' for parameter '0' of float32, expected bfloat16"):
+    with pytest.raises(ValueError, match="master: 'split' for float32, expected bfloat16 parameters"):
         fo.Adam(np.zeros(3, np.float32), master="split")
+    mixed = fo.Adam([np.zeros(3, np.float32), np.zeros(3, np.uint16).view(fo.bfloat16)], master="float32")
+    assert "master" in mixed.state["1"] and "master" not in mixed.state["0"]
 
 
 def test_ml_dtypes_and_the_tag_are_the_same():

@@ -129,3 +129,11 @@ def test_refusals_change_nothing():
     assert not base.any() and not v.any()
     adam(p=frozen)
     assert not frozen.any()
+
+
+def test_numbers_that_live_between_steps_are_asked_for():
+    p, m, v = np.ones(3), np.zeros(3), np.zeros(3)
+    *_, product = functional.nadam(p, np.ones(3), m, v, t=1)
+    assert 0 < product < 1
+    with pytest.raises(ValueError, match="product: not given, expected what the step before returned"):
+        functional.nadam(p, np.ones(3), m, v, t=2)

@@ -1150,3 +1150,28 @@ def test_the_systems_limit(monkeypatch):
     assert threads.limit() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert threads.limit() == 0
+
+
+def test_loading_says_which_option_differs(tmp_path):
+    def made(**options):
+        return fo.Adam({"w": np.ones(3, np.float32)}, lr=0.1, **options)
+
+    made().save(tmp_path / "run.npz")
+    for options, message in [
+        ({"state_dtype": "float8"}, "state_dtype: saved None, here 'float8'; construct with it"),
+        ({"ema": 0.9}, "ema: saved without averages; construct with the same"),
+    ]:
+        for policy in (None, "keep"):
+            with pytest.raises(ValueError, match=message):
+                made(**options).load(tmp_path / "run.npz", hyperparameters=policy)
+    made(ema=0.9).save(tmp_path / "run.npz")
+    with pytest.raises(ValueError, match="ema: saved with averages"):
+        made().load(tmp_path / "run.npz", hyperparameters="keep")
+
+
+def test_repr_shows_what_was_asked_for():
+    optimizer = fo.Adam(np.ones(3), convention="keras", nonfinite="skip", threads=1)
+    for part in ("nonfinite='skip'", "threads=1", "convention='keras'"):
+        assert part in repr(optimizer)
+    assert "seed" not in repr(optimizer) and "convention" not in repr(fo.Adam(np.ones(3)))
+    assert repr(copy.deepcopy(optimizer)) == repr(optimizer)

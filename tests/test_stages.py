@@ -589,3 +589,31 @@ def test_none_is_no_limit():
     optimizer.groups[0]["max_step"] = None
     optimizer.step([np.full(2, 9.0)])
     assert (optimizer.params[0] == -9.5).all()
+
+
+def test_averages_of_groups_without_ema_are_the_parameters():
+    p, q = np.ones(3), np.ones(3)
+    optimizer = fo.SGD([{"params": p, "ema": 0.5}, {"params": q}], lr=1.0)
+    optimizer.step([np.ones(3), np.ones(3)])
+    averaged, plain = optimizer.average
+    assert averaged.tolist() == [0.5] * 3 and plain is q
+
+
+def test_one_array_takes_lists_and_masks():
+    p = np.ones(3)
+    fo.SGD(p, lr=1.0, step_scale=[1, 0, 0.5], bounds=([0.25, -1, -1], [2, 2, 2])).step(np.ones(3))
+    assert p.tolist() == [0.25, 1, 0.5]
+    p, q = np.ones(3), np.ones(2)
+    fo.SGD({"p": p, "q": q}, lr=1.0, step_scale={"p": np.array([True, False, True]), "q": 1}).step(
+        {"p": np.ones(3), "q": np.ones(2)}
+    )
+    assert p.tolist() == [0, 1, 0] and q.tolist() == [0, 0]
+    with pytest.raises(ValueError, match="step_scale"):
+        fo.SGD(np.ones(3), step_scale=[1, 0])
+    with pytest.raises(ValueError, match="bounds, low of '0': bool"):
+        fo.SGD(np.ones(2), bounds=(np.array([True, False]), 1))
+
+
+def test_step_sizes_of_rprop_are_in_order():
+    with pytest.raises(ValueError, match="expected the least before the most"):
+        fo.Rprop(np.ones(3), step_sizes=(50, 1e-6))

@@ -66,7 +66,7 @@ def _function(rule: Formula) -> str:
     signature = _signature(
         f"def {rule.name}(",
         ["p: Array", "g: Any", *(f"{s}: Array" for s in rule.state), "*", "t: int"]
-        + [f"{k}: float = {float(x)}" for k, x in zip(scalars.kept, scalars.initial, strict=True)]
+        + [f"{k}: float | None = None" for k in scalars.kept]
         + defaults
         + ["out: tuple[Array, ...] | None = None"],
         ") -> Result:",
@@ -88,7 +88,7 @@ _{rule.name} = _update("{rule.name}")
         Number of the step: 1, 2, ...
 {
         f"""    {kept} : float
-        As the step before returned {"it" if len(scalars.kept) == 1 else "them"}.
+        As the step before returned {"it" if len(scalars.kept) == 1 else "them"}; not needed in the first.
 """
         if kept
         else ""

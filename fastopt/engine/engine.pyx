@@ -1597,8 +1597,9 @@ cdef class Update:
         if not 0 < number < MOST_STEPS:
             raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
         self.read(hyperparameters, h)
-        for k in range(self.rule.kept):
-            memory[k] = kept[k]
+        if self.rule.kept:
+            for k, first in enumerate(self.formula.first(kept, t)):
+                memory[k] = first
         for k in range(self.arrays):
             a = <object> inputs[k]
             if type(a) is not cnp.ndarray or not alike(<cnp.ndarray> a, <cnp.ndarray> p) or not known(<cnp.ndarray> a):

@@ -526,7 +526,7 @@ class Update:
             raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
         rule = self.formula
         values = {name: self.check(name, x, rule.name) for name, x in zip(rule.hyperparameters, hyperparameters, strict=True)}
-        numbers = [float(x) for x in kept]
+        numbers = rule.first(kept, t)
         for name, a in zip(["p", *rule.state], [p, *state], strict=True):
             layout.check_input(name, a, p)
         g = layout.check_gradient("p", p, g)

@@ -115,7 +115,8 @@ def check_array(what: str, a: object) -> np.ndarray:
     if not a.dtype.isnative:
         raise TypeError(f"{what}: dtype {a.dtype} in foreign byte order, expected native")
     if a.dtype.char not in "efdFD" and not is_bfloat16(a.dtype):
-        raise TypeError(f"{what}: dtype {a.dtype}, expected float32, float64, complex64, complex128, float16 or bfloat16")
+        hint = "; bits of bfloat16 as a.view(fastopt.bfloat16)" if a.dtype == np.uint16 else ""
+        raise TypeError(f"{what}: dtype {a.dtype}, expected float32, float64, complex64, complex128, float16 or bfloat16{hint}")
     return plain(a)  # type: ignore[no-any-return]
 
 
