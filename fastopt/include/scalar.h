@@ -12,16 +12,18 @@
 #define FO_INLINE static inline
 #endif
 
-#define FO_DEFINE(T, S)                                                                          \
+/* A NaN is made of bits: a comparison's value that other comparisons go on with keeps compilers busy with what it implies. */
+#define FO_DEFINE(T, S, U, QUIET)                                                                \
     FO_INLINE T fo_sqrt##S(T x) { return sqrt##S(x); }                                           \
     FO_INLINE T fo_fabs##S(T x) { return fabs##S(x); }                                           \
     FO_INLINE T fo_copysign##S(T x, T y) { return copysign##S(x, y); }                           \
     FO_INLINE T fo_where##S(int c, T x, T y) { return c ? x : y; }                               \
-    FO_INLINE T fo_maximum##S(T x, T y) { T z = x > y ? x : y; return x != x ? x : z; }          \
-    FO_INLINE T fo_minimum##S(T x, T y) { T z = x < y ? x : y; return x != x ? x : z; }          \
+    FO_INLINE T fo_nan_if##S(int c, T x) { union { T f; U u; } z = {x}; z.u |= c ? QUIET : 0; return z.f; } \
+    FO_INLINE T fo_maximum##S(T x, T y) { return fo_nan_if##S(x != x, x > y ? x : y); }          \
+    FO_INLINE T fo_minimum##S(T x, T y) { return fo_nan_if##S(x != x, x < y ? x : y); }          \
     FO_INLINE T fo_sign##S(T x) { return fabs##S(x) > 0 ? copysign##S(1, x) : x; }
-FO_DEFINE(float, f)
-FO_DEFINE(double, )
+FO_DEFINE(float, f, uint32_t, 0x7fc00000u)
+FO_DEFINE(double, , uint64_t, 0x7ff8000000000000u)
 #undef FO_DEFINE
 
 /* x ** n by repeated multiplication: the C library's pow differs between processors. */
