@@ -137,7 +137,7 @@ class Parameter:
     master : ndarray or None
         The parameter in float32, or the bits that bfloat16 drops.
     own : dict of ndarray
-        What the stages have for themselves, of the parameter's shape; those in `constant` are one block, the same for all.
+        What the stages have for themselves, of the parameter's shape; those in `constant` are of the same number, for all.
     """
 
     def __init__(

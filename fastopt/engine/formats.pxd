@@ -8,8 +8,8 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from fastopt.engine.table cimport (
-    BFLOAT16, BLOCK, CHECK, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GRADIENT, INPUTS, OWN, PARAMETER, ROWS,
-    RULE, RULE_ALONE, STAGE, STAGES, STATES, STRAIGHT, SUBTRACT, SUMS, TERMS, UFLOAT8, UPDATE, VELOCITY, format_t, formula_t,
+    BFLOAT16, BLOCK, CHECK, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GRADIENT, INPUTS, OWN, PARAMETER,
+    ROWS, RULE, RULE_ALONE, STAGE, STAGES, STATES, STRAIGHT, SUBTRACT, SUMS, TERMS, UFLOAT8, UPDATE, VELOCITY, format_t, formula_t,
     lines_t, op_t, task_t, view_t,
 )
 
@@ -318,24 +318,23 @@ cdef inline void subtract(element *restrict p, const element *restrict u, Py_ssi
         p[i] = p[i] - u[i]
 
 
-cdef inline void shape(const task_t *task, const op_t *op, void **arrays, element own_g[2][BLOCK], int *buffer, Py_ssize_t lo,
-                       Py_ssize_t n) noexcept nogil:
-    """A stage on a block of these arrays: in place, but for the gradient, which goes from one buffer to the other."""
+cdef inline void shape(const task_t *task, const op_t *op, void **arrays, element **free, Py_ssize_t lo, Py_ssize_t n) noexcept nogil:
+    """A stage on a block of these arrays: in place, but for the gradient, which goes to the first of two buffers, that is free."""
     cdef const formula_t *f = op.formula
     cdef const double *c = op.c + op.stride * task.index
     cdef void *given[INPUTS + 1]
     cdef int k, first = f.arrays[0], out = 0
     if first == GRADIENT:
-        given[0] = own_g[buffer[0]]
+        given[0] = free[0]
         out = 1
     for k in range(f.n_arrays):
         if f.arrays[k] < VELOCITY:
             given[k + out] = arrays[f.arrays[k]]
         elif f.arrays[k] >= OWN:
-            given[k + out] = own_array(task, f.arrays[k] - OWN, lo, own_g[0][0])
+            given[k + out] = own_array(task, f.arrays[k] - OWN, lo, free[0][0])
     if first == GRADIENT:
-        arrays[GRADIENT] = own_g[buffer[0]]
-        buffer[0] = 1 - buffer[0]
+        arrays[GRADIENT] = free[0]
+        free[0], free[1] = free[1], free[0]
     for k in range(STATES if first == VELOCITY else 1):
         if first == VELOCITY:
             if not task.rule.velocity >> k & 1:
@@ -351,11 +350,13 @@ cdef inline void straight(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, elem
     """Block by block through stages and rule, on arrays that need no decoding."""
     cdef element own_g[2][BLOCK]
     cdef element own_u[BLOCK]
+    cdef element *free[2]
     cdef void *arrays[UPDATE + 1]
     cdef void *update = NULL
     cdef const op_t *op = task.ops
     cdef Py_ssize_t n
-    cdef int k, buffer
+    cdef int k
+    free[0], free[1] = own_g[0], own_g[1]
     while op.kind != END:
         if op.kind == SUBTRACT:
             update = own_u
@@ -367,11 +368,10 @@ cdef inline void straight(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, elem
         for k in range(task.rule.states):
             arrays[k + 2] = task.state[k] + lo * <Py_ssize_t> sizeof(element)
         arrays[UPDATE] = update
-        buffer = 0
         op = task.ops
         while op.kind != END:
             if op.kind == STAGE:
-                shape(task, op, arrays, own_g, &buffer, lo, n)
+                shape(task, op, arrays, free, lo, n)
             elif op.kind == SUBTRACT:
                 subtract(<element *> arrays[PARAMETER], own_u, n)
             elif op.kind == RULE:
@@ -399,7 +399,9 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
     cdef const formula_t *f
     cdef const double *c
     cdef bint apart = out != NULL, updated = False, fetched = False, needed = True
-    cdef int j, k, buffer = 0
+    cdef element *free[2]
+    cdef int j, k
+    free[0], free[1] = own_g[0], own_g[1]
     if apart:
         while op.kind != END and op.id != min(id, <int> STAGES):
             op += 1
@@ -463,7 +465,7 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
         elif op.kind == CLEAR:
             move(<char *> fo_zeros, &task.g, lo, n, size_of(task.g.format), True, own_p[0])
         elif op.kind == STAGE:
-            shape(task, op, arrays, own_g, &buffer, lo, n)
+            shape(task, op, arrays, free, lo, n)
         op += 1
     if updated and not apart:
         store(task, lo, n, arrays, own_p[0])
