@@ -277,6 +277,8 @@ def _table(rules: list[Formula], stages: list[Formula]) -> str:
             if not f.is_rule:
                 lines += [f"{to}.arrays[{k}] = {code}" for k, code in enumerate(_codes(f.arrays, own))]
                 lines += [f"{to}.n_arrays, {to}.neutral = {len(f.arrays)}, &NEUTRAL[{i}][0]"]
+                ((_, value),) = f.function.results
+                lines += [f"{to}.idle = True"] if _text(value, None) == f.arrays[0] else []
                 for k, x in enumerate(f.scalars.defaults):
                     lines += [f"NEUTRAL[{i}][{k}] = {x.replace('inf', 'INFINITY') or 'NAN'}"]
             if f.sums:

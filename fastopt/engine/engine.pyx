@@ -501,6 +501,7 @@ cdef class Plan:
     cdef int64_t done  # of all groups in the last step that was made
     cdef double **used  # each group's hyperparameters in that step
     cdef Py_ssize_t *n_values  # how many those are
+    cdef int64_t checks  # stages whose sums alone are of interest, a bit each
     cdef int finite_at, hold_at, gather_at
     cdef const formula_t **beside  # each group's rule of arrays that its rule is not for, or NULL
     cdef int *of_beside  # SCALARS for each group: which of the values that rule takes
@@ -554,6 +555,9 @@ cdef class Plan:
         self.lagging = <lagging_t **> self.own(self.n, sizeof(void *))
         self.nearest, self.seed = settings.rounding == "nearest", settings.seed
         self.finite_at, self.hold_at, self.gather_at = stage_of(table, b"finite"), stage_of(table, b"hold"), stage_of(table, b"gather")
+        self.checks = <int64_t> (self.policy != ZERO) << self.finite_at
+        for i in range(table.n_stages):
+            self.checks |= <int64_t> table.stages[i].idle << i
         self.c = <double *> self.own(self.n * SCALARS, sizeof(double))
         self.kept = <double *> self.own(self.n * KEPT, sizeof(double))
         self.stage_c = <double *> self.own(self.n_groups * STAGES * INPUTS, sizeof(double))
@@ -969,8 +973,7 @@ cdef class Plan:
         cdef op_t *op = self.ops + group * OPS
         cdef int64_t staged = self.staged[group]
         cdef int k, j
-        cdef int64_t checks
-        cdef bint early = True, shaped = (staged >> table.rule_at) & ((<int64_t> 1 << (table.subtract_at - table.rule_at)) - 1)
+        cdef bint early = True, shaped = ((staged & ~self.checks) >> table.rule_at) & ((<int64_t> 1 << (table.subtract_at - table.rule_at)) - 1)
         for k in range(table.n_stages + 1):
             if k == table.rule_at and not hold:
                 op[0] = op_t(RULE, STAGES, self.rules[group], self.sums_c, SCALARS if self.sums_c != NULL else 0, False, GENERAL)
@@ -986,7 +989,7 @@ cdef class Plan:
             op[0] = op_t(STAGE, k, stage, self.stage_c + (group * STAGES + k) * INPUTS, 0, early, GENERAL)
             if stage.sums and stage.scope == ARRAY:
                 op.c, op.stride = self.array_c[k], INPUTS
-            if k == self.finite_at and self.policy != ZERO:
+            if self.checks >> k & 1:
                 op.kind = CHECK
             op += 1
             if k == self.gather_at:
@@ -996,9 +999,8 @@ cdef class Plan:
             op[0] = op_t(CLEAR, -1, NULL, NULL, 0, False, GENERAL)
             op += 1
         op[0] = op_t(END, -1, NULL, NULL, 0, False, GENERAL)
-        checks = <int64_t> (self.policy != ZERO) << self.finite_at
         if not hold and not (self.clear and bound) and not staged >> self.gather_at & 1:
-            self.ops[group * OPS].path = RULE_ALONE if staged & ~checks == 0 else STRAIGHT
+            self.ops[group * OPS].path = RULE_ALONE if staged & ~self.checks == 0 else STRAIGHT
 
     cdef void sum_up(self, int id, int count, scope_t scope, int parts) noexcept:
         """The sums of one operation over all arrays, in a fixed order."""

@@ -451,7 +451,7 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
             next = op + 1
             while next.kind != END and next.kind != SUBTRACT:
                 next += 1
-            arrays[UPDATE] = own_u if next.kind == SUBTRACT else NULL
+            arrays[UPDATE] = own_u if apart or next.kind == SUBTRACT else NULL
             if element is float:
                 f.f32(arrays, n, task.c)
             else:

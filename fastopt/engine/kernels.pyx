@@ -2402,6 +2402,7 @@ STAGES[13].signature = b"u |  |  |  | g u p | grads updates params | over_array"
 STAGES[13].prepare, STAGES[13].f32, STAGES[13].f64 = norms_scalars, norms_f32, norms_f64
 STAGES[13].arrays[0] = UPDATE
 STAGES[13].n_arrays, STAGES[13].neutral = 1, &NEUTRAL[13][0]
+STAGES[13].idle = True
 STAGES[13].sums, STAGES[13].scope = 3, ARRAY
 STAGES[13].sums_f32, STAGES[13].sums_f64 = norms_sums_f32, norms_sums_f64
 STAGES[13].sums_arrays[0] = GRADIENT

@@ -58,6 +58,7 @@ cdef struct formula_t:  # a rule or a stage
     int scratch  # arrays of a rule that do not live between steps, a bit each
     int n_arrays  # of a stage; the first is what it shapes
     int arrays[INPUTS]
+    bint idle  # a stage that changes nothing: its sums alone are of interest
     const double *neutral  # of a stage: hyperparameters that change nothing; NaN: any
     int sums  # 0: needs none
     scope_t scope
@@ -77,7 +78,7 @@ cdef enum kind_t:
     STAGE
     RULE
     SUBTRACT  # the update that stages have shaped
-    CHECK  # a stage whose sums alone are of interest
+    CHECK  # a stage that has had its sums and does nothing more
     EMPTY  # an own array that was used up
     CLEAR  # the gradient
     END
