@@ -890,6 +890,8 @@ cdef class Plan:
         for i in range(self.n):
             if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> self.given[i]):
                 raise ValueError(f"parameter {self.slots[i].name!r}: made read-only, expected a writable array")
+            if self.clear and bound and self.active[i] and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> self.fixed[i]):
+                layout.check_clearable(self.slots[i].name, self.fixed[i])
         self.union = 0
         for i in range(self.n_groups):
             self.union |= self.switch_on(i, scale, hold)
@@ -1496,11 +1498,7 @@ cdef class Stepper:
                 plan.take()
             elif plan.fixed is None:
                 raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
-            elif self.stale or plan.accumulate > 1 or plan.clear:
-                if plan.clear:
-                    for x, g in zip(plan.slots, plan.fixed):
-                        if g is not None:
-                            layout.check_clearable(x.name, g)
+            elif self.stale or plan.accumulate > 1:
                 self.hold(plan.fixed)
                 plan.take()
                 self.stale = False
