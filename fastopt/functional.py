@@ -1414,7 +1414,7 @@ def adafactor_vector(
     t: int,
     lr: float = 0.01,
     beta2_decay: float = -0.8,
-    eps1: float = 0.0,
+    eps1: float = 1e-07,
     eps2: float = 0.001,
     d: float = 1.0,
     eps_inside: float = 0.0,

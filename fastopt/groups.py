@@ -26,11 +26,14 @@ DOMAINS = {  # of a hyperparameter, or of a rule's; POSITIVE where nothing is sa
     **dict.fromkeys((*LIMITS, "growth_rate", "momentum_decay"), LIMIT),
     "ftrl lr": (sys.float_info.min, FINITE),  # its rate is one over that
     **dict.fromkeys(("d0", "reps_rel"), (sys.float_info.min, FINITE)),  # from zero there is no way on
+    **dict.fromkeys(("eps1", "muon eps"), (sys.float_info.min, FINITE)),  # a gradient of zeros is divided by no more
+    "muon momentum": FRACTION,
     **dict.fromkeys(("dampening", "ns1", "ns2", "ns3"), (-FINITE, FINITE)),
     "beta2_decay": (-FINITE, 0.0),
     "d": (1.0, FINITE),
     "ns_steps": (0.0, 99.0),
 }
+WHOLE = ("ns_steps",)
 OPERANDS = ("bounds", "step_scale")  # options that are arrays of a parameter's shape, or numbers for all elements
 DECAYS = ("l2", "decoupled", "late_decay")
 
@@ -51,6 +54,8 @@ def check_number(name: str, x: Any, rule: str = "") -> float:
         value = math.inf
     except (TypeError, ValueError):
         raise TypeError(f"{name}: {x!r}, expected a number or a schedule") from None
+    if name in WHOLE and value % 1:
+        raise ValueError(f"{name}: {value}, expected a whole number")
     if not low <= value <= high:
         above = "" if low == -FINITE else f"{low:g} <= "
         below = {BELOW_ONE: " < 1", math.inf: "", FINITE: ", a finite number"}.get(high, f" <= {high:g}")
@@ -72,6 +77,8 @@ class Group(MutableMapping[str, Any]):
         What the options chose.
     beside : Formula or None
         The rule of arrays that `rule` is not for.
+    fits : bool
+        Whether `rule` is for any array of the group.
     of_beside : tuple of int
         The slots of that one's hyperparameters.
     chosen : dict
@@ -94,8 +101,9 @@ class Group(MutableMapping[str, Any]):
         fixed: Mapping[str, float],
         beside: Formula | None = None,
         renamed: Mapping[str, str] = MappingProxyType({}),
+        fits: bool = True,
     ) -> None:
-        self.rule, self.beside = rule, beside
+        self.rule, self.beside, self.fits = rule, beside, fits
         self.spread = spread
         self.stages = [stage for name, stage in STAGES.items() if name in stages]
         others = [renamed.get(h, h) for h in (beside.hyperparameters if beside else ())]
@@ -117,7 +125,7 @@ class Group(MutableMapping[str, Any]):
 
     def rule_of(self, shape: Sequence[int]) -> Formula:
         """The rule of an array."""
-        return self.beside if self.beside and not self.rule.fits(shape) else self.rule
+        return self.beside if self.beside and not (self.fits and self.rule.fits(shape)) else self.rule
 
     def values_of(self, rule: Formula, values: Mapping[str, float]) -> dict[str, float]:
         """Of all hyperparameters by name, a rule's by the names that it has for them."""
@@ -159,8 +167,8 @@ class Group(MutableMapping[str, Any]):
 
     def _set(self, key: str, value: Any) -> None:
         settable, names = self.settable(key), self.names(key)
-        if key in OPERANDS or isinstance(value, (bool, str)):  # a choice, checked before
-            if isinstance(value, bool) and key in self.slot:
+        if key in OPERANDS or isinstance(self.options[key], (bool, str)):  # a choice, checked before
+            if key in self.slot:
                 self.numbers[self.slot[key]] = value
             return
         entries = tuple(value) if key in self.spread and isinstance(value, Iterable) else (value,)

@@ -54,8 +54,8 @@ convention : {conventions}, default "torch"
         - ``master=None``: of those parameters that are bfloat16, keep ``"float32"`` copies, which the next step starts from
           whatever was written to the parameters, or, as ``"split"``, the bits that bfloat16 drops;
         - ``rounding="stochastic"`` or ``"nearest"`` of what is stored below float32, with ``seed=0``;
-        - ``mode="lazy"``: a gradient of rows (`RowGradient`) updates those alone; ``"exact"``: with the others, before they are
-          used, `catch_up` makes the steps that they are behind, so that all is as with dense gradients;
+        - ``mode="lazy"``: a gradient of rows (`RowGradient`) updates those alone; ``"exact"``: all rows become what dense
+          gradients make of them, once you call `catch_up`; not with what sums over parameters (``norms``, ``trust_ratio``);
         - ``threads=None``: at most so many; 1 never starts a pool, None is as many as pay.
 
     Raises
@@ -252,21 +252,29 @@ def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tupl
     else:
         found = dict(flatten(value, path)[1])
         if len(leaves) == 1 < len(found) and isinstance(value, (list, tuple)):  # one array, as a list
-            found = {leaves[0][0]: np.asarray(value)}
+            found = {leaves[0][0]: array_of(what, value)}
     if list(found) != [name for name, _ in leaves] and set(found) != {name for name, _ in leaves}:
         raise ValueError(
             f"{what}: for {sorted(found)}, expected a number, or numbers and arrays for {[name for name, _ in leaves]}"
         )
     checked = []
     for name, a in leaves:
-        x = np.asarray(none if found[name] is None else found[name])
+        x = array_of(f"{what} of {name!r}", none if found[name] is None else found[name])
         x = x.astype(np.float64) if x.dtype == bool and what == "step_scale" else x  # a mask of what moves
         if x.dtype.kind not in "fiu" or (x.ndim and x.shape != a.shape):
             raise ValueError(f"{what} of {name!r}: {x.dtype} of shape {x.shape}, expected a number or an array of shape {a.shape}")
         if np.isnan(x).any():
-            raise ValueError(f"{what} of {name!r}: NaN, expected a number")
+            raise ValueError(f"{what} of {name!r}: {'None' if found[name] is None else 'NaN'}, expected a number")
         checked.append(np.array(x, np.float64) if x.ndim else float(x))
     return checked
+
+
+def array_of(what: str, value: Any) -> np.ndarray:
+    """Numbers as an array, or the error that says that they are none."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{what}: lists of different lengths, expected an array") from None
 
 
 def own_copy(value: Any) -> Any:
@@ -284,9 +292,9 @@ def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tupl
     """Of each parameter of a group what stages need of the options that are arrays."""
     found: list[dict[str, Any]] = [{} for _ in leaves]
     if (factors := options["step_scale"]) is not None:
-        for each, x in zip(found, per_parameter("step_scale", factors, path, leaves), strict=True):
+        for each, (name, _), x in zip(found, leaves, per_parameter("step_scale", factors, path, leaves), strict=True):
             if (np.asarray(x) < 0).any() or not np.isfinite(x).all():
-                raise ValueError("step_scale: below zero or infinite, expected finite factors of the update")
+                raise ValueError(f"step_scale of {name!r}: {np.min(x)} to {np.max(x)}, expected finite factors of at least 0")
             each["factor"] = x
     if (pair := options["bounds"]) is not None:
         if not isinstance(pair, tuple) or len(pair) != 2:
@@ -468,6 +476,8 @@ class Optimizer(dispatch.Stepper):
     def _options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """All options of a group dict."""
         given = {k: v for k, v in group.items() if k != "params"}
+        if shared := set(given) & {"convention", *(f.name for f in fields(Settings))}:
+            raise TypeError(f"group: {', '.join(sorted(shared))} is of the optimizer as a whole, expected as its argument")
         if unknown := set(given) - set(self.defaults):
             raise TypeError(f"group: unknown {', '.join(sorted(unknown))}, expected among {', '.join(self.defaults)}")
         return {**self.defaults, **given}
@@ -512,6 +522,7 @@ class Optimizer(dispatch.Stepper):
             {"accumulate": float(self._settings.accumulate), **self.fixed(options, arrays)},
             RULES[beside.__name__] if beside else None,
             self.renamed,
+            bool(options.get("orthogonalize", True)),
         )
 
     def _stages(self, options: Mapping[str, Any]) -> set[str]:
@@ -587,7 +598,14 @@ class Optimizer(dispatch.Stepper):
         """Averages of the parameters, as nested as those: live views of what ``ema`` keeps; of groups without, the parameters."""
         if not any("averaged" in s.own for s in self._slots) and type(self)._average_of is Optimizer._average_of:
             raise ValueError("average: this optimizer keeps none, expected ema=0.999 or the like at construction")
+        self._catch_up_unless_at_work()
         return unflatten(self._structure, iter([self._average_of(s) for s in self._slots]))
+
+    def _catch_up_unless_at_work(self) -> None:
+        """For what reads: a schedule may, in the middle of a step."""
+        if not self._at_work():
+            with self._alone():
+                self._catch_up()
 
     def _average_of(self, slot: Parameter) -> np.ndarray:
         return slot.own["averaged"].view() if "averaged" in slot.own else slot.given
@@ -603,6 +621,7 @@ class Optimizer(dispatch.Stepper):
             bound now; with ``norms=True`` the ``gradient_norm`` (after clipping), the ``update_norm`` and the ``update_ratio``,
             that over the parameters' norm before the step. What is not known is None.
         """
+        self._catch_up_unless_at_work()
         totals = {name: self._totals(name) for name in ("clip_norm", "clip_global_norm", "norms")}
         used = self._used()
         groups = []
@@ -624,14 +643,15 @@ class Optimizer(dispatch.Stepper):
         return {"steps": self.steps, "skipped": self.skipped, "groups": groups}
 
     def catch_up(self, rows: Any = None) -> None:
-        """With ``mode="exact"``, make the steps that rows without a gradient are behind, before they are read.
+        """With ``mode="exact"``, make the steps that rows without a gradient are behind: call it before you read or write them.
 
-        Saving, copying and `fingerprint` do so by themselves.
+        Saving, `state_dict`, copies, `load_state_dict`, `reset`, `fingerprint`, `average` and `report` do so for all rows.
 
         Parameters
         ----------
         rows : as the parameters, optional
-            Of each parameter the rows that will be read, array_like of int; None: none of its. Without, all rows of all.
+            The rows that you are going to use, array_like of int for each parameter, None for one of which you use none:
+            ``catch_up({"table": [3, 41], "bias": None})``. Without, all rows of all parameters.
 
         Raises
         ------
@@ -641,7 +661,7 @@ class Optimizer(dispatch.Stepper):
         with self._alone():
             if rows is None:
                 return self._catch_up()
-            found = collect(self._structure, rows)
+            found = collect(self._structure, rows, "rows")
             self._catch_up(
                 [None if x is None else check_indices(s.name, s.array, x) for s, x in zip(self._slots, found, strict=True)]
             )
@@ -676,6 +696,7 @@ class Optimizer(dispatch.Stepper):
     def reset(self) -> None:
         """State and step counts as at construction; parameters stay."""
         with self._alone():
+            self._catch_up()
             self._set_counters([(0, list(s.rule.kept.values()), False) for s in self._slots], (0, 0, 0))
             for slot in self._slots:
                 slot.reset()
@@ -725,6 +746,7 @@ class Optimizer(dispatch.Stepper):
             If anything does not fit; nothing has been changed.
         """
         with self._alone():
+            self._catch_up()
             self._load(state_dict, None, hyperparameters)
 
     def _load(self, saved: Mapping[str, Any], params: Mapping[str, Any] | None, hyperparameters: str | None) -> None:
@@ -820,6 +842,10 @@ class Optimizer(dispatch.Stepper):
                 if len(values) != len(group.names(key)):
                     raise ValueError(f"{where}: {theirs[key]}, expected {len(group.names(key))} values")
                 checked = [group.check(name, x) for name, x in zip(group.names(key), values, strict=True)]
+                checked = [
+                    None if x is None and name in group.fixed else y
+                    for name, x, y in zip(group.names(key), values, checked, strict=True)
+                ]
                 changes.append((group, key, checked if key in group.spread else checked[0]))
         return changes
 

@@ -1241,16 +1241,16 @@ class Adafactor(Optimizer):
     lr : float or schedule, default 1e-2
         The largest relative step.
     beta2_decay : float or schedule, default -0.8
-        Power of ``t`` that is the newest squares' weight, at most 0.
+        The newest squares have the weight ``t ** beta2_decay``; at most 0.
     eps : pair of float or schedule, default (None, 1e-3)
-        The least root of a second moment, None is the machine epsilon (of a group, the largest of its dtypes'); and the least size
-        of a parameter.
+        The least root of a second moment, None is the machine epsilon (the largest, where a group has several dtypes); and the
+        least size of a parameter.
     d : float or schedule, default 1
         The longest update, as root mean square; at least 1.
     weight_decay : float or schedule, default 0
         Decoupled: ``lr * weight_decay * p`` is part of the update.
     eps_inside : bool, default False
-        Add the first of `eps` to each squared gradient, not a least value (Keras, and the paper).
+        The first of `eps`, which is to be small then, 1e-30, is added to each squared gradient (Keras, and the paper).
     {common}
 
     Notes
@@ -1258,6 +1258,7 @@ class Adafactor(Optimizer):
     ``rho = min(lr, 1 / sqrt(t))``, ``w = t ** beta2_decay``. Matrices, of the last two axes, average the means of ``g * g`` over
     their rows and columns, ``row`` and ``col``, with ``w`` as the newest's weight: ``v = row * col / mean(row)``; arrays of fewer
     axes average ``g * g``. ``u = g / sqrt(v)``, ``p -= max(rms(p), eps2) * rho * u / max(1, rms(u) / d)``.
+    State of rows and columns has the parameter's precision (float32 for 16 bits), whatever the `state_dtype`.
 
     References
     ----------
@@ -1296,7 +1297,7 @@ class Adafactor(Optimizer):
 
 
 class Muon(Optimizer):
-    """Muon: momentum whose matrices are orthogonalized; AdamW for arrays that are no matrices.
+    """Muon: momentum whose matrices are orthogonalized; AdamW for arrays that have not two axes.
 
     Parameters
     ----------
@@ -1310,24 +1311,26 @@ class Muon(Optimizer):
     nesterov : bool, default True
         Orthogonalize the average's look-ahead, ``momentum * buf + (1 - momentum) * g``.
     ns_coefficients : three of float or schedule, default (3.4445, -4.775, 2.0315)
-        Of the quintic that brings singular values near 1.
+        Coefficients of the quintic polynomial that brings singular values near 1.
     eps : float or schedule, default 1e-7
-        The least norm that is divided by.
+        Matrices are divided by their norm before, or by this where that is smaller.
     ns_steps : int or schedule, default 5
-        How often the quintic is applied.
-    adjust_lr_fn : {"original", "match_rms_adamw"}, default "original"
+        How often the polynomial is applied.
+    adjust_lr_fn : {"original", "match_rms_adamw", None}, default "original"
         The update's length, of a matrix of shape (m, n): ``sqrt(max(1, m / n))``, or as long as AdamW's, ``0.2 * sqrt(max(m, n))``.
     betas : pair of float or schedule, default (0.9, 0.999)
-        AdamW's, for arrays without two axes.
+        AdamW's decay rates.
     adam_eps : float or schedule, default 1e-8
-        AdamW's.
+        AdamW's `eps`.
+    orthogonalize : bool, default True
+        False, as in the group dict of embeddings and of a last layer: AdamW for all arrays.
     {common}
 
     Notes
     -----
     ``buf = momentum * buf + (1 - momentum) * g``, ``p -= lr * length * orthogonalized(buf)``. Products of matrices are NumPy's, in
     the parameter's precision (float32 for 16 bits), so that bits depend on its BLAS and how many threads that has; torch computes
-    them in bfloat16. Give embeddings and last layers to AdamW, as the author advises.
+    them in bfloat16. The kernel of a convolution has four axes: give its view ``k.reshape(len(k), -1)`` as the parameter.
 
     References
     ----------
@@ -1356,6 +1359,7 @@ class Muon(Optimizer):
         "adjust_lr_fn": "original",
         "betas": (0.9, 0.999),
         "adam_eps": 1e-8,
+        "orthogonalize": True,
     }
     spread: ClassVar[Mapping[str, Sequence[str]]] = {"betas": ("beta1", "beta2"), "ns_coefficients": ("ns1", "ns2", "ns3")}
     words: ClassVar[Mapping[str, Sequence[str]]] = {"adjust_lr_fn": ("original", "match_rms_adamw")}

@@ -628,7 +628,7 @@ def adafactor_sums(p, g, col, ratio, *, floor) -> mean_over_array:
     return {"params": p * p, "updates": g * g / maximum(ratio * col, floor)}
 
 
-def adafactor_scalars(t, params, updates, *, lr=1e-2, beta2_decay=-0.8, eps1=0, eps2=1e-3, d=1, eps_inside=0):
+def adafactor_scalars(t, params, updates, *, lr=1e-2, beta2_decay=-0.8, eps1=1e-7, eps2=1e-3, d=1, eps_inside=0):
     """The relative step size times the parameter's size, over what the update is too long (algorithm 4)."""
     rate = lr if lr < 1 / sqrt(t) else 1 / sqrt(t)
     size = sqrt(params) if sqrt(params) > eps2 else eps2
@@ -656,7 +656,7 @@ def adafactor_vector_sums(p, g, v, *, keep, w, more, floor) -> mean_over_array:
     return {"params": p * p, "updates": g * g / maximum(v, floor)}
 
 
-def adafactor_vector_scalars(t, params, updates, *, lr=1e-2, beta2_decay=-0.8, eps1=0, eps2=1e-3, d=1, eps_inside=0):
+def adafactor_vector_scalars(t, params, updates, *, lr=1e-2, beta2_decay=-0.8, eps1=1e-7, eps2=1e-3, d=1, eps_inside=0):
     """As `adafactor_scalars`, and the newest square's weight."""
     rate = lr if lr < 1 / sqrt(t) else 1 / sqrt(t)
     size = sqrt(params) if sqrt(params) > eps2 else eps2

@@ -85,6 +85,34 @@ def test_arrays_that_are_no_matrices_are_adamws():
     assert sorted(muon.state["3"]) == ["buf", "step"] and sorted(muon.state["1"]) == ["m", "step", "v"]
 
 
+def test_groups_of_muon_may_be_adamws():
+    p, q = data(12).reshape(4, 3), data(12).reshape(4, 3)
+    muon = fo.Muon([{"params": np.eye(3)}, {"params": p, "orthogonalize": False}], lr=0.02)
+    adamw = fo.AdamW(q, lr=0.02, weight_decay=0.1)
+    for k in range(3):
+        muon.step([np.eye(3), data(12, seed=k).reshape(4, 3)])
+        adamw.step(data(12, seed=k).reshape(4, 3))
+    muon.step([None, fo.RowGradient([1], np.ones((1, 3)))])
+    adamw.step(fo.RowGradient([1], np.ones((1, 3))))
+    assert same(p, q) and sorted(muon.state["1"]) == ["m", "step", "v"]
+
+
+def test_none_is_restored(tmp_path):
+    fo.Adafactor({"w": np.ones((2, 2))}).save(tmp_path / "run.npz")
+    other = fo.Adafactor({"w": np.ones((2, 2))}, eps=(1e-7, 1e-3))
+    other.load(tmp_path / "run.npz", hyperparameters="restore")
+    assert other.groups[0]["eps"] == (None, 1e-3) and other.groups[0].number("eps1", 0) == np.finfo(float).eps
+
+
+def test_zero_gradients_do_nothing():
+    for cls in (fo.Adafactor, fo.Muon):
+        p, b = np.ones((2, 2)), np.ones(2)
+        cls([p, b], weight_decay=0).step([np.array([[1.0, 0.0], [0.0, 0.0]]), np.zeros(2)])
+        assert np.isfinite(p).all() and b.tolist() == [1, 1]
+    (p, _) = fo.functional.adafactor_vector(np.ones(3), np.array([1.0, 0, 0]), np.zeros(3), t=1)
+    assert p[0] < 1 and p[1:].tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "shape", [(4, 3), (300, 17), (3, 700), (2, 40, 30), (3, 5, 2, 2), (0, 4), (4, 0), (2, 0, 3), (1, 1), (2100, 2)]
@@ -235,6 +263,11 @@ def test_eps_of_none_is_each_dtypes_own():
         (lambda: fo.Adafactor(np.ones((2, 2)), beta2_decay=0.8), "beta2_decay"),
         (lambda: fo.Adafactor(np.ones((2, 2)), d=0.5), "1 <= d"),
         (lambda: fo.Adafactor(np.ones((2, 2)), eps=(1e-3, None)), "eps2: None, expected a number"),
+        (lambda: fo.Adafactor(np.ones((2, 2)), eps=(0, 1e-3)), "eps1: 0.0, expected"),
+        (lambda: fo.Muon(np.ones((2, 2)), eps=0), "eps: 0.0, expected"),
+        (lambda: fo.Muon(np.ones((2, 2)), ns_steps=2.5), "ns_steps: 2.5, expected a whole number"),
+        (lambda: fo.Muon(np.ones((2, 2)), momentum=1.5), "momentum < 1"),
+        (lambda: fo.Muon([{"params": np.ones((2, 2)), "mode": "exact"}]), "mode is of the optimizer as a whole"),
     ],
 )
 def test_errors(call, message):

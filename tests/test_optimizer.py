@@ -1175,3 +1175,12 @@ def test_repr_shows_what_was_asked_for():
         assert part in repr(optimizer)
     assert "seed" not in repr(optimizer) and "convention" not in repr(fo.Adam(np.ones(3)))
     assert repr(copy.deepcopy(optimizer)) == repr(optimizer)
+
+
+@pytest.mark.parametrize("value", [True, False, "3e-3"])
+def test_groups_refuse_what_is_no_number(value):
+    optimizer = fo.SGD(np.zeros(2), lr=1e-3, weight_decay=0.1, clip_norm=1.0)
+    for key in ("lr", "weight_decay", "clip_norm"):
+        with pytest.raises(TypeError, match=f"{key}: {value!r}, expected a number"):
+            optimizer.groups[0][key] = value
+    assert optimizer.lr == 1e-3 and optimizer.groups[0]["weight_decay"] == 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from . import layout, storage
 
 
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class RowGradient:
     """A gradient that is zero but in some rows, as an embedding's: entry ``k`` of `values` belongs to row ``indices[k]``.
 
@@ -16,13 +18,14 @@ class RowGradient:
     ----------
     indices : array_like of int, shape (k,)
         Rows, counted along the parameter's first axis, in any order. Values of a row that comes twice are added, in this order.
+        Copied.
     values : ndarray of a real floating dtype (complex for complex parameters), shape (k, ...)
-        One row of the parameter's shape for each.
+        One row of the parameter's shape for each index. Not copied.
 
     Raises
     ------
     TypeError, ValueError
-        For indices that are not whole numbers of at least zero, and for another number of values.
+        For indices that are not whole numbers of at least zero, and for values that are not one row for each, or no floats.
 
     Examples
     --------
@@ -37,13 +40,17 @@ class RowGradient:
            [0. , 0. ]])
     """
 
-    __slots__ = ("indices", "values")
+    indices: np.ndarray
+    values: Any
 
     def __init__(self, indices: Any, values: Any) -> None:
-        self.indices = as_indices(indices)
-        self.values = values
-        if np.shape(values)[:1] != self.indices.shape:
-            raise ValueError(f"values: shape {np.shape(values)}, expected one row for each of {self.indices.size} indices")
+        where = as_indices("indices", indices)
+        object.__setattr__(self, "indices", where)
+        object.__setattr__(self, "values", values)
+        if np.shape(values)[:1] != where.shape:
+            raise ValueError(f"values: shape {np.shape(values)}, expected one row for each of {where.size} indices")
+        if isinstance(values, np.ndarray) and values.dtype.kind not in "fcV" and not storage.is_bfloat16(values.dtype):
+            raise TypeError(f"values: dtype {values.dtype}, expected a floating-point dtype")
 
     def __repr__(self) -> str:
         return f"RowGradient({self.indices.size} rows, values of shape {np.shape(self.values)})"
@@ -62,15 +69,17 @@ def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
     name, p, order = slot.name, slot.array, slot.order
     what = f"gradient of {name!r}"
     if slot.rule.terms_scope:
-        raise ValueError(f"{what}: of rows, expected an array: {slot.rule.name} is a rule of whole matrices")
+        raise ValueError(f"{what}: of rows; {slot.rule.name} is a rule of whole matrices, expected an array, or another rule")
     if slot.exponents:
         raise ValueError(f"{what}: of rows, which share the exponents of state in float8; expected another state_dtype")
     if accumulate > 1:
         raise ValueError(f"{what}: of rows, not with accumulate={accumulate}; expected the rows of all in one RowGradient")
     shaped = [f.name for f in (slot.rule, *slot.group.stages) if {*f.sums_arrays} - {"g"}] if exact else []
     if shaped:
-        raise ValueError(f"{what}: {shaped[0]} sums over what rows without a gradient would do, expected mode='lazy'")
-    if p.ndim == 0 or any(p.shape[k] != 1 for k in order[: order.index(0)] if k < p.ndim):
+        raise ValueError(f"{what}: of rows; {shaped[0]} sums over all rows, expected mode='lazy', or to go without")
+    if p.ndim == 0:
+        raise ValueError(f"{what}: of rows, expected a number: the parameter has no axis")
+    if any(p.shape[k] != 1 for k in order[: order.index(0)] if k < p.ndim):
         raise ValueError(f"{what}: of rows, expected a parameter whose rows lie one after another, in C order")
     if not isinstance(g, RowGradient):
         if tuple(g.shape) != p.shape or p.ndim != 2:
@@ -104,20 +113,20 @@ def added(indices: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def check_indices(name: str, p: np.ndarray, rows: Any) -> np.ndarray:
     """Rows of a parameter, ascending, each once; or the error that says what is wrong."""
-    indices = as_indices(rows)
+    indices = as_indices(f"rows of {name!r}", rows)
     if p.ndim == 0:
         raise ValueError(f"rows of {name!r}: it has none")
     return np.unique(check_below(f"rows of {name!r}", indices, p))
 
 
-def as_indices(rows: Any) -> np.ndarray:
+def as_indices(what: str, rows: Any) -> np.ndarray:
     """Rows as int64, of one axis."""
     where = np.asarray(rows)
     where = where.astype(np.int64) if where.size == 0 and where.ndim == 1 else where
     if where.dtype.kind not in "iu" or where.ndim != 1:
-        raise TypeError(f"indices: {where.dtype} of shape {where.shape}, expected whole numbers of shape (k,)")
+        raise TypeError(f"{what}: {where.dtype} of shape {where.shape}, expected whole numbers of shape (k,)")
     if where.size and (where.min() < 0 or where.max() >= 2**62):
-        raise ValueError(f"indices: {where.min()} to {where.max()}, expected rows from 0 on")
+        raise ValueError(f"{what}: {where.min()} to {where.max()}, expected rows from 0 on")
     return where.astype(np.int64)
 
 

@@ -18,7 +18,7 @@ class Structure:
         self.children = children
         self.path = path
 
-    def match(self, tree: Any) -> None:
+    def match(self, tree: Any, what: str = "gradients") -> None:
         """Refuse gradients that are not nested in this way."""
         if (
             tree is None
@@ -27,17 +27,17 @@ class Structure:
             or (self.keys is not None) != hasattr(tree, "keys")
         ):
             kind = "a sequence" if self.keys is None else "a mapping"
-            raise TypeError(f"gradients{self._place()}: {type(tree).__name__}, expected {kind} as for the parameters")
+            raise TypeError(f"{what}{self._place()}: {type(tree).__name__}, expected {kind} as for the parameters")
         if len(tree) != len(self.children):
-            self.refuse(tree)
+            self.refuse(tree, what)
 
-    def refuse(self, tree: Any) -> NoReturn:
+    def refuse(self, tree: Any, what: str = "gradients") -> NoReturn:
         """Raise the error of other keys or another length."""
         if self.keys is None:
-            raise ValueError(f"gradients{self._place()}: {len(tree)} entries, expected {len(self.children)}")
+            raise ValueError(f"{what}{self._place()}: {len(tree)} entries, expected {len(self.children)}")
         missing = [k for k in self.keys if k not in tree]
         extra = [k for k in tree if k not in self.keys]
-        raise ValueError(f"gradients{self._place()}: missing keys {missing}, unexpected keys {extra}")
+        raise ValueError(f"{what}{self._place()}: missing keys {missing}, unexpected keys {extra}")
 
     def _place(self) -> str:
         return f" of {self.path!r}" if self.path else ""
@@ -68,17 +68,17 @@ def unflatten(structure: Structure | None, leaves: Iterator[Any]) -> Any:
     return values if structure.keys is None else dict(zip(structure.keys, values, strict=True))
 
 
-def collect(structure: Structure | None, tree: Any) -> list[Any]:
+def collect(structure: Structure | None, tree: Any, what: str = "gradients") -> list[Any]:
     """Gradients in the order of the parameters; an error where they are nested in another way."""
     if structure is None:
         return [tree]
     if tree is None and structure.path:  # of all that it holds
-        return [x for child in structure.children for x in collect(child, None)]
-    structure.match(tree)
+        return [x for child in structure.children for x in collect(child, None, what)]
+    structure.match(tree, what)
     found = []
     for i, child in enumerate(structure.children):
         key = i if structure.keys is None else structure.keys[i]
         if structure.keys is not None and key not in tree:
-            structure.refuse(tree)
-        found += collect(child, tree[key])
+            structure.refuse(tree, what)
+        found += collect(child, tree[key], what)
     return found
