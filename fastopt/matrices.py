@@ -30,7 +30,12 @@ def newton_schulz(x: np.ndarray, values: Mapping[str, float]) -> None:
     wide = x if m <= n else x.T
     real = x.dtype.type
     with np.errstate(all="ignore"):
-        wide = wide / real(max(math.sqrt(float(np.vdot(x, x))), values["eps"]))
+        norm = math.sqrt(float(np.vdot(x, x)))
+        if norm == math.inf:  # of squares, not yet of numbers
+            top = max(float(x.max()), -float(x.min()))
+            wide = wide / real(top)
+            norm = math.sqrt(float(np.vdot(wide, wide)))
+        wide = wide / real(max(norm, values["eps"]))
         gram, square = (np.empty((len(wide), len(wide)), x.dtype) for _ in range(2))
         product = np.empty_like(wide)
         for _ in range(int(values["ns_steps"])):
@@ -39,7 +44,7 @@ def newton_schulz(x: np.ndarray, values: Mapping[str, float]) -> None:
             square *= real(c)
             gram *= real(b)
             square += gram
-            square.reshape(-1)[:: len(wide) + 1] += real(a)
+            square.reshape(-1)[:: len(wide) + 1] += real(a)  # the diagonal
             np.matmul(square, wide, out=product)
             wide, product = product, wide
         factor = 0.2 * math.sqrt(max(m, n)) if values["match_rms"] else math.sqrt(max(1, m / n))

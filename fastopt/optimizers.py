@@ -1330,7 +1330,8 @@ class Muon(Optimizer):
     -----
     ``buf = momentum * buf + (1 - momentum) * g``, ``p -= lr * length * orthogonalized(buf)``. Products of matrices are NumPy's, in
     the parameter's precision (float32 for 16 bits), so that bits depend on its BLAS and how many threads that has; torch computes
-    them in bfloat16. The kernel of a convolution has four axes: give its view ``k.reshape(len(k), -1)`` as the parameter.
+    them in bfloat16. They take memory for three matrices in each step. The kernel of a convolution has four axes: give its view
+    ``k.reshape(len(k), -1)`` as the parameter.
 
     References
     ----------

@@ -215,6 +215,23 @@ def test_adafactor_keeps_and_needs_little_memory():
     tracemalloc.stop()
 
 
+@pytest.mark.skipif(os.environ.get("FASTOPT_ISA") == "numpy", reason="interpreted steps work on copies")
+def test_sums_over_wide_matrices_need_little_memory():
+    p, g = np.ones((16, 100_000), np.float32), np.ones((16, 100_000), np.float32)
+    tracemalloc.start()
+    fo.Adafactor(p).step(g)
+    assert tracemalloc.get_traced_memory()[1] < p.nbytes / 4
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("dtype, factor", [(np.float32, 1e25), (np.float64, 1e200)])
+def test_muon_of_gradients_whose_squares_overflow(dtype, factor):
+    p, q, g = np.zeros((4, 3), dtype), np.zeros((4, 3), dtype), data(12, dtype).reshape(4, 3)
+    fo.Muon(p, lr=0.1).step(g)
+    fo.Muon(q, lr=0.1).step(g * dtype(factor))
+    np.testing.assert_allclose(p, q, rtol=1e-5)
+
+
 def test_what_a_function_of_matrices_raises_changes_nothing(monkeypatch):
     p, b = data(12).reshape(3, 4), data(4)
     optimizer = fo.Muon([p, b])

@@ -274,10 +274,45 @@ def test_what_reads_state_or_replaces_it_catches_up():
     assert made()[0].report()["groups"] == made()[1].report()["groups"]
 
 
+def test_lazy_means_are_of_the_rows_that_were_touched():
+    whole, part = start(shape=(1000,)), start(shape=(1000,))[[3, 7, 8]]
+    fo.Adafactor(whole, lr=0.1).step(fo.RowGradient([7, 3, 8], np.array([1.0, -2.0, 0.5])))
+    fo.Adafactor(part, lr=0.1).step(np.array([-2.0, 1.0, 0.5]))
+    np.testing.assert_allclose(whole[[3, 7, 8]], part, rtol=1e-14)
+
+
+@pytest.mark.skipif(os.environ.get("FASTOPT_ISA") == "numpy", reason="interpreted steps leave no row behind")
+def test_what_was_made_read_only_does_not_catch_up():
+    p = start()
+    optimizer = fo.Adam(p, mode="exact")
+    optimizer.step(start())
+    optimizer.step(fo.RowGradient([1], np.ones((1, WIDTH))))
+    p.flags.writeable = False
+    before = p.copy()
+    for act in (optimizer.catch_up, optimizer.state_dict, optimizer.fingerprint, lambda: copy.copy(optimizer)):
+        with pytest.raises(ValueError, match="made read-only while rows are behind"):
+            act()
+    assert same(p, before)
+    p.flags.writeable = True
+    optimizer.catch_up()
+    p.flags.writeable = False
+    optimizer.state_dict()
+
+
+def test_the_one_row_of_a_parameter_lies_in_any_order():
+    p, q = np.asfortranarray(start(shape=(1, 3, 4))), start(shape=(1, 3, 4))
+    values = start(shape=(1, 3, 4))
+    fo.Adam(p).step(fo.RowGradient([0], values))
+    fo.Adam(q).step(values)
+    assert same(np.ascontiguousarray(p), q)
+
+
 def test_a_gradient_stays_what_it_was_checked_to_be():
     gradient = fo.RowGradient([1], np.ones((1, WIDTH)))
     with pytest.raises(AttributeError):
         gradient.indices = [7]
+    with pytest.raises(ValueError, match="read-only"):
+        gradient.indices[0] = 7
 
 
 def test_no_rows_is_a_step_that_changes_none():

@@ -22,6 +22,8 @@ from fastopt.engine.table cimport (
     TERMS, UFLOAT8, VERSION, WHOLE, format_t, formula_t, lines_t, op_t, scope_t, table_t, task_t, view_t,
 )
 
+from numpy import zeros
+
 from fastopt.engine import layout, rows, threads as system
 
 cnp.import_array()
@@ -148,9 +150,15 @@ cdef struct plan_t:
     bint flush  # subnormals, in the spans
     chooser_t *chooser
 
-cdef struct pass_t:  # what all arrays are walked for
-    int id  # of the operation whose sums are wanted; -1: a step
-    scope_t scope  # LINES, MATRIX: of terms of a rule; else of sums
+cdef enum pass_kind_t:  # what all arrays are walked for
+    STEPPING
+    SUMMING
+    AVERAGING  # of the lines of matrices
+    SPREADING  # terms of a rule into its matrices
+
+cdef struct pass_t:
+    pass_kind_t kind
+    int id  # of the operation whose sums are wanted
     int count  # of those sums
     const Py_ssize_t *starts  # of each array, in an index space that is summed block by block
     Py_ssize_t blocks
@@ -213,7 +221,7 @@ cdef void go(const plan_t *plan, const pass_t *what, int parts) noexcept:
     """Walk all arrays by so many threads."""
     cdef int part
     cdef fo_env env
-    if plan.elements < TINY:
+    if what.blocks * BLOCK < TINY:
         walk(plan, what, 0, what.blocks)
         return
     with nogil:
@@ -221,7 +229,7 @@ cdef void go(const plan_t *plan, const pass_t *what, int parts) noexcept:
             walk(plan, what, 0, what.blocks)
         else:
             for part in prange(parts, num_threads=parts, schedule="static"):
-                env = fo_enter(plan.flush and what.id < 0)
+                env = fo_enter(plan.flush and what.kind == STEPPING)
                 walk(plan, what, what.blocks * part // parts, what.blocks * (part + 1) // parts)
                 fo_leave(env)
 
@@ -230,14 +238,14 @@ cdef void walk(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t
     """Blocks lo to hi of the index space of all arrays, or of that of sums."""
     cdef Py_ssize_t i = 0, end = plan.n, middle
     cdef const task_t *task
-    if what.scope == LINES:
+    if what.kind == AVERAGING:
         for i in range(plan.n):
             task = &plan.tasks[i]
             if task.active and task.rule.terms and task.rule.terms_scope == LINES:
                 end = task.lines.first + task.lines.chunks * task.lines.matrices
                 plan.table.lines_of(task, max(lo, task.lines.first) - task.lines.first, min(hi, end) - task.lines.first, TERMS)
         return
-    if what.id >= 0 and what.scope != MATRIX:
+    if what.kind == SUMMING:
         plan.table.add_up(plan.tasks, plan.n, what.starts, what.id, what.count, lo, hi, what.partials)
         return
     while end - i > 1:
@@ -248,7 +256,7 @@ cdef void walk(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t
             end = middle
     while i < plan.n and plan.tasks[i].first < hi:
         task = &plan.tasks[i]
-        if what.scope == MATRIX:
+        if what.kind == SPREADING:
             if task.active and task.rule.terms and task.rule.terms_scope == MATRIX:
                 plan.table.spread(task, max(<Py_ssize_t> 0, lo - task.first) * BLOCK, min(task.work, (hi - task.first) * BLOCK), TERMS)
         elif task.active and task.work:
@@ -437,7 +445,8 @@ cdef struct logged_t:  # a step of one parameter, to be made later for rows that
 
 cdef struct lagging_t:  # rows of a parameter that some steps are still to be made for
     Py_ssize_t count  # of its rows
-    int64_t *done  # steps of each row
+    bint behind  # some row is
+    int64_t *done  # steps of each row, if so
     char *zeros  # a gradient for some rows
     Py_ssize_t next  # row that is looked after in the next step
     logged_t[LOGGED] log  # of the last steps, each at its number modulo LOGGED
@@ -484,7 +493,6 @@ cdef class Plan:
     cdef Py_ssize_t **orders  # of each parameter's axes, from the slowest to the fastest in memory
     cdef Py_ssize_t *starts[3]  # of each array in the index spaces of sums, by their scope
     cdef Py_ssize_t space[3]  # their blocks
-    cdef Py_ssize_t *group_blocks  # where each group begins in that of groups; one more than there are groups
     cdef Py_ssize_t n, n_groups, n_ranges
     cdef uintptr_t *ranges  # written memory: disjoint, sorted pairs of first and one past the last byte
     cdef Py_ssize_t *hint  # where each gradient lay between those in the last step
@@ -576,7 +584,7 @@ cdef class Plan:
         learn_nothing(&self.chooser)
         self.lay_groups(table)
         self.lay_slots(table)
-        self.update = pass_t(-1, ARRAY, 0, NULL, self.walk.blocks, NULL)
+        self.update = pass_t(STEPPING, 0, 0, NULL, self.walk.blocks, NULL)
 
     cdef int lay_groups(self, const table_t *table) except -1:
         """Each group's rule and stages, and where they find their hyperparameters."""
@@ -636,9 +644,6 @@ cdef class Plan:
         self.ints = <Py_ssize_t *> self.own(sum(4 * len(s.order) for s in self.slots), sizeof(Py_ssize_t))
         self.lines, self.line_sums = <lines_t *> self.own(self.n, sizeof(lines_t)), []
         self.orders = <Py_ssize_t **> self.own(self.n, sizeof(void *))
-        self.group_blocks = <Py_ssize_t *> self.own(self.n_groups + 1, sizeof(Py_ssize_t))
-        for i in range(self.n_groups):
-            self.group_blocks[i] = -1
         for k in range(3):
             self.starts[k] = <Py_ssize_t *> self.own(self.n, sizeof(Py_ssize_t))
         for i in range(self.n):
@@ -684,7 +689,6 @@ cdef class Plan:
                     task.constant |= (table.own[k].decode() in s.constant) << k
             if i == 0 or self.group_of[i] != self.group_of[i - 1]:
                 place = (place + BLOCK - 1) // BLOCK * BLOCK
-                self.group_blocks[self.group_of[i]] = place // BLOCK
             task.first, task.position = self.walk.blocks, position
             self.starts[<int> ARRAY][i], self.starts[<int> GROUP][i], self.starts[<int> WHOLE][i] = task.first * BLOCK, place, position
             task.work, task.row = task.n, task.n // max(<Py_ssize_t> 1, <Py_ssize_t> shape[0])
@@ -693,11 +697,8 @@ cdef class Plan:
             place += task.n
             position += task.n
         self.space[<int> ARRAY] = self.walk.blocks
-        self.space[<int> GROUP] = self.group_blocks[self.n_groups] = (place + BLOCK - 1) // BLOCK
+        self.space[<int> GROUP] = (place + BLOCK - 1) // BLOCK
         self.space[<int> WHOLE] = (position + BLOCK - 1) // BLOCK
-        for i in range(self.n_groups - 1, -1, -1):  # groups without arrays
-            if self.group_blocks[i] < 0:
-                self.group_blocks[i] = self.group_blocks[i + 1]
         return 0
 
     cdef int lay_lines(self, Py_ssize_t i) except -1:
@@ -707,11 +708,11 @@ cdef class Plan:
         lines.rows, lines.columns, lines.matrices = rows_, columns, 1
         for extent in others:
             lines.matrices *= extent
-        lines.chunk = max((lines.rows + 15) // 16, 2048 // max(<Py_ssize_t> 1, lines.columns) + 1)
+        lines.chunk = max(<Py_ssize_t> 64, (lines.rows + 15) // 16, 2048 // max(<Py_ssize_t> 1, lines.columns) + 1)
         lines.chunks = (lines.rows + lines.chunk - 1) // lines.chunk
         lines.first = self.chunks
         self.chunks += lines.chunks * lines.matrices
-        memory = layout.doubles(lines.rows * lines.matrices + lines.chunks * lines.matrices * lines.columns)
+        memory = zeros(lines.rows * lines.matrices + lines.chunks * lines.matrices * lines.columns)
         self.line_sums.append(memory)
         lines.of_rows = <double *> cnp.PyArray_DATA(memory)
         lines.of_columns = lines.of_rows + lines.rows * lines.matrices
@@ -762,11 +763,14 @@ cdef class Plan:
         """Check a gradient of rows, and point its task to it."""
         cdef task_t *task = &self.walk.tasks[i]
         cdef cnp.ndarray values, indices
+        cdef uintptr_t first
         slot = self.slots[i]
         g = rows.check_rows(slot, g, self.accumulate, self.exact)
         values, indices = g.values, g.indices
-        for s in self.slots:
-            layout.check_apart(slot.name, values, s.written())
+        first = <uintptr_t> cnp.PyArray_DATA(values)
+        if task.n and not self.is_clear(i, first, first + cnp.PyArray_NBYTES(values)):
+            for s in self.slots:
+                layout.check_apart(slot.name, values, s.written())
         Py_INCREF(g)
         Py_DECREF(<object> self.held[i])
         self.held[i] = <PyObject *> g
@@ -780,7 +784,7 @@ cdef class Plan:
     cdef int lag(self, Py_ssize_t i) except -1:
         """Count each row's steps from now on."""
         cdef task_t *task = &self.walk.tasks[i]
-        cdef Py_ssize_t count = self.slots[i].array.shape[0], k
+        cdef Py_ssize_t count = self.slots[i].array.shape[0]
         cdef lagging_t *lagging = <lagging_t *> calloc(1, sizeof(lagging_t))
         if lagging != NULL:
             lagging.done = <int64_t *> calloc(count + 1, sizeof(int64_t))
@@ -793,8 +797,6 @@ cdef class Plan:
         if lagging == NULL:
             raise MemoryError(f"steps of the rows of {self.slots[i].name!r}")
         lagging.count = count
-        for k in range(count):
-            lagging.done[k] = self.t[i]
         self.lagging[i] = lagging
         return 0
 
@@ -828,41 +830,54 @@ cdef class Plan:
                     fo_leave(env)
 
     cdef void look_after_rows(self, int parts) noexcept:
-        """Rows of this step's gradients catch up, and a few more, so that none falls behind the log; then the step is logged."""
-        cdef Py_ssize_t i, k, count, last
+        """Rows of this step's gradients catch up, and a few more, so that none falls behind the log; then the step is logged.
+
+        Those few come round in less than LOGGED steps.
+        """
+        cdef Py_ssize_t i, k, last
         cdef const task_t *task
         cdef lagging_t *lagging
         for i in range(self.n):
             task, lagging = &self.walk.tasks[i], self.lagging[i]
             if lagging == NULL or not task.active:
                 continue
-            count = lagging.count
             if task.rows == NULL:
-                self.catch_up(i, NULL, 0, count, parts)
-                lagging.next = 0
-            else:
-                self.catch_up(i, task.rows, 0, task.n_rows, parts)
-                last = min(count, lagging.next + count // (LOGGED - 1) + 1)
-                self.catch_up(i, NULL, lagging.next, last, parts)
-                lagging.next = last if last < count else 0
+                self.catch_up_whole(i)
+                continue
+            if not lagging.behind:
+                lagging.behind, lagging.next = True, 0
+                for k in range(lagging.count):
+                    lagging.done[k] = self.t[i]
+            self.catch_up(i, task.rows, 0, task.n_rows, parts)
+            last = min(lagging.count, lagging.next + lagging.count // (LOGGED - 1) + 1)
+            self.catch_up(i, NULL, lagging.next, last, parts)
+            lagging.next = last if last < lagging.count else 0
             write_down(&lagging.log[self.t[i] % LOGGED], task, self.key)
-            for k in range(count if task.rows == NULL else task.n_rows):
-                lagging.done[k if task.rows == NULL else task.rows[k]] = self.t[i] + 1
+            for k in range(task.n_rows):
+                lagging.done[task.rows[k]] = self.t[i] + 1
 
-    cdef void catch_all_up(self) noexcept:
-        """Make the steps that any row is behind."""
+    cdef void catch_up_whole(self, Py_ssize_t i) noexcept:
+        """Make the steps that any row of a parameter is behind."""
+        cdef Py_ssize_t most = self.walk.most if self.walk.most > 0 else available()
+        if self.lagging[i] != NULL and self.lagging[i].behind:
+            most = 1 if fo_forked else min(most, self.walk.tasks[i].n // GRAIN)
+            self.catch_up(i, NULL, 0, self.lagging[i].count, <int> max(<Py_ssize_t> 1, most))
+            self.lagging[i].behind = False
+
+    cdef int check_caught_up(self) except -1:
+        """Refuse to catch up where a parameter that is behind was made read-only."""
         cdef Py_ssize_t i
         for i in range(self.n):
-            if self.lagging[i] != NULL:
-                self.catch_up(i, NULL, 0, self.lagging[i].count, choose(&self.walk))
+            if self.lagging[i] != NULL and self.lagging[i].behind and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> self.given[i]):
+                raise ValueError(f"parameter {self.slots[i].name!r}: made read-only while rows are behind, expected a writable array")
+        return 0
 
     cdef void forget(self) noexcept:
         """No row is behind: the arrays are others."""
-        cdef Py_ssize_t i, k
+        cdef Py_ssize_t i
         for i in range(self.n):
             if self.lagging[i] != NULL:
-                for k in range(self.lagging[i].count):
-                    self.lagging[i].done[k] = self.t[i]
+                self.lagging[i].behind = False
 
     cdef bint is_clear(self, Py_ssize_t i, uintptr_t first, uintptr_t end) noexcept:
         """Whether no written range meets these bytes: between the same two as last time, or found by halving."""
@@ -975,7 +990,8 @@ cdef class Plan:
         cdef op_t *op = self.ops + group * OPS
         cdef int64_t staged = self.staged[group]
         cdef int k, j
-        cdef bint early = True, shaped = ((staged & ~self.checks) >> table.rule_at) & ((<int64_t> 1 << (table.subtract_at - table.rule_at)) - 1)
+        cdef int64_t of_update = (<int64_t> 1 << table.subtract_at) - (<int64_t> 1 << table.rule_at)
+        cdef bint early = True, shaped = staged & ~self.checks & of_update != 0
         for k in range(table.n_stages + 1):
             if k == table.rule_at and not hold:
                 op[0] = op_t(RULE, STAGES, self.rules[group], self.sums_c, SCALARS if self.sums_c != NULL else 0, False, GENERAL)
@@ -1006,33 +1022,40 @@ cdef class Plan:
 
     cdef void sum_up(self, int id, int count, scope_t scope, int parts) noexcept:
         """The sums of one operation over all arrays, in a fixed order."""
-        cdef Py_ssize_t i, first
+        cdef Py_ssize_t i, next = 0, last = -1, into, start, k
         cdef double *totals = self.totals[id]
-        cdef int k
-        self.summing.id, self.summing.scope, self.summing.count = id, ARRAY, count
+        cdef const task_t *task
+        cdef int j
+        self.summing.kind, self.summing.id, self.summing.count = SUMMING, id, count
         self.summing.starts, self.summing.blocks = self.starts[<int> scope], self.space[<int> scope]
         go(&self.walk, &self.summing, parts)
-        if scope == WHOLE:
-            self.total(totals, 0, self.space[<int> WHOLE])
-        elif scope == GROUP:
-            for i in range(self.n_groups):
-                self.total(totals + i * SUMS, self.group_blocks[i], self.group_blocks[i + 1])
-        else:
-            for i in range(self.n):
-                first = self.starts[<int> ARRAY][i] // BLOCK
-                self.total(totals + i * SUMS, first, first + (self.walk.tasks[i].n + BLOCK - 1) // BLOCK)
-                if id == STAGES and self.walk.tasks[i].rule.mean:
-                    for k in range(count):
-                        totals[i * SUMS + k] = totals[i * SUMS + k] / self.walk.tasks[i].n
+        for i in range(self.n):
+            task = &self.walk.tasks[i]
+            into = i if scope == ARRAY else self.group_of[i] if scope == GROUP else 0
+            if into != last:
+                last, next = into, 0
+                memset(totals + into * SUMS, 0, SUMS * sizeof(double))
+            if not task.active:
+                continue
+            start = self.summing.starts[i]
+            if task.rows == NULL:
+                next = self.add_blocks(totals + into * SUMS, next, start, start + task.n)
+            else:  # others are zeros
+                for k in range(task.n_rows if task.row else 0):
+                    next = self.add_blocks(totals + into * SUMS, next, start + task.rows[k] * task.row,
+                                           start + (task.rows[k] + 1) * task.row)
+            if id == STAGES and task.rule.mean:
+                for j in range(count):
+                    totals[i * SUMS + j] = totals[i * SUMS + j] / task.work
 
-    cdef void total(self, double *totals, Py_ssize_t lo, Py_ssize_t hi) noexcept:
-        """Of the partial sums of blocks lo to hi, one after another."""
-        cdef Py_ssize_t i
+    cdef Py_ssize_t add_blocks(self, double *totals, Py_ssize_t next, Py_ssize_t lo, Py_ssize_t hi) noexcept:
+        """The partial sums of blocks with places lo to hi, from block `next` on, one after another; returns the first after them."""
+        cdef Py_ssize_t i, first = max(next, lo // BLOCK), end = (hi + BLOCK - 1) // BLOCK
         cdef int j
         for j in range(self.summing.count):
-            totals[j] = 0
-            for i in range(lo, hi):
+            for i in range(first, end):
                 totals[j] = totals[j] + self.summing.partials[i * SUMS + j]
+        return max(next, end)
 
     cdef bint prepare_stage(self, int k, double scale, int parts) noexcept:
         """A stage's scalars, after its sums; whether all gradients are as they should be."""
@@ -1143,16 +1166,15 @@ cdef class Plan:
                 lines, matrices = lines or rule.terms_scope == LINES, matrices or rule.terms_scope == MATRIX
                 if rule.terms_prepare != NULL:
                     rule.terms_prepare(self.t[i] + 1, self.kept + i * KEPT, NULL, self.hyperparameters_of(i), self.sums_c + i * SCALARS)
-        self.summing.id = TERMS
         if lines:
-            self.summing.scope, self.summing.blocks = LINES, self.chunks
+            self.summing.kind, self.summing.blocks = AVERAGING, self.chunks
             go(&self.walk, &self.summing, parts)
             for i in range(self.n):
                 rule = self.walk.tasks[i].rule
                 if self.walk.tasks[i].active and self.walk.tasks[i].n and rule.terms and rule.terms_scope == LINES:
                     self.average_lines(i, self.sums_c + i * SCALARS)
         if matrices:
-            self.summing.scope, self.summing.blocks = MATRIX, self.walk.blocks
+            self.summing.kind, self.summing.blocks = SPREADING, self.walk.blocks
             go(&self.walk, &self.summing, parts)
             for i in range(self.n):
                 rule = self.walk.tasks[i].rule
@@ -1222,7 +1244,9 @@ cdef class Plan:
                         fo_leave(env)
                         raise
                 if self.changes_matrices:
-                    parts, self.chooser.now = 1 if self.walk.elements < SPIN else parts, NULL
+                    self.chooser.now = NULL  # BLAS's time says nothing of threads
+                    if self.walk.elements < SPIN:
+                        parts = 1
                 self.prepare_rules(parts)
                 if self.union >> k == 0:
                     break
@@ -1280,7 +1304,7 @@ cdef class Stepper:
             for k, x in enumerate(slots[i].rule.kept.values()):
                 plan.kept[i * KEPT + k] = x
         if self.plan is not None:
-            self.plan.catch_all_up()
+            self._catch_up()
             for i in range(min(plan.n, self.plan.n)):
                 plan.t[i], plan.pending[i] = self.plan.t[i], self.plan.pending[i]
                 for k in range(KEPT):
@@ -1358,11 +1382,11 @@ cdef class Stepper:
         """Make the steps that rows are behind: of each parameter these, ascending; None: none; without a list, all."""
         cdef Plan plan = self.planned()
         cdef Py_ssize_t i
-        if indices is None:
-            plan.catch_all_up()
-            return
+        plan.check_caught_up()
         for i in range(plan.n):
-            if indices[i] is not None and plan.lagging[i] != NULL:
+            if indices is None:
+                plan.catch_up_whole(i)
+            elif indices[i] is not None and plan.lagging[i] != NULL and plan.lagging[i].behind:
                 plan.catch_up(i, <int64_t *> cnp.PyArray_DATA(indices[i]), 0, cnp.PyArray_SIZE(indices[i]), 1)
 
     def _totals(self, str name):
@@ -1677,7 +1701,7 @@ cdef class Update:
         chooser = CHOOSERS[bits]  # not shared while the GIL is released
         chooser.entered = fo_now()
         plan = plan_t(self.table, &task, 1, (n + BLOCK - 1) // BLOCK, n, 0, False, &chooser)
-        update = pass_t(-1, ARRAY, 0, NULL, plan.blocks, NULL)
+        update = pass_t(STEPPING, 0, 0, NULL, plan.blocks, NULL)
         if self.rule.sums:
             memory = cnp.PyArray_SimpleNew(1, [(plan.blocks + 1) * SUMS], cnp.NPY_DOUBLE)
             partials = <double *> cnp.PyArray_DATA(memory)
@@ -1686,7 +1710,7 @@ cdef class Update:
         if self.rule.sums:
             if self.rule.sums_prepare != NULL:
                 self.rule.sums_prepare(t, kept, NULL, h, c)
-            summing = pass_t(STAGES, ARRAY, self.rule.sums, &start, plan.blocks, partials)
+            summing = pass_t(SUMMING, STAGES, self.rule.sums, &start, plan.blocks, partials)
             go(&plan, &summing, parts)
             for k in range(self.rule.sums):
                 totals[k] = 0

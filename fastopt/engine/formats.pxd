@@ -400,10 +400,10 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
     cdef const double *c
     cdef bint apart = out != NULL, updated = False, fetched = False, needed = True
     cdef element *free[2]
-    cdef int j, k
+    cdef int j, k, at = STAGES if id == TERMS else id  # terms come where the rule does
     free[0], free[1] = own_g[0], own_g[1]
     if apart:
-        while op.kind != END and op.id != min(id, <int> STAGES):
+        while op.kind != END and op.id != at:
             op += 1
         if op.kind == END or (op.kind == RULE and id == STAGES and task.rule.sums == 0):
             for j in range(SUMS):
@@ -430,7 +430,7 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
         if op.kind == RULE and not fetched:
             fetch_state(task, lo, n, own_state, arrays, apart)
             fetched = True
-        if apart and op.id == min(id, <int> STAGES) and (op.kind == STAGE or op.kind == RULE or op.kind == CHECK):
+        if apart and op.id == at and (op.kind == STAGE or op.kind == RULE or op.kind == CHECK):
             terms[UPDATE] = out
             if op.kind == RULE:
                 for k in range(f.states + 2):
@@ -592,13 +592,13 @@ cdef inline void lines_of(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int 
         memset(columns, 0, lines.columns * sizeof(double))
         memset(line, 0, sizeof(line))
         column = 0
-        if row * lines.columns < end:
-            lines.of_rows[row] = 0
         while place < end:
             n = min(<Py_ssize_t> BLOCK, end - place)
             terms_of(task, place, n, id, 1, terms)
             i = 0
             while i < n:
+                if column == 0:
+                    lines.of_rows[row] = 0
                 run = min(n - i, lines.columns - column, BLOCK - column % BLOCK)
                 for j in range(run):
                     columns[column + j] = columns[column + j] + terms[i + j]
@@ -611,8 +611,6 @@ cdef inline void lines_of(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int 
                 if column == lines.columns:
                     column = 0
                     row += 1
-                    if place + i < end:
-                        lines.of_rows[row] = 0
             place += n
 
 
@@ -635,13 +633,10 @@ cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *sta
         if task.rows != NULL and starts[i] <= place:  # on to the block where the next row begins
             k = row_from(task, place - starts[i])
             first = starts[i] + (task.rows[k] * task.row if k < task.n_rows else task.n)
-            while lo < hi and place + BLOCK <= first:
-                for j in range(count):
-                    partials[SUMS * lo + j] = 0
-                lo += 1
-                place += BLOCK
-            if lo == hi:
+            lo = max(lo, first // BLOCK)
+            if lo >= hi:
                 break
+            place = lo * BLOCK
         if starts[i] > place or starts[i] + task.n < place + BLOCK or not task.active:
             memset(terms, 0, count * BLOCK * sizeof(double))
         while i < n and starts[i] < place + BLOCK:

@@ -87,6 +87,11 @@ class Work:
             one = np.full(self.size, a[0], self.real) if key in slot.constant else walked(a, self.order)
             self.arrays[key] = one
 
+    @property
+    def work(self) -> int:
+        """Elements that have a gradient."""
+        return self.size if self.touched is None else int(np.count_nonzero(self.touched))
+
     def tag(self, key: str) -> str | None:
         found: str | None = self.slot.rule.tags.get(key)
         return found
@@ -191,7 +196,7 @@ def line_sums(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         of_rows = np.zeros(matrices * rows)
         for k in range(folded.shape[1]):
             of_rows = of_rows + folded[:, k, 0]
-        of_columns, chunk = np.zeros((matrices, columns)), max((rows + 15) // 16, 2048 // max(1, columns) + 1)
+        of_columns, chunk = np.zeros((matrices, columns)), max(64, (rows + 15) // 16, 2048 // max(1, columns) + 1)
         for first in range(0, rows, chunk):
             part = np.zeros((matrices, columns))
             for k in range(first, min(rows, first + chunk)):
@@ -231,7 +236,8 @@ def advance(
             terms = [of(w) if w.active else [np.zeros(w.size)] * len(formula.sums) for w in members]
             sums = {name: fold(np.concatenate([t[j] for t in terms])) for j, name in enumerate(formula.sums)}
             if formula.scope == "mean_over_array":
-                sums = {name: x / members[0].size if members[0].size else math.nan for name, x in sums.items()}
+                n = members[0].work
+                sums = {name: x / n if n else math.nan for name, x in sums.items()}
             result |= {id(w): sums for w in members}
         rows = works if formula.scope.endswith("over_array") else works[:1]
         found[formula.name] = [list(result[id(w)].values()) for w in rows]

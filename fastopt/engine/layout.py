@@ -89,11 +89,6 @@ def zeros_like(a: np.ndarray, dtype: np.dtype | None = None, order: Sequence[int
     return flat.reshape([a.shape[k] for k in walked]).transpose(np.argsort(walked))
 
 
-def doubles(n: int) -> np.ndarray:
-    """Memory for so many."""
-    return np.zeros(n)
-
-
 def working_dtype(a: np.ndarray) -> np.dtype:
     """What rules work in: float32 for what is stored in 16 bits."""
     return np.dtype(np.float32) if a.dtype.itemsize == 2 else a.dtype

@@ -17,8 +17,8 @@ class RowGradient:
     Parameters
     ----------
     indices : array_like of int, shape (k,)
-        Rows, counted along the parameter's first axis, in any order. Values of a row that comes twice are added, in this order.
-        Copied.
+        Rows, counted along the parameter's first axis, in any order; copied. Values of a row that comes twice are added in this
+        order and in their own precision, of 16 bits in float32.
     values : ndarray of a real floating dtype (complex for complex parameters), shape (k, ...)
         One row of the parameter's shape for each index. Not copied.
 
@@ -58,7 +58,7 @@ class RowGradient:
 
 def is_rows(g: Any) -> bool:
     """Whether a gradient is of rows: a `RowGradient`, or a matrix of scipy.sparse."""
-    return isinstance(g, RowGradient) or (hasattr(g, "tocsr") and hasattr(g, "shape"))
+    return isinstance(g, RowGradient) or (hasattr(g, "tocsr") and not isinstance(g, np.ndarray))
 
 
 def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
@@ -79,7 +79,7 @@ def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
         raise ValueError(f"{what}: of rows; {shaped[0]} sums over all rows, expected mode='lazy', or to go without")
     if p.ndim == 0:
         raise ValueError(f"{what}: of rows, expected a number: the parameter has no axis")
-    if any(p.shape[k] != 1 for k in order[: order.index(0)] if k < p.ndim):
+    if p.shape[0] > 1 and any(p.shape[k] != 1 for k in order[: order.index(0)] if k < p.ndim):
         raise ValueError(f"{what}: of rows, expected a parameter whose rows lie one after another, in C order")
     if not isinstance(g, RowGradient):
         if tuple(g.shape) != p.shape or p.ndim != 2:
@@ -95,15 +95,16 @@ def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
         indices, values = added(indices[places], storage.widened(values)[places])
     walked = [k for k in order if k < p.ndim]
     walked = [0, *(k for k in walked if k)]
-    return RowGradient(indices, np.ascontiguousarray(values.transpose(walked)))
+    return RowGradient(indices, np.require(values.transpose(walked), requirements=["C", "ALIGNED"]))
 
 
 def added(indices: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each of ascending indices once, with the sum of its values, one after another."""
+    """Each of ascending indices once, with the sum of its values, one after another, in their precision (float32 for 16 bits)."""
     new = np.diff(indices, prepend=-1) > 0
     if new.all():
         return indices, values
     total = np.ascontiguousarray(values[new])
+    # add.at is fast along one axis; complex numbers are pairs of reals
     to, given = (x.reshape(len(x), -1).view(x.real.dtype) for x in (total, np.ascontiguousarray(values[~new])))
     place = (np.cumsum(new) - 1)[~new, None] * to.shape[1] + np.arange(to.shape[1])
     with np.errstate(all="ignore"):
@@ -127,7 +128,9 @@ def as_indices(what: str, rows: Any) -> np.ndarray:
         raise TypeError(f"{what}: {where.dtype} of shape {where.shape}, expected whole numbers of shape (k,)")
     if where.size and (where.min() < 0 or where.max() >= 2**62):
         raise ValueError(f"{what}: {where.min()} to {where.max()}, expected rows from 0 on")
-    return where.astype(np.int64)
+    checked = where.astype(np.int64)
+    checked.flags.writeable = False
+    return checked
 
 
 def check_below(what: str, indices: np.ndarray, p: np.ndarray) -> np.ndarray:
