@@ -23,7 +23,8 @@ cdef extern from "scalar.h" nogil:
     float load_f32 "fo_load_f32"(const char *x)
     double load_f64 "fo_load_f64"(const char *x)
     long double load_long "fo_load_long"(const char *x)
-    uint32_t fo_random(uint32_t key, uint32_t position)
+    const uint32_t FO_STEP
+    uint32_t fo_mixed(uint32_t x)
     uint32_t fo_key(uint32_t key, uint32_t number)
     void fo_narrow(int bf16, int stochastic, int nonnegative, uint16_t *out, const float *x, const uint32_t *bits, int shift,
                    Py_ssize_t n)
@@ -120,7 +121,7 @@ cdef inline int narrow8(uint8_t *restrict codes, const float *restrict x, Py_ssi
                         bint nearest) noexcept nogil:
     """n floats of one block in 8 bits; returns the exponent that they share."""
     cdef Py_ssize_t i
-    cdef uint32_t largest = 0, magnitude
+    cdef uint32_t largest = 0, magnitude, word = first * FO_STEP + key
     cdef int exponent
     for i in range(n):
         magnitude = fo_bits(x[i]) & <uint32_t> 0x7fffffff
@@ -131,13 +132,15 @@ cdef inline int narrow8(uint8_t *restrict codes, const float *restrict x, Py_ssi
             codes[i] = fo_f8(x[i], exponent, 0, 0)
     elif format == FLOAT8:
         for i in range(n):
-            codes[i] = fo_f8(x[i], exponent, fo_random(key, first + <uint32_t> i), 1)
+            codes[i] = fo_f8(x[i], exponent, fo_mixed(word), 1)
+            word = word + FO_STEP
     elif nearest:
         for i in range(n):
             codes[i] = fo_u8(x[i], exponent, 0, 0)
     else:
         for i in range(n):
-            codes[i] = fo_u8(x[i], exponent, fo_random(key, first + <uint32_t> i), 1)
+            codes[i] = fo_u8(x[i], exponent, fo_mixed(word), 1)
+            word = word + FO_STEP
     return exponent
 
 

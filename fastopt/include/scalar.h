@@ -89,10 +89,11 @@ FO_INLINE uint32_t fo_bits(float x) { uint32_t u; memcpy(&u, &x, sizeof u); retu
 FO_INLINE float fo_float(uint32_t u) { float x; memcpy(&x, &u, sizeof x); return x; }
 FO_INLINE float fo_load_bf16(const char *x) { uint16_t h; memcpy(&h, x, sizeof h); return fo_float((uint32_t)h << 16); }
 
-/* 32 random bits of a place: a multiplicative hash, of which the upper bits are the better ones. */
-FO_INLINE uint32_t fo_random(uint32_t key, uint32_t position)
+/* 32 random bits of a place, mixed from its number times the step plus a key, so that the next place's come from a step more: a
+   multiplicative hash, of which the upper bits are the better ones. */
+#define FO_STEP 0x9e3779b1u
+FO_INLINE uint32_t fo_mixed(uint32_t x)
 {
-    uint32_t x = position * 0x9e3779b1u + key;
     x = (x ^ x >> 15) * 0x85ebca77u;
     return x ^ x >> 13;
 }
@@ -139,7 +140,8 @@ FO_INLINE void fo_narrow(int bf16, int stochastic, int nonnegative, uint16_t *re
 }
 FO_INLINE void fo_draw(uint32_t *restrict bits, uint32_t key, uint32_t first, ptrdiff_t n)
 {
-    for (ptrdiff_t i = 0; i < n; i++) bits[i] = fo_random(key, first + (uint32_t)i);
+    uint32_t x = first * FO_STEP + key;
+    for (ptrdiff_t i = 0; i < n; i++, x += FO_STEP) bits[i] = fo_mixed(x);
 }
 
 /* Blocks of 8-bit floats that share an exponent: a code is the top of a float's bits, exponent and three of the mantissa, less an
