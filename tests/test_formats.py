@@ -246,7 +246,7 @@ void narrow(unsigned short *b, unsigned short *h, const float *x, const unsigned
         h[i] = fo_f16(x[i], r[i], stochastic, nonnegative);
     }
 }
-void random_bits(unsigned *r, unsigned key, long n) { for (long i = 0; i < n; i++) r[i] = fo_random(key, (unsigned)i); }
+void random_bits(unsigned *r, unsigned key, long n) { fo_draw(r, key, 0, n); }
 """
 
 
