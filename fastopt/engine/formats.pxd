@@ -13,6 +13,10 @@ from fastopt.engine.table cimport (
     lines_t, op_t, task_t, view_t,
 )
 
+cdef enum:
+    AHEAD = 4 * BLOCK  # elements that are asked for before they are summed
+    LARGE = 1 << 18  # elements that no cache close by holds
+
 ctypedef fused element:
     float
     double
@@ -24,6 +28,7 @@ cdef extern from "scalar.h" nogil:
     double load_f64 "fo_load_f64"(const char *x)
     long double load_long "fo_load_long"(const char *x)
     const uint32_t FO_STEP
+    void fo_prefetch(const char *x, Py_ssize_t n)
     uint32_t fo_mixed(uint32_t x)
     uint32_t fo_key(uint32_t key, uint32_t number)
     void fo_narrow(int bf16, int stochastic, int nonnegative, uint16_t *out, const float *x, const uint32_t *bits, int shift,
@@ -386,6 +391,20 @@ cdef inline void straight(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, elem
         lo += n
 
 
+cdef inline void ask_for(const task_t *task, Py_ssize_t lo, bint all) noexcept nogil:
+    """Fetch what a block of sums will read from lo on: it does little else with it, so that it would wait for memory."""
+    cdef int k
+    if task.g.flat:
+        fo_prefetch(task.g.data + lo * size_of(task.g.format), BLOCK * size_of(task.g.format))
+    if not all:
+        return
+    if task.p.flat:
+        fo_prefetch(task.p.data + lo * size_of(task.p.format), BLOCK * size_of(task.p.format))
+    for k in range(task.rule.states):
+        if task.formats[k] < ROWS:
+            fo_prefetch(task.state[k] + lo * size_of(task.formats[k]), BLOCK * size_of(task.formats[k]))
+
+
 cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, double *out, element _) noexcept nogil:
     """One step of elements lo to lo + n, at most a block: decode, shape, update, encode; what needs no staging is used where it lies.
 
@@ -420,6 +439,8 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
             next += 1
         needed = next.kind == RULE
     arrays[UPDATE] = NULL
+    if apart and task.n >= LARGE:
+        ask_for(task, lo + AHEAD, needed)
     if needed:
         arrays[PARAMETER] = fetch_parameter(task, lo, n, own_p, apart)
     if task.g.flat and task.g.format == plain(own_p[0]):

@@ -89,6 +89,16 @@ FO_INLINE uint32_t fo_bits(float x) { uint32_t u; memcpy(&u, &x, sizeof u); retu
 FO_INLINE float fo_float(uint32_t u) { float x; memcpy(&x, &u, sizeof x); return x; }
 FO_INLINE float fo_load_bf16(const char *x) { uint16_t h; memcpy(&h, x, sizeof h); return fo_float((uint32_t)h << 16); }
 
+/* A hint that n bytes will be read. */
+FO_INLINE void fo_prefetch(const char *x, ptrdiff_t n)
+{
+#if defined(__GNUC__)
+    for (ptrdiff_t i = 0; i < n; i += 64) __builtin_prefetch((const void *)((uintptr_t)x + (uintptr_t)i));
+#else
+    (void)x, (void)n;
+#endif
+}
+
 /* 32 random bits of a place, mixed from its number times the step plus a key, so that the next place's come from a step more: a
    multiplicative hash, of which the upper bits are the better ones. */
 #define FO_STEP 0x9e3779b1u
