@@ -139,10 +139,27 @@ FO_INLINE uint16_t fo_f16(float x, uint32_t random, int stochastic, int nonnegat
     return (uint16_t)(h | (u >> 16 & 0x8000u));
 }
 
+/* n floats to bfloat16 by the upper (or else the lower) 16 bits of each random word. Returns whether all were common numbers: neither
+   infinite nor NaN nor what fo_bf16 would keep above zero; if not, what was written is wrong. */
+FO_INLINE int fo_common_bf16(int nonnegative, int upper, uint16_t *restrict out, const float *restrict x,
+                             const uint32_t *restrict bits, ptrdiff_t n)
+{
+    uint32_t largest = 0, least = 0xffffffffu;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        uint32_t u = fo_bits(x[i]), a = u & 0x7fffffffu;
+        largest = a > largest ? a : largest;
+        if (nonnegative) least = u - 1u < least ? u - 1u : least;
+        out[i] = (uint16_t)((u + (upper ? bits[i] >> 16 : bits[i] & 0xffffu)) >> 16);
+    }
+    return largest < 0x7f800000u && least >= 0xffffu;
+}
+
 /* n floats in 16 bits; two arrays share the random bits, 16 of each word. The first three arguments are to be constants. */
 FO_INLINE void fo_narrow(int bf16, int stochastic, int nonnegative, uint16_t *restrict out, const float *restrict x,
                          const uint32_t *restrict bits, int shift, ptrdiff_t n)
 {
+    if (bf16 && stochastic && (shift ? fo_common_bf16(nonnegative, 0, out, x, bits, n) : fo_common_bf16(nonnegative, 1, out, x, bits, n)))
+        return;
     for (ptrdiff_t i = 0; i < n; i++) {
         uint32_t random = stochastic ? bits[i] << shift : 0u;
         out[i] = bf16 ? fo_bf16(x[i], random, stochastic, nonnegative) : fo_f16(x[i], random, stochastic, nonnegative);
