@@ -216,7 +216,8 @@ cdef inline void *fetch_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t 
 
 
 cdef inline void store_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n, element *block, const uint32_t *bits) noexcept nogil:
-    cdef uint16_t codes[BLOCK]
+    cdef uint16_t own_codes[BLOCK]
+    cdef uint16_t *codes = <uint16_t *> task.p.data + lo if task.p.flat else own_codes
     cdef int16_t *low
     cdef uint32_t word
     cdef Py_ssize_t i
@@ -235,6 +236,8 @@ cdef inline void store_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n
                 low[i] = <int16_t> <uint16_t> word
         else:
             narrow(codes, block, n, task.p.format, NULL if task.nearest or task.master != NULL else bits, 0, False)
+        if task.p.flat:
+            return
         move(<char *> codes, &task.p, lo, n, sizeof(uint16_t), True, block[0])
 
 
