@@ -207,9 +207,10 @@ FO_INLINE uint8_t fo_u8(float x, int exponent, uint32_t random, int stochastic)
 /* The sum of a block of 256: 16 lanes side by side, then halves of lanes. */
 FO_INLINE double fo_fold(const double *x)
 {
-    double lanes[16];
 #if defined(__GNUC__)
     typedef double eight __attribute__((vector_size(64), aligned(8)));
+    typedef double four __attribute__((vector_size(32), aligned(8)));
+    typedef double two __attribute__((vector_size(16), aligned(8)));
     eight low, high, next;
     memcpy(&low, x, sizeof low);
     memcpy(&high, x + 8, sizeof high);
@@ -219,15 +220,18 @@ FO_INLINE double fo_fold(const double *x)
         memcpy(&next, x + i + 8, sizeof next);
         high = high + next;
     }
-    memcpy(lanes, &low, sizeof low);
-    memcpy(lanes + 8, &high, sizeof high);
+    low = low + high;
+    four half = (four){low[0], low[1], low[2], low[3]} + (four){low[4], low[5], low[6], low[7]};
+    two quarter = (two){half[0], half[1]} + (two){half[2], half[3]};
+    return quarter[0] + quarter[1];
 #else
+    double lanes[16];
     for (int j = 0; j < 16; j++) lanes[j] = x[j];
     for (int i = 16; i < 256; i++) lanes[i % 16] = lanes[i % 16] + x[i];
-#endif
     for (int width = 8; width > 0; width /= 2)
         for (int j = 0; j < width; j++) lanes[j] = lanes[j] + lanes[j + width];
     return lanes[0];
+#endif
 }
 
 /* What this file was compiled for, as the compiler says. */
