@@ -1124,6 +1124,27 @@ def test_threads_are_chosen_by_the_clock(serial, parallel, other, steps, most):
 
 
 @pytest.mark.compiled
+def test_threads_that_spin_on_a_shared_core_do_not_pay():
+    """Serial steps are slow, too, while a worker still spins, so that they say nothing of what they would take without."""
+    from fastopt.engine import engine
+
+    spun = 0.0
+
+    def serial(k):
+        nonlocal spun
+        spun = max(0.0, spun - 80e-6)
+        return 300e-6 if k == 0 else 80e-6 if spun else 50e-6  # the first is cold
+
+    def parallel(_):
+        nonlocal spun
+        spun = 3e-3
+        return 80e-6
+
+    chosen, total = engine.simulate(serial, parallel, 20_000, False)
+    assert total <= 1.1 * 50e-6 * 20_000 and np.mean(chosen[10_000:]) < 0.1
+
+
+@pytest.mark.compiled
 @pytest.mark.parametrize(("elements", "threads", "started"), [(70_000, 8, 1), (300_000, 3, 2), (40_000, 8, 0), (300_000, 1, 0)])
 def test_at_most_a_thread_for_each_grain_of_work(elements, threads, started):
     code = """

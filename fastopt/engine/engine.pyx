@@ -203,7 +203,6 @@ cdef int choose(const plan_t *plan) noexcept:
         return 1
     parts = min(<Py_ssize_t> (plan.most if plan.most > 0 else available()), plan.elements // GRAIN)
     if parts > 1 and plan.most == 0:
-        chooser.begin = fo_now()
         chooser.now = &chooser.measured[chooser.entered - chooser.left > 5e-5]
         if not chooser.now.parallel:
             return 1
@@ -211,10 +210,10 @@ cdef int choose(const plan_t *plan) noexcept:
 
 
 cdef void learn(const plan_t *plan) noexcept:
-    """What a step took, where its number of threads was a choice."""
+    """What a step took, its checks too, which threads that spin can slow down; where its number of threads was a choice."""
     if plan.chooser.now != NULL:
         plan.chooser.left = fo_now()
-        measure(plan.chooser.now, plan.chooser.left - plan.chooser.begin)
+        measure(plan.chooser.now, plan.chooser.left - plan.chooser.entered)
 
 
 cdef void go(const plan_t *plan, const pass_t *what, int parts) noexcept:
