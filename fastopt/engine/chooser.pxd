@@ -6,6 +6,7 @@ cdef enum:
 
 cdef struct measured_t:  # steps of one size in one situation, in seconds
     double serial
+    double ahead  # what parallel steps take
     double quiet  # of serial steps since the last parallel one
     double wait  # of serial steps before parallel is tried again
     double penalty  # that wait, over what parallel lost
@@ -14,6 +15,7 @@ cdef struct measured_t:  # steps of one size in one situation, in seconds
     double most  # serial steps' worth that one step may lose: the rest was somebody else's turn on the processor
     int streak  # parallel steps since a serial one was timed
     int trust  # the longest streak, after which what serial takes is looked at again
+    bint trying  # a serial step, to see whether parallel is still ahead
     bint parallel
 
 cdef struct chooser_t:
@@ -29,8 +31,8 @@ cdef inline void learn_nothing(chooser_t *chooser) noexcept nogil:
     Right after a step, threads that slept need some milliseconds to get up to speed, and then pay. After something else of the
     caller's, a matrix product's threads may still hold the processors: a loss is great there, and likely to be met again.
     """
-    chooser.measured[0] = measured_t(0, 0, 0, 20, 0, 8, 2, 0, FIRST_TRUST, False)
-    chooser.measured[1] = measured_t(0, 0, 0.08, 20, 0, 1, 1e9, 0, FIRST_TRUST, False)
+    chooser.measured[0] = measured_t(0, 0, 0, 0, 20, 0, 8, 2, 0, FIRST_TRUST, False, False)
+    chooser.measured[1] = measured_t(0, 0, 0, 0.08, 20, 0, 1, 1e9, 0, FIRST_TRUST, False, False)
     chooser.entered = chooser.left = 0
     chooser.now = NULL
 
@@ -44,9 +46,13 @@ cdef inline void measure(measured_t *m, double seconds) noexcept nogil:
         else:  # a worker that still spins slows serial steps down: those that come at once can only show that serial is faster
             m.serial = min(seconds, 0.75 * m.serial + 0.25 * seconds if m.quiet > 0.8e-6 * QUIET else m.serial)
         m.wait -= seconds
+        if m.trying and m.serial < 1.4 * m.ahead:  # spinning may be all that parallel is ahead by
+            m.wait = 1e-6 * QUIET
+        m.trying = False
         m.parallel = m.wait <= 0
         return
     m.quiet = 0
+    m.ahead = seconds if m.ahead == 0 else min(seconds, 0.75 * m.ahead + 0.25 * seconds)
     m.lost = max(0.0, m.lost + min(seconds - m.serial, m.most * m.serial))
     if m.lost == 0:
         m.penalty = 20
@@ -59,5 +65,5 @@ cdef inline void measure(measured_t *m, double seconds) noexcept nogil:
         return
     m.streak += 1
     if m.streak == m.trust:
-        m.parallel, m.wait = False, 1e-6 * QUIET  # for one step, or so many that a worker has stopped spinning
+        m.parallel, m.trying = False, True  # for one step, or for so many that a worker has stopped spinning
         m.streak, m.trust = 0, min(2 * m.trust, 8192)
