@@ -426,6 +426,10 @@ class Optimizer(dispatch.Stepper):
         """The update function of arrays that the rule is not for."""
         return None
 
+    def aside(self, options: Mapping[str, Any]) -> bool:
+        """Whether the rule `beside` is for all arrays of a group."""
+        return False
+
     def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
         """First values of state that does not begin at zero."""
         return {}
@@ -522,7 +526,7 @@ class Optimizer(dispatch.Stepper):
             {"accumulate": float(self._settings.accumulate), **self.fixed(options, arrays)},
             RULES[beside.__name__] if beside else None,
             self.renamed,
-            bool(options.get("orthogonalize", True)),
+            not self.aside(options),
         )
 
     def _stages(self, options: Mapping[str, Any]) -> set[str]:
@@ -841,10 +845,9 @@ class Optimizer(dispatch.Stepper):
                 values = theirs[key] if key in group.spread and isinstance(theirs[key], (list, tuple)) else [theirs[key]]
                 if len(values) != len(group.names(key)):
                     raise ValueError(f"{where}: {theirs[key]}, expected {len(group.names(key))} values")
-                checked = [group.check(name, x) for name, x in zip(group.names(key), values, strict=True)]
                 checked = [
-                    None if x is None and name in group.fixed else y
-                    for name, x, y in zip(group.names(key), values, checked, strict=True)
+                    x if x is None and name in group.fixed else group.check(name, x)
+                    for name, x in zip(group.names(key), values, strict=True)
                 ]
                 changes.append((group, key, checked if key in group.spread else checked[0]))
         return changes

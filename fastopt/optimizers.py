@@ -1371,6 +1371,9 @@ class Muon(Optimizer):
     def beside(self, options: Mapping[str, Any]) -> Callable[..., Any]:
         return rules.adam
 
+    def aside(self, options: Mapping[str, Any]) -> bool:
+        return not options["orthogonalize"]
+
     def fixed(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
         return {"match_rms": float(options["adjust_lr_fn"] == "match_rms_adamw")}
 

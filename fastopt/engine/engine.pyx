@@ -233,6 +233,11 @@ cdef void go(const plan_t *plan, const pass_t *what, int parts) noexcept:
                 fo_leave(env)
 
 
+cdef inline bint has_terms(const task_t *task, scope_t scope) noexcept nogil:
+    """Whether this step needs terms of matrices, of this kind, of a parameter."""
+    return task.active and task.n and task.rule.terms and task.rule.terms_scope == scope
+
+
 cdef void walk(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     """Blocks lo to hi of the index space of all arrays, or of that of sums."""
     cdef Py_ssize_t i = 0, end = plan.n, middle
@@ -240,7 +245,7 @@ cdef void walk(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t
     if what.kind == AVERAGING:
         for i in range(plan.n):
             task = &plan.tasks[i]
-            if task.active and task.rule.terms and task.rule.terms_scope == LINES:
+            if has_terms(task, LINES):
                 end = task.lines.first + task.lines.chunks * task.lines.matrices
                 plan.table.lines_of(task, max(lo, task.lines.first) - task.lines.first, min(hi, end) - task.lines.first, TERMS)
         return
@@ -256,7 +261,7 @@ cdef void walk(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t
     while i < plan.n and plan.tasks[i].first < hi:
         task = &plan.tasks[i]
         if what.kind == SPREADING:
-            if task.active and task.rule.terms and task.rule.terms_scope == MATRIX:
+            if has_terms(task, MATRIX):
                 plan.table.spread(task, max(<Py_ssize_t> 0, lo - task.first) * BLOCK, min(task.work, (hi - task.first) * BLOCK), TERMS)
         elif task.active and task.work:
             plan.table.span(task, max(<Py_ssize_t> 0, lo - task.first) * BLOCK, min(task.work, (hi - task.first) * BLOCK))
@@ -280,8 +285,8 @@ cdef void write_down(logged_t *logged, const task_t *task, uint32_t key) noexcep
         k += 1
 
 
-cdef void replay(const plan_t *plan, Py_ssize_t i, lagging_t *lagging, int64_t now, const int64_t *indices, Py_ssize_t lo,
-                 Py_ssize_t hi) noexcept nogil:
+cdef void replay(const plan_t *plan, Py_ssize_t i, lagging_t *lagging, bint direct, int64_t now, const int64_t *indices,
+                 Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     """Steps without a gradient for rows that are behind; those that follow one another make them together."""
     cdef task_t task = plan.tasks[i]
     cdef logged_t *logged
@@ -289,9 +294,7 @@ cdef void replay(const plan_t *plan, Py_ssize_t i, lagging_t *lagging, int64_t n
     cdef int64_t t, done
     task.rows = NULL
     task.g.format, task.g.flat = FLOAT64 if task.p.format == FLOAT64 else FLOAT32, True
-    task.direct = task.plain and task.p.flat and task.master == NULL and task.g.format == task.p.format
-    for k in range(task.rule.states):
-        task.direct = task.direct and task.formats[k] == task.p.format
+    task.direct = direct
     while lo < hi:
         row = indices[lo] if indices != NULL else lo
         done = lagging.done[row]
@@ -750,9 +753,7 @@ cdef class Plan:
                 format = format_of(cnp.PyArray_TYPE(<cnp.ndarray> g))
             lay(&task.g, <cnp.ndarray> g, self.orders[i], format, &first, &end)
             task.direct = self.flat[i] and task.g.flat and format == task.p.format
-            if task.n and not self.is_clear(i, first, end):
-                for s in self.slots:
-                    layout.check_apart(self.slots[i].name, g, s.written())
+            self.check_apart(i, g, first, end)
         if sparse or self.sparse:
             self.sparse = sparse
             self.lay_work()
@@ -767,9 +768,7 @@ cdef class Plan:
         g = rows.check_rows(slot, g, self.accumulate, self.exact)
         values, indices = g.values, g.indices
         first = <uintptr_t> cnp.PyArray_DATA(values)
-        if task.n and not self.is_clear(i, first, first + cnp.PyArray_NBYTES(values)):
-            for s in self.slots:
-                layout.check_apart(slot.name, values, s.written())
+        self.check_apart(i, values, first, first + cnp.PyArray_NBYTES(values))
         Py_INCREF(g)
         Py_DECREF(<object> self.held[i])
         self.held[i] = <PyObject *> g
@@ -819,12 +818,12 @@ cdef class Plan:
         with nogil:
             if parts == 1:
                 env = fo_enter(self.walk.flush)
-                replay(&self.walk, i, self.lagging[i], self.t[i], indices, lo, hi)
+                replay(&self.walk, i, self.lagging[i], self.flat[i], self.t[i], indices, lo, hi)
                 fo_leave(env)
             else:
                 for part in prange(parts, num_threads=parts, schedule="static"):
                     env = fo_enter(self.walk.flush)
-                    replay(&self.walk, i, self.lagging[i], self.t[i], indices, lo + (hi - lo) * part // parts,
+                    replay(&self.walk, i, self.lagging[i], self.flat[i], self.t[i], indices, lo + (hi - lo) * part // parts,
                            lo + (hi - lo) * (part + 1) // parts)
                     fo_leave(env)
 
@@ -877,6 +876,13 @@ cdef class Plan:
         for i in range(self.n):
             if self.lagging[i] != NULL:
                 self.lagging[i].behind = False
+
+    cdef int check_apart(self, Py_ssize_t i, object g, uintptr_t first, uintptr_t end) except -1:
+        """Refuse a gradient, of these bytes, that has one in common with what a step writes."""
+        if self.walk.tasks[i].n and not self.is_clear(i, first, end):
+            for s in self.slots:
+                layout.check_apart(self.slots[i].name, g, s.written())
+        return 0
 
     cdef bint is_clear(self, Py_ssize_t i, uintptr_t first, uintptr_t end) noexcept:
         """Whether no written range meets these bytes: between the same two as last time, or found by halving."""
@@ -1169,15 +1175,13 @@ cdef class Plan:
             self.summing.kind, self.summing.blocks = AVERAGING, self.chunks
             go(&self.walk, &self.summing, parts)
             for i in range(self.n):
-                rule = self.walk.tasks[i].rule
-                if self.walk.tasks[i].active and self.walk.tasks[i].n and rule.terms and rule.terms_scope == LINES:
+                if has_terms(&self.walk.tasks[i], LINES):
                     self.average_lines(i, self.sums_c + i * SCALARS)
         if matrices:
             self.summing.kind, self.summing.blocks = SPREADING, self.walk.blocks
             go(&self.walk, &self.summing, parts)
             for i in range(self.n):
-                rule = self.walk.tasks[i].rule
-                if self.walk.tasks[i].active and self.walk.tasks[i].n and rule.terms and rule.terms_scope == MATRIX:
+                if has_terms(&self.walk.tasks[i], MATRIX):
                     self.slots[i].change_matrix()
         return 0
 

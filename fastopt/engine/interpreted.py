@@ -33,15 +33,20 @@ def store(a: np.ndarray, order: Sequence[int], flat: np.ndarray) -> None:
 
 def fold(terms: np.ndarray) -> float:
     """The sum of all, block by block: 16 lanes side by side, then halves of lanes, then blocks one after another."""
-    blocks = storage.blocks_of(terms).reshape(-1, 16, 16)
     with np.errstate(all="ignore"):
-        lanes = blocks[:, 0]
-        for i in range(1, 16):
-            lanes = lanes + blocks[:, i]
-        while lanes.shape[1] > 1:
-            half = lanes.shape[1] // 2
-            lanes = lanes[:, :half] + lanes[:, half:]
-        return float(np.add.accumulate(np.concatenate([[0.0], lanes[:, 0]]))[-1])
+        return float(np.add.accumulate(np.concatenate([[0.0], folded(storage.blocks_of(terms))]))[-1])
+
+
+def folded(blocks: np.ndarray) -> np.ndarray:
+    """The sum of each block of 256, along the last axis."""
+    rows = blocks.reshape(*blocks.shape[:-1], 16, 16)
+    lanes = rows[..., 0, :]
+    for i in range(1, 16):
+        lanes = lanes + rows[..., i, :]
+    while lanes.shape[-1] > 1:
+        half = lanes.shape[-1] // 2
+        lanes = lanes[..., :half] + lanes[..., half:]
+    return lanes[..., 0]
 
 
 STATES = 6  # that a rule may have, as in table.pxd
@@ -185,17 +190,10 @@ def line_sums(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sums over the rows and over the columns of matrices, in the order of the compiled ones."""
     matrices, rows, columns = terms.shape
     blocks = np.pad(terms, ((0, 0), (0, 0), (0, -columns % storage.BLOCK)))
-    lanes = blocks.reshape(matrices * rows, -1, 16, 16)
     with np.errstate(all="ignore"):
-        folded = lanes[:, :, 0]
-        for i in range(1, 16):
-            folded = folded + lanes[:, :, i]
-        while folded.shape[2] > 1:
-            half = folded.shape[2] // 2
-            folded = folded[:, :, :half] + folded[:, :, half:]
         of_rows = np.zeros(matrices * rows)
-        for k in range(folded.shape[1]):
-            of_rows = of_rows + folded[:, k, 0]
+        for sums in folded(blocks.reshape(matrices * rows, -1, storage.BLOCK)).T:
+            of_rows = of_rows + sums
         of_columns, chunk = np.zeros((matrices, columns)), max(64, (rows + 15) // 16, 2048 // max(1, columns) + 1)
         for first in range(0, rows, chunk):
             part = np.zeros((matrices, columns))

@@ -95,7 +95,10 @@ def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
         indices, values = added(indices[places], storage.widened(values)[places])
     walked = [k for k in order if k < p.ndim]
     walked = [0, *(k for k in walked if k)]
-    return RowGradient(indices, np.require(values.transpose(walked), requirements=["C", "ALIGNED"]))
+    checked = object.__new__(RowGradient)  # not to be checked again
+    object.__setattr__(checked, "indices", indices)
+    object.__setattr__(checked, "values", np.require(values.transpose(walked), requirements=["C", "ALIGNED"]))
+    return checked
 
 
 def added(indices: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
