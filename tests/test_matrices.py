@@ -18,22 +18,30 @@ def near(ours, theirs, rtol=1e-12):
         np.testing.assert_allclose(x, y.detach().numpy(), rtol=0, atol=rtol * np.abs(x).max())
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"weight_decay": 0.1, "maximize": True}, {"eps": (1e-3, 0.1), "d": 2.0, "beta2_decay": -0.5}]
-)
-def test_adafactor_is_torchs(options):
+def beside_torch(name, shapes, steps, draw, options):
+    """Parameters and optimizers, ours and torch's, after these steps with changing learning rates."""
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
-    ours = [rng.standard_normal(shape) for shape in SHAPES]
+    ours = [rng.standard_normal(shape) for shape in shapes]
     theirs = [torch.nn.Parameter(torch.tensor(p)) for p in ours]
-    optimizer, peer = fo.Adafactor(ours, **options), torch.optim.Adafactor(theirs, **options)
-    for t in range(200):
-        grads = [np.asarray(rng.standard_normal(shape) * 10 ** rng.uniform(-3, 1)) for shape in SHAPES]
+    optimizer, peer = getattr(fo, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
+    for t in range(steps):
+        grads = [np.asarray(draw(rng, shape)) for shape in shapes]
         optimizer.lr = peer.param_groups[0]["lr"] = 0.3 / (1 + t % 17)
         for p, g in zip(theirs, grads, strict=True):
             p.grad = torch.tensor(g)
         optimizer.step(grads)
         peer.step()
+    return ours, theirs, optimizer, peer
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"weight_decay": 0.1, "maximize": True}, {"eps": (1e-3, 0.1), "d": 2.0, "beta2_decay": -0.5}]
+)
+def test_adafactor_is_torchs(options):
+    ours, theirs, optimizer, peer = beside_torch(
+        "Adafactor", SHAPES, 200, lambda rng, shape: rng.standard_normal(shape) * 10 ** rng.uniform(-3, 1), options
+    )
     near(ours, theirs)
     for k, p in enumerate(theirs):
         if p.ndim > 1:
@@ -48,18 +56,8 @@ def test_muon_is_torchs(options, monkeypatch):
     """Whose products would be of bfloat16."""
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.Tensor, "bfloat16", lambda x: x.clone())
-    rng = np.random.default_rng(0)
     shapes = [(40, 30), (30, 40), (20, 20), (1, 6), (310, 305)]
-    ours = [rng.standard_normal(shape) for shape in shapes]
-    theirs = [torch.nn.Parameter(torch.tensor(p)) for p in ours]
-    optimizer, peer = fo.Muon(ours, **options), torch.optim.Muon(theirs, **options)
-    for t in range(50):
-        grads = [rng.standard_normal(shape) for shape in shapes]
-        optimizer.lr = peer.param_groups[0]["lr"] = 0.3 / (1 + t % 17)
-        for p, g in zip(theirs, grads, strict=True):
-            p.grad = torch.tensor(g)
-        optimizer.step(grads)
-        peer.step()
+    ours, theirs, *_ = beside_torch("Muon", shapes, 50, lambda rng, shape: rng.standard_normal(shape), options)
     near(ours, theirs)
 
 

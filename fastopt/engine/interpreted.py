@@ -419,17 +419,17 @@ class Stepper:
         _, slots, _, ranges = self._parts()
         checked = []
         for slot, g in zip(slots, grads, strict=True):
-            if g is not None and is_rows(g):
-                g = check_rows(slot, g, self._shared.accumulate, self._shared.mode == "exact")
-                for s in slots:
-                    layout.check_apart(slot.name, g.values, s.written())
-            elif g is not None:
-                g = layout.check_gradient(slot.name, slot.array, g)
-                lo, hi = layout.extent(g)
+            if g is not None:
+                if is_rows(g):
+                    g = check_rows(slot, g, self._shared.accumulate, self._shared.mode == "exact")
+                    read = g.values
+                else:
+                    g = read = layout.check_gradient(slot.name, slot.array, g)
+                lo, hi = layout.extent(read)
                 k = bisect_right(ranges, (lo, hi))
-                if g.size and any(a < hi and lo < b for a, b in ranges[max(k - 1, 0) : k + 1]):
+                if read.size and any(a < hi and lo < b for a, b in ranges[max(k - 1, 0) : k + 1]):
                     for s in slots:
-                        layout.check_apart(slot.name, g, s.written())
+                        layout.check_apart(slot.name, read, s.written())
             checked.append(g)
         return checked
 
