@@ -1,0 +1,199 @@
+"""``python -m fastopt bench``: a step of fastopt beside its peers', each in its own process, as ratios.
+
+Two OpenMP runtimes in one process slow each other, and processors change speed from second to second. So each competitor has a
+process, all are visited in random order within a round, and what counts is the median of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fastopt as fo
+from fastopt.engine import dispatch
+
+from .peers import PEERS, available
+from .rounds import Competitor, rounds_of, summary
+from .works import LARGE, WORKS, Work
+
+__all__ = ["PEERS", "WORKS", "Work", "about", "available", "bench", "main", "plot", "run"]
+
+
+def about() -> dict[str, Any]:
+    """The machine, the versions of what is installed, and the date."""
+    processor = platform.processor() or platform.machine()
+    if (info := Path("/proc/cpuinfo")).exists():
+        processor = next((line.split(":", 1)[1].strip() for line in info.open() if line.startswith("model name")), processor)
+    distributions = importlib.metadata.packages_distributions()
+    names = sorted({distributions[peer.package][0] for peer in PEERS.values() if peer.package in distributions})
+    versions = {"fastopt": fo.__version__, "python": platform.python_version()}
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "processor": processor,
+        "processors": os.cpu_count(),
+        "instruction set": dispatch.ISA,
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": versions | {name: importlib.metadata.version(name) for name in names},
+    }
+
+
+def run(
+    works: Mapping[str, Work],
+    *,
+    rounds: int = 5,
+    threads: int = 2,
+    seconds: float = 0.02,
+    told: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Time works, and tell each one's line as it is found; a bar shows progress where tqdm is installed.
+
+    Parameters
+    ----------
+    works : mapping of str to Work
+    rounds : int
+        Visits of each competitor.
+    threads : int
+        That each may use.
+    seconds : float
+        That one visit is to last, at least.
+    told : function of a str
+
+    Returns
+    -------
+    dict
+        Of each work, of each competitor: ``seconds`` a step, ``ratio`` to fastopt's, and its ``quartiles`` over the rounds.
+
+    Raises
+    ------
+    RuntimeError
+        If fastopt cannot make a step of one of the works. A peer that cannot is left out, and the reason goes to standard error.
+    """
+    wanted = {peer for work in works.values() for peer in ("fastopt", *work.peers)}
+    competitors = {peer: Competitor(peer, threads, seconds) for peer in available() if peer in wanted}
+    results: dict[str, Any] = {}
+    bar, told = progress(len(works), told)
+    told(f"{'':28}{'fastopt':>10}   times as long:")
+    try:
+        for name, work in works.items():
+            times, failed = rounds_of(work, competitors, rounds)
+            results[name] = summary(times)
+            for reason in failed:
+                print(f"{name}: left out: {reason}", file=sys.stderr)
+            told(f"{name:28}{line(results[name])}")
+            bar(name)
+    finally:
+        for competitor in competitors.values():
+            competitor.close()
+    return results
+
+
+def line(found: Mapping[str, Any]) -> str:
+    """Of one work: fastopt's time, and the others' ratios with their quartiles."""
+    others = (f"{p} {r['ratio']:.3g} ({r['quartiles'][0]:.3g}-{r['quartiles'][1]:.3g})" for p, r in found.items() if p != "fastopt")
+    return f"{found['fastopt']['seconds'] * 1e6:8.2f} us   {', '.join(others)}"
+
+
+def progress(count: int, told: Callable[[str], None]) -> tuple[Callable[[str], Any], Callable[[str], None]]:
+    """A function that says that a work is done, and one that tells a line beside it."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return (lambda name: None), told  # the lines of the table are the progress
+    bar = tqdm(total=count, leave=False)
+
+    def beside(text: str) -> None:
+        bar.clear()
+        told(text)
+        sys.stdout.flush()
+        bar.refresh()
+
+    return (lambda name: bar.update()), beside
+
+
+def bench(select: str = "", *, rounds: int = 5, threads: int = 2, seconds: float = 0.02, large: bool = False) -> dict[str, Any]:
+    """Time the works whose name holds `select`, and print a table.
+
+    Parameters
+    ----------
+    select : str
+    rounds, threads, seconds
+        As of `run`.
+    large : bool
+        1e8 elements too, which takes 1.6 GB for each competitor.
+
+    Returns
+    -------
+    dict
+        As of `run`.
+    """
+    works = {name: work for name, work in {**WORKS, **(LARGE if large else {})}.items() if select in name}
+    if not works:
+        raise ValueError(f"bench: no work's name holds {select!r}, expected part of one of: {', '.join(WORKS | LARGE)}")
+    return run(works, rounds=rounds, threads=threads, seconds=seconds)
+
+
+def plot(results: Mapping[str, Any], path: str) -> None:
+    """Draw times by size, of the works that are named ``"<size> elements"``, with the limit that memory sets.
+
+    Parameters
+    ----------
+    results : mapping
+        Of `run`.
+    path : str
+        Of the picture: ``.png``, ``.svg`` or what else matplotlib writes.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib: ``pip install 'fastopt[plot]'``.
+    ValueError
+        If no work is named so.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("plot: needs matplotlib, pip install 'fastopt[plot]'") from None
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for name, found in results.items():
+        size, _, rest = name.partition(" ")
+        if rest == "elements":
+            for peer, result in found.items():
+                lines.setdefault(peer, []).append((float(size), result["seconds"]))
+    if not lines:
+        raise ValueError("plot: no work is named '<size> elements'")
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    axes = figure.subplots()
+    for peer, points in lines.items():
+        limit = peer == "stream"
+        style = {"label": "what memory allows", "color": "black", "linestyle": "--"} if limit else {"label": peer, "marker": "o"}
+        axes.loglog(*zip(*sorted(points), strict=True), **style)
+    axes.set(xlabel="elements of one float32 array", ylabel="seconds a step", title="Adam, one step")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def main(arguments: list[str]) -> int:
+    """The command line of ``python -m fastopt bench``."""
+    parser = argparse.ArgumentParser("python -m fastopt bench", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("select", nargs="?", default="", help="only works whose name holds this")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--large", action="store_true", help="1e8 elements too: 1.6 GB a competitor")
+    parser.add_argument("--json", metavar="FILE", help="write the results there too, with the machine and versions")
+    parser.add_argument("--plot", metavar="FILE", help="a picture of time against size, with the limit that memory sets")
+    given = parser.parse_args(arguments)
+    results = bench(given.select, rounds=given.rounds, threads=given.threads, large=given.large)
+    if given.json:
+        Path(given.json).write_text(json.dumps({**about(), "works": results}, indent=1))
+    if given.plot:
+        plot(results, given.plot)
+    return 0

@@ -1,0 +1,59 @@
+"""What memory allows: a step's reads and writes with next to no arithmetic, compiled here.
+
+It needs nothing of fastopt, so that benchmarks of older versions can run this file too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+def text(states: int) -> str:
+    """C of a loop that reads a gradient, and reads and writes a parameter and `states` arrays, all of float."""
+    arrays = "".join(f", float *restrict s{k}" for k in range(states))
+    moves = "".join(f"s{k}[i] = s{k}[i] + g[i]; " for k in range(states))
+    total = " + ".join([f"s{k}[i]" for k in range(states)] or ["g[i]"])
+    return (
+        f"void stream(long n, const float *restrict g, float *restrict p{arrays})\n"
+        "{\n"
+        "    #pragma omp parallel for\n"
+        f"    for (long i = 0; i < n; i++) {{ {moves}p[i] = p[i] + ({total}) * 1e-9f; }}\n"
+        "}\n"
+    )
+
+
+def stream(grads: Sequence[np.ndarray], params: Sequence[np.ndarray], *states: Sequence[np.ndarray]) -> Callable[[], None]:
+    """A function that goes once over contiguous arrays of float32.
+
+    Parameters
+    ----------
+    grads, params : sequences of ndarray
+    *states : sequences of ndarray
+        Of each kind of state, one array for each parameter.
+
+    Raises
+    ------
+    OSError, subprocess.CalledProcessError
+        Where there is no C compiler, or none with OpenMP.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder, "stream.c"), Path(folder, "stream.so")
+        source.write_text(text(len(states)))
+        flags = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"]
+        subprocess.run([os.environ.get("CC", "cc"), *flags, source, "-o", library], check=True, capture_output=True)
+        function = ctypes.CDLL(str(library)).stream
+    kept = list(zip(grads, params, *states, strict=True))
+    calls = [(ctypes.c_long(arrays[0].size), *(ctypes.c_void_p(a.ctypes.data) for a in arrays)) for arrays in kept]
+
+    def once(arrays: object = kept) -> None:  # keeps them alive
+        for call in calls:
+            function(*call)
+
+    return once
