@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastopt import bench
-from fastopt.bench import peers, stream, works
+from fastopt.bench import peers, references, works
 
 
 def test_a_row_of_every_competitor(tmp_path):
@@ -76,7 +76,7 @@ def test_the_stream_reads_four_and_writes_three():
     if "stream" not in bench.available():
         pytest.skip("needs a C compiler")
     p, g, m, v = (np.full(1000, x, np.float32) for x in (1e-9, 2, 3, 4))
-    once = stream.stream([g], [p], [m], [v])
+    once = references.stream([g], [p], [m], [v])
     once()
     once()
     np.testing.assert_allclose(m, 3 + 2 * 2)

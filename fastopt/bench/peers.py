@@ -16,7 +16,7 @@ import numpy as np
 
 import fastopt as fo
 
-from .stream import stream
+from .references import numpy_adam, numpy_rmsprop, stream
 from .works import LEARNING_RATE, Work, arrays, rows_of, stored
 
 
@@ -297,42 +297,8 @@ def step_of_qiskit(work: Work, steps: int = 1000) -> Step:
 
 
 def step_of_numpy(work: Work) -> Step:
-    """In place, with buffers for what has no place of its own."""
     params, grads = arrays(work)
-    parts = [(p, g, *(np.zeros_like(p) for _ in range(4))) for p, g in zip(params, grads, strict=True)]
-    t = 0
-
-    def adam() -> None:
-        nonlocal t
-        t += 1
-        c2 = (1 - 0.999**t) ** 0.5
-        size = LEARNING_RATE * c2 / (1 - 0.9**t)
-        for p, g, m, v, x, y in parts:
-            m *= 0.9
-            m += np.multiply(g, 0.1, out=x)
-            v *= 0.999
-            np.multiply(g, g, out=x)
-            x *= 0.001
-            v += x
-            np.sqrt(v, out=x)
-            x += 1e-8 * c2
-            np.divide(m, x, out=y)
-            y *= size
-            p -= y
-
-    def rmsprop() -> None:
-        for p, g, v, _, x, y in parts:
-            v *= 0.99
-            np.multiply(g, g, out=x)
-            x *= 0.01
-            v += x
-            np.sqrt(v, out=x)
-            x += 1e-8
-            np.divide(g, x, out=y)
-            y *= LEARNING_RATE
-            p -= y
-
-    return Step({"Adam": adam, "RMSprop": rmsprop}[work.rule], lambda: params)
+    return Step({"Adam": numpy_adam, "RMSprop": numpy_rmsprop}[work.rule](params, grads, LEARNING_RATE), lambda: params)
 
 
 def step_of_stream(work: Work) -> Step:

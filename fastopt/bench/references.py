@@ -1,6 +1,6 @@
-"""What memory allows: a step's reads and writes with next to no arithmetic, compiled here.
+"""What steps are measured by: what memory allows, compiled here, and NumPy in place.
 
-It needs nothing of fastopt, so that benchmarks of older versions can run this file too.
+Nothing of fastopt is needed, so that benchmarks of older versions can run this file too.
 """
 
 from __future__ import annotations
@@ -57,3 +57,48 @@ def stream(grads: Sequence[np.ndarray], params: Sequence[np.ndarray], *states: S
             function(*call)
 
     return once
+
+
+def numpy_adam(params: Sequence[np.ndarray], grads: Sequence[np.ndarray], lr: float) -> Callable[[], None]:
+    """Adam's step in place, with buffers for what has no place of its own."""
+    parts = [(p, g, *(np.zeros_like(p) for _ in range(4))) for p, g in zip(params, grads, strict=True)]
+    t = 0
+
+    def step() -> None:
+        nonlocal t
+        t += 1
+        c2 = (1 - 0.999**t) ** 0.5
+        size = lr * c2 / (1 - 0.9**t)
+        for p, g, m, v, x, y in parts:
+            m *= 0.9
+            m += np.multiply(g, 0.1, out=x)
+            v *= 0.999
+            np.multiply(g, g, out=x)
+            x *= 0.001
+            v += x
+            np.sqrt(v, out=x)
+            x += 1e-8 * c2
+            np.divide(m, x, out=y)
+            y *= size
+            p -= y
+
+    return step
+
+
+def numpy_rmsprop(params: Sequence[np.ndarray], grads: Sequence[np.ndarray], lr: float) -> Callable[[], None]:
+    """RMSprop's step in place, likewise."""
+    parts = [(p, g, *(np.zeros_like(p) for _ in range(3))) for p, g in zip(params, grads, strict=True)]
+
+    def step() -> None:
+        for p, g, v, x, y in parts:
+            v *= 0.99
+            np.multiply(g, g, out=x)
+            x *= 0.01
+            v += x
+            np.sqrt(v, out=x)
+            x += 1e-8
+            np.divide(g, x, out=y)
+            y *= lr
+            p -= y
+
+    return step

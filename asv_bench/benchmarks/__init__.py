@@ -1,0 +1,1 @@
+"""fastopt's benchmarks. asv imports them and then forks: nothing here runs a kernel when it is imported."""
