@@ -13,7 +13,7 @@ STAGES = {
     "bounds": {"bounds": (-100.0, 100.0)},
     "step_scale": {"step_scale": 0.5},
     "max_step": {"max_step": 1.0},
-    "trust_ratio": {"trust_ratio": True},
+    "trust_ratio": {"trust_ratio": 1.0},
     "ema": {"ema": 0.999},
     "norms": {"norms": True},
     "clip, decay, average": {"clip_global_norm": 1.0, "weight_decay": 0.01, "ema": 0.999},

@@ -1,0 +1,74 @@
+"""The benchmarks' configuration says what it means, the suite covers what there is, and the dashboard draws."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastopt as fo
+
+SUITE = Path(__file__).parents[1] / "asv_bench"
+if not SUITE.exists():
+    pytest.skip("the suite is not part of an installation", allow_module_level=True)
+
+
+def test_every_name_of_the_configuration_is_one_of_asvs():
+    config = pytest.importorskip("asv.config")
+    text = re.sub(r"^\s*//.*$", "", (SUITE / "asv.conf.json").read_text(), flags=re.MULTILINE)
+    named = json.loads(text)
+    known = {*vars(config.Config()), "version", "build_cache_size"}
+    assert set(named) <= known
+    assert named.pop("version") == config.Config.api_version
+    assert set(named["matrix"]) <= {"req", "env", "env_nobuild"}
+    for regex, threshold in named["regressions_thresholds"].items():
+        assert re.compile(regex) and 0 < threshold < 1
+    matching = [
+        [t for r, t in named["regressions_thresholds"].items() if re.match(r, name)] for name in ("ratios.X", "memory.X", "steps.X")
+    ]
+    assert [len(found) for found in matching] == [1, 1, 1]  # asv takes the largest of those that match
+
+
+def benchmarks():
+    """Of each function that asv takes: its file, its class and its arguments."""
+    for path in sorted((SUITE / "benchmarks").glob("*.py")):
+        for cls in ast.parse(path.read_text()).body:
+            if isinstance(cls, ast.ClassDef):
+                for function in cls.body:
+                    if isinstance(function, ast.FunctionDef) and re.match("(time|timeraw|peakmem|track)_", function.name):
+                        yield path.stem, cls, function
+
+
+def test_parameters_have_names():
+    found = list(benchmarks())
+    assert {area for area, _, _ in found} == {p.stem for p in (SUITE / "benchmarks").glob("*.py")} - {"__init__", "common"}
+    for area, cls, function in found:
+        values = {t.id: n.value for n in cls.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
+        wanted = len(function.args.args) - 1
+        names = ast.literal_eval(values["param_names"]) if "param_names" in values else ()
+        assert len(names) == wanted and ("params" in values) == bool(wanted), f"{area}.{cls.name}.{function.name}"
+
+
+def test_what_is_documented_is_what_is_checked():
+    sys.path.insert(0, str(SUITE))
+    try:
+        import check
+    finally:
+        sys.path.remove(str(SUITE))
+    contributing = (SUITE.parent / "CONTRIBUTING.md").read_text()
+    assert f"asv continuous --factor={check.FACTOR} --bench=ratios" in contributing
+    assert (Path(fo.__file__).parent / "engine" / "engine.pyx").read_text().count(check.STEP) == 1
+
+
+def test_the_dashboard_draws(tmp_path):
+    pytest.importorskip("asv")
+    if shutil.which("chromium") is None or shutil.which("npm") is None:
+        pytest.skip("needs chromium and npm")
+    command = [sys.executable, SUITE / "check.py", "dashboard", "--pictures", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {p.name for p in tmp_path.glob("*.png")} == {"list.png", "graph.png", "regressions.png"}
