@@ -83,7 +83,7 @@ def check_dashboard(pictures):
             for part, picture in {"/": "list", PLANTED: "graph", "/regressions": "regressions"}.items():
                 seen(base + part, folder, f"--screenshot={pictures / picture}.png")
             pages.shutdown()
-    assert "time_bound" in found["/"] and "OfNumPy.track_time" in found["/"], "the list lacks benchmarks"
+    assert "overhead.Step" in found["/"] and "OfNumPy.track_time" in found["/"], "the list lacks benchmarks"
     assert 'class="flot-base"' in found[PLANTED] and "flot-tick-label" in found[PLANTED], "no graph is drawn"
     assert PLANTED in found["/regressions"] and "overhead" not in found["/regressions"].split("<tbody")[-1], "the regressions"
     print(f"dashboard: drawn, and the planted regression is listed; pictures in {pictures}")

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
 
 from .engine import dispatch
 from .formula import RULES
@@ -60,7 +60,7 @@ __all__ = [
     "yogi",
 ]
 
-Array = NDArray[Any]
+Array = np.ndarray[Any, Any]
 Result = tuple[Any, ...]
 
 

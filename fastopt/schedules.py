@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 from numbers import Real
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray  # takes as long to import as a quarter of fastopt
 
 __all__ = ["constant", "exponential_decay", "linear_decay"]
 

@@ -34,23 +34,22 @@ def test_every_name_of_the_configuration_is_one_of_asvs():
 
 
 def benchmarks():
-    """Of each function that asv takes: its file, its class and its arguments."""
+    """Of each class of benchmarks: its file, itself, and what takes its parameters."""
     for path in sorted((SUITE / "benchmarks").glob("*.py")):
         for cls in ast.parse(path.read_text()).body:
-            if isinstance(cls, ast.ClassDef):
-                for function in cls.body:
-                    if isinstance(function, ast.FunctionDef) and re.match("(time|timeraw|peakmem|track)_", function.name):
-                        yield path.stem, cls, function
+            if isinstance(cls, ast.ClassDef) and not cls.name.startswith("_"):
+                functions = [f for f in cls.body if isinstance(f, ast.FunctionDef)]
+                yield path.stem, cls, [f for f in functions if re.match("(time|timeraw|peakmem|track)_|make$|setup$", f.name)]
 
 
 def test_parameters_have_names():
     found = list(benchmarks())
     assert {area for area, _, _ in found} == {p.stem for p in (SUITE / "benchmarks").glob("*.py")} - {"__init__", "common"}
-    for area, cls, function in found:
+    for area, cls, functions in found:
         values = {t.id: n.value for n in cls.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
-        wanted = len(function.args.args) - 1
         names = ast.literal_eval(values["param_names"]) if "param_names" in values else ()
-        assert len(names) == wanted and ("params" in values) == bool(wanted), f"{area}.{cls.name}.{function.name}"
+        assert functions and ("params" in values) == bool(names), f"{area}.{cls.name}"
+        assert {len(f.args.args) - 1 for f in functions} == {len(names)}, f"{area}.{cls.name}"
 
 
 def test_what_is_documented_is_what_is_checked():

@@ -3,7 +3,7 @@
 import copy
 import pickle
 
-from .common import NETWORK, stepped
+from .common import NETWORK, bound
 
 
 class Network:
@@ -13,7 +13,8 @@ class Network:
     param_names = ("state_dtype",)
 
     def setup(self, state_dtype):
-        self.optimizer = stepped("Adam", NETWORK, state_dtype=state_dtype)
+        self.optimizer = bound("Adam", NETWORK, state_dtype=state_dtype)
+        self.optimizer.step()
         self.optimizer.save("saved.npz")
         self.state, self.pickled = self.optimizer.state_dict(), pickle.dumps(self.optimizer)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .common import MATRICES, RULES, stepped
+from .common import MATRICES, RULES, bound
 
 SIDE = 512
 
@@ -18,7 +18,7 @@ class Kept:
     param_names = ("rule",)
 
     def setup(self, rule):
-        self.optimizer = stepped(rule, [(SIDE, SIDE)])
+        self.optimizer = bound(rule, [(SIDE, SIDE)])
 
     def track_state_bytes_of_an_element(self, rule):
         return bytes_of_an_element(self.optimizer)
@@ -31,7 +31,7 @@ class Formats:
     param_names = ("state_dtype",)
 
     def setup(self, state_dtype):
-        self.optimizer = stepped("Adam", [(SIDE, SIDE)], state_dtype=state_dtype)
+        self.optimizer = bound("Adam", [(SIDE, SIDE)], state_dtype=state_dtype)
 
     def track_state_bytes_of_an_element(self, state_dtype):
         return bytes_of_an_element(self.optimizer)
@@ -46,6 +46,6 @@ class Peak:
     param_names = ("rule",)
 
     def peakmem_steps(self, rule):
-        optimizer = stepped(rule, [(4 * SIDE, 4 * SIDE)])
+        optimizer = bound(rule, [(4 * SIDE, 4 * SIDE)])
         for _ in range(3):
             optimizer.step()

@@ -1,36 +1,37 @@
 """What Python costs around a kernel that has next to nothing to do."""
 
+import functools
+
 import numpy as np
 
 import fastopt as fo
 
-from .common import LEARNING_RATE, optimizer, stepped
+from .common import LEARNING_RATE, _Steps, bound
 
 
-class Step:
+def functional(fresh):
+    p, m, v = (np.zeros(10) for _ in range(3))
+    return functools.partial(fo.functional.adam, p, np.ones(10), m, v, t=10, lr=LEARNING_RATE, out=None if fresh else (p, m, v))
+
+
+STEPS = {
+    "bound": lambda: bound("Adam", [(10,)]).step,
+    "bound, with a scale": lambda: functools.partial(bound("Adam", [(10,)]).step, scale=0.5),
+    "list": lambda: functools.partial(fo.Adam([np.zeros(10)], lr=LEARNING_RATE).step, [np.ones(10)]),
+    "mapping": lambda: functools.partial(fo.Adam({"w": np.zeros(10)}, lr=LEARNING_RATE).step, {"w": np.ones(10)}),
+    "functional": lambda: functional(fresh=False),
+    "functional, new arrays": lambda: functional(fresh=True),
+}
+
+
+class Step(_Steps):
     """Ten elements."""
 
-    def setup(self):
-        self.bound = stepped("Adam", [(10,)])
-        self.unbound, self.grads = optimizer("Adam", [(10,)], bind=False)
-        self.p, self.m, self.v = (np.zeros(10) for _ in range(3))
-        self.g = np.ones(10)
-        self.read_only = fo.Adam(np.zeros(10), lr=LEARNING_RATE)
+    params = tuple(STEPS)
+    param_names = ("gradients",)
 
-    def time_bound(self):
-        self.bound.step()
-
-    def time_bound_with_scale(self):
-        self.bound.step(scale=0.5)
-
-    def time_list(self):
-        self.unbound.step(self.grads)
-
-    def time_functional(self):
-        fo.functional.adam(self.p, self.g, self.m, self.v, t=10, lr=LEARNING_RATE, out=(self.p, self.m, self.v))
-
-    def time_functional_into_new_arrays(self):
-        fo.functional.adam(self.p, self.g, self.m, self.v, t=10, lr=LEARNING_RATE)
+    def make(self, gradients):
+        return STEPS[gradients]()
 
 
 class Construction:
@@ -49,22 +50,32 @@ class Construction:
         self.optimizer.bind(self.grads)
 
 
-class Groups:
+def groups(count):
+    params = [{"params": np.zeros(10), "lr": LEARNING_RATE * (1 + i)} for i in range(count)]
+    optimizer = fo.Adam(params)
+    optimizer.bind([np.ones(10)] * count)
+    return optimizer
+
+
+class Groups(_Steps):
     """Many groups of one array each, as where every layer has its learning rate."""
 
     params = (1, 10, 100, 1_000)
     param_names = ("groups",)
 
-    def setup(self, groups):
-        params = [{"params": np.zeros(10), "lr": LEARNING_RATE * (1 + i)} for i in range(groups)]
-        self.optimizer = fo.Adam(params)
-        self.optimizer.bind([np.ones(10)] * groups)
+    def make(self, count):
+        return groups(count).step
+
+
+class Report:
+    params = (1, 10, 100, 1_000)
+    param_names = ("groups",)
+
+    def setup(self, count):
+        self.optimizer = groups(count)
         self.optimizer.step()
 
-    def time_step(self, groups):
-        self.optimizer.step()
-
-    def time_report(self, groups):
+    def time_report(self, count):
         self.optimizer.report()
 
 
@@ -77,12 +88,9 @@ SCHEDULES = {
 }
 
 
-class Schedules:
+class Schedules(_Steps):
     params = tuple(SCHEDULES)
     param_names = ("lr",)
 
-    def setup(self, lr):
-        self.optimizer = stepped("Adam", [(10,)], lr=SCHEDULES[lr]())
-
-    def time_step(self, lr):
-        self.optimizer.step()
+    def make(self, lr):
+        return bound("Adam", [(10,)], lr=SCHEDULES[lr]()).step

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .common import LEARNING_RATE, normal, optimizer
+from .common import LEARNING_RATE, bound, normal
 
 REFERENCES = Path(__file__).parents[2] / "fastopt" / "bench" / "references.py"  # of this checkout: older commits have none
 ROUNDS, VISIT = 31, 0.004  # of each function, and seconds of each visit
@@ -48,9 +48,10 @@ class OfStream:
 
     def setup(self, rule, elements):
         options, states = STATES[rule]
-        made, grads = optimizer(rule.partition("(")[0], [(elements,)], **options)
+        self.step = bound(rule.partition("(")[0], [(elements,)], **options).step
+        params, grads = normal([(elements,)]), normal([(elements,)], seed=1)
         arrays = ([np.zeros(elements, np.float32)] for _ in range(states))
-        self.step, self.once = made.step, runpy.run_path(str(REFERENCES))["stream"](grads, normal([(elements,)]), *arrays)
+        self.once = runpy.run_path(str(REFERENCES))["stream"](grads, params, *arrays)
 
     def track_time(self, rule, elements):
         return ratio(self.step, self.once)
@@ -65,9 +66,9 @@ class OfNumPy:
     param_names = ("elements",)
 
     def setup(self, elements):
-        made, grads = optimizer("Adam", [(elements,)])
-        self.step = made.step
-        self.adam = runpy.run_path(str(REFERENCES))["numpy_adam"](normal([(elements,)]), grads, LEARNING_RATE)
+        self.step = bound("Adam", [(elements,)]).step
+        params, grads = normal([(elements,)]), normal([(elements,)], seed=1)
+        self.adam = runpy.run_path(str(REFERENCES))["numpy_adam"](params, grads, LEARNING_RATE)
 
     def track_time(self, elements):
         return ratio(self.step, self.adam)

@@ -1,32 +1,29 @@
 """Every rule, from the package's own list."""
 
-from .common import MATRICES, RULES, stepped
+from .common import MATRICES, RULES, _Steps, bound
 
 
-class ByRule:
+class ByRule(_Steps):
     params = (RULES, [10_000, 1_000_000])
     param_names = ("rule", "elements")
 
-    def setup(self, rule, elements):
+    def make(self, rule, elements):
         side = int(elements**0.5)
-        self.optimizer = stepped(rule, [(side, side) if rule in MATRICES else (elements,)])
-
-    def time_step(self, rule, elements):
-        self.optimizer.step()
+        return bound(rule, [(side, side) if rule in MATRICES else (elements,)]).step
 
 
-class Options:
-    """Rules that options make others."""
+# Options that make another rule of one.
+OTHERS = {
+    "SGD(momentum=0.9)": {"momentum": 0.9},
+    "SGD(momentum=0.9, nesterov=True)": {"momentum": 0.9, "nesterov": True},
+    "Adam(amsgrad=True)": {"amsgrad": True},
+    "RMSprop(momentum=0.9, centered=True)": {"momentum": 0.9, "centered": True},
+}
 
-    params = (
-        ["SGD(momentum=0.9)", "SGD(momentum=0.9, nesterov=True)", "Adam(amsgrad=True)", "RMSprop(momentum=0.9, centered=True)"],
-        [10_000, 1_000_000],
-    )
+
+class Options(_Steps):
+    params = (list(OTHERS), [10_000, 1_000_000])
     param_names = ("rule", "elements")
 
-    def setup(self, rule, elements):
-        name, _, options = rule.partition("(")
-        self.optimizer = stepped(name, [(elements,)], **eval(f"dict({options}"))
-
-    def time_step(self, rule, elements):
-        self.optimizer.step()
+    def make(self, rule, elements):
+        return bound(rule.partition("(")[0], [(elements,)], **OTHERS[rule]).step

@@ -1,6 +1,6 @@
 """What stands around a rule, each alone and what a network usually takes."""
 
-from .common import stepped
+from .common import _Steps, bound
 
 STAGES = {
     "none": {},
@@ -20,12 +20,9 @@ STAGES = {
 }
 
 
-class Stages:
+class Stages(_Steps):
     params = (list(STAGES), [10_000, 10_000_000])
     param_names = ("stage", "elements")
 
-    def setup(self, stage, elements):
-        self.optimizer = stepped("AdamW", [(elements,)], **{"weight_decay": 0.0, **STAGES[stage]})
-
-    def time_step(self, stage, elements):
-        self.optimizer.step()
+    def make(self, stage, elements):
+        return bound("AdamW", [(elements,)], **{"weight_decay": 0.0, **STAGES[stage]}).step

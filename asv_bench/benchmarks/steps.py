@@ -1,60 +1,50 @@
 """One step: by size, number of arrays, threads and instruction set."""
 
+import functools
+
 import numpy as np
 
 import fastopt as fo
 
-from .common import LEARNING_RATE, NETWORK, normal, optimizer, stepped
+from .common import LEARNING_RATE, NETWORK, _Steps, bound, normal
 
 
-class BySize:
+class BySize(_Steps):
     params = ([10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000], ["SGD", "Adam"], ["float32", "float64"])
     param_names = ("elements", "rule", "dtype")
 
-    def setup(self, elements, rule, dtype):
-        self.optimizer = stepped(rule, [(elements,)], dtype=dtype)
-
-    def time_step(self, elements, rule, dtype):
-        self.optimizer.step()
+    def make(self, elements, rule, dtype):
+        return bound(rule, [(elements,)], dtype=dtype).step
 
 
-class ByNumberOfArrays:
+class ByNumberOfArrays(_Steps):
     params = ([1, 10, 100, 1_000], [100, 10_000], ["bound", "list", "mapping"])
     param_names = ("arrays", "elements", "gradients")
 
-    def setup(self, arrays, elements, gradients):
+    def make(self, arrays, elements, gradients):
         shapes = [(elements,)] * arrays
-        params, self.grads = normal(shapes), normal(shapes, seed=1)
+        params, grads = normal(shapes), normal(shapes, seed=1)
         if gradients == "mapping":
             names = [f"layer{i}" for i in range(arrays)]
-            params, self.grads = (dict(zip(names, x, strict=True)) for x in (params, self.grads))
-        self.optimizer = fo.Adam(params, lr=LEARNING_RATE)
-        if gradients == "bound":
-            self.optimizer.bind(self.grads)
-            self.grads = None
-        self.optimizer.step(self.grads)
-
-    def time_step(self, arrays, elements, gradients):
-        self.optimizer.step(self.grads)
+            params, grads = (dict(zip(names, x, strict=True)) for x in (params, grads))
+        optimizer = fo.Adam(params, lr=LEARNING_RATE)
+        if gradients != "bound":
+            return functools.partial(optimizer.step, grads)
+        optimizer.bind(grads)
+        return optimizer.step
 
 
-class Network:
-    def setup(self):
-        self.optimizer = stepped("Adam", NETWORK)
-
-    def time_step(self):
-        self.optimizer.step()
+class Network(_Steps):
+    def make(self):
+        return bound("Adam", NETWORK).step
 
 
-class ByThreads:
+class ByThreads(_Steps):
     params = ([1, 2], [10_000, 100_000, 1_000_000, 10_000_000])
     param_names = ("threads", "elements")
 
-    def setup(self, threads, elements):
-        self.optimizer = stepped("Adam", [(elements,)], threads=threads)
-
-    def time_step(self, threads, elements):
-        self.optimizer.step()
+    def make(self, threads, elements):
+        return bound("Adam", [(elements,)], threads=threads).step
 
 
 class AfterAMatrixProduct:
@@ -62,14 +52,13 @@ class AfterAMatrixProduct:
 
     params = (100_000, 1_000_000)
     param_names = ("elements",)
-    number, repeat, warmup_time = 1, 100, 0
+    number, repeat = 1, 200
+    optimizer = None
 
     def setup(self, elements):
-        self.optimizer = stepped("Adam", [(elements,)])
-        self.matrix = np.random.default_rng(0).standard_normal((300, 300), np.float32)
-        for _ in range(200):
-            self.matrix @ self.matrix
-            self.optimizer.step()
+        if self.optimizer is None:
+            self.optimizer = bound("Adam", [(elements,)])
+            self.matrix = np.random.default_rng(0).standard_normal((300, 300), np.float32)
         self.matrix @ self.matrix
 
     def time_step(self, elements):
@@ -81,7 +70,7 @@ class ByInstructionSet:
 
     params = (["x86-64-v4", "x86-64-v3", "baseline"], ["SGD", "Adam"], [1_000, 100_000])
     param_names = ("instruction set", "rule", "elements")
-    number, repeat, rounds = 300, 5, 1
+    number, repeat, rounds = 1_000, 5, 1
 
     def timeraw_step(self, isa, rule, elements):
         return (
@@ -100,17 +89,14 @@ class ByInstructionSet:
         )
 
 
-class Subnormals:
+class Subnormals(_Steps):
     """Gradients and state that a processor may be slow with."""
 
     params = (False, True)
     param_names = ("flush_subnormals",)
 
-    def setup(self, flush_subnormals):
-        self.optimizer, grads = optimizer("Adam", [(100_000,)], flush_subnormals=flush_subnormals)
-        for g in grads:
-            g *= 1e-40
-        self.optimizer.step()
-
-    def time_step(self, flush_subnormals):
-        self.optimizer.step()
+    def make(self, flush_subnormals):
+        params, grads = normal([(100_000,)]), normal([(100_000,)], seed=1)
+        optimizer = fo.Adam(params, lr=LEARNING_RATE, flush_subnormals=flush_subnormals)
+        optimizer.bind([np.float32(1e-40) * g for g in grads])
+        return optimizer.step

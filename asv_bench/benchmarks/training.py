@@ -4,7 +4,7 @@ import numpy as np
 
 import fastopt as fo
 
-from .common import NETWORK
+from .common import LEARNING_RATE, NETWORK, _Steps
 
 
 class Line:
@@ -30,25 +30,26 @@ class Line:
         )
 
 
-class Network:
-    """One batch of 64 samples through a network of three layers, forward, backward and step."""
+class Network(_Steps):
+    """One batch of 64 samples through a network of three layers: forward, backward and step."""
 
     params = ("fastopt", "no step")
     param_names = ("optimizer",)
 
-    def setup(self, optimizer):
+    def make(self, optimizer):
         rng = np.random.default_rng(0)
-        self.params = [(rng.standard_normal(shape) * 0.05).astype(np.float32) for shape in NETWORK]
-        self.x = rng.standard_normal((64, NETWORK[0][0]), np.float32)
-        self.y = np.eye(NETWORK[-1][0], dtype=np.float32)[rng.integers(0, NETWORK[-1][0], 64)]
-        made = fo.Adam(self.params, lr=1e-9)
-        self.step = made.step if optimizer == "fastopt" else lambda grads: None
+        params = [(rng.standard_normal(shape) * 0.05).astype(np.float32) for shape in NETWORK]
+        x = rng.standard_normal((64, NETWORK[0][0]), np.float32)
+        y = np.eye(NETWORK[-1][0], dtype=np.float32)[rng.integers(0, NETWORK[-1][0], 64)]
+        step = fo.Adam(params, lr=LEARNING_RATE).step if optimizer == "fastopt" else lambda grads: None
+        w1, b1, w2, b2, w3, b3 = params
 
-    def time_batch(self, optimizer):
-        w1, b1, w2, b2, w3, b3 = self.params
-        h1 = np.maximum(self.x @ w1 + b1, 0)
-        h2 = np.maximum(h1 @ w2 + b2, 0)
-        e3 = h2 @ w3 + b3 - self.y
-        e2 = (e3 @ w3.T) * (h2 > 0)
-        e1 = (e2 @ w2.T) * (h1 > 0)
-        self.step([self.x.T @ e1, e1.sum(0), h1.T @ e2, e2.sum(0), h2.T @ e3, e3.sum(0)])
+        def batch():
+            h1 = np.maximum(x @ w1 + b1, 0)
+            h2 = np.maximum(h1 @ w2 + b2, 0)
+            e3 = h2 @ w3 + b3 - y
+            e2 = (e3 @ w3.T) * (h2 > 0)
+            e1 = (e2 @ w2.T) * (h1 > 0)
+            step([x.T @ e1, e1.sum(0), h1.T @ e2, e2.sum(0), h2.T @ e3, e3.sum(0)])
+
+        return batch

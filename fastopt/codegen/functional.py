@@ -28,13 +28,13 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
 
 from .engine import dispatch
 from .formula import RULES
 from .groups import check_number, domain
 
-Array = NDArray[Any]
+Array = np.ndarray[Any, Any]
 Result = tuple[Any, ...]
 
 
