@@ -628,9 +628,11 @@ class Optimizer(dispatch.Stepper):
         self._catch_up_unless_at_work()
         totals = {name: self._totals(name) for name in ("clip_norm", "clip_global_norm", "norms")}
         used = self._used()
+        members: dict[Group, list[int]] = {group: [] for group in self._groups}
+        for i, slot in enumerate(self._slots):
+            members[slot.group].append(i)
         groups = []
-        for k, group in enumerate(self._groups):
-            rows = [i for i, s in enumerate(self._slots) if s.group is group]
+        for k, (group, rows) in enumerate(members.items()):
             numbers = {} if used is None else dict(zip(group.slot, used[k], strict=True))
             clipped: bool | None = None
             for name in ("clip_norm", "clip_global_norm"):

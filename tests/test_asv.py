@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -71,3 +72,46 @@ def test_the_dashboard_draws(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {p.name for p in tmp_path.glob("*.png")} == {"list.png", "graph.png", "regressions.png"}
+
+
+@pytest.fixture(scope="module")
+def peers():
+    """The peers' report."""
+    return runpy.run_path(str(SUITE / "peers" / "__main__.py"))
+
+
+def results_of(peers, ratio):
+    """Results in which every peer takes so many times as long."""
+    works = {name: work for _, section in peers["SECTIONS"].values() for name, work in section.items()}
+    found = {"seconds": 1e-6, "ratio": ratio, "quartiles": [0.98 * ratio, 1.02 * ratio]}
+    ours = {"seconds": 1e-6, "ratio": 1.0, "quartiles": [1.0, 1.0]}
+    return {name: {"fastopt": ours} | dict.fromkeys(work.peers, found) for name, work in works.items()}
+
+
+def test_goals_are_of_what_is_timed(peers):
+    results = results_of(peers, 1e3)
+    for goal in peers["GOALS"]:
+        assert goal.peer in results[goal.work], goal
+        assert goal.found(results)[1] and bool(goal.least) != bool(goal.most), goal
+        assert not goal.found(results_of(peers, 1e-3))[1], goal
+
+
+@pytest.mark.parametrize(
+    "ratio, said", [(0.5, "torch takes 0.5 (0.49-0.51) of the time"), (1.05, "torch, 1.05 (1.03-1.07)"), (3.0, None)]
+)
+def test_the_report_tells_losses_and_ties(peers, ratio, said):
+    about = {
+        "date": "2026-01-01",
+        "processor": "P",
+        "processors": 2,
+        "system": "S",
+        "instruction set": "I",
+        "versions": {"torch": "2"},
+    }
+    page = "\n".join(peers["report"]({**about, "rounds": 3, "threads": 2, "works": results_of(peers, ratio)}))
+    listed = page[page.index("## Ties and losses") : page.index("## Goals")]
+    assert listed.count("- none") == (2 if said is None else 1)
+    assert said is None or said in listed
+    assert "not reached: " in page and ("| reached |" in page) == (ratio == 3.0)
+    for title, (text, works) in peers["SECTIONS"].items():
+        assert f"## {title}\n\n{text}" in page and all(f"\n| {name} | 1.00 µs |" in page for name in works)
