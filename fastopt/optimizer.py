@@ -5,6 +5,7 @@ from __future__ import annotations
 import copyreg
 import hashlib
 import inspect
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -162,6 +163,11 @@ class Parameter:
         positional = stored.itemsize < 4 or array.dtype.itemsize < 4 or settings.norms
         positional = positional or any(f.positional for f in (self.rule, *group.stages))
         self.order = list(range(len(layout.reals(array)[0]))) if positional else layout.axes(array)
+        places = itertools.count(1)
+
+        def zeros(dtype: np.dtype) -> np.ndarray:
+            return layout.zeros_like(array, dtype, self.order, next(places))
+
         self.rule_state = {}
         self.exponents: dict[str, np.ndarray] = {}
         for key in self.rule.state:
@@ -170,12 +176,12 @@ class Parameter:
                 self.rule_state[key] = np.zeros(layout.LINES[tag](array.shape), self.real)
                 continue
             exact = tag in ("start", "scratch")
-            self.rule_state[key] = layout.zeros_like(array, self.real if exact else stored, self.order)
+            self.rule_state[key] = zeros(self.real if exact else stored)
             if self.rule_state[key].dtype == storage.FLOAT8:
                 self.exponents[key] = np.zeros(-(-array.size // storage.BLOCK), np.int16)
         self.master: np.ndarray | None = None
         if settings.master and array.dtype == storage.BFLOAT16:
-            self.master = layout.zeros_like(array, np.dtype(np.float32 if settings.master == "float32" else np.int16), self.order)
+            self.master = zeros(np.dtype(np.float32 if settings.master == "float32" else np.int16))
         self.own: dict[str, np.ndarray] = {}
         self.constant: set[str] = set()
         stores = array.dtype if self.master is None else self.real
@@ -186,11 +192,11 @@ class Parameter:
                 self.constant.add(key)
                 self.own[key] = np.full(storage.BLOCK, value, self.real.type(0).real.dtype)
             else:
-                self.own[key] = layout.zeros_like(array, self.real, self.order)
+                self.own[key] = zeros(self.real)
                 self.own[key][...] = self._both(np.asarray(value))
         averages = any(stage.name == "ema" for stage in group.stages)
         for key in ["gathered"] * (settings.accumulate > 1) + ["averaged"] * averages:
-            self.own[key] = layout.zeros_like(array, self.real, self.order)
+            self.own[key] = zeros(self.real)
         self.reset()
 
     def _both(self, value: Any) -> Any:

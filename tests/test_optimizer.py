@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import itertools
 import io
 import os
 import pickle
@@ -373,6 +374,15 @@ def test_state_has_the_phase_of_its_parameter_and_no_more_bytes():
         state = fo.Adam(p).state["0"]
         for a in (state["m"], state["v"]):
             assert a.nbytes == p.nbytes and (a.ctypes.data - p.ctypes.data) % 64 == 0
+
+
+def test_large_arrays_of_a_parameter_begin_at_different_places_of_a_page():
+    p = np.zeros(1 << 16, np.float32)
+    optimizer = fo.Adam(p, amsgrad=True, ema=0.9)
+    arrays = [a for a in optimizer.state["0"].values() if isinstance(a, np.ndarray)]
+    places = [(a.ctypes.data - p.ctypes.data) % 4096 for a in arrays]
+    assert len(arrays) == 4 and all(place % 64 == 0 for place in places)
+    assert min(b - a for a, b in itertools.pairwise(sorted([0, *places, 4096]))) >= 256
 
 
 @pytest.mark.compiled

@@ -8,12 +8,10 @@ import statistics
 import time
 from pathlib import Path
 
-import numpy as np
-
 from .common import LEARNING_RATE, bound, normal
 
 REFERENCES = Path(__file__).parents[2] / "fastopt" / "bench" / "references.py"  # of this checkout: older commits have none
-ROUNDS, VISIT = 31, 0.004  # of each function, and seconds of each visit
+PLACES, ROUNDS, VISIT = 4, 12, 0.003  # how often arrays are placed anew, visits of each function there, and seconds of a visit
 
 
 def visit(function, repeats):
@@ -25,15 +23,16 @@ def visit(function, repeats):
     return (time.perf_counter() - begin) / repeats
 
 
-def ratio(step, other):
-    """How many times as long `step` takes as `other`: the median over rounds, in which they take turns."""
-    functions = (step, other)
-    for function in functions:
-        visit(function, 3)
-    repeats = [max(1, round(VISIT / max(visit(f, 1), 1e-7))) for f in functions]
-    repeats = [max(1, round(VISIT / visit(f, n))) for f, n in zip(functions, repeats, strict=True)]
-    rounds = [[visit(f, n) for f, n in zip(functions, repeats, strict=True)] for _ in range(ROUNDS)]
-    return statistics.median(ours / others for ours, others in rounds)
+def ratio(pair):
+    """How many times as long the first of a pair of functions takes: the median over visits, in which they take turns."""
+    found = []
+    for _ in range(PLACES):
+        functions = pair()
+        repeats = [max(1, round(VISIT / visit(f, max(1, round(VISIT / 3 / visit(f, 1)))))) for f in functions]
+        for _ in range(ROUNDS):
+            ours, others = (visit(f, n) for f, n in zip(functions, repeats, strict=True))
+            found.append(ours / others)
+    return statistics.median(found)
 
 
 # Of each rule: options, and how many arrays it keeps for each parameter.
@@ -41,36 +40,41 @@ STATES = {"SGD": ({}, 0), "SGD(momentum=0.9)": ({"momentum": 0.9}, 1), "Adam": (
 
 
 class OfStream:
-    """Beside a C loop that reads and writes as much, with next to no arithmetic: 1 is what memory allows."""
+    """Beside a C loop that reads and writes as much, with next to no arithmetic: 1 is what memory allows.
 
-    params = (list(STATES), [100_000, 1_000_000, 10_000_000])
-    param_names = ("rule", "elements")
+    `asv continuous` watches those of one thread: with two, what the processors share decides as much as the code does.
+    """
 
-    def setup(self, rule, elements):
+    params = ([1, 2], list(STATES), [100_000, 1_000_000, 10_000_000])
+    param_names = ("threads", "rule", "elements")
+
+    def track_time(self, threads, rule, elements):
         options, states = STATES[rule]
-        self.step = bound(rule.partition("(")[0], [(elements,)], **options).step
-        params, grads = normal([(elements,)]), normal([(elements,)], seed=1)
-        arrays = ([np.zeros(elements, np.float32)] for _ in range(states))
-        self.once = runpy.run_path(str(REFERENCES))["stream"](grads, params, *arrays)
+        stream = runpy.run_path(str(REFERENCES))["stream"]
 
-    def track_time(self, rule, elements):
-        return ratio(self.step, self.once)
+        def pair():
+            params, grads = normal([(elements,)]), normal([(elements,)], seed=1)
+            step = bound(rule.partition("(")[0], [(elements,)], threads=threads, **options).step
+            return step, stream(grads, params, states, threads)
+
+        return ratio(pair)
 
     track_time.unit = "of the stream's"
 
 
 class OfNumPy:
-    """Beside Adam as NumPy makes it in place, with buffers."""
+    """Beside Adam as NumPy makes it in place, with buffers; one thread, as NumPy has."""
 
     params = (10, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
     param_names = ("elements",)
 
-    def setup(self, elements):
-        self.step = bound("Adam", [(elements,)]).step
-        params, grads = normal([(elements,)]), normal([(elements,)], seed=1)
-        self.adam = runpy.run_path(str(REFERENCES))["numpy_adam"](params, grads, LEARNING_RATE)
-
     def track_time(self, elements):
-        return ratio(self.step, self.adam)
+        numpy_adam = runpy.run_path(str(REFERENCES))["numpy_adam"]
+
+        def pair():
+            params, grads = normal([(elements,)]), normal([(elements,)], seed=1)
+            return bound("Adam", [(elements,)], threads=1).step, numpy_adam(params, grads, LEARNING_RATE)
+
+        return ratio(pair)
 
     track_time.unit = "of NumPy's"

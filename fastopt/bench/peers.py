@@ -304,8 +304,7 @@ def step_of_numpy(work: Work) -> Step:
 def step_of_stream(work: Work) -> Step:
     """What memory allows, with the reads and writes of Adam."""
     params, grads = arrays(work)
-    m, v = ([np.zeros_like(p) for p in params] for _ in range(2))
-    return Step(stream(grads, params, m, v), lambda: params)
+    return Step(stream(grads, params, states=2), lambda: params)
 
 
 @dataclass(frozen=True)

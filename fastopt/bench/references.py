@@ -21,22 +21,25 @@ def text(states: int) -> str:
     moves = "".join(f"s{k}[i] = s{k}[i] + g[i]; " for k in range(states))
     total = " + ".join([f"s{k}[i]" for k in range(states)] or ["g[i]"])
     return (
-        f"void stream(long n, const float *restrict g, float *restrict p{arrays})\n"
+        f"void stream(int threads, long n, const float *restrict g, float *restrict p{arrays})\n"
         "{\n"
-        "    #pragma omp parallel for\n"
+        "    #pragma omp parallel for num_threads(threads)\n"
         f"    for (long i = 0; i < n; i++) {{ {moves}p[i] = p[i] + ({total}) * 1e-9f; }}\n"
         "}\n"
     )
 
 
-def stream(grads: Sequence[np.ndarray], params: Sequence[np.ndarray], *states: Sequence[np.ndarray]) -> Callable[[], None]:
+def stream(grads: Sequence[np.ndarray], params: Sequence[np.ndarray], states: int, threads: int = 0) -> Callable[[], None]:
     """A function that goes once over contiguous arrays of float32.
 
     Parameters
     ----------
     grads, params : sequences of ndarray
-    *states : sequences of ndarray
-        Of each kind of state, one array for each parameter.
+    states : int
+        Arrays of zeros that each parameter has beside it. Each begins elsewhere in its page: where all begin at one offset, the loop
+        takes up to twice as long.
+    threads : int
+        0: as many as OpenMP takes.
 
     Raises
     ------
@@ -45,16 +48,21 @@ def stream(grads: Sequence[np.ndarray], params: Sequence[np.ndarray], *states: S
     """
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder, "stream.c"), Path(folder, "stream.so")
-        source.write_text(text(len(states)))
+        source.write_text(text(states))
         flags = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"]
         subprocess.run([os.environ.get("CC", "cc"), *flags, source, "-o", library], check=True, capture_output=True)
-        function = ctypes.CDLL(str(library)).stream
-    kept = list(zip(grads, params, *states, strict=True))
-    calls = [(ctypes.c_long(arrays[0].size), *(ctypes.c_void_p(a.ctypes.data) for a in arrays)) for arrays in kept]
+        loaded = ctypes.CDLL(str(library))
+    count = ctypes.c_int(threads or loaded.omp_get_max_threads())
+    kept = []
+    for g, p in zip(grads, params, strict=True):
+        raw = [np.zeros(p.nbytes + 4096, np.uint8) for _ in range(states)]
+        starts = [(p.ctypes.data + 1088 * (k + 1) - r.ctypes.data) % 4096 for k, r in enumerate(raw)]
+        kept.append((g, p, *(r[start : start + p.nbytes].view(np.float32) for r, start in zip(raw, starts, strict=True))))
+    calls = [(count, ctypes.c_long(arrays[0].size), *(ctypes.c_void_p(a.ctypes.data) for a in arrays)) for arrays in kept]
 
     def once(arrays: object = kept) -> None:  # keeps them alive
         for call in calls:
-            function(*call)
+            loaded.stream(*call)
 
     return once
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from .storage import DTYPES, is_bfloat16, plain
 
+PAGE = 4096
+STAGGER = 17 * 64  # bytes by which large arrays that are walked together begin later in a page
 FLOATS = "efdg"
 COMPLEX = "FDG"
 LINES: dict[str | None, Callable[[tuple[int, ...]], tuple[int, ...]]] = {  # shapes of what matrices' lines have one number of
@@ -77,15 +79,21 @@ def ranges(arrays: Iterable[np.ndarray]) -> list[tuple[int, int]]:
     return merged
 
 
-def zeros_like(a: np.ndarray, dtype: np.dtype | None = None, order: Sequence[int] | None = None) -> np.ndarray:
-    """Zeros of the same shape, in the order of axes in which `a` is walked and, for its own dtype, at its phase modulo 64 bytes."""
+def zeros_like(a: np.ndarray, dtype: np.dtype | None = None, order: Sequence[int] | None = None, place: int = 0) -> np.ndarray:
+    """Zeros of the same shape, in the order of axes in which `a` is walked and, for its own dtype, at its phase modulo 64 bytes.
+
+    `place` counts the arrays that are walked beside `a`. Large ones would all begin at the same offset in a page, where a processor
+    takes a read for one of what was just written to another; so each begins elsewhere.
+    """
     dtype = a.dtype if dtype is None else dtype
-    raw = np.zeros(a.size * dtype.itemsize + 64, np.uint8)
-    start = ((a.ctypes.data if dtype == a.dtype else 0) - raw.ctypes.data) % 64
+    size = a.size * dtype.itemsize
+    period, offset = (PAGE, STAGGER * place) if size >= 16 * PAGE else (64, 0)
+    raw = np.zeros(size + period, np.uint8)
+    start = (a.ctypes.data - (a.ctypes.data % 64 if dtype != a.dtype else 0) + offset - raw.ctypes.data) % period
     if start % (dtype.itemsize // (2 if dtype.kind == "c" else 1)):
         start = -raw.ctypes.data % 64
     walked = [k for k in (axes(a) if order is None else order) if k < a.ndim]
-    flat = raw[start : start + a.size * dtype.itemsize].view(dtype)
+    flat = raw[start : start + size].view(dtype)
     return flat.reshape([a.shape[k] for k in walked]).transpose(np.argsort(walked))
 
 
