@@ -2,8 +2,8 @@
 
 import copy
 import gc
-import itertools
 import io
+import itertools
 import os
 import pickle
 import subprocess

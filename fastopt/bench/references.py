@@ -36,8 +36,8 @@ def stream(grads: Sequence[np.ndarray], params: Sequence[np.ndarray], states: in
     ----------
     grads, params : sequences of ndarray
     states : int
-        Arrays of zeros that each parameter has beside it. Each begins elsewhere in its page: where all begin at one offset, the loop
-        takes up to twice as long.
+        Arrays of zeros that each parameter has beside it. Each begins elsewhere in its page: where all begin at one offset, the
+        loop takes up to twice as long.
     threads : int
         0: as many as OpenMP takes.
 
