@@ -1,4 +1,4 @@
-"""Ratios of one process, which survive noise and a change of machine: what `asv continuous` watches.
+"""Ratios of one process, which survive noise and a change of machine.
 
 asv takes larger for worse, so that they are times over times: of memory's limit, and of NumPy in place.
 """
@@ -40,26 +40,32 @@ STATES = {"SGD": ({}, 0), "SGD(momentum=0.9)": ({"momentum": 0.9}, 1), "Adam": (
 
 
 class OfStream:
-    """Beside a C loop that reads and writes as much, with next to no arithmetic: 1 is what memory allows.
+    """One thread beside a C loop that reads and writes as much, with next to no arithmetic: 1 is what memory allows.
 
-    `asv continuous` watches those of one thread: with two, what the processors share decides as much as the code does.
+    `asv continuous` watches these.
     """
 
-    params = ([1, 2], list(STATES), [100_000, 1_000_000, 10_000_000])
-    param_names = ("threads", "rule", "elements")
+    params = (list(STATES), [100_000, 1_000_000, 10_000_000])
+    param_names = ("rule", "elements")
+    threads = 1
 
-    def track_time(self, threads, rule, elements):
+    def track_time(self, rule, elements):
         options, states = STATES[rule]
         stream = runpy.run_path(str(REFERENCES))["stream"]
 
         def pair():
-            params, grads = normal([(elements,)]), normal([(elements,)], seed=1)
-            step = bound(rule.partition("(")[0], [(elements,)], threads=threads, **options).step
-            return step, stream(grads, params, states, threads)
+            step = bound(rule.partition("(")[0], [(elements,)], threads=self.threads, **options).step
+            return step, stream([elements], states, self.threads)
 
         return ratio(pair)
 
     track_time.unit = "of the stream's"
+
+
+class OfStreamInParallel(OfStream):
+    """Two threads: what the processors share decides as much as the code does."""
+
+    threads = 2
 
 
 class OfNumPy:

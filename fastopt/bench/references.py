@@ -29,15 +29,18 @@ def text(states: int) -> str:
     )
 
 
-def stream(grads: Sequence[np.ndarray], params: Sequence[np.ndarray], states: int, threads: int = 0) -> Callable[[], None]:
-    """A function that goes once over contiguous arrays of float32.
+def stream(sizes: Sequence[int], states: int, threads: int = 0) -> Callable[[], None]:
+    """A function that goes once over arrays of float32 of its own.
+
+    They begin at different places of a page: where all begin at one offset, as large arrays of NumPy do, such a loop takes up to
+    twice as long.
 
     Parameters
     ----------
-    grads, params : sequences of ndarray
+    sizes : sequence of int
+        Elements of each parameter.
     states : int
-        Arrays of zeros that each parameter has beside it. Each begins elsewhere in its page: where all begin at one offset, the
-        loop takes up to twice as long.
+        Arrays that each parameter has beside itself and its gradient.
     threads : int
         0: as many as OpenMP takes.
 
@@ -54,10 +57,11 @@ def stream(grads: Sequence[np.ndarray], params: Sequence[np.ndarray], states: in
         loaded = ctypes.CDLL(str(library))
     count = ctypes.c_int(threads or loaded.omp_get_max_threads())
     kept = []
-    for g, p in zip(grads, params, strict=True):
-        raw = [np.zeros(p.nbytes + 4096, np.uint8) for _ in range(states)]
-        starts = [(p.ctypes.data + 1088 * (k + 1) - r.ctypes.data) % 4096 for k, r in enumerate(raw)]
-        kept.append((g, p, *(r[start : start + p.nbytes].view(np.float32) for r, start in zip(raw, starts, strict=True))))
+    for n in sizes:
+        raw = [np.zeros(4 * n + 4096, np.uint8) for _ in range(states + 2)]
+        starts = [(1088 * k - r.ctypes.data) % 4096 for k, r in enumerate(raw)]
+        kept.append([r[start : start + 4 * n].view(np.float32) for r, start in zip(raw, starts, strict=True)])
+        kept[-1][0][...] = 1
     calls = [(count, ctypes.c_long(arrays[0].size), *(ctypes.c_void_p(a.ctypes.data) for a in arrays)) for arrays in kept]
 
     def once(arrays: object = kept) -> None:  # keeps them alive
