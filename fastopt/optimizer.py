@@ -229,11 +229,11 @@ class Parameter:
             first = self.initial.get(key, 0.0)
             if self.rule.tags.get(key) == "start":
                 a[...] = self.value()
-            elif key in self.exponents:
-                codes, exponents = storage.narrowed8(np.full(a.size, first, np.float32), self.rule.tags.get(key) == "nonnegative")
-                self.flat(a)[...], self.exponents[key][...] = codes, exponents
+            elif key in self.exponents:  # all blocks are alike
+                codes, exponents = storage.narrowed8(np.float32([first]), self.rule.tags.get(key) == "nonnegative")
+                a[...], self.exponents[key][...] = codes[0], exponents[0]
             else:
-                a[...] = storage.narrowed(np.full(a.shape, self._both(first), self.real), a.dtype)
+                a[...] = storage.narrowed(np.full(1, self._both(first), self.real), a.dtype)[0]
         for key in {"gathered", "averaged"} & set(self.own):
             self.own[key][...] = self.value() if key == "averaged" else 0
 

@@ -3,6 +3,7 @@
 import ctypes
 import shutil
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -360,3 +361,17 @@ def test_a_nan_is_a_nan_in_two_halves():
     w = draw(4, "bfloat16", 1)
     fo.SGD(w, lr=1.0, master="split").step(np.array([0x7FFFFFFF] * 4, np.uint32).view(np.float32))
     assert np.isnan(storage.widened(storage.plain(w))).all()
+
+
+@pytest.mark.parametrize("state_dtype", ["float32", "bfloat16", "float16", "float8"])
+def test_construction_needs_no_more_memory_than_the_state(state_dtype):
+    p = np.zeros(1 << 20, np.float32)
+    fo.Adam(p[:10], state_dtype=state_dtype)
+    tracemalloc.start()
+    try:
+        optimizer = fo.Adam(p, state_dtype=state_dtype)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    kept = sum(a.nbytes for a in optimizer.state["0"].values() if isinstance(a, np.ndarray))
+    assert peak < 1.1 * kept + 100_000
