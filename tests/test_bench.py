@@ -31,6 +31,22 @@ def test_an_unknown_work():
         bench.bench("sgdd")
 
 
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["sgdd"], "no work's name holds 'sgdd'"),
+        (["--rounds", "0"], "--rounds"),
+        (["--json", "nowhere/results.json"], "nowhere/results.json: no such folder"),
+        (["1000 arrays", "--plot", "bench.png"], "none of these works"),
+    ],
+)
+def test_what_cannot_be_is_said_before_the_work(arguments, said, capsys, monkeypatch):
+    monkeypatch.setattr(bench, "run", None)
+    with pytest.raises(SystemExit):
+        bench.main(arguments)
+    assert said in capsys.readouterr().err
+
+
 def test_a_peer_that_fails_is_left_out(capsys):
     two, sgd = bench.Work(((3,), (2,)), ("pints", "numpy")), bench.Work(((3,),), ("numpy",), rule="SGD")
     results = bench.run({"two arrays": two, "SGD": sgd}, rounds=1)

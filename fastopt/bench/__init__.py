@@ -14,6 +14,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,14 @@ def progress(count: int, told: Callable[[str], None]) -> tuple[Callable[[str], A
     return (lambda name: bar.update()), beside
 
 
+def selected(select: str, large: bool) -> dict[str, Work]:
+    """The works whose name holds `select`."""
+    works = {name: work for name, work in {**WORKS, **(LARGE if large else {})}.items() if select in name}
+    if not works:
+        raise ValueError(f"bench: no work's name holds {select!r}, expected part of one of: {', '.join(WORKS | LARGE)}")
+    return works
+
+
 def bench(select: str = "", *, rounds: int = 5, threads: int = 2, seconds: float = 0.02, large: bool = False) -> dict[str, Any]:
     """Time the works whose name holds `select`, and print a table.
 
@@ -133,11 +142,19 @@ def bench(select: str = "", *, rounds: int = 5, threads: int = 2, seconds: float
     -------
     dict
         As of `run`.
+
+    Raises
+    ------
+    ValueError
+        If no work's name holds it.
     """
-    works = {name: work for name, work in {**WORKS, **(LARGE if large else {})}.items() if select in name}
-    if not works:
-        raise ValueError(f"bench: no work's name holds {select!r}, expected part of one of: {', '.join(WORKS | LARGE)}")
-    return run(works, rounds=rounds, threads=threads, seconds=seconds)
+    return run(selected(select, large), rounds=rounds, threads=threads, seconds=seconds)
+
+
+def size_of(name: str) -> float | None:
+    """Elements of a work that is named ``"<size> elements"``."""
+    size, _, rest = name.partition(" ")
+    return float(size) if rest == "elements" else None
 
 
 def plot(results: Mapping[str, Any], path: str) -> None:
@@ -163,10 +180,9 @@ def plot(results: Mapping[str, Any], path: str) -> None:
         raise ImportError("plot: needs matplotlib, pip install 'fastopt[plot]'") from None
     lines: dict[str, list[tuple[float, float]]] = {}
     for name, found in results.items():
-        size, _, rest = name.partition(" ")
-        if rest == "elements":
+        if (size := size_of(name)) is not None:
             for peer, result in found.items():
-                lines.setdefault(peer, []).append((float(size), result["seconds"]))
+                lines.setdefault(peer, []).append((size, result["seconds"]))
     if not lines:
         raise ValueError("plot: no work is named '<size> elements'")
     figure = Figure(figsize=(8, 5.5), layout="constrained")
@@ -185,13 +201,24 @@ def main(arguments: list[str]) -> int:
     """The command line of ``python -m fastopt bench``."""
     parser = argparse.ArgumentParser("python -m fastopt bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("select", nargs="?", default="", help="only works whose name holds this")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 1000), metavar="N", help="visits of each competitor")
+    parser.add_argument("--threads", type=int, default=2, choices=range(1, 1000), metavar="N", help="that each may use")
     parser.add_argument("--large", action="store_true", help="1e8 elements too: 1.6 GB a competitor")
     parser.add_argument("--json", metavar="FILE", help="write the results there too, with the machine and versions")
     parser.add_argument("--plot", metavar="FILE", help="a picture of time against size, with the limit that memory sets")
     given = parser.parse_args(arguments)
-    results = bench(given.select, rounds=given.rounds, threads=given.threads, large=given.large)
+    try:
+        works = selected(given.select, given.large)
+    except ValueError as error:
+        parser.error(str(error))
+    for path in filter(None, (given.json, given.plot)):  # before minutes of work
+        if not Path(path).parent.is_dir():
+            parser.error(f"{path}: no such folder")
+    if given.plot and find_spec("matplotlib") is None:
+        parser.error("--plot: needs matplotlib, pip install 'fastopt[plot]'")
+    if given.plot and not any(map(size_of, works)):
+        parser.error("--plot: none of these works is named '<size> elements'")
+    results = run(works, rounds=given.rounds, threads=given.threads)
     if given.json:
         Path(given.json).write_text(json.dumps({**about(), "works": results}, indent=1))
     if given.plot:
