@@ -230,7 +230,7 @@ class Parameter:
             if self.rule.tags.get(key) == "start":
                 a[...] = self.value()
             elif key in self.exponents:  # all blocks are alike
-                codes, exponents = storage.narrowed8(np.float32([first]), self.rule.tags.get(key) == "nonnegative")
+                codes, exponents = storage.narrowed8(np.full(1, first, np.float32), self.rule.tags.get(key) == "nonnegative")
                 a[...], self.exponents[key][...] = codes[0], exponents[0]
             else:
                 a[...] = storage.narrowed(np.full(1, self._both(first), self.real), a.dtype)[0]
