@@ -2,7 +2,7 @@
 
 ``dashboard`` looks at the pages in a headless Chromium: they show real results of this commit, and copies of them with a planted
 regression that stand for the commits before it. ``guard`` commits an extra pass over memory in a clone of its own, and lets
-`asv continuous` compare it, and unchanged code five times; about fifteen minutes.
+`asv continuous` compare it, and unchanged code five times; about seven minutes.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """``python asv_bench/peers``: fastopt beside everything that this machine can run, written to ``docs/performance.md``.
 
-The machinery and a two-minute selection are `fastopt.bench`; this is the whole table, about fifteen minutes.
+The machinery and a two-minute selection are `fastopt.bench`; this is the whole table, about twelve minutes.
 """
 
 import argparse
