@@ -67,7 +67,7 @@ def check_dashboard(pictures):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         suite = clone(folder / "clone")
-        dashboard.asv("machine", "--yes", folder=suite)
+        dashboard.asv("machine", "--yes", folder=suite, stdout=subprocess.DEVNULL)
         head = git(suite, "rev-parse", "HEAD")
         dashboard.asv(
             "run", "--python=same", f"--set-commit-hash={head}", f"--bench={PLANTED}", "--bench=overhead.Step", folder=suite
@@ -105,7 +105,7 @@ def check_guard(times):
     """A pass over memory more is found; unchanged code is not."""
     with tempfile.TemporaryDirectory() as name:
         suite = clone(Path(name, "clone"))
-        dashboard.asv("machine", "--yes", folder=suite)
+        dashboard.asv("machine", "--yes", folder=suite, stdout=subprocess.DEVNULL)
         base = git(suite, "rev-parse", "HEAD")
         git(suite, "commit", "-q", "--allow-empty", "-m", "Nothing")
         unchanged = git(suite, "rev-parse", "HEAD")

@@ -42,7 +42,7 @@ def measure(count, bench, folder=HERE):
     """The last commits of the current branch, interleaved."""
     listed = ["git", "rev-list", "--first-parent", f"--max-count={count}", "HEAD"]
     commits = subprocess.run(listed, cwd=folder, check=True, text=True, capture_output=True).stdout
-    asv("machine", "--yes", folder=folder)
+    asv("machine", "--yes", folder=folder, stdout=subprocess.DEVNULL)
     chosen = [argument for name in bench for argument in ("--bench", name)]
     options = ("--interleave-rounds", "--skip-existing-successful", *chosen)
     asv("run", *options, "HASHFILE:-", folder=folder, input=commits, allowed=(0, 2))  # 2: an older commit lacks what is measured
@@ -78,15 +78,23 @@ def main():
     parser.add_argument("--commits", type=int, default=5, help="how many; 0: only those measured before")
     parser.add_argument("--bench", action="append", default=[], metavar="REGEX", help="only these benchmarks; can be repeated")
     parser.add_argument("--offline", action="store_true", help="the pages' JavaScript libraries from npm instead of the internet")
-    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--port", type=int, default=8080, help="where the pages are served on this machine, 8080 unless given")
     given = parser.parse_args()
-    if given.commits:
-        measure(given.commits, given.bench)
-    asv("publish")
+    if given.commits < 0:
+        parser.error(f"--commits: {given.commits}, expected a number from 0 on")
+    if given.offline and shutil.which("npm") is None:
+        parser.error("--offline: needs npm")
     html = HERE / ".asv" / "html"
-    if given.offline:
-        keep_libraries(html)
-    with server(html, given.port) as pages:
+    try:
+        pages = server(html, given.port)  # before minutes of work
+    except OSError as error:
+        parser.error(f"--port: {given.port}: {error.strerror}")
+    with pages:
+        if given.commits:
+            measure(given.commits, given.bench)
+        asv("publish")
+        if given.offline:
+            keep_libraries(html)
         print(f"http://127.0.0.1:{pages.server_port}/ (Ctrl-C ends it)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             pages.serve_forever()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastopt import bench
-from fastopt.bench import peers, references, works
+from fastopt.bench import peers, references, rounds, works
 
 
 def test_a_row_of_every_competitor(tmp_path):
@@ -35,12 +35,16 @@ def test_an_unknown_work():
     "arguments, said",
     [
         (["sgdd"], "no work's name holds 'sgdd'"),
-        (["--rounds", "0"], "--rounds"),
-        (["--json", "nowhere/results.json"], "nowhere/results.json: no such folder"),
+        (["--rounds", "0"], "--rounds: 0: expected a whole number from 1 on"),
+        (["--threads", "two"], "--threads: two: expected a whole number from 1 on"),
+        (["--json", "nowhere/results.json"], "nowhere/results.json"),
+        (["--json", "."], "'.'"),
         (["1000 arrays", "--plot", "bench.png"], "none of these works"),
+        (["--plot", "bench.xyz"], "'bench.xyz', expected a name that ends in one of"),
     ],
 )
-def test_what_cannot_be_is_said_before_the_work(arguments, said, capsys, monkeypatch):
+def test_what_cannot_be_is_said_before_the_work(arguments, said, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench, "run", None)
     with pytest.raises(SystemExit):
         bench.main(arguments)
@@ -96,6 +100,25 @@ def test_the_stream_reads_four_and_writes_three():
     once()
     ((g, p, m, v),) = once.__defaults__[0]
     assert (g == 1).all() and (m == 2).all() and (v == 2).all() and (p > 5e-9).all()
+
+
+def test_what_is_not_installed_is_said_and_its_rows_left_out(monkeypatch):
+    monkeypatch.setitem(bench.PEERS, "thinc", peers.Peer(peers.step_of_thinc, "no_such_package"))
+    said = []
+    works = {"thinc alone": bench.Work(((3,),), ("thinc",)), "both": bench.Work(((3,),), ("thinc", "numpy"))}
+    assert set(bench.run(works, rounds=1, told=said.append)) == {"both"}
+    assert said[0].endswith("left out: thinc")
+
+
+def test_one_slow_step_does_not_decide_how_many_are_timed(monkeypatch):
+    class Hindered(rounds.Timer):
+        calls = 0
+
+        def time(self, warm=0.0):
+            self.calls += 1
+            return 1.0 if self.calls == 1 else 1e-6
+
+    assert Hindered(bench.Work(((3,),)), "numpy", 0.02).repeats >= 10_000
 
 
 def test_a_picture_of_the_results(tmp_path):

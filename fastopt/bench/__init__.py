@@ -77,11 +77,15 @@ def run(
     RuntimeError
         If fastopt cannot make a step of one of the works. A peer that cannot is left out, and the reason goes to standard error.
     """
-    wanted = {peer for work in works.values() for peer in ("fastopt", *work.peers)}
-    competitors = {peer: Competitor(peer, threads, seconds) for peer in available() if peer in wanted}
+    wanted = {peer for work in works.values() for peer in work.peers}
+    here = [peer for peer in available() if peer == "fastopt" or peer in wanted]
+    works = {name: work for name, work in works.items() if not work.peers or {*work.peers} & {*here}}
+    if absent := sorted(wanted - {*here}):
+        told(f"not installed, and rows without any other peer left out: {', '.join(absent)}")
+    competitors = {peer: Competitor(peer, threads, seconds) for peer in here}
     results: dict[str, Any] = {}
     bar, told = progress(len(works), told)
-    told(f"{'':28}{'fastopt':>10}   times as long:")
+    told("how many times as long as fastopt others take, and quartiles over the rounds")
     try:
         for name, work in works.items():
             times, failed = rounds_of(work, competitors, rounds)
@@ -98,8 +102,15 @@ def run(
 
 def line(found: Mapping[str, Any]) -> str:
     """Of one work: fastopt's time, and the others' ratios with their quartiles."""
-    others = (f"{p} {r['ratio']:.3g} ({r['quartiles'][0]:.3g}-{r['quartiles'][1]:.3g})" for p, r in found.items() if p != "fastopt")
-    return f"{found['fastopt']['seconds'] * 1e6:8.2f} us   {', '.join(others)}"
+    others = ", ".join(f"{peer} {figure(result)}" for peer, result in found.items() if peer != "fastopt")
+    return f"{found['fastopt']['seconds'] * 1e6:8.2f} us   {others}"
+
+
+def figure(result: Mapping[str, Any]) -> str:
+    """A ratio with its quartiles, to three digits or all before the point."""
+    (low, high), middle = result["quartiles"], result["ratio"]
+    low, middle, high = (f"{x:.3g}" if x < 1000 else f"{x:,.0f}" for x in (low, middle, high))
+    return f"{middle} ({low}-{high})" if low != high else middle
 
 
 def progress(count: int, told: Callable[[str], None]) -> tuple[Callable[[str], Any], Callable[[str], None]]:
@@ -121,9 +132,10 @@ def progress(count: int, told: Callable[[str], None]) -> tuple[Callable[[str], A
 
 def selected(select: str, large: bool) -> dict[str, Work]:
     """The works whose name holds `select`."""
-    works = {name: work for name, work in {**WORKS, **(LARGE if large else {})}.items() if select in name}
+    works = {name: work for name, work in {**WORKS, **(LARGE if large else {})}.items() if select.lower() in name.lower()}
     if not works:
-        raise ValueError(f"bench: no work's name holds {select!r}, expected part of one of: {', '.join(WORKS | LARGE)}")
+        names = "\n  ".join([*WORKS, *(f"{name} (with --large)" for name in LARGE)])
+        raise ValueError(f"bench: no work's name holds {select!r}, expected part of one of\n  {names}")
     return works
 
 
@@ -202,30 +214,44 @@ def plot(results: Mapping[str, Any], path: str) -> None:
     figure.savefig(path, dpi=120)
 
 
+def positive(text: str) -> int:
+    """A number of rounds or threads from the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1 on")
+    return int(text)
+
+
 def main(arguments: list[str]) -> int:
     """The command line of ``python -m fastopt bench``."""
     parser = argparse.ArgumentParser("python -m fastopt bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("select", nargs="?", default="", help="only works whose name holds this")
-    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 1000), metavar="N", help="visits of each competitor")
-    parser.add_argument("--threads", type=int, default=2, choices=range(1, 1000), metavar="N", help="that each may use")
+    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="visits of each competitor")
+    parser.add_argument("--threads", type=positive, default=2, metavar="N", help="that each may use")
     parser.add_argument("--large", action="store_true", help="1e8 elements too: 1.6 GB a competitor")
     parser.add_argument("--json", metavar="FILE", help="write the results there too, with the machine and versions")
     parser.add_argument("--plot", metavar="FILE", help="a picture of time against size, with the limit that memory sets")
     given = parser.parse_args(arguments)
     try:
         works = selected(given.select, given.large)
-    except ValueError as error:
+        for path in filter(None, (given.json, given.plot)):  # before minutes of work
+            with open(path, "a"):
+                pass
+    except (ValueError, OSError) as error:
         parser.error(str(error))
-    for path in filter(None, (given.json, given.plot)):  # before minutes of work
-        if not Path(path).parent.is_dir():
-            parser.error(f"{path}: no such folder")
-    if given.plot and find_spec("matplotlib") is None:
-        parser.error("--plot: needs matplotlib, pip install 'fastopt[plot]'")
-    if given.plot and not any(map(size_of, works)):
-        parser.error("--plot: none of these works is named '<size> elements'")
+    if given.plot:
+        if find_spec("matplotlib") is None:
+            parser.error("--plot: needs matplotlib, pip install 'fastopt[plot]'")
+        from matplotlib.figure import Figure
+
+        if Path(given.plot).suffix[1:] not in (known := Figure().canvas.get_supported_filetypes()):
+            parser.error(f"--plot: {given.plot!r}, expected a name that ends in one of {', '.join(known)}")
+        if not any(map(size_of, works)):
+            parser.error("--plot: none of these works is named '<size> elements'")
+    what = about()
+    print(f"{what['processor']}, {what['processors']} processors, {what['system']}, kernels for {what['instruction set']}")
     results = run(works, rounds=given.rounds, threads=given.threads)
     if given.json:
-        Path(given.json).write_text(json.dumps({**about(), "works": results}, indent=1))
+        Path(given.json).write_text(json.dumps({**what, "works": results}, indent=1))
     if given.plot:
         plot(results, given.plot)
     return 0
