@@ -94,7 +94,7 @@ def slower(suite, base, head):
     command = ["continuous", f"--factor={FACTOR}", f"--bench={WATCHED}", base, head]
     done = subprocess.run([sys.executable, "-m", "asv", *command], cwd=suite, text=True, capture_output=True)
     print(done.stdout[done.stdout.find("| Change") :] if "| Change" in done.stdout else done.stdout[-200:], flush=True)
-    if done.returncode not in (0, 1):
+    if done.returncode not in (0, 1) or (done.returncode == 1 and "| Change" not in done.stdout):  # 1 is also for errors
         raise SystemExit(
             f"check: asv continuous ended with exit status {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
         )

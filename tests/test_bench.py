@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastopt import bench
-from fastopt.bench import peers, references, rounds, works
+from fastopt.bench import peers, references, rounds, timer, works
 
 
 def test_a_row_of_every_competitor(tmp_path):
@@ -18,7 +18,7 @@ def test_a_row_of_every_competitor(tmp_path):
     assert out.returncode == 0, out.stderr
     written = json.loads(path.read_text())
     ((name, found),) = written["works"].items()
-    assert {"date", "processor", "processors", "instruction set", "system"} < set(written)
+    assert {"date", "processor", "processors", "instruction set", "system", "blas"} < set(written)
     assert written["versions"]["numpy"] == np.__version__
     assert name == "1000 arrays of 100, list" and set(found) == {"fastopt", *bench.WORKS[name].peers} & set(bench.available())
     for peer, result in found.items():
@@ -60,7 +60,7 @@ def test_a_peer_that_fails_is_left_out(capsys):
 
 
 COMPLETE = [name for name in bench.available() if bench.PEERS[name].whole]
-ADAM_ALONE = (*works.ONE_VECTOR, "functional", "numba", "optax", "keras", "scikit-learn", "thinc", "DeepSpeed", "torch in float32")
+ADAM_ALONE = (*works.ONE_VECTOR, "functional", "numba", "optax", "keras", "scikit-learn", "thinc", "torch in float32")
 
 
 def steps_of(peer, work, count):
@@ -71,7 +71,7 @@ def steps_of(peer, work, count):
     return [np.array(p, np.float64) for p in step.params()]
 
 
-@pytest.mark.parametrize("peer", [p for p in COMPLETE if p != "DeepSpeed"])
+@pytest.mark.parametrize("peer", [p for p in COMPLETE if p != "DeepSpeed"])  # which compiles itself when it is first used
 @pytest.mark.parametrize(
     "rule, dtype, grads", [("Adam", "float32", "mapping"), ("Adam", "float64", "list"), ("RMSprop", "float32", "bound")]
 )
@@ -110,8 +110,32 @@ def test_what_is_not_installed_is_said_and_its_rows_left_out(monkeypatch):
     assert said[0].endswith("left out: thinc")
 
 
+def test_a_peer_that_dies_is_left_out_with_what_it_said(capsys, monkeypatch):
+    ask = rounds.Competitor.ask
+    asked = []
+
+    def dies(self, line):
+        asked.append(self.peer)
+        if self.peer == "numpy" and asked.count("numpy") == 3:
+            self.process.kill()
+            self.process.wait()
+        return ask(self, line)
+
+    monkeypatch.setattr(rounds.Competitor, "ask", dies)
+    into = {}
+    bench.run({"one": bench.Work(((3,),), ("numpy", "one thread"))}, rounds=3, into=into)
+    assert set(into["one"]) == {"fastopt", "one thread"}
+    assert "one: left out: bench: the process of numpy ended with exit status -9" in capsys.readouterr().err
+
+
+def test_what_packages_print_is_no_answer(monkeypatch, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("print(3)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert set(bench.run({"one": bench.Work(((3,),), ("numpy",))}, rounds=1)["one"]) == {"fastopt", "numpy"}
+
+
 def test_one_slow_step_does_not_decide_how_many_are_timed(monkeypatch):
-    class Hindered(rounds.Timer):
+    class Hindered(timer.Timer):
         calls = 0
 
         def time(self, warm=0.0):

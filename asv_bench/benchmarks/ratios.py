@@ -40,7 +40,8 @@ STATES = {"SGD": ({}, 0), "SGD(momentum=0.9)": ({"momentum": 0.9}, 1), "Adam": (
 
 
 class OfStream:
-    """One thread beside a C loop that reads and writes as much, with next to no arithmetic: 1 is what memory allows.
+    """One thread beside a C loop that reads and writes as much, with next to no arithmetic: out of cache, 1 is what
+    memory allows.
 
     `asv continuous` watches these.
     """
@@ -51,7 +52,7 @@ class OfStream:
 
     def track_time(self, rule, elements):
         options, states = STATES[rule]
-        stream = runpy.run_path(str(REFERENCES))["stream"]
+        stream = runpy.run_path(str(REFERENCES))["stream"]  # which is compiled once for all places
 
         def pair():
             step = bound(rule.partition("(")[0], [(elements,)], threads=self.threads, **options).step

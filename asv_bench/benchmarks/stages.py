@@ -9,7 +9,7 @@ STAGES = {
     "clip_norm": {"clip_norm": 1.0},
     "clip_global_norm": {"clip_global_norm": 1.0},
     "nonfinite": {"nonfinite": "skip"},
-    "accumulate": {"accumulate": 4},
+    "accumulate, four steps": {"accumulate": 4},
     "bounds": {"bounds": (-100.0, 100.0)},
     "step_scale": {"step_scale": 0.5},
     "max_step": {"max_step": 1.0},
@@ -25,4 +25,7 @@ class Stages(_Steps):
     param_names = ("stage", "elements")
 
     def make(self, stage, elements):
-        return bound("AdamW", [(elements,)], **{"weight_decay": 0.0, **STAGES[stage]}).step
+        optimizer = bound("AdamW", [(elements,)], **{"weight_decay": 0.0, **STAGES[stage]})
+        if "accumulate" not in STAGES[stage]:
+            return optimizer.step
+        return lambda: [optimizer.step() for _ in range(4)]

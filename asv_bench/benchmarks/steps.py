@@ -1,6 +1,9 @@
 """One step: by size, number of arrays, threads and instruction set."""
 
 import functools
+import os
+import subprocess
+import sys
 
 import numpy as np
 
@@ -71,6 +74,11 @@ class ByInstructionSet:
     params = (["x86-64-v4", "x86-64-v3", "baseline"], ["SGD", "Adam"], [1_000, 100_000])
     param_names = ("instruction set", "rule", "elements")
     number, repeat, rounds = 1_000, 5, 1
+
+    def setup(self, isa, rule, elements):
+        environment = {**os.environ, "FASTOPT_ISA": isa}
+        if subprocess.run([sys.executable, "-c", "import fastopt"], env=environment, capture_output=True).returncode:
+            raise NotImplementedError(f"no {isa} here")
 
     def timeraw_step(self, isa, rule, elements):
         return (

@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import fastopt as fo
 from fastopt.engine import dispatch
 
@@ -34,7 +36,9 @@ def about() -> dict[str, Any]:
     if (info := Path("/proc/cpuinfo")).exists():
         processor = next((line.split(":", 1)[1].strip() for line in info.open() if line.startswith("model name")), processor)
     distributions = importlib.metadata.packages_distributions()
-    names = sorted({distributions[peer.package][0] for peer in PEERS.values() if peer.package in distributions})
+    packages = {"jax", "jaxlib", *(peer.package for peer in PEERS.values())}
+    names = sorted({distributions[package][0] for package in packages if package in distributions})
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     versions = {"fastopt": fo.__version__, "python": platform.python_version()}
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -42,6 +46,7 @@ def about() -> dict[str, Any]:
         "processors": os.cpu_count(),
         "instruction set": dispatch.ISA,
         "system": f"{platform.system()} {platform.machine()}",
+        "blas": f"{blas['name']} {blas['version']}",
         "versions": versions | {name: importlib.metadata.version(name) for name in names},
     }
 
@@ -53,6 +58,7 @@ def run(
     threads: int = 2,
     seconds: float = 0.02,
     told: Callable[[str], None] = print,
+    into: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Time works, and tell each one's line as it is found; a bar shows progress where tqdm is installed.
 
@@ -66,6 +72,8 @@ def run(
     seconds : float
         That one visit is to last, at least.
     told : function of a str
+    into : dict, optional
+        Where results are put as they are found, so that what ends this early leaves them.
 
     Returns
     -------
@@ -83,8 +91,8 @@ def run(
     if absent := sorted(wanted - {*here}):
         told(f"not installed, and rows without any other peer left out: {', '.join(absent)}")
     competitors = {peer: Competitor(peer, threads, seconds) for peer in here}
-    results: dict[str, Any] = {}
-    bar, told = progress(len(works), told)
+    results = {} if into is None else into
+    done, told, close = progress(len(works), told)
     told("how many times as long as fastopt others take, and quartiles over the rounds")
     try:
         for name, work in works.items():
@@ -93,8 +101,9 @@ def run(
             for reason in failed:
                 print(f"{name}: left out: {reason}", file=sys.stderr)
             told(f"{name:28}{line(results[name])}")
-            bar(name)
+            done()
     finally:
+        close()
         for competitor in competitors.values():
             competitor.close()
     return results
@@ -113,12 +122,12 @@ def figure(result: Mapping[str, Any]) -> str:
     return f"{middle} ({low}-{high})" if low != high else middle
 
 
-def progress(count: int, told: Callable[[str], None]) -> tuple[Callable[[str], Any], Callable[[str], None]]:
-    """A function that says that a work is done, and one that tells a line beside it."""
+def progress(count: int, told: Callable[[str], None]) -> tuple[Callable[[], object], Callable[[str], None], Callable[[], object]]:
+    """Functions that say that a work is done, tell a line beside the bar, and end it."""
     try:
         from tqdm import tqdm
     except ImportError:
-        return (lambda name: None), told  # the lines of the table are the progress
+        return (lambda: None), told, (lambda: None)  # the lines of the table are the progress
     bar = tqdm(total=count, leave=False)
 
     def beside(text: str) -> None:
@@ -127,7 +136,7 @@ def progress(count: int, told: Callable[[str], None]) -> tuple[Callable[[str], A
         sys.stdout.flush()
         bar.refresh()
 
-    return (lambda name: bar.update()), beside
+    return bar.update, beside, bar.close
 
 
 def selected(select: str, large: bool) -> dict[str, Work]:
@@ -249,9 +258,14 @@ def main(arguments: list[str]) -> int:
             parser.error("--plot: none of these works is named '<size> elements'")
     what = about()
     print(f"{what['processor']}, {what['processors']} processors, {what['system']}, kernels for {what['instruction set']}")
-    results = run(works, rounds=given.rounds, threads=given.threads)
-    if given.json:
-        Path(given.json).write_text(json.dumps({**what, "works": results}, indent=1))
+    results: dict[str, Any] = {}
+    try:
+        run(works, rounds=given.rounds, threads=given.threads, into=results)
+    except KeyboardInterrupt:
+        parser.exit(130, "interrupted\n")
+    finally:
+        if given.json:
+            Path(given.json).write_text(json.dumps({**what, "works": results}, indent=1), encoding="utf-8")
     if given.plot:
         plot(results, given.plot)
     return 0

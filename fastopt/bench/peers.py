@@ -16,7 +16,7 @@ import numpy as np
 
 import fastopt as fo
 
-from .references import numpy_adam, numpy_rmsprop, stream
+from .references import compiler, numpy_adam, numpy_rmsprop, stream
 from .works import LEARNING_RATE, Work, arrays, rows_of, stored
 
 
@@ -83,9 +83,9 @@ def step_of_torch(work: Work, kind: str = "fused") -> Step:
     params, grads = arrays(work)
     if work.rows:
         return sparse_step_of_torch(work, params[0])
-    tensors = [torch.nn.Parameter(torch.from_numpy(p).to(dtype)) for p in params]
+    tensors = [torch.nn.Parameter(torch.tensor(p, dtype=dtype)) for p in params]  # in torch's own memory, as its users have it
     for tensor, g in zip(tensors, grads, strict=True):
-        tensor.grad = torch.from_numpy(g).to(dtype)
+        tensor.grad = torch.tensor(g, dtype=dtype)
     has_it = kind != "fused" or work.rule in ("SGD", "Adam", "AdamW", "Adagrad")
     options = {kind: True} if kind and has_it else {}
     optimizer: Any = getattr(torch.optim, work.rule)(tensors, lr=LEARNING_RATE, **options)
@@ -93,7 +93,7 @@ def step_of_torch(work: Work, kind: str = "fused") -> Step:
     def values() -> Iterable[Any]:
         return [t.detach().float().numpy() for t in tensors]
 
-    if not work.options:
+    if "ema" not in work.options:
         return Step(optimizer.step, values)
     averages = [t.detach().clone() for t in tensors]
 
@@ -128,8 +128,16 @@ def step_of_torch_in_float32(work: Work) -> Step:
     """torch's Muon with the products of its matrices in float32."""
     import torch
 
-    torch.Tensor.bfloat16 = torch.Tensor.clone
-    return step_of_torch(work)
+    made, narrow = step_of_torch(work), torch.Tensor.bfloat16
+
+    def step() -> None:
+        torch.Tensor.bfloat16 = torch.Tensor.clone
+        try:
+            made.run()
+        finally:
+            torch.Tensor.bfloat16 = narrow
+
+    return Step(step, made.params)
 
 
 def step_of_deepspeed(work: Work) -> Step:
@@ -138,10 +146,13 @@ def step_of_deepspeed(work: Work) -> Step:
     from deepspeed.ops.adam import DeepSpeedCPUAdam
 
     params, grads = arrays(work)
-    tensors = [torch.nn.Parameter(torch.from_numpy(p)) for p in params]
+    if work.dtype != "float32":
+        raise TypeError("DeepSpeed's Adam keeps state of float32 alone")
+    tensors = [torch.nn.Parameter(torch.tensor(p)) for p in params]
     for tensor, g in zip(tensors, grads, strict=True):
-        tensor.grad = torch.from_numpy(g)
-    return Step(DeepSpeedCPUAdam(tensors, lr=LEARNING_RATE, adamw_mode=False).step, lambda: params)
+        tensor.grad = torch.tensor(g)
+    optimizer = DeepSpeedCPUAdam(tensors, lr=LEARNING_RATE, adamw_mode=False)
+    return Step(optimizer.step, lambda: [t.detach().numpy() for t in tensors])
 
 
 def step_of_optax(work: Work) -> Step:
@@ -180,10 +191,9 @@ def step_of_keras(work: Work) -> Step:
 
 
 def step_of_numba(work: Work) -> Step:
-    """A loop as one writes it with numba, for one array after the other."""
+    """A loop as one writes it with numba, for one array after the other; parallel where that pays."""
     import numba
 
-    @numba.njit(parallel=True, error_model="numpy")  # type: ignore[untyped-decorator]
     def update(p: Any, g: Any, m: Any, v: Any, numbers: Any) -> None:
         size, eps, keep, new, keep2, new2 = numbers
         for i in numba.prange(p.size):
@@ -191,8 +201,10 @@ def step_of_numba(work: Work) -> Step:
             v[i] = keep2 * v[i] + new2 * g[i] * g[i]
             p[i] -= size * m[i] / (np.sqrt(v[i]) + eps)
 
+    serial, parallel = (numba.njit(update, parallel=parallel, error_model="numpy") for parallel in (False, True))
     params, grads = arrays(work)
     parts = [[a.reshape(-1) for a in (p, g, np.zeros_like(p), np.zeros_like(p))] for p, g in zip(params, grads, strict=True)]
+    calls = [(parallel if part[0].size >= 50_000 else serial, part) for part in parts]
     t, dtype = 0, params[0].dtype.type
 
     def step() -> None:
@@ -200,8 +212,8 @@ def step_of_numba(work: Work) -> Step:
         t += 1
         c2 = (1 - 0.999**t) ** 0.5
         numbers = tuple(map(dtype, (LEARNING_RATE * c2 / (1 - 0.9**t), 1e-8 * c2, 0.9, 1 - 0.9, 0.999, 1 - 0.999)))
-        for part in parts:
-            update(*part, numbers)
+        for call, part in calls:
+            call(*part, numbers)
 
     return Step(step, lambda: params)
 
@@ -222,7 +234,7 @@ def step_of_thinc(work: Work) -> Step:
     if work.dtype != "float32":
         raise TypeError("thinc's Adam is for float32")
     cleared = [g.copy() for g in grads]
-    optimizer = Adam(LEARNING_RATE, beta1=0.9, beta2=0.999, eps=1e-8, L2=0.0, grad_clip=0.0)
+    optimizer = Adam(LEARNING_RATE, beta1=0.9, beta2=0.999, eps=1e-8, L2=0.0, grad_clip=0.0, use_averages=False)
 
     def step() -> None:
         for i, (p, g, buffer) in enumerate(zip(params, grads, cleared, strict=True)):
@@ -327,7 +339,7 @@ class Peer:
     def here(self) -> bool:
         """Whether this machine can run it."""
         if self.step is step_of_stream:
-            return shutil.which(os.environ.get("CC", "cc")) is not None
+            return shutil.which(compiler()[0]) is not None
         return find_spec(self.package) is not None
 
 

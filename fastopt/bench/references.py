@@ -6,7 +6,9 @@ Nothing of fastopt is needed, so that benchmarks of older versions can run this 
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -29,6 +31,22 @@ def text(states: int) -> str:
     )
 
 
+def compiler() -> list[str]:
+    """The command of the C compiler."""
+    return shlex.split(os.environ.get("CC", "cc"))
+
+
+@functools.cache
+def library(states: int) -> ctypes.CDLL:
+    """The loop, compiled for this machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, built = Path(folder, "stream.c"), Path(folder, "stream.so")
+        source.write_text(text(states))
+        flags = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"]
+        subprocess.run([*compiler(), *flags, source, "-o", built], check=True, capture_output=True)
+        return ctypes.CDLL(str(built))
+
+
 def stream(sizes: Sequence[int], states: int, threads: int = 0) -> Callable[[], None]:
     """A function that goes once over arrays of float32 of its own.
 
@@ -49,12 +67,7 @@ def stream(sizes: Sequence[int], states: int, threads: int = 0) -> Callable[[], 
     OSError, subprocess.CalledProcessError
         Where there is no C compiler, or none with OpenMP.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        source, library = Path(folder, "stream.c"), Path(folder, "stream.so")
-        source.write_text(text(states))
-        flags = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"]
-        subprocess.run([os.environ.get("CC", "cc"), *flags, source, "-o", library], check=True, capture_output=True)
-        loaded = ctypes.CDLL(str(library))
+    loaded = library(states)
     count = ctypes.c_int(threads or loaded.omp_get_max_threads())
     kept = []
     for n in sizes:

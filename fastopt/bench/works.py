@@ -91,6 +91,7 @@ WORKS = {
     "bfloat16 state, 1e7": Work(((10**7,),), ("float32",), options={"state_dtype": "bfloat16"}),
     "float8 state, 1e7": Work(((10**7,),), ("float32",), options={"state_dtype": "float8"}),
     "all bfloat16, 1e7": Work(((10**7,),), ("float32", "torch"), dtype="bfloat16"),
+    "all bfloat16, nearest, 1e7": Work(((10**7,),), ("torch",), dtype="bfloat16", options={"rounding": "nearest"}),
     "clip, decay, average, 1e7": Work(((10**7,),), ("torch",), rule="AdamW", options={"clip_global_norm": 1.0, "ema": 0.999}),
     "LAMB, 1e7": Work(((10**7,),), ("float32",), rule="LAMB"),
     "LARS, 1e7": Work(((10**7,),), ("float32",), rule="LARS"),

@@ -1,0 +1,83 @@
+"""One competitor's process: ``python -m fastopt.bench.timer peer seconds``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from .peers import PEERS
+from .works import Work
+
+WARM = 0.01  # seconds of steps before those timed: threads that slept need as long to get up to speed
+TRIES = 4  # timings, the best of which says how many steps make a visit
+IDLE = 0.01  # seconds of sleep, where a work asks for it
+AWAY = 0.2  # seconds after which the threads of the last visit's matrix products have gone to sleep
+AFTER = {"idle": 30, "product": 60}  # steps of a visit, each after something else
+
+
+class Timer:
+    """One competitor's step of one work."""
+
+    def __init__(self, work: Work, peer: str, seconds: float) -> None:
+        step = PEERS[peer].step(work)
+        self.step, self.steps = step.run, step.steps
+        self.product = np.random.default_rng(0).standard_normal((300, 300), np.float32)
+        self.before = {"": None, "idle": lambda: time.sleep(IDLE), "product": lambda: self.product @ self.product}[work.before]
+        for _ in range(3):
+            self.step()
+        if self.before and self.steps > 1:
+            raise ValueError(f"{peer} has a loop, and no step that something could come before")
+        self.repeats = AFTER.get(work.before, 1)
+        if self.before is None:
+            # The best of some: another process may hold the processor for longer than a step takes.
+            while (spent := min(self.time(0) for _ in range(TRIES)) * self.steps * self.repeats) < seconds / 2:
+                self.repeats = max(self.repeats + 1, int(self.repeats * min(10, 1.1 * seconds / spent)))
+
+    def time(self, warm: float = WARM) -> float:
+        """Seconds a step, on average."""
+        step, before, clock = self.step, self.before, time.perf_counter
+        spent = 0.0
+        if before is None:
+            begin = clock()
+            while clock() - begin < warm:
+                step()
+            begin = clock()
+            for _ in range(self.repeats):
+                step()
+            spent = clock() - begin
+        else:
+            time.sleep(AWAY)
+            for _ in range(self.repeats):
+                before()
+                begin = clock()
+                step()
+                spent += clock() - begin
+        return spent / (self.repeats * self.steps)
+
+
+def serve(peer: str, seconds: float) -> None:
+    """One competitor's process: a work in JSON from each line, or an empty one for the next time."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what packages print is no answer
+    timer = None
+    for line in sys.stdin:
+        try:
+            if line.strip():
+                timer = None  # its memory first
+                timer = Timer(Work.of_plain(json.loads(line)), peer, seconds)
+                answer: dict[str, Any] = {}
+            else:
+                assert timer is not None
+                answer = {"seconds": timer.time()}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], float(sys.argv[2]))
