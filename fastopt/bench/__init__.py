@@ -242,10 +242,7 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         works = selected(given.select, given.large)
-        for path in filter(None, (given.json, given.plot)):  # before minutes of work
-            with open(path, "a"):
-                pass
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         parser.error(str(error))
     if given.plot:
         if find_spec("matplotlib") is None:
@@ -256,6 +253,12 @@ def main(arguments: list[str]) -> int:
             parser.error(f"--plot: {given.plot!r}, expected a name that ends in one of {', '.join(known)}")
         if not any(map(size_of, works)):
             parser.error("--plot: none of these works is named '<size> elements'")
+    try:
+        for path in filter(None, (given.json, given.plot)):  # before minutes of work, and last: this makes the files
+            with open(path, "a"):
+                pass
+    except OSError as error:
+        parser.error(str(error))
     what = about()
     print(f"{what['processor']}, {what['processors']} processors, {what['system']}, kernels for {what['instruction set']}")
     results: dict[str, Any] = {}
