@@ -67,7 +67,7 @@ def extension(name, source, flags=(), depends=()):
         include_dirs=[str(Path("fastopt", "include")), numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         extra_compile_args=list(flags),
-        depends=[*map(str, ENGINE.glob("*.pxd")), str(Path("fastopt", "include", "scalar.h")), *depends],
+        depends=[*map(str, ENGINE.glob("*.pxd")), *map(str, Path("fastopt", "include").glob("*.h")), *depends],
     )
 
 

@@ -15,7 +15,7 @@ def newton_schulz(x: np.ndarray, values: Mapping[str, float]) -> None:
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, shape (m, n)
+    x : ndarray of float32 or float64, of NumPy or of CuPy, shape (m, n)
     values : mapping
         ``ns1``, ``ns2``, ``ns3``: of the quintic ``ns1 * s + ns2 * s ** 3 + ns3 * s ** 5`` that maps singular values ``s`` towards
         1, ``ns_steps`` times, once the Frobenius norm, at least ``eps``, has been divided by. ``match_rms``: 1 for updates as long
@@ -27,16 +27,10 @@ def newton_schulz(x: np.ndarray, values: Mapping[str, float]) -> None:
     """
     m, n = x.shape
     a, b, c = (values[name] for name in ("ns1", "ns2", "ns3"))
-    wide = x if m <= n else x.T
     real = x.dtype.type
     with np.errstate(all="ignore"):
-        norm = math.sqrt(float(np.vdot(x, x)))
-        if norm == math.inf:  # of squares, not yet of numbers
-            top = max(float(x.max()), -float(x.min()))
-            wide = wide / real(top)
-            norm = math.sqrt(float(np.vdot(wide, wide)))
-        wide = wide / real(max(norm, values["eps"]))
-        gram, square = (np.empty((len(wide), len(wide)), x.dtype) for _ in range(2))
+        wide = normed(x if m <= n else x.T, values["eps"])
+        gram, square = (np.empty_like(wide, order="C", shape=(len(wide), len(wide))) for _ in range(2))
         product = np.empty_like(wide)
         for _ in range(int(values["ns_steps"])):
             np.matmul(wide, wide.T, out=gram)
@@ -49,3 +43,17 @@ def newton_schulz(x: np.ndarray, values: Mapping[str, float]) -> None:
             wide, product = product, wide
         factor = 0.2 * math.sqrt(max(m, n)) if values["match_rms"] else math.sqrt(max(1, m / n))
         np.multiply(wide if m <= n else wide.T, real(factor), out=x)
+
+
+def normed(x: np.ndarray, eps: float) -> np.ndarray:
+    """A matrix over its Frobenius norm, or over `eps` where that is less; on a device without waiting for it."""
+    real = x.dtype.type
+    if not isinstance(x, np.ndarray):
+        top = np.maximum(np.abs(x).max(), np.finfo(x.dtype).tiny)
+        x = x / top
+        return x / np.maximum(np.sqrt(np.sum(x * x)), real(eps) / top)  # type: ignore[no-any-return]
+    norm = math.sqrt(float(np.vdot(x, x)))
+    if norm == math.inf:  # of squares, not yet of numbers
+        x = x / real(max(float(x.max()), -float(x.min())))
+        norm = math.sqrt(float(np.vdot(x, x)))
+    return x / real(max(norm, eps))

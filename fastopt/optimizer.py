@@ -8,6 +8,7 @@ import inspect
 import itertools
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -18,6 +19,7 @@ import numpy as np
 
 from . import files
 from .engine import dispatch, layout, storage
+from .engine.memory import HOST, Memory
 from .engine.rows import check_indices
 from .engine.structure import Structure, collect, flatten, unflatten
 from .formula import RULES, STAGES
@@ -149,10 +151,12 @@ class Parameter:
         initial: Mapping[str, float],
         operands: Mapping[str, Any],
         settings: Settings,
+        memory: Memory,
     ) -> None:
         self.name = name
         self.given = given
-        self.array = array = storage.plain(np.ndarray.view(given, np.ndarray))
+        self.memory = memory
+        self.array = array = memory.view(given)
         self.group = group
         self.rule = group.rule_of(array.shape)
         if self.rule.terms_scope and array.dtype.kind == "c":
@@ -166,19 +170,19 @@ class Parameter:
         places = itertools.count(1)
 
         def zeros(dtype: np.dtype) -> np.ndarray:
-            return layout.zeros_like(array, dtype, self.order, next(places))
+            return memory.zeros_like(array, dtype, self.order, next(places))  # type: ignore[no-any-return]
 
         self.rule_state = {}
         self.exponents: dict[str, np.ndarray] = {}
         for key in self.rule.state:
             tag = self.rule.tags.get(key)
             if tag in layout.LINES:
-                self.rule_state[key] = np.zeros(layout.LINES[tag](array.shape), self.real)
+                self.rule_state[key] = memory.zeros(layout.LINES[tag](array.shape), self.real)
                 continue
             exact = tag in ("start", "scratch")
             self.rule_state[key] = zeros(self.real if exact else stored)
             if self.rule_state[key].dtype == storage.FLOAT8:
-                self.exponents[key] = np.zeros(-(-array.size // storage.BLOCK), np.int16)
+                self.exponents[key] = memory.zeros(-(-array.size // storage.BLOCK), np.dtype(np.int16))
         self.master: np.ndarray | None = None
         if settings.master and array.dtype == storage.BFLOAT16:
             self.master = zeros(np.dtype(np.float32 if settings.master == "float32" else np.int16))
@@ -190,10 +194,11 @@ class Parameter:
                 value = storage.inward(value, stores, up=key == "low")
             if np.ndim(value) == 0:
                 self.constant.add(key)
-                self.own[key] = np.full(storage.BLOCK, value, self.real.type(0).real.dtype)
+                self.own[key] = memory.zeros(storage.BLOCK, self.real.type(0).real.dtype)
+                memory.put(self.own[key], float(value))
             else:
                 self.own[key] = zeros(self.real)
-                self.own[key][...] = self._both(np.asarray(value))
+                memory.put(self.own[key], self._both(np.asarray(value)))
         averages = any(stage.name == "ema" for stage in group.stages)
         for key in ["gathered"] * (settings.accumulate > 1) + ["averaged"] * averages:
             self.own[key] = zeros(self.real)
@@ -214,8 +219,8 @@ class Parameter:
     def value(self) -> np.ndarray:
         """The parameter in the dtype that rules work in, a copy."""
         if self.master is None:
-            return storage.widened(self.array)
-        return self.master.copy() if self.master.dtype == np.float32 else storage.joined(self.array, self.master)
+            return self.memory.widened(self.array)  # type: ignore[no-any-return]
+        return self.master.copy() if self.master.dtype == np.float32 else self.memory.joined(self.array, self.master)
 
     def flat(self, a: np.ndarray) -> np.ndarray:
         """A view of state in the order walked."""
@@ -224,7 +229,7 @@ class Parameter:
     def reset(self) -> None:
         """State as at the beginning."""
         if self.master is not None:
-            self.master[...] = 0 if self.master.dtype == np.int16 else storage.widened(self.array)
+            self.master[...] = 0 if self.master.dtype == np.int16 else self.memory.widened(self.array)
         for key, a in self.rule_state.items():
             first = self.initial.get(key, 0.0)
             if self.rule.tags.get(key) == "start":
@@ -318,8 +323,8 @@ def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tupl
     return found
 
 
-def check_parameters(leaves: list[tuple[str, Any]], beside: Sequence[Parameter] = ()) -> dict[str, np.ndarray]:
-    """The arrays by name, or the error that says which cannot be optimized, beside those that already are."""
+def check_parameters(leaves: list[tuple[str, Any]], memory: Memory, beside: Sequence[Parameter] = ()) -> None:
+    """The error that says which of these cannot be optimized, beside those that already are."""
     if not leaves:
         raise ValueError("params: no arrays, expected at least one")
     arrays: dict[str, np.ndarray] = {}
@@ -329,10 +334,10 @@ def check_parameters(leaves: list[tuple[str, Any]], beside: Sequence[Parameter] 
             raise ValueError(f"params: two parameters have the name {name!r}")
         if "\0" in name or (not name.isprintable() and "\ud800" <= max(name) <= "\udfff"):
             raise ValueError(f"params: the name {name!r} holds a null character or half a character, which a file's names cannot")
-        layout.check_writable(f"parameter {name!r}", a)
+        memory.check(f"parameter {name!r}", a)
         arrays[name] = a
-    layout.check_disjoint([*((f"parameter {n!r}", a) for n, a in arrays.items()), *(x for slot in beside for x in slot.written())])
-    return arrays
+    written = [*((f"parameter {n!r}", a) for n, a in arrays.items()), *(x for slot in beside for x in slot.written())]
+    layout.check_disjoint((what, memory.located(a)) for what, a in written)
 
 
 def check_count(what: str, x: Any) -> int:
@@ -353,8 +358,8 @@ def at_bounds(slot: Parameter) -> int:
     """Elements of a parameter that lie on one of its bounds."""
     if "low" not in slot.own:
         return 0
-    low, high = (slot.own[k][0] if k in slot.constant else slot.own[k] for k in ("low", "high"))
-    value = slot.value()
+    low, high = (slot.memory.host(slot.own[k])[: 1 if k in slot.constant else None] for k in ("low", "high"))
+    value = slot.memory.host(slot.value())
     return int(np.count_nonzero((value <= low) | (value >= high)))
 
 
@@ -411,6 +416,17 @@ class Optimizer(dispatch.Stepper):
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType({})
     decay: str | None = "l2"
     update: Callable[..., Any]
+    _memory: Memory = HOST
+
+    def __new__(cls, params: Any = None, *_: Any, **__: Any) -> Any:
+        """The class for where the parameters live."""
+        if "cupy" in sys.modules:
+            from .cuda import stepper
+
+            if stepper.on_device(params):
+                made = stepper.class_of(cls)
+                return made.__new__(made)
+        return super().__new__(cls)
 
     def __init_subclass__(cls, **other: Any) -> None:
         """The signature that the table of arguments says, and the docstring's common parts."""
@@ -495,7 +511,7 @@ class Optimizer(dispatch.Stepper):
     def _build(self, params: Any, options: list[dict[str, Any]], grouped: bool) -> None:
         self._grouped = grouped
         structure, leaves = flatten(params)
-        check_parameters(leaves)
+        check_parameters(leaves, self._memory)
         slots, groups = [], []
         for k, own in enumerate(options):
             members = [x for x in leaves if not grouped or of_group(x[0], k)]
@@ -553,7 +569,10 @@ class Optimizer(dispatch.Stepper):
     def _slots_of(self, group: Group, path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[Parameter]:
         initial = self.initial(group.chosen)
         each = operands(group.chosen, path, leaves)
-        return [Parameter(name, a, group, initial, own, self._settings) for (name, a), own in zip(leaves, each, strict=True)]
+        return [
+            Parameter(name, a, group, initial, own, self._settings, self._memory)
+            for (name, a), own in zip(leaves, each, strict=True)
+        ]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -699,7 +718,7 @@ class Optimizer(dispatch.Stepper):
             if not isinstance(group, dict) or "params" not in group:
                 raise ValueError("add_group: expected a dict with 'params'")
             child, leaves = flatten(group["params"], str(len(self._groups)))
-            check_parameters(leaves, self._slots)
+            check_parameters(leaves, self._memory, self._slots)
             added = self._group(self._options(group), [a for _, a in leaves])
             slots = self._slots + self._slots_of(added, str(len(self._groups)), leaves)
             structure = Structure(None, [*self._structure.children, child], "")
@@ -735,7 +754,7 @@ class Optimizer(dispatch.Stepper):
                 for g in self._groups
             ],
             "state": {
-                s.name: {**self._numbers(s, n), **{k: np.array(a, order="C") for k, a in s.state.items()}}
+                s.name: {**self._numbers(s, n), **{k: np.array(s.memory.host(a)) for k, a in s.state.items()}}
                 for s, n in self._counted()
             },
         }
@@ -806,13 +825,13 @@ class Optimizer(dispatch.Stepper):
             targets = dict(zip(["", *slot.state], slot.written(), strict=True))
             for k, source in sources.items():
                 what, target = targets[k]
-                writes.append((target, self._fitting(what, target, source)))
-            if params is not None and not slot.given.flags.writeable:
+                writes.append((slot.memory, target, self._fitting(what, target, source)))
+            if params is not None and not slot.memory.writable(slot.given):
                 raise ValueError(f"parameter {slot.name!r}: read-only, expected a writable array")
         changes = self._changes(saved["groups"], hyperparameters)
         self._set_counters(each, whole)
-        for target, array in writes:
-            target[...] = array
+        for memory, target, array in writes:
+            memory.put(target, array)
         for group, key, value in changes:
             group[key] = value
 
@@ -884,7 +903,7 @@ class Optimizer(dispatch.Stepper):
             saved = self._saved()
             entries = saved["state"].items()
             members = {f"state/{n}/{k}": a for n, entry in entries for k, a in entry.items() if isinstance(a, np.ndarray)}
-            members |= {f"param/{s.name}": s.array for s in self._slots} | arrays
+            members |= {f"param/{s.name}": s.memory.host(s.array) for s in self._slots} | arrays
             state = {n: {k: x for k, x in entry.items() if not isinstance(x, np.ndarray)} for n, entry in entries}
             files.write(path, {**saved, "state": state, "extra": described}, members)
 
@@ -934,7 +953,7 @@ class Optimizer(dispatch.Stepper):
                     step, kept, pending = numbers
                     counted = f"{step}{kept or ''}{'gathering' * pending}"
                     digest.update(f"{slot.name}\0{key}\0{counted}\0{a.shape}\0".encode())
-                    flat = np.array(a, order="C").reshape(-1)
+                    flat = np.array(slot.memory.host(a)).reshape(-1)
                     flat = flat.view(flat.real.dtype)
                     if flat.dtype == storage.BFLOAT16:
                         flat[flat & 0x7FFF > 0x7F80] = 0x7FC0

@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+
 from . import rules
 from .engine import layout
-from .engine.storage import plain
 from .groups import check_number
 from .optimizer import Optimizer, Parameter
 
@@ -1049,7 +1049,7 @@ class ScheduleFreeSGD(Optimizer):
         if share == 0:
             raise ValueError(f"average: unknown where {self.share} is 0")
         z, y = slot.rule_state["z"], slot.value()
-        return np.asarray(z + (y - z) / share, slot.real)
+        return slot.memory.array(z + (y - z) / share, slot.real)  # type: ignore[no-any-return]
 
 
 class ScheduleFreeAdamW(ScheduleFreeSGD):
@@ -1293,7 +1293,7 @@ class Adafactor(Optimizer):
         return rules.adafactor_vector
 
     def fixed(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
-        return {"eps1": max((float(np.finfo(layout.working_dtype(plain(a))).eps) for a in arrays), default=0.0)}
+        return {"eps1": max((float(np.finfo(layout.working_dtype(self._memory.view(a))).eps) for a in arrays), default=0.0)}
 
 
 class Muon(Optimizer):

@@ -159,7 +159,7 @@ def test_functions_have_the_same_bits_in_c_and_numpy(dtype, tmp_path):
     loops += f"void t_where({dtype} *o, const {dtype} *x, const {dtype} *y, long n)"
     loops += f" {{ for (long i = 0; i < n; i++) o[i] = fo_where{suffix}(x[i] > y[i], x[i], y[i]); }}\n"
     loops += "void t_power(double *o, const double *x, long t, long n) { for (long i = 0; i < n; i++) o[i] = fo_power(x[i], t); }\n"
-    (tmp_path / "twins.c").write_text('#include "scalar.h"\n' + loops)
+    (tmp_path / "twins.c").write_text('#include "block.h"\n' + loops)
     flags = [
         "-O3",
         "-fno-math-errno",

@@ -239,7 +239,7 @@ def test_a_block_with_a_nan_is_nan_and_no_other():
 
 
 TWINS = """
-#include "scalar.h"
+#include "block.h"
 void narrow(unsigned short *b, unsigned short *h, const float *x, const unsigned *r, int stochastic, int nonnegative, long n)
 {
     for (long i = 0; i < n; i++) {

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from . import cython, functional
+from . import cuda, cython, functional
 from .reader import Formula, RuleError, read
 
 PACKAGE = Path(__file__).parents[1]
 
-__all__ = ["PACKAGE", "Formula", "RuleError", "cython", "functional", "read", "rendered"]
+__all__ = ["PACKAGE", "Formula", "RuleError", "cuda", "cython", "functional", "read", "rendered"]
 
 
 def rendered() -> dict[Path, str]:
@@ -15,5 +15,6 @@ def rendered() -> dict[Path, str]:
     rules, stages = read(PACKAGE / "rules.py"), read(PACKAGE / "stages.py")
     return {
         PACKAGE / "engine" / "kernels.pyx": cython.render(rules, stages),
+        PACKAGE / "cuda" / "kernels.cu": cuda.render(rules, stages),
         PACKAGE / "functional.py": functional.render(rules),
     }

@@ -28,7 +28,7 @@ from fastopt.engine import layout, rows, threads as system
 
 cnp.import_array()
 
-cdef extern from "scalar.h" nogil:
+cdef extern from "block.h" nogil:
     ctypedef int fo_env
     fo_env fo_enter(int flush)
     uint32_t fo_key(uint32_t key, uint32_t number)

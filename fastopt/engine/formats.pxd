@@ -21,7 +21,7 @@ ctypedef fused element:
     float
     double
 
-cdef extern from "scalar.h" nogil:
+cdef extern from "block.h" nogil:
     float load_bf16 "fo_load_bf16"(const char *x)
     float load_f16 "fo_load_f16"(const char *x)
     float load_f32 "fo_load_f32"(const char *x)

@@ -324,10 +324,14 @@ class Stepper:
         return made
 
     def _plan(self, capsule: Any, structure: Structure | None, slots: list[Any], groups: list[Any], settings: Any) -> None:
-        ranges = layout.ranges(a for s in slots for _, a in s.written())
+        ranges = self._ranges(slots)
         new = [(0, list(s.rule.kept.values()), False) for s in slots]
         self._each = [*self._each, *new[len(self._each) :]][: len(slots)]
         self._planned, self._fixed, self._shared = (structure, slots, groups, ranges), None, settings
+
+    def _ranges(self, slots: list[Any]) -> list[tuple[int, int]]:
+        """Written memory."""
+        return layout.ranges(a for s in slots for _, a in s.written())
 
     def _parts(self) -> tuple[Structure | None, list[Any], list[Any], list[tuple[int, int]]]:
         if self._planned is None:
@@ -425,13 +429,23 @@ class Stepper:
                     read = g.values
                 else:
                     g = read = layout.check_gradient(slot.name, slot.array, g)
-                lo, hi = layout.extent(read)
-                k = bisect_right(ranges, (lo, hi))
-                if read.size and any(a < hi and lo < b for a, b in ranges[max(k - 1, 0) : k + 1]):
+                if self._meets(read, ranges):
                     for s in slots:
                         layout.check_apart(slot.name, read, s.written())
             checked.append(g)
         return checked
+
+    @staticmethod
+    def _meets(a: np.ndarray, ranges: list[tuple[int, int]]) -> bool:
+        """Whether an array reaches into these ranges of memory."""
+        lo, hi = layout.extent(a)
+        k = bisect_right(ranges, (lo, hi))
+        return bool(a.size) and any(first < hi and lo < end for first, end in ranges[max(k - 1, 0) : k + 1])
+
+    @staticmethod
+    def _check_clearable(slot: Any, g: Any) -> None:
+        """Refuse a bound gradient that ``zero_grads`` cannot clear."""
+        layout.check_clearable(slot.name, g)
 
     def step(self, grads: Any = None, *, scale: float = 1.0) -> bool:
         """Update the parameters in place."""
@@ -447,7 +461,7 @@ class Stepper:
                 if self._shared.zero_grads:
                     for slot, g in zip(self._slots, self._fixed, strict=True):
                         if g is not None:
-                            layout.check_clearable(slot.name, g)
+                            self._check_clearable(slot, g)
                 found = self._checked(self._fixed)
             return self._advance(found, scale, grads is None)
         finally:

@@ -15,7 +15,7 @@ ctypedef fused real:
     float
     double
 
-cdef extern from "scalar.h" nogil:
+cdef extern from "block.h" nogil:
     const char *FO_ISA
     double power "fo_power"(double x, int64_t n)
     double exp "fo_exp"(double x)

@@ -1,16 +1,37 @@
-/* The functions that a rule may call, in C; fastopt/arithmetic.py holds their twins for NumPy, with the same bits. */
+/* Functions of a single number, for C, C++ and CUDA alike: those that a rule may call, whose twins for NumPy are in
+   fastopt/arithmetic.py, and how numbers below 32 bits are stored, as in fastopt/engine/storage.py; with the same bits. */
 #ifndef FASTOPT_SCALAR_H
 #define FASTOPT_SCALAR_H
 
+#if defined(__CUDACC_RTC__)
+typedef signed char int8_t;
+typedef unsigned char uint8_t;
+typedef short int16_t;
+typedef unsigned short uint16_t;
+typedef int int32_t;
+typedef unsigned int uint32_t;
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
+#define INFINITY fo_float(0x7f800000u)
+#define NAN fo_float(0x7fc00000u)
+#else
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#endif
 
-#if defined(__GNUC__)
+#if defined(__CUDACC__)
+#define FO_INLINE static __device__ __forceinline__
+#elif defined(__GNUC__)
 #define FO_INLINE static inline __attribute__((always_inline))
 #else
 #define FO_INLINE static inline
 #endif
+
+/* A number's bits; by memcpy, which compilers fold away, so that data may lie at any address. */
+FO_INLINE uint32_t fo_bits(float x) { uint32_t u; memcpy(&u, &x, sizeof u); return u; }
+FO_INLINE float fo_float(uint32_t u) { float x; memcpy(&x, &u, sizeof x); return x; }
 
 /* A NaN is made of bits: a comparison's value that other comparisons go on with keeps compilers busy with what it implies. */
 #define FO_DEFINE(T, S, U, QUIET)                                                                \
@@ -21,10 +42,19 @@
     FO_INLINE T fo_nan_if##S(int c, T x) { union { T f; U u; } z = {x}; z.u |= c ? QUIET : 0; return z.f; } \
     FO_INLINE T fo_maximum##S(T x, T y) { return fo_nan_if##S(x != x, x > y ? x : y); }          \
     FO_INLINE T fo_minimum##S(T x, T y) { return fo_nan_if##S(x != x, x < y ? x : y); }          \
-    FO_INLINE T fo_sign##S(T x) { return fabs##S(x) > 0 ? copysign##S(1, x) : x; }
+    FO_INLINE T fo_sign##S(T x) { return fabs##S(x) > 0 ? copysign##S((T)1, x) : x; }
 FO_DEFINE(float, f, uint32_t, 0x7fc00000u)
 FO_DEFINE(double, , uint64_t, 0x7ff8000000000000u)
 #undef FO_DEFINE
+#if defined(__cplusplus) /* one name for both */
+FO_INLINE float fo_sqrt(float x) { return fo_sqrtf(x); }
+FO_INLINE float fo_fabs(float x) { return fo_fabsf(x); }
+FO_INLINE float fo_sign(float x) { return fo_signf(x); }
+FO_INLINE float fo_copysign(float x, float y) { return fo_copysignf(x, y); }
+FO_INLINE float fo_maximum(float x, float y) { return fo_maximumf(x, y); }
+FO_INLINE float fo_minimum(float x, float y) { return fo_minimumf(x, y); }
+FO_INLINE float fo_where(int c, float x, float y) { return fo_wheref(c, x, y); }
+#endif
 
 /* x ** n by repeated multiplication: the C library's pow differs between processors. */
 FO_INLINE double fo_power(double x, int64_t n)
@@ -76,28 +106,11 @@ FO_INLINE float fo_half(uint16_t h)
     return x.f;
 }
 
-/* A block of zeros in any format. */
-static const char fo_zeros[256 * 16] = {0};
-
-/* Loads by memcpy, which the compiler folds away: data may lie at any address. */
-#include <string.h>
+/* Loads from any address. */
 FO_INLINE float fo_load_f16(const char *x) { uint16_t h; memcpy(&h, x, sizeof h); return fo_half(h); }
 FO_INLINE float fo_load_f32(const char *x) { float f; memcpy(&f, x, sizeof f); return f; }
 FO_INLINE double fo_load_f64(const char *x) { double f; memcpy(&f, x, sizeof f); return f; }
-FO_INLINE long double fo_load_long(const char *x) { long double f; memcpy(&f, x, sizeof f); return f; }
-FO_INLINE uint32_t fo_bits(float x) { uint32_t u; memcpy(&u, &x, sizeof u); return u; }
-FO_INLINE float fo_float(uint32_t u) { float x; memcpy(&x, &u, sizeof x); return x; }
 FO_INLINE float fo_load_bf16(const char *x) { uint16_t h; memcpy(&h, x, sizeof h); return fo_float((uint32_t)h << 16); }
-
-/* A hint that n bytes will be read. */
-FO_INLINE void fo_prefetch(const char *x, ptrdiff_t n)
-{
-#if defined(__GNUC__)
-    for (ptrdiff_t i = 0; i < n; i += 64) __builtin_prefetch((const void *)((uintptr_t)x + (uintptr_t)i));
-#else
-    (void)x, (void)n;
-#endif
-}
 
 /* 32 random bits of a place, mixed from its number times the step plus a key, so that the next place's come from a step more: a
    multiplicative hash, of which the upper bits are the better ones. */
@@ -139,38 +152,6 @@ FO_INLINE uint16_t fo_f16(float x, uint32_t random, int stochastic, int nonnegat
     return (uint16_t)(h | (u >> 16 & 0x8000u));
 }
 
-/* n floats to bfloat16 by the upper (or else the lower) 16 bits of each random word. Returns whether all were common numbers: neither
-   infinite nor NaN nor what fo_bf16 would keep above zero; if not, what was written is wrong. */
-FO_INLINE int fo_common_bf16(int nonnegative, int upper, uint16_t *restrict out, const float *restrict x,
-                             const uint32_t *restrict bits, ptrdiff_t n)
-{
-    uint32_t largest = 0, least = 0xffffffffu;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        uint32_t u = fo_bits(x[i]), a = u & 0x7fffffffu;
-        largest = a > largest ? a : largest;
-        if (nonnegative) least = u - 1u < least ? u - 1u : least;
-        out[i] = (uint16_t)((u + (upper ? bits[i] >> 16 : bits[i] & 0xffffu)) >> 16);
-    }
-    return largest < 0x7f800000u && least >= 0xffffu;
-}
-
-/* n floats in 16 bits; two arrays share the random bits, 16 of each word. The first three arguments are to be constants. */
-FO_INLINE void fo_narrow(int bf16, int stochastic, int nonnegative, uint16_t *restrict out, const float *restrict x,
-                         const uint32_t *restrict bits, int shift, ptrdiff_t n)
-{
-    if (bf16 && stochastic && (shift ? fo_common_bf16(nonnegative, 0, out, x, bits, n) : fo_common_bf16(nonnegative, 1, out, x, bits, n)))
-        return;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        uint32_t random = stochastic ? bits[i] << shift : 0u;
-        out[i] = bf16 ? fo_bf16(x[i], random, stochastic, nonnegative) : fo_f16(x[i], random, stochastic, nonnegative);
-    }
-}
-FO_INLINE void fo_draw(uint32_t *restrict bits, uint32_t key, uint32_t first, ptrdiff_t n)
-{
-    uint32_t x = first * FO_STEP + key;
-    for (ptrdiff_t i = 0; i < n; i++, x += FO_STEP) bits[i] = fo_mixed(x);
-}
-
 /* Blocks of 8-bit floats that share an exponent: a code is the top of a float's bits, exponent and three of the mantissa, less an
    offset that brings the block's largest to the largest code. Zero is code zero. */
 #define FO_NOT_FINITE 32767  /* offset of a block that holds a NaN: all of it reads as NaN; an infinity becomes the largest number */
@@ -203,88 +184,4 @@ FO_INLINE uint8_t fo_u8(float x, int exponent, uint32_t random, int stochastic)
     k = k < 1 ? (a > 0u) : k > 255 ? 255 : k;
     return (uint8_t)k;
 }
-
-/* The sum of a block of 256: 16 lanes side by side, then halves of lanes. */
-FO_INLINE double fo_fold(const double *x)
-{
-#if defined(__GNUC__)
-    typedef double eight __attribute__((vector_size(64), aligned(8)));
-    typedef double four __attribute__((vector_size(32), aligned(8)));
-    typedef double two __attribute__((vector_size(16), aligned(8)));
-    eight low, high, next;
-    memcpy(&low, x, sizeof low);
-    memcpy(&high, x + 8, sizeof high);
-    for (int i = 16; i < 256; i += 16) {
-        memcpy(&next, x + i, sizeof next);
-        low = low + next;
-        memcpy(&next, x + i + 8, sizeof next);
-        high = high + next;
-    }
-    low = low + high;
-    four half = (four){low[0], low[1], low[2], low[3]} + (four){low[4], low[5], low[6], low[7]};
-    two quarter = (two){half[0], half[1]} + (two){half[2], half[3]};
-    return quarter[0] + quarter[1];
-#else
-    double lanes[16];
-    for (int j = 0; j < 16; j++) lanes[j] = x[j];
-    for (int i = 16; i < 256; i++) lanes[i % 16] = lanes[i % 16] + x[i];
-    for (int width = 8; width > 0; width /= 2)
-        for (int j = 0; j < width; j++) lanes[j] = lanes[j] + lanes[j + width];
-    return lanes[0];
-#endif
-}
-
-/* What this file was compiled for, as the compiler says. */
-#if defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
-#define FO_ISA "x86-64-v4"
-#elif defined(__AVX2__) && defined(__FMA__)
-#define FO_ISA "x86-64-v3"
-#else
-#define FO_ISA "baseline"
-#endif
-
-/* The floating-point environment of a span: round to nearest, no flushing of subnormals. */
-#if defined(__SSE2__) || defined(_M_X64)
-#include <immintrin.h>
-typedef struct { unsigned int sse; unsigned short x87; } fo_env;  /* x87: of long double gradients */
-FO_INLINE fo_env fo_enter(int flush)
-{
-    fo_env caller = {_mm_getcsr(), 0};
-    _mm_setcsr(flush ? 0x9fc0 : 0x1f80);
-#if defined(__GNUC__)
-    unsigned short nearest = 0x037f;
-    __asm__ volatile("fnstcw %0" : "=m"(caller.x87));
-    if (caller.x87 != nearest) __asm__ volatile("fldcw %0" : : "m"(nearest));
-#endif
-    return caller;
-}
-FO_INLINE void fo_leave(fo_env caller)
-{
-    _mm_setcsr(caller.sse);
-#if defined(__GNUC__)
-    if (caller.x87 != 0x037f) __asm__ volatile("fldcw %0" : : "m"(caller.x87));
-#endif
-}
-#elif defined(__aarch64__) && defined(__GNUC__)
-typedef uint64_t fo_env;
-FO_INLINE fo_env fo_enter(int flush)
-{
-    fo_env caller;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(caller));
-    __asm__ volatile("msr fpcr, %0" : : "r"(flush ? (fo_env)1 << 24 : (fo_env)0));
-    return caller;
-}
-FO_INLINE void fo_leave(fo_env caller) { __asm__ volatile("msr fpcr, %0" : : "r"(caller)); }
-#else
-#include <fenv.h>
-typedef int fo_env;
-FO_INLINE fo_env fo_enter(int flush)
-{
-    fo_env caller = fegetround();
-    (void)flush;
-    fesetround(FE_TONEAREST);
-    return caller;
-}
-FO_INLINE void fo_leave(fo_env caller) { fesetround(caller); }
-#endif
 #endif

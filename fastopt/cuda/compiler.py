@@ -1,0 +1,101 @@
+"""From the text of the kernels to functions of a device: by NVRTC, with the arithmetic of the CPU, once for each architecture."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+from .. import cache
+from ..codegen import PACKAGE, cuda, read
+
+HEADERS = (PACKAGE / "cuda", PACKAGE / "include")
+OPTIONS = ("-fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true")  # not RawModule, which adds -ftz=true
+QUIET = "-diag-suppress=177"  # functions that no kernel here calls
+
+
+@functools.cache
+def formulas() -> tuple[dict[str, Any], list[Any]]:
+    """The rules by name, and the stages, as text."""
+    return {rule.name: rule for rule in read(PACKAGE / "rules.py")}, read(PACKAGE / "stages.py")
+
+
+def source(rules: str | list[str] | None = None) -> str:
+    """The CUDA text of the kernels, headers pasted in, as any CUDA compiler takes it.
+
+    Compile it without contraction and without flushing subnormals (``nvcc -fmad=false``), and it computes the bits of the CPU.
+
+    Parameters
+    ----------
+    rules : str or list of str, optional
+        Names of rules (``"adam"``); all without.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        For a rule that there is not.
+    """
+    known, stages = formulas()
+    wanted = [*known] if rules is None else [rules] if isinstance(rules, str) else list(rules)
+    if unknown := [name for name in wanted if name not in known]:
+        raise ValueError(f"rules: {unknown}, expected among {', '.join(known)}")
+    return pasted(cuda.render([known[name] for name in wanted], stages), set())
+
+
+def pasted(text: str, done: set[str]) -> str:
+    """A text with the package's headers in the place of their first inclusion."""
+
+    def header(found: re.Match[str]) -> str:
+        name = found[1]
+        if name in done:
+            return ""
+        done.add(name)
+        return pasted(next(folder / name for folder in HEADERS if (folder / name).exists()).read_text(), done)
+
+    return re.sub(r'^#include "(.*)"\n', header, text, flags=re.MULTILINE)
+
+
+def architecture(supported: tuple[int, ...], capability: str) -> str:
+    """What to compile for: the device's own architecture, one that its code runs on, or the newest as an intermediate."""
+    own = int(capability)
+    if binary := [x for x in supported if x <= own and x // 10 == own // 10]:
+        return f"sm_{max(binary)}"
+    if older := [x for x in supported if x <= own]:
+        return f"compute_{max(older)}"
+    raise RuntimeError(f"this NVRTC compiles for compute capabilities from {min(supported) / 10} on; the device has {own / 10}")
+
+
+def compiled(text: str, target: str) -> bytes:
+    """Machine code of a text, or for ``compute_`` targets the intermediate that the driver compiles."""
+    from cupy.cuda import nvrtc
+
+    options = (f"--gpu-architecture={target}", *OPTIONS, QUIET)
+
+    def make() -> bytes:
+        program = nvrtc.createProgram(text, "fastopt.cu", [], [])
+        try:
+            nvrtc.compileProgram(program, options)
+            code: bytes = nvrtc.getCUBIN(program) if target.startswith("sm_") else nvrtc.getPTX(program)
+        except nvrtc.NVRTCError as error:
+            raise RuntimeError(f"NVRTC: {error}\n{nvrtc.getProgramLog(program)}") from error
+        finally:
+            nvrtc.destroyProgram(program)
+        return code
+
+    return cache.cached(f"{cache.key(text, *options, str(nvrtc.getVersion()))}.cubin", make)
+
+
+@functools.cache
+def kernels(rule: str, device: int) -> Any:
+    """The loaded module of one rule's kernels, and of those of all rules, on a device; it gives functions by name."""
+    import cupy
+    from cupy.cuda import function, nvrtc
+
+    with cupy.cuda.Device(device) as here:
+        module = function.Module()
+        module.load(compiled(source(rule), architecture(nvrtc.getSupportedArchs(), here.compute_capability)))
+    return module

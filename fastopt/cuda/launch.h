@@ -1,0 +1,478 @@
+/* A step over many arrays on a CUDA device: what every kernel reads, and how threads share the work. */
+#include "element.h"
+
+#define FO_KERNEL extern "C" __global__ void
+#define FO_ARGUMENTS const fo_plan *plan, int64_t x, int64_t y, int64_t z /* what each kernel takes; it works in blocks of 256 threads */
+
+typedef struct { /* what a step is told of a parameter */
+    const char *g;
+    int64_t t;       /* steps made */
+    uint64_t on;     /* stages, a bit each */
+    uint64_t summed; /* stages whose sums are wanted, a bit each */
+    int32_t format;  /* of the gradient */
+    int32_t active;  /* has one */
+    int32_t known;   /* a parameter from which one without gradient takes what its group knows together; -1: none */
+    int32_t clear;   /* the gradient, once it is used */
+} fo_turn;
+
+typedef struct {
+    const fo_array *arrays;
+    const fo_turn *turns;
+    const int64_t *order;  /* first block of a parameter in the index space of steps, and its number: by rule */
+    const int64_t *ranges; /* blocks from which and before which each parameter's, each group's, and all sums come */
+    const double *h;       /* hyperparameters of each group: of its rule, of the rule beside it, of each stage */
+    const double *kept;    /* of each parameter, numbers that live from step to step, and then in the next */
+    double *kept_after;
+    double *c64; /* scalars of each parameter's rule, of its sums, and of its stages; as doubles, and as floats */
+    double *sums_c;
+    double *stage_c64;
+    float *c;
+    float *stage_c;
+    double *partials; /* sums of each block */
+    double *totals;   /* of each stage, and of rules: of each parameter, of each group, or once */
+    int64_t n, groups, room;
+    int64_t spaces[3];
+    uint32_t key;
+    int32_t nearest;
+} fo_plan;
+
+enum { FO_OF_GROUP = 2 * FO_SCALARS + FO_STAGES * FO_INPUTS };
+
+/* An element in float or in double, by one name. */
+template <class real> struct fo_element;
+template <> struct fo_element<float> : fo_f32 {};
+template <> struct fo_element<double> : fo_f64 {};
+FO_INLINE void fo_fetch_gradient(const fo_now *now, int64_t i, fo_f32 *e) { e->g = fo_read_f32(now->g, now->format, i); }
+FO_INLINE void fo_fetch_gradient(const fo_now *now, int64_t i, fo_f64 *e) { e->g = fo_read_f64(now->g, now->format, i); }
+FO_INLINE void fo_fetch(const fo_array *a, const fo_now *now, int64_t i, int n, fo_f32 *e) { fo_fetch_f32(a, now, i, n, e); }
+FO_INLINE void fo_fetch(const fo_array *a, const fo_now *now, int64_t i, int n, fo_f64 *e) { fo_fetch_f64(a, now, i, n, e); }
+FO_INLINE const float *fo_c(const fo_now *now, const fo_f32 *) { return now->c; }
+FO_INLINE const double *fo_c(const fo_now *now, const fo_f64 *) { return now->c64; }
+FO_INLINE const float *fo_stage_c(const fo_now *now, int id, const fo_f32 *) { return now->stage_c[id]; }
+FO_INLINE const double *fo_stage_c(const fo_now *now, int id, const fo_f64 *) { return now->stage_c64[id]; }
+FO_INLINE float *fo_own(const fo_array *a, int k, int64_t i, const fo_f32 *) { return fo_own_f32(a, k, i); }
+FO_INLINE double *fo_own(const fo_array *a, int k, int64_t i, const fo_f64 *) { return fo_own_f64(a, k, i); }
+
+/* What the stages are, which kernels.cu says: what is done with an element before its rule and after it, up to stage `last`, by those
+   that are on; where and of what they are summed; and their scalars. */
+template <class real> FO_INLINE void before(const fo_array *a, const fo_now *now, int64_t i, int last, fo_element<real> *e);
+template <class real> FO_INLINE void after(const fo_array *a, const fo_now *now, int64_t i, int last, int velocity, fo_element<real> *e);
+template <class real> FO_INLINE void stage_terms(int id, const fo_element<real> *e, double *out);
+FO_INLINE int stage_scope(int id);
+FO_INLINE void stage_scalars(int id, const double *sums, const double *h, double *c);
+
+/* What a rule has that says nothing else. */
+struct fo_rule {
+    enum { states = 0, velocity = 0, nonnegative = 0, scratch = 0, mean = 0, prepares_sums = 0, prepares_terms = 0 };
+    FO_INLINE void sums_scalars(int64_t, double *, const double *, const double *, double *) {}
+    FO_INLINE void terms_scalars(int64_t, double *, const double *, const double *, double *) {}
+    template <class real> FO_INLINE void sums(const fo_element<real> *, const double *, double *) {}
+    template <class real> FO_INLINE void terms(const fo_element<real> *, const double *, double *) {}
+};
+
+/* Where the sums of a parameter are, among those of its scope. */
+FO_INLINE int fo_targets(const fo_plan *plan, int scope, int64_t k)
+{
+    return scope == FO_ARRAY ? (int)k : scope == FO_GROUP ? plan->arrays[k].group : 0;
+}
+
+FO_INLINE const double *fo_totals(const fo_plan *plan, int id, int scope, int64_t k)
+{
+    return plan->totals + (id * plan->room + fo_targets(plan, scope, k)) * FO_SUMS;
+}
+
+/* The parameter whose block this is, in the index space of steps. */
+FO_INLINE int64_t fo_find(const fo_plan *plan, int64_t block)
+{
+    int64_t lo = 0, hi = plan->n;
+    while (hi - lo > 1) {
+        int64_t middle = (lo + hi) / 2;
+        if (plan->order[2 * middle] <= block) lo = middle;
+        else hi = middle;
+    }
+    return plan->order[2 * lo + 1];
+}
+
+/* The parameter that has a place, in an index space of sums. */
+FO_INLINE int64_t fo_find_place(const fo_plan *plan, int scope, int64_t place)
+{
+    int64_t lo = 0, hi = plan->n;
+    while (hi - lo > 1) {
+        int64_t middle = (lo + hi) / 2;
+        if (plan->arrays[middle].starts[scope] <= place) lo = middle;
+        else hi = middle;
+    }
+    return lo;
+}
+
+FO_INLINE fo_now fo_now_of(const fo_plan *plan, int64_t k)
+{
+    const fo_turn *turn = plan->turns + k;
+    fo_now now;
+    now.g = turn->g;
+    now.format = turn->format;
+    now.nearest = plan->nearest;
+    now.key = plan->key;
+    now.on = turn->on;
+    now.c = plan->c + k * FO_SCALARS;
+    now.c64 = plan->c64 + k * FO_SCALARS;
+    now.stage_c = (const float (*)[FO_INPUTS])(plan->stage_c + k * FO_STAGES * FO_INPUTS);
+    now.stage_c64 = (const double (*)[FO_INPUTS])(plan->stage_c64 + k * FO_STAGES * FO_INPUTS);
+    return now;
+}
+
+/* Hyperparameters of a parameter's rule. */
+FO_INLINE const double *fo_hyperparameters(const fo_plan *plan, int64_t k)
+{
+    return plan->h + plan->arrays[k].group * FO_OF_GROUP + (plan->arrays[k].beside ? FO_SCALARS : 0);
+}
+
+/* 8-bit floats of one block, one for each thread: they share an exponent. All threads come here. */
+FO_INLINE void fo_store_blocks(const fo_array *a, const fo_now *now, int64_t i, int states, const fo_f32 *e)
+{
+    __shared__ uint32_t largest[FO_BLOCK];
+    for (int k = 0; k < states; k++) {
+        if (a->formats[k] != FO_FLOAT8 && a->formats[k] != FO_UFLOAT8) continue;
+        __syncthreads();
+        largest[threadIdx.x] = i < a->n ? fo_bits(e->state[k]) & 0x7fffffffu : 0u;
+        for (unsigned width = FO_BLOCK / 2; width > 0; width /= 2) {
+            __syncthreads();
+            if (threadIdx.x < width && largest[threadIdx.x + width] > largest[threadIdx.x])
+                largest[threadIdx.x] = largest[threadIdx.x + width];
+        }
+        __syncthreads();
+        int exponent = fo_exponent(largest[0], a->formats[k] == FO_FLOAT8 ? 127 : 255);
+        if (i < a->n) fo_store_f8(a, now, i, k, exponent, e->state[k]);
+        if (threadIdx.x == 0) a->exponents[k][i / FO_BLOCK] = (int16_t)exponent;
+    }
+}
+
+FO_INLINE void fo_clear(const fo_turn *turn, int64_t i)
+{
+    char *g = (char *)turn->g;
+    switch (turn->format) {
+    case FO_BFLOAT16: case FO_FLOAT16: ((uint16_t *)g)[i] = 0; break;
+    case FO_FLOAT64: ((double *)g)[i] = 0; break;
+    default: ((float *)g)[i] = 0;
+    }
+}
+
+/* Sums of a block, of one number of each for each thread: 16 lanes side by side, then halves of lanes. All threads come here. */
+FO_INLINE void fo_fold_block(const double *terms, double *sums)
+{
+    __shared__ double all[FO_SUMS * FO_BLOCK];
+    __shared__ double lanes[FO_SUMS * 16];
+    const int thread = (int)threadIdx.x;
+    __syncthreads();
+    for (int j = 0; j < FO_SUMS; j++) all[j * FO_BLOCK + thread] = terms[j];
+    __syncthreads();
+    if (thread < FO_SUMS * 16) {
+        const double *lane = all + thread / 16 * FO_BLOCK + thread % 16;
+        double x = lane[0];
+        for (int i = 16; i < FO_BLOCK; i += 16) x = x + lane[i];
+        lanes[thread] = x;
+    }
+    __syncthreads();
+    if (thread < FO_SUMS) {
+        double *x = lanes + thread * 16;
+        for (int width = 8; width > 0; width /= 2)
+            for (int i = 0; i < width; i++) x[i] = x[i] + x[i + width];
+        sums[thread] = x[0];
+    }
+}
+
+/* A number of a line into its average, with this weight; and back. */
+FO_INLINE double fo_average(const fo_array *a, int k, int64_t i)
+{
+    return a->wide ? ((const double *)a->state[k])[i] : (double)((const float *)a->state[k])[i];
+}
+FO_INLINE void fo_join(const fo_array *a, int k, int64_t i, double x, double w)
+{
+    x = w == 1 ? x : (1 - w) * fo_average(a, k, i) + w * x;
+    if (a->wide) ((double *)a->state[k])[i] = x;
+    else ((float *)a->state[k])[i] = (float)x;
+}
+
+/* Sums of blocks, one block of them after another: of each parameter, of each group, or of all. */
+FO_KERNEL add_blocks(const fo_plan *plan, int64_t id, int64_t scope, int64_t targets)
+{
+    __shared__ double blocks[FO_SUMS * FO_BLOCK];
+    const int thread = (int)threadIdx.x;
+    for (int64_t target = blockIdx.x; target < targets; target += gridDim.x) {
+        const int64_t *range = plan->ranges + 2 * (target + (scope == FO_ARRAY ? 0 : scope == FO_GROUP ? plan->n : plan->n + plan->groups));
+        double total = 0;
+        for (int64_t first = range[0]; first < range[1]; first += FO_BLOCK) {
+            const int64_t count = range[1] - first < FO_BLOCK ? range[1] - first : FO_BLOCK;
+            __syncthreads();
+            for (int64_t i = thread; i < FO_SUMS * count; i += FO_BLOCK) blocks[i] = plan->partials[FO_SUMS * first + i];
+            __syncthreads();
+            if (thread < FO_SUMS)
+                for (int64_t i = 0; i < count; i++) total = total + blocks[FO_SUMS * i + thread];
+        }
+        if (thread < FO_SUMS) plan->totals[(id * plan->room + target) * FO_SUMS + thread] = total;
+    }
+}
+
+/* Scalars of stages `x`, a bit each, of each parameter. */
+FO_KERNEL prepare_stages(FO_ARGUMENTS)
+{
+    for (int64_t k = blockIdx.x * (int64_t)FO_BLOCK + threadIdx.x; k < plan->n; k += gridDim.x * (int64_t)FO_BLOCK)
+        for (int id = 0; id < FO_STAGES; id++) {
+            if (!(x >> id & 1) || !(plan->turns[k].on >> id & 1)) continue;
+            const double *h = plan->h + plan->arrays[k].group * FO_OF_GROUP + 2 * FO_SCALARS + id * FO_INPUTS;
+            double c[FO_INPUTS] = {0, 0, 0, 0};
+            stage_scalars(id, fo_totals(plan, id, stage_scope(id), k), h, c);
+            for (int j = 0; j < FO_INPUTS; j++) {
+                plan->stage_c64[(k * FO_STAGES + id) * FO_INPUTS + j] = c[j];
+                plan->stage_c[(k * FO_STAGES + id) * FO_INPUTS + j] = (float)c[j];
+            }
+        }
+}
+
+template <class real> FO_INLINE void fo_gradient_terms(const fo_array *a, const fo_now *now, int64_t i, int id, double *out)
+{
+    fo_element<real> e;
+    fo_fetch_gradient(now, i, &e);
+    before(a, now, i, id, &e);
+    stage_terms(id, &e, out);
+}
+
+/* Sums of each block that stage `x` needs of the gradients, in the index space of scope `y`. */
+FO_KERNEL sum_gradients(FO_ARGUMENTS)
+{
+    for (int64_t block = blockIdx.x; block < plan->spaces[y]; block += gridDim.x) {
+        const int64_t place = block * FO_BLOCK + threadIdx.x, k = fo_find_place(plan, (int)y, place);
+        const fo_array *a = plan->arrays + k;
+        const int64_t i = place - a->starts[y];
+        double terms[FO_SUMS] = {0, 0, 0, 0};
+        if (i < a->n && plan->turns[k].active && plan->turns[k].summed >> x & 1) {
+            const fo_now now = fo_now_of(plan, k);
+            if (a->wide) fo_gradient_terms<double>(a, &now, i, (int)x, terms);
+            else fo_gradient_terms<float>(a, &now, i, (int)x, terms);
+        }
+        fo_fold_block(terms, plan->partials + block * FO_SUMS);
+    }
+}
+
+template <class real> FO_INLINE void fo_gather(const fo_array *a, const fo_now *now, int64_t i, int last)
+{
+    fo_element<real> e;
+    fo_fetch_gradient(now, i, &e);
+    before(a, now, i, last, &e);
+}
+
+/* Blocks `x` to `y` of a step that only gathers gradients, by the stages before `z`. */
+FO_KERNEL gather_gradients(FO_ARGUMENTS)
+{
+    for (int64_t block = x + blockIdx.x; block < y; block += gridDim.x) {
+        const int64_t k = fo_find(plan, block);
+        const fo_array *a = plan->arrays + k;
+        const int64_t i = (block - a->first) * FO_BLOCK + threadIdx.x;
+        if (i >= a->n || !plan->turns[k].active) continue;
+        const fo_now now = fo_now_of(plan, k);
+        if (a->wide) fo_gather<double>(a, &now, i, (int)z);
+        else fo_gather<float>(a, &now, i, (int)z);
+        if (plan->turns[k].clear) fo_clear(plan->turns + k, i);
+    }
+}
+
+/* Scalars of rule `z` for each of its parameters; or of its sums or terms, if that is what `x` says, whose scope is `y`. */
+template <class Rule> FO_INLINE void fo_prepare(FO_ARGUMENTS)
+{
+    for (int64_t k = blockIdx.x * (int64_t)FO_BLOCK + threadIdx.x; k < plan->n; k += gridDim.x * (int64_t)FO_BLOCK) {
+        if (plan->arrays[k].rule != z) continue;
+        const int64_t from = plan->turns[k].active ? k : plan->turns[k].known;
+        double kept[FO_KEPT], sums[FO_SUMS], c[FO_SCALARS] = {0};
+        for (int j = 0; j < FO_KEPT; j++) kept[j] = plan->kept[(from < 0 ? k : from) * FO_KEPT + j];
+        if (from >= 0) {
+            const double *h = fo_hyperparameters(plan, k);
+            const int64_t t = plan->turns[from].t + 1;
+            if (x == FO_STAGES) Rule::sums_scalars(t, kept, 0, h, c);
+            else if (x == FO_TERMS) Rule::terms_scalars(t, kept, 0, h, c);
+            else {
+                for (int j = 0; j < FO_SUMS; j++) {
+                    sums[j] = fo_totals(plan, FO_STAGES, (int)y, from)[j];
+                    if (Rule::mean) sums[j] = sums[j] / (double)plan->arrays[from].n;
+                }
+                Rule::scalars(t, kept, sums, h, c);
+            }
+        }
+        for (int j = 0; j < FO_SCALARS; j++) {
+            if (x >= FO_STAGES) {
+                plan->sums_c[k * FO_SCALARS + j] = c[j];
+                continue;
+            }
+            plan->c64[k * FO_SCALARS + j] = c[j];
+            plan->c[k * FO_SCALARS + j] = (float)c[j];
+        }
+        for (int j = 0; j < FO_KEPT && x < FO_STAGES; j++) plan->kept_after[k * FO_KEPT + j] = kept[j];
+    }
+}
+
+/* An element up to its rule, and to stage `last`: decoded, shaped, updated. */
+template <class Rule, class real> FO_INLINE void fo_update(const fo_array *a, const fo_now *now, int64_t i, int last, fo_element<real> *e)
+{
+    e->u = Rule::update(e->p, e->g, e->state, fo_c(now, e));
+    after(a, now, i, last, Rule::velocity, e);
+}
+
+template <class Rule, class real> FO_INLINE void fo_step_of(const fo_array *a, const fo_now *now, int64_t i, fo_element<real> *e)
+{
+    fo_fetch(a, now, i, Rule::states, e);
+    before(a, now, i, FO_STAGES, e);
+    if (fo_on(now, FO_GATHER, FO_STAGES)) *fo_own(a, FO_GATHERED, i, e) = 0;
+    fo_update<Rule>(a, now, i, FO_STAGES, e);
+}
+
+/* Blocks `x` to `y` of a step. */
+template <class Rule> FO_INLINE void fo_step(FO_ARGUMENTS)
+{
+    for (int64_t block = x + blockIdx.x; block < y; block += gridDim.x) {
+        const int64_t k = fo_find(plan, block);
+        const fo_array *a = plan->arrays + k;
+        const int64_t i = (block - a->first) * FO_BLOCK + threadIdx.x;
+        if (!plan->turns[k].active) continue;
+        const fo_now now = fo_now_of(plan, k);
+        if (a->wide) {
+            fo_element<double> e;
+            if (i < a->n) {
+                fo_step_of<Rule>(a, &now, i, &e);
+                fo_store_f64(a, i, Rule::states, &e);
+            }
+        } else {
+            fo_element<float> e;
+            if (i < a->n) {
+                fo_step_of<Rule>(a, &now, i, &e);
+                fo_store_f32(a, &now, i, Rule::states, Rule::nonnegative, &e);
+            }
+            fo_store_blocks(a, &now, i, Rule::states, &e);
+        }
+        if (i < a->n && plan->turns[k].clear) fo_clear(plan->turns + k, i);
+    }
+}
+
+template <class Rule, class real> FO_INLINE void fo_terms_in(const fo_array *a, const fo_now *now, int64_t i, int id, const double *c, double *out)
+{
+    fo_element<real> e;
+    fo_fetch(a, now, i, Rule::states, &e);
+    before(a, now, i, id, &e);
+    if (id == FO_STAGES) Rule::sums(&e, c, out);
+    else if (id == FO_TERMS) Rule::terms(&e, c, out);
+    else {
+        fo_update<Rule>(a, now, i, id, &e);
+        stage_terms(id, &e, out);
+    }
+}
+
+/* The terms of the sums of operation `id` at an element of parameter k, for which nothing is changed. */
+template <class Rule> FO_INLINE void fo_terms(const fo_plan *plan, int64_t k, int64_t i, int id, double *out)
+{
+    const fo_array *a = plan->arrays + k;
+    const fo_now now = fo_now_of(plan, k);
+    if (a->wide) fo_terms_in<Rule, double>(a, &now, i, id, plan->sums_c + k * FO_SCALARS, out);
+    else fo_terms_in<Rule, float>(a, &now, i, id, plan->sums_c + k * FO_SCALARS, out);
+}
+
+/* Sums of each block that operation `x` needs, in the index space of scope `y`, of the parameters whose rule is `z`. */
+template <class Rule> FO_INLINE void fo_sum(FO_ARGUMENTS)
+{
+    for (int64_t block = blockIdx.x; block < plan->spaces[y]; block += gridDim.x) {
+        const int64_t place = block * FO_BLOCK + threadIdx.x, k = fo_find_place(plan, (int)y, place);
+        const fo_array *a = plan->arrays + k;
+        const int64_t i = place - a->starts[y];
+        double terms[FO_SUMS] = {0, 0, 0, 0};
+        if (y == FO_ARRAY && a->rule != z) continue;
+        if (i < a->n && a->rule == z && plan->turns[k].active && (x >= FO_STAGES || plan->turns[k].summed >> x & 1))
+            fo_terms<Rule>(plan, k, i, (int)x, terms);
+        fo_fold_block(terms, plan->partials + block * FO_SUMS);
+    }
+}
+
+/* Terms of the matrices of blocks `x` to `y` into the rule's scratch array. */
+template <class Rule> FO_INLINE void fo_spread(FO_ARGUMENTS)
+{
+    for (int64_t block = x + blockIdx.x; block < y; block += gridDim.x) {
+        const int64_t k = fo_find(plan, block);
+        const fo_array *a = plan->arrays + k;
+        const int64_t i = (block - a->first) * FO_BLOCK + threadIdx.x;
+        double terms[FO_SUMS];
+        if (i >= a->n || !plan->turns[k].active) continue;
+        fo_terms<Rule>(plan, k, i, FO_TERMS, terms);
+        fo_join(a, Rule::scratch, i, terms[0], 1);
+    }
+}
+
+/* Sums of terms over each row of parameter `x`. */
+template <class Rule> FO_INLINE void fo_rows(FO_ARGUMENTS)
+{
+    __shared__ double sums[FO_SUMS];
+    const fo_array *a = plan->arrays + x;
+    for (int64_t row = blockIdx.x; row < a->n / a->columns; row += gridDim.x) {
+        double total = 0;
+        for (int64_t first = 0; first < a->columns; first += FO_BLOCK) {
+            const int64_t column = first + threadIdx.x;
+            double terms[FO_SUMS] = {0, 0, 0, 0};
+            if (column < a->columns) fo_terms<Rule>(plan, x, row * a->columns + column, FO_TERMS, terms);
+            fo_fold_block(terms, sums);
+            if (threadIdx.x == 0) total = total + sums[0];
+        }
+        if (threadIdx.x == 0) a->of_rows[row] = total;
+    }
+}
+
+/* Sums of terms over each column of each chunk of rows of parameter `x`. */
+template <class Rule> FO_INLINE void fo_columns(FO_ARGUMENTS)
+{
+    const fo_array *a = plan->arrays + x;
+    const int64_t chunks = (a->rows + a->chunk - 1) / a->chunk, rows = a->n / a->columns, count = rows / a->rows * chunks * a->columns;
+    for (int64_t j = blockIdx.x * (int64_t)FO_BLOCK + threadIdx.x; j < count; j += gridDim.x * (int64_t)FO_BLOCK) {
+        const int64_t column = j % a->columns, chunk = j / a->columns % chunks, matrix = j / a->columns / chunks;
+        const int64_t end = (chunk + 1) * a->chunk < a->rows ? (chunk + 1) * a->chunk : a->rows;
+        double total = 0, terms[FO_SUMS];
+        for (int64_t row = chunk * a->chunk; row < end; row++) {
+            fo_terms<Rule>(plan, x, (matrix * a->rows + row) * a->columns + column, FO_TERMS, terms);
+            total = total + terms[0];
+        }
+        a->of_rows[rows + j] = total;
+    }
+}
+
+/* The newest means over rows and over columns of parameter `x` into their averages. */
+FO_KERNEL average_lines(FO_ARGUMENTS)
+{
+    const fo_array *a = plan->arrays + x;
+    const int64_t chunks = (a->rows + a->chunk - 1) / a->chunk, rows = a->n / a->columns, columns = rows / a->rows * a->columns;
+    for (int64_t j = blockIdx.x * (int64_t)FO_BLOCK + threadIdx.x; j < rows + columns; j += gridDim.x * (int64_t)FO_BLOCK) {
+        const int64_t at = j < rows ? j : j - rows;
+        double total = j < rows ? a->of_rows[j] : 0;
+        for (int64_t chunk = 0; chunk < chunks && j >= rows; chunk++)
+            total = total + a->of_rows[rows + (at / a->columns * chunks + chunk) * a->columns + at % a->columns];
+        for (int k = 0; k < FO_STATES; k++)
+            if (a->formats[k] == (j < rows ? FO_ROWS : FO_COLUMNS))
+                fo_join(a, k, at, total / (double)(j < rows ? a->columns : a->rows), plan->sums_c[x * FO_SCALARS]);
+    }
+}
+
+/* The averages of the rows of parameter `x` over the mean of all of their matrix. */
+FO_KERNEL divide_rows(FO_ARGUMENTS)
+{
+    __shared__ double mean;
+    const fo_array *a = plan->arrays + x;
+    int of_rows = 0, of_ratios = 0;
+    for (int k = 0; k < FO_STATES; k++) {
+        of_rows = a->formats[k] == FO_ROWS ? k : of_rows;
+        of_ratios = a->formats[k] == FO_RATIOS ? k : of_ratios;
+    }
+    for (int64_t matrix = blockIdx.x; matrix < a->n / (a->rows * a->columns); matrix += gridDim.x) {
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            double total = 0;
+            for (int64_t j = matrix * a->rows; j < (matrix + 1) * a->rows; j++) total = total + fo_average(a, of_rows, j);
+            total = total / (double)a->rows;
+            mean = total < plan->sums_c[x * FO_SCALARS + 1] ? plan->sums_c[x * FO_SCALARS + 1] : total;
+        }
+        __syncthreads();
+        for (int64_t j = matrix * a->rows + threadIdx.x; j < (matrix + 1) * a->rows; j += FO_BLOCK)
+            fo_join(a, of_ratios, j, fo_average(a, of_rows, j) / mean, 1);
+    }
+}

@@ -1,0 +1,115 @@
+"""Memory of a CUDA device, by CuPy: what an optimizer asks of it, and how a gradient is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ..engine import layout, storage
+from ..engine.memory import Memory
+
+
+def is_cupy(a: object) -> bool:
+    """Whether this is CuPy's array, without an import of CuPy."""
+    return type(a).__module__.partition(".")[0] == "cupy" and hasattr(a, "__cuda_array_interface__")
+
+
+def first_of(tree: object) -> Any:
+    """The first of CuPy's arrays among parameters, as they are nested; None where there is none."""
+    if isinstance(tree, Mapping):
+        tree = list(tree.values())
+    if isinstance(tree, (list, tuple)):
+        return next((found for x in tree if (found := first_of(x)) is not None), None)
+    return tree if is_cupy(tree) else None
+
+
+class DeviceMemory(Memory):
+    """That of one device.
+
+    Attributes
+    ----------
+    device : int
+    """
+
+    def __init__(self, device: int) -> None:
+        import cupy
+
+        self.cupy, self.device = cupy, device
+
+    def here(self) -> Any:
+        """A context in which arrays are made on the device, and kernels run there."""
+        return self.cupy.cuda.Device(self.device)
+
+    def check(self, what: str, a: object) -> None:  # type: ignore[override]
+        if not is_cupy(a):
+            raise TypeError(f"{what}: {type(a).__name__}, expected a CuPy array, as other parameters are")
+        self.check_device(what, a)
+        layout.check_writable(what, self.located(a))
+
+    def check_device(self, what: str, a: Any) -> None:
+        if a.device.id != self.device:
+            raise ValueError(f"{what}: on device {a.device.id}, expected device {self.device}, where the first parameter is")
+
+    def view(self, a: Any) -> Any:  # type: ignore[override]
+        return a.view(np.uint16) if storage.is_bfloat16(a.dtype) else a.view()
+
+    def writable(self, a: Any) -> bool:  # type: ignore[override]
+        return True
+
+    def zeros(self, shape: Sequence[int] | int, dtype: np.dtype) -> Any:  # type: ignore[override]
+        with self.here():
+            return self.cupy.zeros(shape, dtype)
+
+    def zeros_like(self, a: Any, dtype: np.dtype, order: Sequence[int], place: int) -> Any:  # type: ignore[override]
+        walked = [k for k in order if k < a.ndim]
+        return self.zeros([a.shape[k] for k in walked], dtype).transpose([int(k) for k in np.argsort(walked)])
+
+    def put(self, target: Any, values: Any) -> None:  # type: ignore[override]
+        with self.here():
+            target[...] = self.cupy.asarray(values) if isinstance(values, np.ndarray) else values
+
+    def array(self, x: Any, dtype: np.dtype) -> Any:  # type: ignore[override]
+        return x.astype(dtype, copy=False)
+
+    def widened(self, a: Any) -> Any:  # type: ignore[override]
+        with self.here():
+            if a.dtype == storage.BFLOAT16:
+                return (a.astype(np.uint32) << np.uint32(16)).view(np.float32)
+            return a.astype(np.float32 if a.dtype == np.float16 else a.dtype)
+
+    def joined(self, a: Any, low: Any) -> Any:  # type: ignore[override]
+        with self.here():
+            return ((a.astype(np.uint32) << np.uint32(16)) + low.astype(np.int32).view(np.uint32)).view(np.float32)
+
+    def host(self, a: Any) -> np.ndarray:  # type: ignore[override]
+        return a.get(order="C")  # type: ignore[no-any-return]
+
+    def located(self, a: Any) -> np.ndarray:  # type: ignore[override]
+        if not a.size:
+            return np.empty(a.shape, np.uint16 if storage.is_bfloat16(a.dtype) else a.dtype)
+        narrow = storage.is_bfloat16(a.dtype)
+        said = {"shape": a.shape, "strides": a.strides, "typestr": "<u2" if narrow else a.dtype.str, "version": 3}
+        there = np.asarray(SimpleNamespace(__array_interface__={**said, "data": (a.data.ptr, False)}))
+        return there.view(storage.bfloat16) if narrow else there
+
+    def gradient(self, name: str, p: Any, order: Sequence[int], g: Any) -> tuple[Any, np.ndarray]:
+        """A gradient as an array of this device whose elements follow one another as its parameter is walked, and where it lies.
+
+        It is copied where they do not. The error says what is wrong with it.
+        """
+        what = f"gradient of {name!r}"
+        if isinstance(g, float) and p.ndim == 0:
+            g = self.cupy.asarray(g)
+        if not is_cupy(g) and hasattr(g, "__cuda_array_interface__"):
+            g = self.cupy.asarray(g)  # a view, of torch's and others' arrays
+        if not is_cupy(g):
+            raise TypeError(f"{what}: {type(g).__name__}, expected an array on device {self.device}")
+        self.check_device(what, g)
+        there = self.located(g)
+        layout.check_gradient(name, p, there)
+        walked = [k for k in order if k < g.ndim]
+        flat = self.view(g).transpose(walked)
+        return (flat if flat.flags.c_contiguous else self.cupy.ascontiguousarray(flat)), there

@@ -1,0 +1,137 @@
+/* Blocks of numbers, and the processor that works on them: what the compiled engine has beside scalar.h. */
+#ifndef FASTOPT_BLOCK_H
+#define FASTOPT_BLOCK_H
+
+#include "scalar.h"
+
+/* A block of zeros in any format. */
+static const char fo_zeros[256 * 16] = {0};
+
+FO_INLINE long double fo_load_long(const char *x) { long double f; memcpy(&f, x, sizeof f); return f; }
+
+/* A hint that n bytes will be read. */
+FO_INLINE void fo_prefetch(const char *x, ptrdiff_t n)
+{
+#if defined(__GNUC__)
+    for (ptrdiff_t i = 0; i < n; i += 64) __builtin_prefetch((const void *)((uintptr_t)x + (uintptr_t)i));
+#else
+    (void)x, (void)n;
+#endif
+}
+
+/* n floats to bfloat16 by the upper (or else the lower) 16 bits of each random word. Returns whether all were common numbers: neither
+   infinite nor NaN nor what fo_bf16 would keep above zero; if not, what was written is wrong. */
+FO_INLINE int fo_common_bf16(int nonnegative, int upper, uint16_t *restrict out, const float *restrict x,
+                             const uint32_t *restrict bits, ptrdiff_t n)
+{
+    uint32_t largest = 0, least = 0xffffffffu;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        uint32_t u = fo_bits(x[i]), a = u & 0x7fffffffu;
+        largest = a > largest ? a : largest;
+        if (nonnegative) least = u - 1u < least ? u - 1u : least;
+        out[i] = (uint16_t)((u + (upper ? bits[i] >> 16 : bits[i] & 0xffffu)) >> 16);
+    }
+    return largest < 0x7f800000u && least >= 0xffffu;
+}
+
+/* n floats in 16 bits; two arrays share the random bits, 16 of each word. The first three arguments are to be constants. */
+FO_INLINE void fo_narrow(int bf16, int stochastic, int nonnegative, uint16_t *restrict out, const float *restrict x,
+                         const uint32_t *restrict bits, int shift, ptrdiff_t n)
+{
+    if (bf16 && stochastic && (shift ? fo_common_bf16(nonnegative, 0, out, x, bits, n) : fo_common_bf16(nonnegative, 1, out, x, bits, n)))
+        return;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        uint32_t random = stochastic ? bits[i] << shift : 0u;
+        out[i] = bf16 ? fo_bf16(x[i], random, stochastic, nonnegative) : fo_f16(x[i], random, stochastic, nonnegative);
+    }
+}
+FO_INLINE void fo_draw(uint32_t *restrict bits, uint32_t key, uint32_t first, ptrdiff_t n)
+{
+    uint32_t x = first * FO_STEP + key;
+    for (ptrdiff_t i = 0; i < n; i++, x += FO_STEP) bits[i] = fo_mixed(x);
+}
+
+/* The sum of a block of 256: 16 lanes side by side, then halves of lanes. */
+FO_INLINE double fo_fold(const double *x)
+{
+#if defined(__GNUC__)
+    typedef double eight __attribute__((vector_size(64), aligned(8)));
+    typedef double four __attribute__((vector_size(32), aligned(8)));
+    typedef double two __attribute__((vector_size(16), aligned(8)));
+    eight low, high, next;
+    memcpy(&low, x, sizeof low);
+    memcpy(&high, x + 8, sizeof high);
+    for (int i = 16; i < 256; i += 16) {
+        memcpy(&next, x + i, sizeof next);
+        low = low + next;
+        memcpy(&next, x + i + 8, sizeof next);
+        high = high + next;
+    }
+    low = low + high;
+    four half = (four){low[0], low[1], low[2], low[3]} + (four){low[4], low[5], low[6], low[7]};
+    two quarter = (two){half[0], half[1]} + (two){half[2], half[3]};
+    return quarter[0] + quarter[1];
+#else
+    double lanes[16];
+    for (int j = 0; j < 16; j++) lanes[j] = x[j];
+    for (int i = 16; i < 256; i++) lanes[i % 16] = lanes[i % 16] + x[i];
+    for (int width = 8; width > 0; width /= 2)
+        for (int j = 0; j < width; j++) lanes[j] = lanes[j] + lanes[j + width];
+    return lanes[0];
+#endif
+}
+
+/* What this file was compiled for, as the compiler says. */
+#if defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#define FO_ISA "x86-64-v4"
+#elif defined(__AVX2__) && defined(__FMA__)
+#define FO_ISA "x86-64-v3"
+#else
+#define FO_ISA "baseline"
+#endif
+
+/* The floating-point environment of a span: round to nearest, no flushing of subnormals. */
+#if defined(__SSE2__) || defined(_M_X64)
+#include <immintrin.h>
+typedef struct { unsigned int sse; unsigned short x87; } fo_env;  /* x87: of long double gradients */
+FO_INLINE fo_env fo_enter(int flush)
+{
+    fo_env caller = {_mm_getcsr(), 0};
+    _mm_setcsr(flush ? 0x9fc0 : 0x1f80);
+#if defined(__GNUC__)
+    unsigned short nearest = 0x037f;
+    __asm__ volatile("fnstcw %0" : "=m"(caller.x87));
+    if (caller.x87 != nearest) __asm__ volatile("fldcw %0" : : "m"(nearest));
+#endif
+    return caller;
+}
+FO_INLINE void fo_leave(fo_env caller)
+{
+    _mm_setcsr(caller.sse);
+#if defined(__GNUC__)
+    if (caller.x87 != 0x037f) __asm__ volatile("fldcw %0" : : "m"(caller.x87));
+#endif
+}
+#elif defined(__aarch64__) && defined(__GNUC__)
+typedef uint64_t fo_env;
+FO_INLINE fo_env fo_enter(int flush)
+{
+    fo_env caller;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(caller));
+    __asm__ volatile("msr fpcr, %0" : : "r"(flush ? (fo_env)1 << 24 : (fo_env)0));
+    return caller;
+}
+FO_INLINE void fo_leave(fo_env caller) { __asm__ volatile("msr fpcr, %0" : : "r"(caller)); }
+#else
+#include <fenv.h>
+typedef int fo_env;
+FO_INLINE fo_env fo_enter(int flush)
+{
+    fo_env caller = fegetround();
+    (void)flush;
+    fesetround(FE_TONEAREST);
+    return caller;
+}
+FO_INLINE void fo_leave(fo_env caller) { fesetround(caller); }
+#endif
+#endif

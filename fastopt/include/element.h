@@ -1,0 +1,163 @@
+/* One element's way through a step: where its numbers lie, how they are read and written. For C, C++ and CUDA alike. */
+#ifndef FASTOPT_ELEMENT_H
+#define FASTOPT_ELEMENT_H
+
+#include "scalar.h"
+
+enum { FO_BLOCK = 256, FO_STATES = 6, FO_SCALARS = 12, FO_STAGES = 24, FO_INPUTS = 4, FO_KEPT = 6, FO_SUMS = 4, FO_OWNS = 8 };
+enum { FO_FLOAT8, FO_UFLOAT8, FO_BFLOAT16, FO_FLOAT16, FO_FLOAT32, FO_FLOAT64, FO_LONGDOUBLE, FO_ROWS, FO_COLUMNS, FO_RATIOS };
+enum { FO_ARRAY, FO_GROUP, FO_WHOLE };
+enum { FO_TERMS = FO_STAGES + 1 }; /* the number of a rule's terms of matrices, as FO_STAGES is that of its sums */
+
+typedef struct { /* a parameter and its state, as laid out once */
+    char *p;
+    char *master; /* the parameter in float32, or the bits that bfloat16 drops; or NULL */
+    char *state[FO_STATES];
+    int16_t *exponents[FO_STATES]; /* of each block of 8-bit floats */
+    char *own[FO_OWNS];            /* what stages have for themselves */
+    const int64_t *shape;          /* of p in the order walked, then its strides in bytes; NULL: its elements follow one another */
+    int64_t n;                     /* elements */
+    int64_t position;              /* of the first of them, in the concatenation of all arrays */
+    int64_t first;                 /* block, in the index space of steps */
+    int64_t starts[3];             /* places in the index spaces of sums */
+    int64_t rows, columns;         /* of each of its matrices */
+    int64_t chunk;                 /* rows whose columns are summed at once */
+    double *of_rows;               /* sums of each row of its matrices, then of each column of each chunk */
+    int32_t format, formats[FO_STATES];
+    int32_t ndim, wide, split, constant, group, rule, beside;
+} fo_array;
+
+typedef struct { /* what a step is to do with an array */
+    const char *g;
+    int32_t format; /* of the gradient, whose elements follow one another */
+    int32_t nearest;
+    uint32_t key; /* of the step's random bits */
+    uint64_t on;  /* stages, a bit each */
+    const float *c; /* scalars of the rule, and of each stage */
+    const float (*stage_c)[FO_INPUTS];
+    const double *c64;
+    const double (*stage_c64)[FO_INPUTS];
+} fo_now;
+
+typedef struct { float p, g, u, state[FO_STATES]; } fo_f32;
+typedef struct { double p, g, u, state[FO_STATES]; } fo_f64;
+
+FO_INLINE float fo_read_f32(const char *x, int32_t format, int64_t i)
+{
+    switch (format) {
+    case FO_BFLOAT16: return fo_load_bf16(x + 2 * i);
+    case FO_FLOAT16: return fo_load_f16(x + 2 * i);
+    case FO_FLOAT64: return (float)fo_load_f64(x + 8 * i);
+    default: return fo_load_f32(x + 4 * i);
+    }
+}
+FO_INLINE double fo_read_f64(const char *x, int32_t format, int64_t i)
+{
+    return format == FO_FLOAT64 ? fo_load_f64(x + 8 * i) : (double)fo_read_f32(x, format, i);
+}
+
+/* Bytes from the first element of a parameter to element i in the order walked. */
+FO_INLINE int64_t fo_offset(const fo_array *a, int64_t i)
+{
+    int64_t offset = 0;
+    if (a->shape == 0) return i * (a->format == FO_FLOAT64 ? 8 : a->format == FO_FLOAT32 ? 4 : 2);
+    for (int32_t k = a->ndim - 1; k >= 0; k--) {
+        offset += i % a->shape[k] * a->shape[a->ndim + k];
+        i = i / a->shape[k];
+    }
+    return offset;
+}
+
+/* The place of element i's row, or column, among those of all matrices. */
+FO_INLINE int64_t fo_line(const fo_array *a, int32_t format, int64_t i)
+{
+    return format == FO_COLUMNS ? i / (a->rows * a->columns) * a->columns + i % a->columns : i / a->columns;
+}
+
+FO_INLINE float fo_parameter(const fo_array *a, int64_t i)
+{
+    if (a->master && !a->split) return ((const float *)a->master)[i];
+    float p = fo_read_f32(a->p + fo_offset(a, i), a->format, 0);
+    return a->master ? fo_float(fo_bits(p) + (uint32_t)((const int16_t *)a->master)[i]) : p;
+}
+
+/* An element with its state, decoded. */
+FO_INLINE void fo_fetch_f32(const fo_array *a, const fo_now *now, int64_t i, int states, fo_f32 *e)
+{
+    e->g = fo_read_f32(now->g, now->format, i);
+    e->p = fo_parameter(a, i);
+    for (int k = 0; k < states; k++) {
+        const char *x = a->state[k];
+        switch (a->formats[k]) {
+        case FO_FLOAT8: e->state[k] = fo_load_f8(((const uint8_t *)x)[i], a->exponents[k][i / FO_BLOCK]); break;
+        case FO_UFLOAT8: e->state[k] = fo_load_u8(((const uint8_t *)x)[i], a->exponents[k][i / FO_BLOCK]); break;
+        case FO_ROWS: case FO_COLUMNS: case FO_RATIOS: e->state[k] = ((const float *)x)[fo_line(a, a->formats[k], i)]; break;
+        default: e->state[k] = fo_read_f32(x, a->formats[k], i);
+        }
+    }
+}
+FO_INLINE void fo_fetch_f64(const fo_array *a, const fo_now *now, int64_t i, int states, fo_f64 *e)
+{
+    e->g = fo_read_f64(now->g, now->format, i);
+    e->p = fo_load_f64(a->p + fo_offset(a, i));
+    for (int k = 0; k < states; k++)
+        e->state[k] = ((const double *)a->state[k])[a->formats[k] >= FO_ROWS ? fo_line(a, a->formats[k], i) : i];
+}
+
+/* Random bits of a place for numbers of 16 bits: the parameter has the upper half of the first words, each two arrays of state share
+   theirs; 8-bit floats have words of their own. */
+FO_INLINE uint32_t fo_random(const fo_array *a, const fo_now *now, uint32_t number, int64_t i)
+{
+    return fo_mixed((uint32_t)(a->position + i) * FO_STEP + fo_key(now->key, number));
+}
+
+/* An element with its state, but for 8-bit floats, encoded. */
+FO_INLINE void fo_store_f32(const fo_array *a, const fo_now *now, int64_t i, int states, int nonnegative, const fo_f32 *e)
+{
+    char *p = a->p + fo_offset(a, i);
+    int stochastic = !now->nearest && !a->master;
+    uint32_t bits = a->format != FO_FLOAT32 && stochastic ? fo_random(a, now, 0, i) : 0u, word = fo_bits(e->p);
+    if (a->master && !a->split) ((float *)a->master)[i] = e->p;
+    if (a->format == FO_FLOAT32)
+        *(float *)p = e->p;
+    else if (a->format == FO_FLOAT16)
+        *(uint16_t *)p = fo_f16(e->p, bits, stochastic, 0);
+    else if (a->split) {
+        if ((word & 0x7fffffffu) > 0x7f800000u) word = (word | 0x400000u) & 0xffff0000u; /* a NaN, not to be carried away */
+        *(uint16_t *)p = (uint16_t)((word + 0x8000u) >> 16);
+        ((uint16_t *)a->master)[i] = (uint16_t)word;
+    } else
+        *(uint16_t *)p = fo_bf16(e->p, bits, stochastic, 0);
+    stochastic = !now->nearest;
+    for (int k = 0; k < states; k++) {
+        if (a->formats[k] == FO_FLOAT32)
+            ((float *)a->state[k])[i] = e->state[k];
+        else if (a->formats[k] == FO_BFLOAT16 || a->formats[k] == FO_FLOAT16) {
+            bits = stochastic ? fo_random(a, now, (uint32_t)(k + 1) / 2u, i) << 16 * ((k + 1) & 1) : 0u;
+            ((uint16_t *)a->state[k])[i] = a->formats[k] == FO_BFLOAT16 ? fo_bf16(e->state[k], bits, stochastic, nonnegative >> k & 1)
+                                                                        : fo_f16(e->state[k], bits, stochastic, nonnegative >> k & 1);
+        }
+    }
+}
+FO_INLINE void fo_store_f64(const fo_array *a, int64_t i, int states, const fo_f64 *e)
+{
+    *(double *)(a->p + fo_offset(a, i)) = e->p;
+    for (int k = 0; k < states; k++)
+        if (a->formats[k] < FO_ROWS) ((double *)a->state[k])[i] = e->state[k];
+}
+
+/* One 8-bit float of state k, in a block with this exponent. */
+FO_INLINE void fo_store_f8(const fo_array *a, const fo_now *now, int64_t i, int k, int exponent, float x)
+{
+    uint32_t bits = now->nearest ? 0u : fo_random(a, now, (uint32_t)(FO_STATES + k + 1), i);
+    ((uint8_t *)a->state[k])[i] = a->formats[k] == FO_FLOAT8 ? fo_f8(x, exponent, bits, !now->nearest)
+                                                             : fo_u8(x, exponent, bits, !now->nearest);
+}
+
+/* Whether a stage is on, and is one before `last`. */
+FO_INLINE int fo_on(const fo_now *now, int stage, int last) { return stage < last && (now->on >> stage & 1); }
+
+/* Where element i of an array of a stage's own lies: some are one block, the same for all. */
+FO_INLINE float *fo_own_f32(const fo_array *a, int k, int64_t i) { return (float *)a->own[k] + (a->constant >> k & 1 ? 0 : i); }
+FO_INLINE double *fo_own_f64(const fo_array *a, int k, int64_t i) { return (double *)a->own[k] + (a->constant >> k & 1 ? 0 : i); }
+#endif
