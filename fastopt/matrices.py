@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -45,13 +46,13 @@ def newton_schulz(x: np.ndarray, values: Mapping[str, float]) -> None:
         np.multiply(wide if m <= n else wide.T, real(factor), out=x)
 
 
-def normed(x: np.ndarray, eps: float) -> np.ndarray:
+def normed(x: Any, eps: float) -> Any:
     """A matrix over its Frobenius norm, or over `eps` where that is less; on a device without waiting for it."""
     real = x.dtype.type
     if not isinstance(x, np.ndarray):
         top = np.maximum(np.abs(x).max(), np.finfo(x.dtype).tiny)
         x = x / top
-        return x / np.maximum(np.sqrt(np.sum(x * x)), real(eps) / top)  # type: ignore[no-any-return]
+        return x / np.maximum(np.sqrt(np.sum(x * x)), real(eps) / top)
     norm = math.sqrt(float(np.vdot(x, x)))
     if norm == math.inf:  # of squares, not yet of numbers
         x = x / real(max(float(x.max()), -float(x.min())))

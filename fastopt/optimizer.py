@@ -424,8 +424,7 @@ class Optimizer(dispatch.Stepper):
             from .cuda import stepper
 
             if stepper.on_device(params):
-                made = stepper.class_of(cls)
-                return made.__new__(made)
+                return stepper.blank(cls)
         return super().__new__(cls)
 
     def __init_subclass__(cls, **other: Any) -> None:
@@ -636,7 +635,7 @@ class Optimizer(dispatch.Stepper):
             with self._alone():
                 self._catch_up()
 
-    def _average_of(self, slot: Parameter) -> np.ndarray:
+    def _average_of(self, slot: Parameter) -> Any:
         return slot.own["averaged"].view() if "averaged" in slot.own else slot.given
 
     def report(self) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-
 from . import rules
 from .engine import layout
 from .groups import check_number
@@ -944,7 +943,7 @@ class ASGD(Optimizer):
     arguments: ClassVar[Mapping[str, Any]] = {"lr": 1e-2, "lambd": 1e-4, "alpha": 0.75, "t0": 1e6, "weight_decay": 0.0}
     update = staticmethod(rules.asgd)
 
-    def _average_of(self, slot: Parameter) -> np.ndarray:
+    def _average_of(self, slot: Parameter) -> Any:
         return slot.rule_state["average"].view()
 
 
@@ -1043,13 +1042,13 @@ class ScheduleFreeSGD(Optimizer):
     refuses: ClassVar[Sequence[str]] = ("step_scale", "max_step", "trust_ratio", "bounds")
     update: Callable[..., Any] = staticmethod(rules.schedule_free_sgd)
 
-    def _average_of(self, slot: Parameter) -> np.ndarray:
+    def _average_of(self, slot: Parameter) -> Any:
         """Where the average is, from where gradients are taken."""
         share = slot.group.number(self.share, max(self.steps - 1, 0))
         if share == 0:
             raise ValueError(f"average: unknown where {self.share} is 0")
         z, y = slot.rule_state["z"], slot.value()
-        return slot.memory.array(z + (y - z) / share, slot.real)  # type: ignore[no-any-return]
+        return slot.memory.array(z + (y - z) / share, slot.real)
 
 
 class ScheduleFreeAdamW(ScheduleFreeSGD):

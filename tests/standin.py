@@ -77,7 +77,9 @@ class ndarray:
         return bool(self._a)
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly.")
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
+        )
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         assert not any(isinstance(x, np.ndarray) and x.ndim for x in inputs), "Unsupported type <class 'numpy.ndarray'>"
@@ -131,7 +133,24 @@ def operator(name: str) -> Any:
 
 for _name in ("view", "transpose", "reshape", "astype", "copy", "ravel", "max", "min", "sum", "any", "all"):
     setattr(ndarray, _name, method(_name))
-for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "lshift", "iadd", "imul", "isub", "lt", "gt", "eq", "ne"):
+for _name in (
+    "add",
+    "radd",
+    "sub",
+    "rsub",
+    "mul",
+    "rmul",
+    "truediv",
+    "rtruediv",
+    "lshift",
+    "iadd",
+    "imul",
+    "isub",
+    "lt",
+    "gt",
+    "eq",
+    "ne",
+):
     setattr(ndarray, f"__{_name}__", operator(f"__{_name}__"))
 ndarray.__neg__ = lambda self: wrapped(-self._a, self.device.id)  # type: ignore[attr-defined]
 ndarray.__module__ = "cupy"
@@ -172,10 +191,10 @@ class Module:
     counter = itertools.count()
 
     def load(self, cubin: bytes) -> None:
-        self.file = tempfile.NamedTemporaryFile(suffix=f"{next(self.counter)}.so")
-        self.file.write(cubin)
-        self.file.flush()
-        self.library = ctypes.CDLL(self.file.name)
+        with tempfile.NamedTemporaryFile(suffix=f"{next(self.counter)}.so") as file:
+            file.write(cubin)
+            file.flush()
+            self.library = ctypes.CDLL(file.name)
 
     def get_function(self, name: str) -> Any:
         address = ctypes.cast(getattr(self.library, name), ctypes.c_void_p)
@@ -212,7 +231,9 @@ def compile_(program: dict[str, Any], options: tuple[str, ...]) -> None:
 
 def modules() -> dict[str, Any]:
     """CuPy's modules by name."""
-    cupy, cuda, function, nvrtc = (types.ModuleType(name) for name in ("cupy", "cupy.cuda", "cupy.cuda.function", "cupy.cuda.nvrtc"))
+    cupy, cuda, function, nvrtc = (
+        types.ModuleType(name) for name in ("cupy", "cupy.cuda", "cupy.cuda.function", "cupy.cuda.nvrtc")
+    )
     for f in (ndarray, zeros, array, asarray, ascontiguousarray):
         setattr(cupy, f.__name__, f)
     cupy.cuda, cuda.Device, cuda.function, cuda.nvrtc, function.Module = cuda, Device, function, nvrtc, Module  # type: ignore[attr-defined]

@@ -31,7 +31,7 @@ class Text:
                 return "(double)t"
             case ast.Name(id=name):
                 return name
-            case ast.Constant(value=value):
+            case ast.Constant(value=int() | float() as value):
                 return self.number(value)
             case ast.UnaryOp(operand=x):
                 return self.enclosed(f"-{self(x, 4)}", 4, binds)
@@ -67,7 +67,11 @@ def scalars(name: str, s: Scalars, f: Formula) -> list[str]:
     before = s.name.endswith(("_sums_scalars", "_terms_scalars"))
     expressions = [e for _, e in (*s.body, *s.values)] + ([] if before else list(s.after))
     lines = [f"FO_INLINE void {name}(int64_t t, double *kept, const double *sums, const double *h, double *c)", "{"]
-    for names, source, places in ((s.kept, "kept", s.kept), (s.sums, "sums", s.sums), (s.hyperparameters, "h", f.scalars.hyperparameters)):
+    for names, source, places in (
+        (s.kept, "kept", s.kept),
+        (s.sums, "sums", s.sums),
+        (s.hyperparameters, "h", f.scalars.hyperparameters),
+    ):
         used = [n for n in names if any(uses(e, n) for e in expressions)]
         lines += declared("double", [f"{n} = {source}[{places.index(n)}]" for n in used])
     known = {*s.kept, *s.sums, *s.hyperparameters}

@@ -32,14 +32,21 @@ def formula(f: Formula) -> list[str]:
         numbers = {"states": len(f.state), "velocity": c.bits(f, "velocity"), "nonnegative": c.bits(f, "nonnegative")}
         numbers |= {"scratch": f.function.tags[2:].index("scratch")} if "scratch" in f.function.tags else {}
         numbers |= {"mean": 1} if f.scope.startswith("mean") else {}
-        inner += [[f"enum {{ {', '.join(f'{name} = {x}' for name, x in numbers.items() if x)} }};"]] if any(numbers.values()) else []
+        inner += (
+            [[f"enum {{ {', '.join(f'{name} = {x}' for name, x in numbers.items() if x)} }};"]] if any(numbers.values()) else []
+        )
     inner += [c.scalars("scalars", f.scalars, f)]
     for kind, scalars, function in (("terms", f.terms_scalars, f.terms), ("sums", f.sums_scalars, f.sums)):
         inner += [c.scalars(f"{kind}_scalars", scalars, f)] if scalars else []
         inner += [c.summands(f"{kind}_of", function), adapter(kind, f, function.arrays)] if function else []
     inner += [c.element("update" if f.is_rule else "shape", f, TEXT)]
     lines = [line for part in inner for line in ["", *part]][1:]
-    return [*doc, f"struct {f.name}{' : fo_rule' if f.is_rule else ''} {{", *(f"    {line}" if line else "" for line in lines), "};"]
+    return [
+        *doc,
+        f"struct {f.name}{' : fo_rule' if f.is_rule else ''} {{",
+        *(f"    {line}" if line else "" for line in lines),
+        "};",
+    ]
 
 
 def adapter(kind: str, f: Formula, arrays: Sequence[str]) -> list[str]:
@@ -61,7 +68,13 @@ def around(stages: Sequence[Formula]) -> list[list[str]]:
     head = "(const fo_array *a, const fo_now *now, int64_t i, int last, fo_element<real> *e)"
     before = [f"template <class real> FO_INLINE void before{head}", "{", *shape(stages[:first]), "}"]
     after = [f"template <class real> FO_INLINE void after{head.replace('int last', 'int last, int velocity')}", "{"]
-    after += [*shape(stages[first:subtract]), "    if (last < FO_STAGES) return;", "    e->p = e->p - e->u;", *shape(stages[subtract:]), "}"]
+    after += [
+        *shape(stages[first:subtract]),
+        "    if (last < FO_STAGES) return;",
+        "    e->p = e->p - e->u;",
+        *shape(stages[subtract:]),
+        "}",
+    ]
     summing = [s for s in stages if s.sums]
     return [
         before,
@@ -96,7 +109,10 @@ def shape(stages: Sequence[Formula]) -> list[str]:
         places = [PLACES.get(a) or f"*fo_own(a, FO_{a.upper()}, i, e)" for a in s.arrays]
         text = f"{places[0]} = stage::{s.name}::shape({', '.join(places)}, fo_stage_c(now, {number(s)}, e));"
         if s.arrays[0] == "m":
-            lines += [f"    for (int k = 0; k < FO_STATES && fo_on(now, {number(s)}, last); k++)", f"        if (velocity >> k & 1) {text}"]
+            lines += [
+                f"    for (int k = 0; k < FO_STATES && fo_on(now, {number(s)}, last); k++)",
+                f"        if (velocity >> k & 1) {text}",
+            ]
         else:
             lines += [f"    if (fo_on(now, {number(s)}, last)) {text}"]
     return lines

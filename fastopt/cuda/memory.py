@@ -88,9 +88,9 @@ class DeviceMemory(Memory):
         return a.get(order="C")  # type: ignore[no-any-return]
 
     def located(self, a: Any) -> np.ndarray:  # type: ignore[override]
-        if not a.size:
-            return np.empty(a.shape, np.uint16 if storage.is_bfloat16(a.dtype) else a.dtype)
         narrow = storage.is_bfloat16(a.dtype)
+        if not a.size:
+            return np.empty(a.shape, storage.bfloat16 if narrow else a.dtype)
         said = {"shape": a.shape, "strides": a.strides, "typestr": "<u2" if narrow else a.dtype.str, "version": 3}
         there = np.asarray(SimpleNamespace(__array_interface__={**said, "data": (a.data.ptr, False)}))
         return there.view(storage.bfloat16) if narrow else there

@@ -65,7 +65,7 @@ class Tables:
         sizes |= {"totals": (N_STAGES + 1) * self.room * SUMS, "kept": n * KEPT, "kept_after": n * KEPT}
         sizes |= {"c": n * SCALARS, "stage_c": n * N_STAGES * INPUTS}
         self.lay(n)
-        sizes["partials"] = SUMS * max(1, *self.spaces)
+        sizes["partials"] = SUMS * max(1, max(self.spaces))
         for name, size in sizes.items():
             self.buffers[name] = memory.zeros(size, np.dtype(np.float32 if name in ("c", "stage_c") else np.float64))
         h = len(groups) * OF_GROUP * 8
@@ -130,10 +130,10 @@ class Tables:
                     order.append((first, i))
                     first -= -table[i]["n"] // BLOCK
             self.spans[name] = begin, first
-        ranges = [self.range(table, i, i, 0) for i in range(n)]
+        ranges = [self.blocks_of(table, i, i, 0) for i in range(n)]
         for k in range(len(self.groups)):
             members = [i for i in range(n) if table[i]["group"] == k]
-            ranges.append(self.range(table, members[0], members[-1], 1) if members else (0, 0))
+            ranges.append(self.blocks_of(table, members[0], members[-1], 1) if members else (0, 0))
         ranges.append((0, self.spaces[2]))
         self.upload("numbers", np.array([*numbers, 0]))
         self.buffers["lines"] = self.memory.zeros(max(1, lines), np.dtype(np.float64))
@@ -150,7 +150,7 @@ class Tables:
         self.memory.put(self.buffers[name], values)
 
     @staticmethod
-    def range(table: np.ndarray, first: int, last: int, scope: int) -> tuple[int, int]:
+    def blocks_of(table: np.ndarray, first: int, last: int, scope: int) -> tuple[int, int]:
         """The blocks of the sums of arrays `first` to `last`, which are one after another in an index space."""
         return table[first]["starts"][scope] // BLOCK, -(-(table[last]["starts"][scope] + table[last]["n"]) // BLOCK)
 
@@ -183,8 +183,8 @@ class Tables:
         rows, columns = slot.array.shape[-2:]
         row["rows"], row["columns"] = rows, columns
         row["chunk"] = max(64, (rows + 15) // 16, 2048 // max(1, columns) + 1)
-        matrices = int(row["n"]) // max(1, rows * columns)
-        return matrices * (rows + -(-rows // int(row["chunk"])) * columns)
+        matrices: int = int(row["n"]) // max(1, rows * columns)
+        return matrices * (int(rows) + -(-int(rows) // int(row["chunk"])) * int(columns))
 
     def tell(self) -> None:
         """Bring what this step is told to the device."""
@@ -219,9 +219,9 @@ class Stepper(interpreted.Stepper):
         super().__init__(params, *positional, **options)  # type: ignore[call-arg]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        _, _, state = super().__reduce__()  # type: ignore[misc]
+        state: dict[str, Any] = super().__reduce__()[2]  # type: ignore[assignment]
         attributes = {k: x for k, x in state["attributes"].items() if not hasattr(Stepper, k) and k != "_memory"}
-        return revived, (type(self).__bases__[1],), {**state, "attributes": attributes}
+        return blank, (type(self).__bases__[1],), {**state, "attributes": attributes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._memory = DeviceMemory(first_of(state["params"]).device.id)
@@ -271,7 +271,11 @@ class Stepper(interpreted.Stepper):
             if not is_cupy(g) and g is not None:
                 raise TypeError(f"gradient of {slot.name!r}: {type(g).__name__}, expected a CuPy array to bind")
         if self._shared.zero_grads:
-            given = [(f"gradient of {s.name!r}", self._memory.located(g)) for s, g in zip(self._slots, grads, strict=True) if g is not None]
+            given = [
+                (f"gradient of {s.name!r}", self._memory.located(g))
+                for s, g in zip(self._slots, grads, strict=True)
+                if g is not None
+            ]
             layout.check_disjoint(given)
         with self._memory.here():
             self._checked(grads)
@@ -279,7 +283,7 @@ class Stepper(interpreted.Stepper):
 
     def _checked(self, grads: list[Any]) -> list[Any]:
         _, slots, _, ranges = self._parts()
-        checked = []
+        checked: list[tuple[Any, Any] | None] = []
         for slot, g in zip(slots, grads, strict=True):
             if g is None:
                 checked.append(None)
@@ -505,14 +509,14 @@ def on_device(params: Any) -> bool:
 
 
 @functools.cache
-def class_of(cls: type) -> type:
+def class_of(cls: Any) -> Any:
     """A class of optimizers, for parameters on a device."""
-    return type(cls.__name__, (Stepper, cls), {"__doc__": cls.__doc__, "__module__": cls.__module__, "__qualname__": cls.__qualname__})
+    return type(
+        cls.__name__, (Stepper, cls), {"__doc__": cls.__doc__, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    )
 
 
-def revived(cls: type) -> Any:
-    """An optimizer on a device that is still to be given its state."""
+def blank(cls: Any) -> Any:
+    """An optimizer of a class on a device, which is still to be given its parameters."""
     made = class_of(cls)
     return made.__new__(made)
-
-

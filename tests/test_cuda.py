@@ -1,0 +1,498 @@
+"""The CUDA half: its text compiles for real architectures, and has the bits of the CPU's kernels wherever it runs.
+
+Where there is no device, it runs on the CPU: the same text by g++ (``shim.h``), called by the same Python through CuPy's names
+(``standin.py``). Each test is there twice, the other time for a real device.
+"""
+
+import copy
+import pickle
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import standin
+from cases import CASES, MUON, data, make, same
+
+import fastopt as fo
+from fastopt.cuda import compiler, stepper
+from fastopt.formula import RULES, STAGES
+
+HERE = Path(__file__).parent
+ARCHITECTURES = ["sm_70", "sm_80", "sm_90", "sm_100"]
+SHAPES = {"matrix": (30, 41), "vector": (700,), "number": (), "nothing": (0, 3), "block": (256,), "more": (3, 5, 130)}
+DTYPES = {
+    "float32": np.float32,
+    "float64": np.float64,
+    "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+    "complex64": np.complex64,
+}
+OPTIONS = {
+    "none": {},
+    "clip_value": {"clip_value": 0.5},
+    "clip_norm": {"clip_norm": 1.0},
+    "clip_global_norm": {"clip_global_norm": 1.0},
+    "trust_ratio": {"trust_ratio": 0.1},
+    "max_step": {"max_step": 1e-3},
+    "step_scale": {"step_scale": 0.5},
+    "bounds": {"bounds": (-0.5, 0.75)},
+    "ema": {"ema": 0.9},
+    "zero": {"nonfinite": "zero"},
+    "skip": {"nonfinite": "skip"},
+    "norms": {"norms": True},
+    "maximize": {"maximize": True},
+}
+ALL = {
+    "clip_value": 2.0, "clip_norm": 10.0, "clip_global_norm": 20.0, "max_step": 0.05, "step_scale": 0.5, "bounds": (-1.5, 1.5),
+    "ema": 0.9, "norms": True, "nonfinite": "zero",
+}  # fmt: skip
+
+
+def device():
+    """CuPy, or why it has no device."""
+    cupy = pytest.importorskip("cupy")
+    try:
+        cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        pytest.skip(f"no CUDA device: {error}")
+    return cupy
+
+
+@pytest.fixture(params=["shim", pytest.param("device", marks=pytest.mark.gpu)])
+def cupy(request, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cuda"))
+    compiler.kernels.cache_clear()
+    if request.param == "device":
+        yield device()
+    elif not shutil.which("g++"):
+        pytest.skip("needs g++")
+    else:
+        with standin.installed() as found:
+            yield found
+    compiler.kernels.cache_clear()
+
+
+def start(dtype=np.float32, shapes=SHAPES, seed=1):
+    found = {}
+    for k, (name, shape) in enumerate(shapes.items()):
+        values = data(2 * int(np.prod(shape)) + 1, np.float64, seed + k)
+        n = int(np.prod(shape))
+        values = values[:n] + 1j * values[n : 2 * n] if np.dtype(dtype).kind == "c" else values[:n]
+        found[name] = np.array(values.reshape(shape), dtype)
+    return found
+
+
+def there(cupy, arrays):
+    return {name: cupy.array(a) for name, a in arrays.items()}
+
+
+def plain(a):
+    return a.view(np.uint16) if a.dtype == ml_dtypes.bfloat16 else a
+
+
+def check_same(cpu, gpu, host, on_device):
+    """Parameters, their state and what is counted."""
+    for name, a in host.items():
+        assert same(plain(a), plain(on_device[name].get())), name
+    ours, theirs = gpu.state_dict(), cpu.state_dict()
+    for name, entry in theirs["state"].items():
+        for key, x in entry.items():
+            y = ours["state"][name][key]
+            assert same(x, y) if isinstance(x, np.ndarray) else x == y, (name, key)
+    assert gpu.fingerprint() == cpu.fingerprint() and gpu.steps == cpu.steps and gpu.skipped == cpu.skipped
+
+
+def run(cupy, case, dtype=np.float32, steps=3, shapes=SHAPES, of_gradient=None, **options):
+    """The same steps on both."""
+    host = start(dtype, shapes)
+    on_device = there(cupy, host)
+    cpu, gpu = make(case, host, **options), make(case, on_device, **options)
+    assert isinstance(gpu, type(cpu)) and isinstance(gpu, stepper.Stepper) and not isinstance(cpu, stepper.Stepper)
+    for k in range(steps):
+        grads = start(of_gradient or dtype, shapes, seed=10 * k + 50)
+        if k == 1:
+            grads["vector"] = None
+        given = {name: None if g is None else cupy.array(g) for name, g in grads.items()}
+        assert gpu.step(given, scale=0.5) == cpu.step(grads, scale=0.5)
+    check_same(cpu, gpu, host, on_device)
+    return cpu, gpu
+
+
+@pytest.mark.parametrize("target", ARCHITECTURES)
+def test_every_kernel_compiles(target):
+    pytest.importorskip("cupy")
+    from cupy.cuda import nvrtc
+
+    try:
+        supported = nvrtc.getSupportedArchs()
+    except RuntimeError as error:
+        pytest.skip(f"no NVRTC: {error}")
+    if int(target[3:]) not in supported:
+        pytest.skip(f"NVRTC {nvrtc.getVersion()} compiles for {supported}")
+    names = list(RULES)
+    with ThreadPoolExecutor(2) as pool:
+        halves = list(pool.map(lambda part: compiler.compiled(compiler.source(part), target), (names[::2], names[1::2])))
+    for code, part in zip(halves, (names[::2], names[1::2]), strict=True):
+        for name in part:
+            for kind in ("step", "sum", "prepare"):
+                assert f"{name}_{kind}".encode() in code
+    machine = halves[0] + halves[1]
+    assert machine.startswith(b"\x7fELF")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", [case for case in CASES if case not in MUON])
+def test_every_rule_has_the_same_bits(case, dtype, cupy):
+    run(cupy, case, DTYPES[dtype])
+
+
+@pytest.mark.parametrize("case", MUON)
+def test_muon_differs_by_the_products_of_matrices(case, cupy):
+    host = start(shapes={"matrix": (30, 41), "tall": (50, 20)})
+    on_device = there(cupy, host)
+    cpu, gpu = make(case, host), make(case, on_device)
+    for k in range(3):
+        grads = start(shapes={"matrix": (30, 41), "tall": (50, 20)}, seed=k + 20)
+        cpu.step(grads)
+        gpu.step(there(cupy, grads))
+    for name, a in host.items():
+        np.testing.assert_allclose(on_device[name].get(), a, rtol=2e-4, atol=2e-5)  # in float32, five times
+        assert not np.array_equal(a, start(shapes={name: a.shape})[name])
+    assert np.array_equal(gpu.state["matrix"]["buf"].get(), cpu.state["matrix"]["buf"])
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("case", ["momentum", "adamw", "adam-options", "lion", "nadam"])
+def test_every_stage_has_the_same_bits(case, option, cupy):
+    run(cupy, case, **OPTIONS[option])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", [c for c in CASES if c not in MUON and not c.startswith("schedule-free")])
+def test_all_stages_together(case, dtype, cupy):
+    run(cupy, case, DTYPES[dtype], **(ALL | ({} if "adafactor" in case else {"accumulate": 1})))
+
+
+@pytest.mark.parametrize("rounding", ["stochastic", "nearest"])
+@pytest.mark.parametrize("state_dtype", ["float32", "bfloat16", "float16", "float8"])
+@pytest.mark.parametrize("case", [c for c in CASES if c not in MUON and "-" not in c])
+def test_every_format_of_state(case, state_dtype, rounding, cupy):
+    run(cupy, case, state_dtype=state_dtype, rounding=rounding)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "master"), [("float16", None), ("bfloat16", None), ("bfloat16", "float32"), ("bfloat16", "split")]
+)
+@pytest.mark.parametrize("state_dtype", [None, "float8", "bfloat16"])
+def test_parameters_of_16_bits(dtype, master, state_dtype, cupy):
+    run(cupy, "adamw", DTYPES[dtype], master=master, state_dtype=state_dtype, clip_global_norm=1.0, ema=0.9)
+
+
+@pytest.mark.parametrize("of_gradient", ["float16", "float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_gradients_of_other_dtypes(dtype, of_gradient, cupy):
+    run(cupy, "adam", DTYPES[dtype], of_gradient=DTYPES[of_gradient])
+
+
+def test_complex(cupy):
+    run(cupy, "adam", np.complex64, clip_norm=1.0)
+    run(cupy, "rmsprop-centered-momentum", np.complex64)
+
+
+def test_special_values(cupy):
+    tiny, big = np.finfo(np.float32).smallest_subnormal, np.finfo(np.float32).max
+    values = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, tiny, -tiny, 1e-40, big, -big, 1.0], np.float32)
+    p, g = (a.ravel() for a in np.meshgrid(values, values))
+    for case in ("adam", "lion", "rprop", "yogi", "ftrl", "adamax"):
+        for state_dtype in ("float32", "float8", "float16"):
+            host, on_device = p.copy(), cupy.array(p)
+            cpu, gpu = make(case, host, state_dtype=state_dtype), make(case, on_device, state_dtype=state_dtype)
+            for _ in range(3):
+                cpu.step(g)
+                gpu.step(cupy.array(g))
+                assert same(host, on_device.get())
+
+
+LAYOUTS = {
+    "Fortran": lambda a: a.T,
+    "slice": lambda a: a[::2, 1::3],
+    "negative": lambda a: a[::-1],
+    "column": lambda a: a[:, 2:9],
+    "permuted": lambda a: a.reshape(20, 4, 10).transpose(1, 2, 0),
+}
+
+
+@pytest.mark.parametrize("of_gradient", LAYOUTS)
+@pytest.mark.parametrize("of_parameter", LAYOUTS)
+def test_layouts(of_parameter, of_gradient, cupy):
+    """Parameters are updated where they lie, and what is between their elements stays."""
+    base, of_g = data(800, np.float32, 1).reshape(20, 40), data(4000, np.float32, 2)
+    host, on_device = base.copy(), cupy.array(base)
+    p, q = LAYOUTS[of_parameter](host), LAYOUTS[of_parameter](on_device)
+    g = of_g[: p.size].reshape(p.shape)
+    strided = np.asfortranarray(g) if of_gradient == "Fortran" else g
+    given = cupy.array(strided)
+    if of_gradient == "negative":
+        given = cupy.array(np.ascontiguousarray(g[::-1]))[::-1]
+    for state_dtype in ("float32", "bfloat16"):
+        cpu, gpu = fo.Adam(p, lr=0.1, state_dtype=state_dtype), fo.Adam(q, lr=0.1, state_dtype=state_dtype)
+        for _ in range(2):
+            cpu.step(strided)
+            gpu.step(given)
+        assert same(host, on_device.get())
+        assert cpu.fingerprint() == gpu.fingerprint()
+    assert not np.array_equal(host, base)
+
+
+@pytest.mark.parametrize("case", ["adam", "prodigy", "adafactor", "lamb"])
+def test_accumulate(case, cupy):
+    host = start()
+    on_device = there(cupy, host)
+    options = {"accumulate": 3, "clip_global_norm": 1.0, "nonfinite": "skip"}
+    cpu, gpu = make(case, host, **options), make(case, on_device, **options)
+    for k in range(8):
+        grads = start(seed=k + 30)
+        if k % 3 == 2:
+            grads["block"] = None
+        if k == 4:
+            grads["matrix"][0, 0] = np.nan
+        given = {name: None if g is None else cupy.array(g) for name, g in grads.items()}
+        assert cpu.step(grads) == gpu.step(given)
+        check_same(cpu, gpu, host, on_device)
+    assert cpu.steps == 2 and cpu.skipped == 1
+
+
+def test_groups_schedules_and_reports(cupy):
+    host = start()
+    on_device = there(cupy, host)
+    names = list(host)
+
+    def groups(params):
+        first = {"params": {n: params[n] for n in names[:3]}, "lr": 0.05, "weight_decay": 0.1, "clip_norm": 0.5}
+        return [first, {"params": {n: params[n] for n in names[3:]}, "lr": fo.schedules.linear_decay(0.1, 10), "betas": (0.5, 0.9)}]
+
+    cpu, gpu = (fo.Adam(groups(x), norms=True, clip_global_norm=2.0, bounds=(-1, 1)) for x in (host, on_device))
+    for k in range(3):
+        grads = start(seed=k + 40)
+        cut = [{n: g[n] for n in part} for part in (names[:3], names[3:]) for g in [grads]]
+        assert cpu.step(cut) and gpu.step([there(cupy, part) for part in cut])
+        assert cpu.report() == gpu.report()
+    cpu.groups[0]["lr"] = gpu.groups[0]["lr"] = 1e-3
+    assert cpu.lr == gpu.lr
+    cpu.add_group({"params": np.ones(5, np.float32)})
+    gpu.add_group({"params": cupy.array(np.ones(5, np.float32))})
+    last = [*({n: None for n in part} for part in (names[:3], names[3:])), np.arange(5, dtype=np.float32)]
+    assert cpu.step(last) and gpu.step([*last[:2], cupy.array(last[2])])
+    assert cpu.fingerprint() == gpu.fingerprint()
+
+
+@pytest.mark.parametrize("case", ["adam", "prodigy", "nadam", "dog", "schedule-free-adamw", "adafactor", "muon"])
+def test_files_load_on_either(case, cupy, tmp_path):
+    """Train on the device, resume on the CPU; and back."""
+    host = start()
+    on_device = there(cupy, start(seed=7))
+    cpu, gpu = make(case, host), make(case, on_device)
+    for k in range(2):
+        gpu.step(there(cupy, start(seed=k + 60)))
+    gpu.save(tmp_path / "there.npz", extra={"epoch": 3})
+    assert cpu.load(tmp_path / "there.npz") == {"epoch": 3}
+    assert cpu.fingerprint() == gpu.fingerprint()
+    grads = start(seed=70)
+    cpu.step(grads)
+    gpu.step(there(cupy, grads))
+    if case != "muon":
+        assert cpu.fingerprint() == gpu.fingerprint()
+    cpu.save(tmp_path / "here.npz")
+    gpu.load(tmp_path / "here.npz")
+    assert cpu.fingerprint() == gpu.fingerprint()
+    gpu.load_state_dict(cpu.state_dict())
+    gpu.reset()
+    assert gpu.steps == 0
+
+
+def test_copies(cupy):
+    on_device = there(cupy, start())
+    gpu = fo.Prodigy(on_device, lr=1.0)
+    gpu.step(there(cupy, start(seed=3)))
+    for made in (pickle.loads(pickle.dumps(gpu)), copy.deepcopy(gpu)):
+        assert type(made) is type(gpu) and made.fingerprint() == gpu.fingerprint()
+        grads = there(cupy, start(seed=4))
+        again = copy.deepcopy(gpu)
+        again.step(grads)
+        made.step(grads)
+        assert made.fingerprint() == again.fingerprint() != gpu.fingerprint()
+    assert "Prodigy" in repr(gpu)
+
+
+def test_bound_gradients_that_are_cleared(cupy):
+    host = start()
+    on_device, grads = there(cupy, host), start(seed=5)
+    given = there(cupy, grads)
+    cpu, gpu = fo.Adam(host, zero_grads=True), fo.Adam(on_device, zero_grads=True)
+    cpu.bind(grads)
+    gpu.bind(given)
+    assert cpu.step() and gpu.step()
+    check_same(cpu, gpu, host, on_device)
+    assert all((g.get() == 0).all() for g in given.values())
+    transposed = cupy.array(np.ones((3, 4), np.float32))
+    other = fo.SGD(cupy.array(np.zeros((4, 3), np.float32)), zero_grads=True, lr=1.0)
+    other.bind(transposed.T)
+    assert other.step() and (transposed.get() == 0).all() and (other.params.get() == -1).all()
+
+
+def test_average_and_state(cupy):
+    on_device = there(cupy, start())
+    gpu = fo.SGD(on_device, lr=0.1, ema=0.5)
+    before = on_device["matrix"].get()
+    gpu.step(there(cupy, start(seed=9)))
+    after = on_device["matrix"].get()
+    np.testing.assert_array_equal(gpu.average["matrix"].get(), before + np.float32(0.5) * (after - before))
+    free = fo.ScheduleFreeSGD(on_device, lr=0.1)
+    free.step(there(cupy, start(seed=9)))
+    assert free.average["matrix"].get().shape == (30, 41)
+
+
+def test_one_launch_serves_a_list_and_nothing_waits(cupy):
+    if not hasattr(cupy.cuda, "get_current_stream") or cupy.cuda.get_current_stream() != "the current stream":
+        pytest.skip("counted by the stand-in")
+    params = [cupy.array(data(100, np.float32, k + 1)) for k in range(1000)]
+    grads = [cupy.array(data(100, np.float32, k + 1)) for k in range(1000)]
+    gpu = fo.Adam(params, lr=0.1, clip_global_norm=1.0, ema=0.9)
+    gpu.step(grads)
+    standin.launches.clear(), standin.synchronizations.clear(), standin.uploads.clear()
+    gpu.step(grads)
+    names = [name for name, _ in standin.launches]
+    assert (
+        names == ["prepare_stages", "sum_gradients", "add_blocks", "adam_prepare", "prepare_stages", "adam_step"] or len(names) <= 6
+    )
+    assert names.count("adam_step") == 1 and standin.synchronizations == []
+    assert max(standin.uploads) <= 1 << 16  # what the runtime takes without waiting
+
+
+def test_sums_that_decide_make_the_host_wait(cupy):
+    p = cupy.array(np.ones(10, np.float32))
+    gpu = fo.Adam(p, nonfinite="raise")
+    bad = np.ones(10, np.float32)
+    bad[3] = np.inf
+    with pytest.raises(FloatingPointError, match="gradient of '0': 1 elements are infinite or NaN"):
+        gpu.step(cupy.array(bad))
+    assert (p.get() == 1).all() and gpu.steps == 0
+    assert gpu.step(cupy.array(np.ones(10, np.float32)))
+
+
+def test_errors_name_what_is_wrong(cupy):
+    w = cupy.array(np.ones((2, 3), np.float32))
+    with pytest.raises(TypeError, match="parameter 'b': ndarray, expected a CuPy array"):
+        fo.Adam({"w": w, "b": np.ones(3, np.float32)})
+    with pytest.raises(TypeError, match="parameter 'w': dtype int"):
+        fo.Adam({"w": cupy.array(np.ones(3, np.int32))})
+    with pytest.raises(ValueError, match="share memory"):
+        fo.Adam({"w": w, "again": w[0]})
+    with pytest.raises(ValueError, match="flush_subnormals: True, expected False for CuPy arrays"):
+        fo.Adam(w, flush_subnormals=True)
+    opt = fo.Adam({"w": w})
+    before = opt.fingerprint()
+    for g, error, text in [
+        (np.ones((2, 3), np.float32), TypeError, "gradient of 'w': ndarray, expected an array on device 0"),
+        (cupy.array(np.ones((3, 2), np.float32)), ValueError, r"gradient of 'w': shape \(3, 2\), expected \(2, 3\)"),
+        (cupy.array(np.ones((2, 3), np.int64)), TypeError, "gradient of 'w': dtype int64"),
+        (w, ValueError, "gradient of 'w': shares memory with parameter 'w'"),
+        (
+            fo.RowGradient([0], np.ones((1, 3), np.float32)),
+            TypeError,
+            "gradient of 'w': RowGradient, expected an array on device 0",
+        ),
+    ]:
+        with pytest.raises(error, match=text):
+            opt.step({"w": g})
+    with pytest.raises(ValueError, match="missing keys"):
+        opt.step({})
+    with pytest.raises(TypeError, match="expected a CuPy array to bind"):
+        opt.bind({"w": np.ones((2, 3), np.float32)})
+    assert opt.fingerprint() == before
+
+
+def test_arrays_of_two_devices_are_refused():
+    with standin.installed() as cupy:
+        w = cupy.array(np.ones(3, np.float32))
+        with cupy.cuda.Device(1):
+            b = cupy.array(np.ones(3, np.float32))
+        with pytest.raises(ValueError, match="parameter 'b': on device 1, expected device 0"):
+            fo.Adam({"w": w, "b": b})
+        opt = fo.Adam(w)
+        with pytest.raises(ValueError, match="gradient of '0': on device 1, expected device 0"):
+            opt.step(b)
+
+
+def test_structs_are_those_of_c(tmp_path):
+    if not shutil.which("g++"):
+        pytest.skip("needs g++")
+    structs = {"fo_array": stepper.ARRAY, "fo_turn": stepper.TURN, "fo_plan": stepper.PLAN}
+    lines = [f'#include "{HERE / "shim.h"}"', compiler.source([]), "#include <stdio.h>", "int main() {"]
+    expected = []
+    for name, dtype in structs.items():
+        lines += [f'printf("{name} %zu\\n", sizeof({name}));']
+        expected += [f"{name} {dtype.itemsize}"]
+        for field, (_, offset) in ((f, dtype.fields[f][:2]) for f in dtype.names):
+            lines += [f'printf("{name}.{field} %zu\\n", offsetof({name}, {field}));']
+            expected += [f"{name}.{field} {offset}"]
+    constants = {"BLOCK": 256, "STATES": 6, "SCALARS": 12, "STAGES": 24, "INPUTS": 4, "KEPT": 6, "SUMS": 4, "OWNS": 8}
+    numbers = {"BLOCK": stepper.BLOCK, "STATES": stepper.STATES, "SCALARS": stepper.SCALARS, "STAGES": stepper.N_STAGES}
+    numbers |= {"INPUTS": stepper.INPUTS, "KEPT": stepper.KEPT, "SUMS": stepper.SUMS, "OWNS": stepper.OWNS}
+    assert constants == numbers
+    for name, x in numbers.items():
+        lines += [f'printf("{name} %d\\n", FO_{name});']
+        expected += [f"{name} {x}"]
+    for k, name in enumerate(STAGES):
+        lines += [f'printf("{name} %d\\n", FO_{name.upper()});']
+        expected += [f"{name} {k}"]
+    (tmp_path / "structs.cpp").write_text("\n".join([*lines, "}"]))
+    subprocess.run(["g++", "-std=c++17", "-w", tmp_path / "structs.cpp", "-o", tmp_path / "structs"], check=True)
+    assert subprocess.run([tmp_path / "structs"], capture_output=True, text=True, check=True).stdout.split("\n")[:-1] == expected
+
+
+MUTATIONS = [
+    (r"v = keep \* v \+ w2 \* g \* g;", "v = keep * v + w2 * (g * g);", "adam"),
+    (r"m = m \+ w1 \* \(g - m\);", "m = m + w1 * g - w1 * m;", "adam"),
+    (r"e->p = e->p - e->u;", "e->p = e->p - e->u * (real)1.0000001;", "adam"),
+    (r"x = x \+ lane\[i\];", "x = lane[i] + x + 1e-300;", None),
+    (r"c\[1\] = 1.0 - beta1;", "c[1] = (1.0 - beta1) * (1.0 + 1e-7);", "adam"),
+]
+
+
+@pytest.mark.parametrize(("line", "other", "rule"), [m for m in MUTATIONS if m[2]])
+def test_a_mutated_line_of_arithmetic_is_noticed(line, other, rule, monkeypatch, tmp_path):
+    """The comparison of bits can fail: one line of the text is changed."""
+    if not shutil.which("g++"):
+        pytest.skip("needs g++")
+    text = compiler.source(rule)
+    assert re.search(line, text)
+    monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compiler, "source", lambda _: re.sub(line, other, text))
+    compiler.kernels.cache_clear()
+    with standin.installed() as cupy, pytest.raises(AssertionError):
+        run(cupy, "adam", shapes={"matrix": (30, 41), "vector": (700,)})
+    compiler.kernels.cache_clear()
+
+
+def test_source_is_whole():
+    text = fo.cuda.source()
+    assert '#include "' not in text and all(f"FO_KERNEL {name}_step" in text for name in RULES)
+    assert fo.cuda.source("adam") == fo.cuda.source(["adam"]) and "FO_KERNEL sgd_step" not in fo.cuda.source("adam")
+    with pytest.raises(ValueError, match="rules: \\['adamm'\\], expected among sgd"):
+        fo.cuda.source("adamm")
+    committed = (Path(fo.__file__).parent / "cuda" / "kernels.cu").read_text()
+    assert committed.splitlines()[-1] == text.splitlines()[-1]
+
+
+def test_architectures():
+    choose = compiler.architecture
+    assert choose((75, 80, 86, 90), "86") == "sm_86" and choose((75, 80, 90), "89") == "sm_80"
+    assert choose((75, 80, 90), "100") == "compute_90"
+    with pytest.raises(RuntimeError, match=r"from 7\.5 on; the device has 7\.0"):
+        choose((75, 80), "70")
