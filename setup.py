@@ -16,6 +16,7 @@ if platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "win32"
     ISAS |= {"x86_64_v3": ["-march=x86-64-v3"], "x86_64_v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
 # Not -ffast-math: loading such a library flushes subnormals in the whole process.
 UNIX = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+THREADED = ("fastopt.engine.engine", "fastopt.engine.interface")
 OPENMP = {"msvc": (["/openmp"], []), "unix": (["-fopenmp"], ["-fopenmp"])}
 if sys.platform == "darwin":
     OPENMP["unix"] = (["-Xpreprocessor", "-fopenmp"], ["-lomp"])
@@ -38,7 +39,7 @@ class BuildExt(build_ext):
         unix = self.compiler.compiler_type == "unix"
         for extension in self.extensions:
             extension.extra_compile_args += UNIX if unix else []
-            if extension.name == "fastopt.engine.engine":
+            if extension.name in THREADED:
                 compiled, linked = self.openmp()
                 extension.extra_compile_args += compiled
                 extension.extra_link_args += linked
@@ -72,7 +73,8 @@ def extension(name, source, flags=(), depends=()):
 
 
 SERIAL = os.environ.get("FASTOPT_NO_OPENMP", "")
-EXTENSIONS = [extension("engine", str(ENGINE / "engine.pyx"), depends=[kept("FASTOPT_NO_OPENMP", SERIAL)])]
+TOLD = [kept("FASTOPT_NO_OPENMP", SERIAL)]
+EXTENSIONS = [extension(name, str(ENGINE / f"{name}.pyx"), depends=TOLD) for name in ("engine", "interface")]
 # A copy of kernels.pyx under each name: three modules of one C file would register as one.
 KERNELS = (ENGINE / "kernels.pyx").read_text()
 EXTENSIONS += [extension(f"kernels_{isa}", kept(f"kernels_{isa}.pyx", KERNELS), flags) for isa, flags in ISAS.items()]

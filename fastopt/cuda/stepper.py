@@ -51,6 +51,8 @@ def format_of(dtype: np.dtype) -> int:
 class Tables:
     """Parameters, state and what a step computes, as kernels find them; made once for each plan."""
 
+    spaces: tuple[int, int, int]  # blocks of the index spaces of sums, by their scope
+
     def __init__(self, memory: DeviceMemory, slots: list[Any], groups: list[Any]) -> None:
         self.memory, self.slots, self.groups = memory, slots, groups
         self.rules = list(dict.fromkeys(s.rule.name for s in slots))

@@ -34,42 +34,15 @@ cdef extern from "block.h" nogil:
     uint32_t fo_key(uint32_t key, uint32_t number)
     void fo_leave(fo_env caller)
 
+cdef extern from "threads.h" nogil:
+    const bint FO_OPENMP
+    int omp_get_max_threads()
+    double fo_now()
+    int fo_forked
+    void fo_watch_forks()
+
 cdef extern from * nogil:
     """
-    #ifdef _OPENMP
-    #include <omp.h>
-    #define FO_OPENMP 1
-    #else
-    #define FO_OPENMP 0
-    #define omp_get_max_threads() 1
-    #endif
-
-    #if defined(_WIN32)
-    #include <windows.h>
-    static double fo_now(void)
-    {
-        LARGE_INTEGER t, f;
-        QueryPerformanceCounter(&t);
-        QueryPerformanceFrequency(&f);
-        return (double)t.QuadPart / (double)f.QuadPart;
-    }
-    static int fo_forked = 0;
-    static void fo_watch_forks(void) {}
-    #else
-    #include <pthread.h>
-    #include <time.h>
-    static double fo_now(void)
-    {
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-    }
-    /* A forked child has the pool's memory without its threads, whoever filled the pool: it stays serial. */
-    static int fo_forked = 0;
-    static void fo_child(void) { fo_forked = 1; }
-    static void fo_watch_forks(void) { pthread_atfork(0, 0, fo_child); }
-    #endif
-
     #if defined(__GNUC__) && defined(__x86_64__)
     static int fo_level(void)
     {
@@ -90,12 +63,7 @@ cdef extern from * nogil:
     #define FO_COMPILER "unknown"
     #endif
     """
-    const bint FO_OPENMP
     const char *FO_COMPILER
-    int omp_get_max_threads()
-    double fo_now()
-    int fo_forked
-    void fo_watch_forks()
     int fo_level()
 
 cdef enum:

@@ -1,0 +1,231 @@
+/* The calls of fastopt.h over a library of kernels, which says what one update is and how a part of it is made. */
+#ifndef FASTOPT_APPLY_H
+#define FASTOPT_APPLY_H
+
+#include <stdlib.h>
+
+#include "block.h"
+#include "check.h"
+
+enum { FO_GRAIN = 32768, FO_CHUNK = 4096 };  /* elements that are worth a thread; that are copied at once */
+enum { FO_MOST_SUMS = 4, FO_JOB = 8192 }; /* bytes that a job has at most */
+
+typedef struct { /* what a job sums of a stage or of its rule */
+    int count; /* 0: nothing */
+    int whole; /* over all updates of the call, not over each */
+    int mean;
+} fo_sums;
+
+typedef struct {
+    size_t job_size;  /* of an update as the kernels want it */
+    size_t task_size; /* of the part of it that sums want beside those of others */
+    int stages, rule_at; /* the number of stages, which is the rule's among sums; before which of them its sums are needed */
+    void (*describe)(const fastopt_update *u, void *job); /* with all scalars that need no sums */
+    void (*task)(const fastopt_update *u, const void *job, void *task);
+    void (*span)(const void *job, int64_t lo, int64_t hi);
+    fo_sums (*sums)(const void *job, int id);
+    void (*before)(const fastopt_update *u, void *job); /* scalars of the rule's sums */
+    void (*add_up)(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, int sums, int64_t lo, int64_t hi,
+                   double *partials);
+    void (*after)(const fastopt_update *u, void *job, int id, const double *totals); /* scalars that need them */
+    const double *(*kept)(const void *job);
+} fo_library;
+
+typedef struct { /* a call */
+    const fo_library *library;
+    const fastopt_update *updates;
+    int64_t count, blocks;
+    int parts;
+    char *jobs, *tasks;      /* NULL: none was described before */
+    ptrdiff_t *starts[2];    /* of each in an index space of blocks of its own, and in the concatenation of all */
+    int64_t space[2];
+    double *partials;
+} fo_call;
+
+/* Elements lo to hi, copied first to where they are to be. */
+static void fo_step(const fo_library *library, const fastopt_update *u, const void *job, int64_t lo, int64_t hi)
+{
+    const int64_t size = u->param_format == FASTOPT_FLOAT64 ? 8 : u->param_format == FASTOPT_FLOAT32 ? 4 : 2;
+    if (u->param_in == u->param_out) {
+        library->span(job, lo, hi);
+        return;
+    }
+    for (int64_t end; lo < hi; lo = end) {
+        end = hi - lo < FO_CHUNK ? hi : lo + FO_CHUNK;
+        memcpy((char *)u->param_out + lo * size, (const char *)u->param_in + lo * size, (size_t)((end - lo) * size));
+        library->span(job, lo, end);
+    }
+}
+
+/* One part of the blocks of all updates, one after another. Whoever has the last block of one writes what it keeps. */
+static void fo_walk(const fo_call *call, int64_t part, int64_t parts)
+{
+    const fo_library *library = call->library;
+    const int64_t lo = call->blocks * part / parts, hi = part + 1 == parts ? call->blocks + 1 : call->blocks * (part + 1) / parts;
+    double own[FO_JOB / sizeof(double)];
+    fo_env env = fo_enter(0);
+    int64_t first = 0;
+    for (int64_t k = 0; k < call->count && first < hi; k++) {
+        const fastopt_update *u = fo_update_at(call->updates, k);
+        const int64_t blocks = (u->n + 255) / 256, end = first + blocks;
+        if (end > lo || (end == lo && blocks == 0)) {
+            const void *job = call->jobs ? call->jobs + (size_t)k * library->job_size : (char *)own;
+            const int64_t from = lo > first ? (lo - first) * 256 : 0, to = hi < end ? (hi - first) * 256 : u->n;
+            if (!call->jobs) library->describe(u, own);
+            if (from < to) fo_step(library, u, job, from, to);
+            if (u->rule->n_kept && hi >= end) memcpy(u->kept_out, library->kept(job), (size_t)u->rule->n_kept * sizeof(double));
+        }
+        first = end;
+    }
+    fo_leave(env);
+}
+
+static void fo_walk_all(const fo_call *call)
+{
+    if (call->parts == 1) {
+        fo_walk(call, 0, 1);
+        return;
+    }
+#if defined(_OPENMP)
+#pragma omp parallel for num_threads(call->parts) schedule(static)
+#endif
+    for (int part = 0; part < call->parts; part++) fo_walk(call, part, call->parts);
+}
+
+static void fo_add_part(const fo_call *call, int id, int sums, int whole, int part)
+{
+    const int64_t blocks = call->space[whole];
+    fo_env env = fo_enter(0);
+    call->library->add_up(call->jobs, call->tasks, call->count, call->starts[whole], id, sums, blocks * part / call->parts,
+                          blocks * (part + 1) / call->parts, call->partials);
+    fo_leave(env);
+}
+
+/* Sums of one operation, in a fixed order, and the scalars that they give. */
+static void fo_sum_up(const fo_call *call, int id, fo_sums wanted)
+{
+    const fo_library *library = call->library;
+    const ptrdiff_t *starts = call->starts[wanted.whole];
+    double totals[FO_MOST_SUMS] = {0, 0, 0, 0};
+    fo_env env;
+    if (call->parts == 1)
+        fo_add_part(call, id, wanted.count, wanted.whole, 0);
+    else {
+#if defined(_OPENMP)
+#pragma omp parallel for num_threads(call->parts) schedule(static)
+#endif
+        for (int part = 0; part < call->parts; part++) fo_add_part(call, id, wanted.count, wanted.whole, part);
+    }
+    env = fo_enter(0);
+    for (int64_t k = 0; k < call->count; k++) {
+        const fastopt_update *u = fo_update_at(call->updates, k);
+        char *job = call->jobs + (size_t)k * library->job_size;
+        const int64_t first = wanted.whole ? 0 : starts[k] / 256, end = wanted.whole ? call->space[1] : (starts[k] + u->n + 255) / 256;
+        for (int j = 0; j < wanted.count && (k == 0 || !wanted.whole); j++) {
+            totals[j] = 0;
+            for (int64_t i = first; i < end; i++) totals[j] = totals[j] + call->partials[i * FO_MOST_SUMS + j];
+            if (wanted.mean) totals[j] = totals[j] / (double)u->n;
+        }
+        if (library->sums(job, id).count) library->after(u, job, id, totals);
+    }
+    fo_leave(env);
+}
+
+/* Everything that needs sums, in the order of the stages. */
+static int32_t fo_prepare_all(const fo_call *call)
+{
+    const fo_library *library = call->library;
+    const fastopt_rule *summing = NULL;
+    for (int64_t k = 0; k < call->count; k++) {
+        const fastopt_rule *rule = fo_update_at(call->updates, k)->rule;
+        if (rule->n_sums && summing && rule != summing)
+            return fo_refuse(FASTOPT_BAD_STRUCT, "rules %s and %s both sum over arrays, expected a call for each", summing->name, rule->name);
+        if (rule->n_sums) summing = rule;
+    }
+    for (int at = 0; at <= library->stages; at++)
+        for (int of_rule = at == library->rule_at; of_rule >= 0; of_rule--) {
+            const int id = of_rule ? library->stages : at;
+            fo_sums wanted = {0, 0, 0};
+            for (int64_t k = 0; k < call->count && (of_rule || at < library->stages); k++) {
+                char *job = call->jobs + (size_t)k * library->job_size;
+                const fo_sums sums = library->sums(job, id);
+                if (sums.count) wanted = sums;
+                if (sums.count && of_rule) library->before(fo_update_at(call->updates, k), job);
+            }
+            if (wanted.count) fo_sum_up(call, id, wanted);
+        }
+    return FASTOPT_OK;
+}
+
+static int32_t fo_apply_with_sums(fo_call *call)
+{
+    const fo_library *library = call->library;
+    const size_t count = (size_t)call->count;
+    int64_t place = 0, blocks = 0;
+    int32_t code = FASTOPT_OK;
+    call->jobs = (char *)malloc(count * library->job_size);
+    call->tasks = (char *)malloc(count * library->task_size + 1);
+    call->starts[0] = (ptrdiff_t *)malloc(count * sizeof(ptrdiff_t));
+    call->starts[1] = (ptrdiff_t *)malloc(count * sizeof(ptrdiff_t));
+    call->partials = (double *)malloc(((size_t)call->blocks + 1) * FO_MOST_SUMS * sizeof(double));
+    if (!call->jobs || !call->tasks || !call->starts[0] || !call->starts[1] || !call->partials)
+        code = fo_refuse(FASTOPT_NO_MEMORY, "no memory for the sums of %lld updates", (long long)call->count);
+    for (int64_t k = 0; k < call->count && !code; k++) {
+        const fastopt_update *u = fo_update_at(call->updates, k);
+        char *job = call->jobs + (size_t)k * library->job_size;
+        library->describe(u, job);
+        library->task(u, job, call->tasks + (size_t)k * library->task_size);
+        call->starts[0][k] = (ptrdiff_t)(blocks * 256);
+        call->starts[1][k] = (ptrdiff_t)place;
+        blocks += (u->n + 255) / 256;
+        place += u->n;
+    }
+    call->space[0] = blocks;
+    call->space[1] = (place + 255) / 256;
+    if (!code) code = fo_prepare_all(call);
+    if (!code) fo_walk_all(call);
+    free(call->jobs);
+    free(call->tasks);
+    free(call->starts[0]);
+    free(call->starts[1]);
+    free(call->partials);
+    return code;
+}
+
+/* All of it, by at most so many threads. */
+static int32_t fo_apply(const fo_library *library, const fastopt_update *updates, int64_t count, int64_t threads)
+{
+    fo_call call = {0};
+    const int32_t code = fo_check(updates, count, 0, 1);
+    if (code || count == 0) return code;
+    if (threads < 1) return fo_refuse(FASTOPT_BAD_NUMBER, "%lld threads", (long long)threads);
+    call.library = library;
+    call.updates = updates;
+    call.count = count;
+    call.blocks = fo_blocks(updates, count);
+    call.parts = (int)(threads * FO_GRAIN <= call.blocks * 256 ? threads : call.blocks * 256 / FO_GRAIN);
+    if (call.parts < 1) call.parts = 1;
+    for (int64_t k = 0; k < count; k++) {
+        const fastopt_update *u = fo_update_at(updates, k);
+        int32_t sums = u->rule->n_sums;
+        for (int32_t j = 0; j < u->n_stages; j++) sums += u->stages[j].stage->n_sums;
+        if (sums) return fo_apply_with_sums(&call);
+    }
+    fo_walk_all(&call);
+    return FASTOPT_OK;
+}
+
+static int32_t fo_apply_part(const fo_library *library, const fastopt_update *updates, int64_t count, int32_t part, int32_t parts)
+{
+    fo_call call = {0};
+    const int32_t code = parts == 1 && part == 0 ? FASTOPT_OK : fo_check(updates, count, part, parts);
+    if (code) return code;
+    if (parts == 1 && part == 0) return fo_apply(library, updates, count, 1);
+    call.library = library;
+    call.updates = updates;
+    call.count = count;
+    call.blocks = fo_blocks(updates, count);
+    fo_walk(&call, part, parts);
+    return FASTOPT_OK;
+}
+#endif

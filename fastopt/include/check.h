@@ -1,0 +1,117 @@
+/* What the C interface checks before it changes anything, and what it says. */
+#ifndef FASTOPT_CHECK_H
+#define FASTOPT_CHECK_H
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "fastopt.h"
+
+#if defined(__GNUC__)
+#define FO_OF_THREAD __thread
+#elif defined(_MSC_VER)
+#define FO_OF_THREAD __declspec(thread)
+#else
+#define FO_OF_THREAD
+#endif
+
+static FO_OF_THREAD char fo_said[256];
+static const char fo_owner = 0; /* its address stands for this library */
+
+static int32_t fo_refuse(int32_t code, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(fo_said, sizeof fo_said, format, arguments);
+    va_end(arguments);
+    return code;
+}
+
+/* The updates of a newer program may be longer. */
+static inline const fastopt_update *fo_update_at(const fastopt_update *updates, int64_t k)
+{
+    return (const fastopt_update *)((const char *)updates + (size_t)k * updates->size);
+}
+
+static int32_t fo_check_use(const fastopt_use *use, int64_t k, int64_t n)
+{
+    const fastopt_stage *stage = use->stage;
+    if (stage == NULL || stage->owner != &fo_owner) return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: a stage that this library does not have", (long long)k);
+    if (use->hyperparameters == NULL && stage->n_hyperparameters)
+        return fo_refuse(FASTOPT_BAD_POINTER, "update %lld, stage %s: hyperparameters are NULL", (long long)k, stage->name);
+    for (int32_t j = 0; j < stage->n_hyperparameters; j++)
+        if (use->hyperparameters[j] != use->hyperparameters[j])
+            return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld, stage %s: %s is NaN", (long long)k, stage->name, stage->hyperparameters[j]);
+    for (int32_t j = 0; j < stage->n_arrays; j++)
+        if (use->arrays[j] == NULL && n)
+            return fo_refuse(FASTOPT_BAD_POINTER, "update %lld, stage %s: array %s is NULL", (long long)k, stage->name, stage->arrays[j]);
+    return FASTOPT_OK;
+}
+
+static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts)
+{
+    const long long at = (long long)k;
+    const fastopt_rule *rule = u->rule;
+    int32_t code, sums;
+    if (rule == NULL || rule->owner != &fo_owner) return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: a rule that this library does not have", at);
+    if (u->n < 0) return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: %lld elements", at, (long long)u->n);
+    if (u->t < 1 || u->t >= (int64_t)1 << 62)
+        return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: t is %lld, expected the number of this step: 1, 2, ...", at, (long long)u->t);
+    if ((uint32_t)u->param_format > FASTOPT_FLOAT16 || (uint32_t)u->grad_format > FASTOPT_FLOAT16 || (uint32_t)u->state_format > FASTOPT_FLOAT8
+        || (u->param_format == FASTOPT_FLOAT64 ? rule->n_states && u->state_format != FASTOPT_FLOAT64 : u->state_format == FASTOPT_FLOAT64))
+        return fo_refuse(FASTOPT_BAD_FORMAT, "update %lld: parameter, gradient and state in formats %d, %d and %d", at, (int)u->param_format,
+                         (int)u->grad_format, (int)u->state_format);
+    if ((u->master || u->low) && (u->param_format != FASTOPT_BFLOAT16 || (u->master && u->low)))
+        return fo_refuse(FASTOPT_BAD_FORMAT, "update %lld: master or low, expected one of them, of a bfloat16 parameter", at);
+    if (u->n && (u->param_in == NULL || u->param_out == NULL || u->grad == NULL))
+        return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: %s is NULL", at, u->grad == NULL ? "grad" : "the parameter");
+    if ((u->master || u->low) && u->param_in != u->param_out)
+        return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: a parameter with master or low, expected param_out to be param_in", at);
+    for (int32_t j = 0; j < rule->n_states && u->n; j++)
+        if (u->state[j] == NULL || (u->state_format == FASTOPT_FLOAT8 && !(rule->starts >> j & 1) && u->exponents[j] == NULL))
+            return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: state %s, or its exponents, is NULL", at, rule->states[j]);
+    for (int32_t j = 0; j < rule->n_hyperparameters && u->hyperparameters; j++)
+        if (!(rule->least[j] <= u->hyperparameters[j] && u->hyperparameters[j] <= rule->greatest[j]))
+            return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: %s is %g, expected %g to %g", at, rule->hyperparameters[j],
+                             u->hyperparameters[j], rule->least[j], rule->greatest[j]);
+    if (rule->n_kept && (u->kept_out == NULL || (u->kept_in == NULL && u->t > 1) || (parts > 1 && u->kept_in == u->kept_out)))
+        return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: kept_in and kept_out of %d numbers, expected both, and of several parts different ones",
+                         at, (int)rule->n_kept);
+    if (u->n_stages < 0 || (u->n_stages && u->stages == NULL)) return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: stages are NULL", at);
+    sums = rule->n_sums;
+    for (int32_t j = 0; j < u->n_stages; j++) {
+        code = fo_check_use(u->stages + j, k, u->n);
+        if (code) return code;
+        sums += u->stages[j].stage->n_sums;
+        for (int32_t i = 0; i < j; i++)
+            if (u->stages[i].stage == u->stages[j].stage)
+                return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: stage %s twice", at, u->stages[j].stage->name);
+    }
+    if (sums && parts > 1)
+        return fo_refuse(FASTOPT_BAD_PART, "update %lld: rule %s or a stage sums over whole arrays, expected one part", at, rule->name);
+    return FASTOPT_OK;
+}
+
+static int32_t fo_check(const fastopt_update *updates, int64_t count, int32_t part, int32_t parts)
+{
+    if (count < 0 || (count && updates == NULL)) return fo_refuse(FASTOPT_BAD_POINTER, "%lld updates at NULL", (long long)count);
+    if (parts < 1 || part < 0 || part >= parts) return fo_refuse(FASTOPT_BAD_NUMBER, "part %d of %d", (int)part, (int)parts);
+    for (int64_t k = 0; k < count; k++) {
+        const fastopt_update *u = fo_update_at(updates, k);
+        int32_t code;
+        if (u->size < sizeof *u || u->size != updates->size)
+            return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: size %zu, expected %zu", (long long)k, u->size, sizeof *u);
+        code = fo_check_update(u, k, parts);
+        if (code) return code;
+    }
+    return FASTOPT_OK;
+}
+
+/* Elements, and blocks of 256, of all updates. */
+static int64_t fo_blocks(const fastopt_update *updates, int64_t count)
+{
+    int64_t blocks = 0;
+    for (int64_t k = 0; k < count; k++) blocks += (fo_update_at(updates, k)->n + 255) / 256;
+    return blocks;
+}
+#endif
