@@ -1,7 +1,8 @@
 """fastopt: the optimizer step for numeric code, exact, in place, compiled."""
 
-from . import functional, schedules, training
+from . import embed, functional, schedules, training
 from .config import show_config
+from .embed import get_include, source
 from .engine.rows import RowGradient
 from .engine.storage import bfloat16
 from .optimizer import Optimizer
@@ -67,8 +68,11 @@ __all__ = [
     "SignSGD",
     "Yogi",
     "bfloat16",
+    "embed",
     "functional",
+    "get_include",
     "schedules",
     "show_config",
+    "source",
     "training",
 ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from .groups import domain
 
 STATES, ARRAYS = 6, 2  # as in include/fastopt.h
 FORMATS = ("float32", "float64", "bfloat16", "float16", "float8")  # by their numbers in C
@@ -17,7 +20,7 @@ def _struct(**fields: Any) -> np.dtype:
     return np.dtype([(name, *x) if isinstance(x, tuple) else (name, x) for name, x in fields.items()], align=True)
 
 
-USE = _struct(stage="u8", hyperparameters="u8", arrays=("u8", ARRAYS))
+USE = _struct(size="u8", stage="u8", hyperparameters="u8", arrays=("u8", ARRAYS))
 UPDATE = _struct(
     size="u8", rule="u8", n="i8", t="i8", param_format="i4", grad_format="i4", state_format="i4", nearest="i4", param_in="u8",
     param_out="u8", grad="u8", state=("u8", STATES), exponents=("u8", STATES), master="u8", low="u8", hyperparameters="u8",
@@ -35,10 +38,86 @@ def get_include() -> str:
     return str(Path(__file__).parent / "include")
 
 
+def source(language: str, rules: str | Sequence[str] | None = None) -> str:
+    """The kernels as one file, for programs that do without Python.
+
+    Parameters
+    ----------
+    language : {"c", "cuda"}
+        C99, with the functions of ``fastopt.h``; or CUDA, see `fastopt.cuda.source`.
+    rules : str or sequence of str, optional
+        Names of rules (``"adam"``), as those of `functional`; all without.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        For another language, and for a rule that there is not, or that is of whole matrices (in C).
+
+    Notes
+    -----
+    Compile the C with ``-O3 -ffp-contract=off -fno-math-errno -fno-trapping-math``, and ``-fopenmp`` for threads: the bits are the
+    package's. Parameters, gradients and state may be stored in all formats, and all stages are there but those that an optimizer
+    acts on (accumulation of gradients, norms for a report; of what is not finite, only that it becomes zero).
+
+    Examples
+    --------
+    >>> "int32_t fastopt_apply(" in source("c", "adam")
+    True
+    """
+    from .codegen import PACKAGE, pasted, read
+    from .codegen import source as c
+
+    if language == "cuda":
+        from . import cuda
+
+        return cuda.source(rules)
+    if language != "c":
+        raise ValueError(f"language: {language!r}, expected 'c' or 'cuda'")
+    known = {rule.name: rule for rule in read(PACKAGE / "rules.py") if not rule.terms_scope}
+    wanted = [*known] if rules is None else [rules] if isinstance(rules, str) else list(rules)
+    if unknown := [name for name in wanted if name not in known]:
+        raise ValueError(f"rules: {unknown}, expected among {', '.join(known)}")
+    domains = {name: [domain(h, name) for h in known[name].scalars.hyperparameters] for name in wanted}
+    return pasted(c.render([known[name] for name in wanted], read(PACKAGE / "stages.py"), domains))
+
+
 def _interface() -> ModuleType:
     from .engine import interface
 
     return interface
+
+
+def find_rule(name: str) -> int:
+    """The address of a rule's ``fastopt_rule``.
+
+    Parameters
+    ----------
+    name : str
+        As in `functional`.
+
+    Raises
+    ------
+    ValueError
+        For a rule that there is not.
+    """
+    return _found("rule", name)
+
+
+def find_stage(name: str) -> int:
+    """The address of a stage's ``fastopt_stage``: of "l2", "clip_norm", ..., as `find_rule`."""
+    return _found("stage", name)
+
+
+def _found(kind: str, name: str) -> int:
+    find = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_char_p)(addresses()[f"fastopt_find_{kind}"])
+    found: int | None = find(name.encode())
+    if found is None:
+        raise ValueError(f"{kind}: {name!r}, which fastopt does not have")
+    return found
 
 
 def addresses() -> dict[str, int]:
@@ -55,10 +134,8 @@ def addresses() -> dict[str, int]:
 
     Examples
     --------
-    >>> import ctypes
-    >>> find = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_char_p)(addresses()["fastopt_find_rule"])
-    >>> find(b"adam") is not None, find(b"adamm") is None
-    (True, True)
+    >>> sorted(addresses())[:2]
+    ['fastopt_apply', 'fastopt_apply_part']
     """
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
@@ -98,14 +175,13 @@ def updates(count: int) -> np.ndarray:
     --------
     >>> import numpy as np
     >>> p, g, m, v = np.ones(3), np.array([1.0, 2.0, -1.0]), np.zeros(3), np.zeros(3)
-    >>> (u,) = updates(1)
-    >>> find = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_char_p)(addresses()["fastopt_find_rule"])
-    >>> u["rule"], u["n"], u["t"] = find(b"adam"), 3, 1
-    >>> u["param_format"] = u["grad_format"] = u["state_format"] = FORMATS.index("float64")
-    >>> u["param_in"] = u["param_out"] = p.ctypes.data
-    >>> u["grad"], u["state"][:2] = g.ctypes.data, (m.ctypes.data, v.ctypes.data)
+    >>> steps = updates(1)
+    >>> steps["rule"], steps["n"], steps["t"] = find_rule("adam"), 3, 1
+    >>> steps["param_format"] = steps["grad_format"] = steps["state_format"] = FORMATS.index("float64")
+    >>> steps["param_in"] = steps["param_out"] = p.ctypes.data
+    >>> steps["grad"], steps["state"][0, :2] = g.ctypes.data, (m.ctypes.data, v.ctypes.data)
     >>> apply = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int)(addresses()["fastopt_apply"])
-    >>> apply(u.__array_interface__["data"][0], 1, 1)
+    >>> apply(steps.ctypes.data, 1, 1)
     0
     >>> p.round(6)
     array([0.999, 0.999, 1.001])

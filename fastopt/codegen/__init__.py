@@ -1,13 +1,14 @@
 """Rules as text: reads ``rules.py`` and ``stages.py``, writes what is rendered from them. Needs the standard library alone."""
 
+import re
 from pathlib import Path
 
-from . import cuda, cython, functional
+from . import cuda, cython, functional, source
 from .reader import Formula, RuleError, read
 
 PACKAGE = Path(__file__).parents[1]
 
-__all__ = ["PACKAGE", "Formula", "RuleError", "cuda", "cython", "functional", "read", "rendered"]
+__all__ = ["PACKAGE", "Formula", "RuleError", "cuda", "cython", "functional", "pasted", "read", "rendered", "source"]
 
 
 def rendered() -> dict[Path, str]:
@@ -18,3 +19,20 @@ def rendered() -> dict[Path, str]:
         PACKAGE / "cuda" / "kernels.cu": cuda.render(rules, stages),
         PACKAGE / "functional.py": functional.render(rules),
     }
+
+
+def pasted(text: str) -> str:
+    """A text with the package's headers in the place of their first inclusion."""
+    done: set[str] = set()
+
+    def header(found: re.Match[str]) -> str:
+        name = found[1]
+        if name in done:
+            return ""
+        done.add(name)
+        return paste(next(place / name for place in (PACKAGE / "cuda", PACKAGE / "include") if (place / name).exists()).read_text())
+
+    def paste(part: str) -> str:
+        return re.sub(r'^#include "(.*)"\n', header, part, flags=re.MULTILINE)
+
+    return paste(text)

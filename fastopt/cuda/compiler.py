@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import re
 from typing import Any
 
 from .. import cache
-from ..codegen import PACKAGE, cuda, read
+from ..codegen import PACKAGE, cuda, pasted, read
 
-HEADERS = (PACKAGE / "cuda", PACKAGE / "include")
 OPTIONS = ("-fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true")  # not RawModule, which adds -ftz=true
 QUIET = "-diag-suppress=177"  # functions that no kernel here calls
 
@@ -43,20 +41,7 @@ def source(rules: str | list[str] | None = None) -> str:
     wanted = [*known] if rules is None else [rules] if isinstance(rules, str) else list(rules)
     if unknown := [name for name in wanted if name not in known]:
         raise ValueError(f"rules: {unknown}, expected among {', '.join(known)}")
-    return pasted(cuda.render([known[name] for name in wanted], stages), set())
-
-
-def pasted(text: str, done: set[str]) -> str:
-    """A text with the package's headers in the place of their first inclusion."""
-
-    def header(found: re.Match[str]) -> str:
-        name = found[1]
-        if name in done:
-            return ""
-        done.add(name)
-        return pasted(next(folder / name for folder in HEADERS if (folder / name).exists()).read_text(), done)
-
-    return re.sub(r'^#include "(.*)"\n', header, text, flags=re.MULTILINE)
+    return pasted(cuda.render([known[name] for name in wanted], stages))
 
 
 def architecture(supported: tuple[int, ...], capability: str) -> str:

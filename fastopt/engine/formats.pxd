@@ -34,7 +34,7 @@ cdef extern from "block.h" nogil:
     void fo_narrow(int bf16, int stochastic, int nonnegative, uint16_t *out, const float *x, const uint32_t *bits, int shift,
                    Py_ssize_t n)
     double fo_fold(const double *x)
-    const char *fo_zeros
+    const char *fo_zeros()
     void fo_draw(uint32_t *bits, uint32_t key, uint32_t first, Py_ssize_t n)
     uint32_t fo_bits(float x)
     float fo_float(uint32_t bits)
@@ -490,7 +490,7 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
             if not apart:
                 memset(own_array(task, f.arrays[1] - OWN, lo, own_p[0]), 0, n * sizeof(element))
         elif op.kind == CLEAR:
-            move(<char *> fo_zeros, &task.g, lo, n, size_of(task.g.format), True, own_p[0])
+            move(<char *> fo_zeros(), &task.g, lo, n, size_of(task.g.format), True, own_p[0])
         elif op.kind == STAGE:
             shape(task, op, arrays, free, lo, n)
         op += 1

@@ -42,6 +42,7 @@ cdef extern from "fastopt.h" nogil:
         const char *const *arrays
 
     ctypedef struct fastopt_use:
+        size_t size
         const fastopt_stage *stage
         const double *hyperparameters
         void *arrays[2]

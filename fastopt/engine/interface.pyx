@@ -43,6 +43,7 @@ cdef extern from "apply.h" nogil:
                        int64_t hi, double *partials) noexcept nogil
         void (*after)(const fastopt_update *u, void *job, int id, const double *totals) noexcept nogil
         const double *(*kept)(const void *job) noexcept nogil
+    const fastopt_use *fo_use_at(const fastopt_update *u, int32_t j)
     int32_t fo_apply(const fo_library *library, const fastopt_update *updates, int64_t count, int64_t threads)
     int32_t fo_apply_part(const fo_library *library, const fastopt_update *updates, int64_t count, int32_t part, int32_t parts)
 
@@ -165,15 +166,17 @@ cdef void fill(const fastopt_update *u, job_t *job) noexcept nogil:
 
 cdef void compose(const fastopt_update *u, job_t *job) noexcept nogil:
     """The operations of an update: its stages that are not neutral, around its rule."""
+    cdef const fastopt_use *use
     cdef const stage_t *stage
     cdef const formula_t *f
     cdef op_t *op = job.ops
     cdef int k, j, own
     cdef bint shaped = False, early = True
     for j in range(u.n_stages):
-        stage = <const stage_t *> u.stages[j].stage
-        if not is_neutral(stage.formula, u.stages[j].hyperparameters):
-            job.uses[stage.place] = &u.stages[j]
+        use = fo_use_at(u, j)
+        stage = <const stage_t *> use.stage
+        if not is_neutral(stage.formula, use.hyperparameters):
+            job.uses[stage.place] = use
             shaped = shaped or TABLE.rule_at <= stage.place < TABLE.subtract_at
     for k in range(TABLE.n_stages + 1):
         if k == TABLE.rule_at:

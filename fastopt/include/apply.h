@@ -208,7 +208,7 @@ static int32_t fo_apply(const fo_library *library, const fastopt_update *updates
     for (int64_t k = 0; k < count; k++) {
         const fastopt_update *u = fo_update_at(updates, k);
         int32_t sums = u->rule->n_sums;
-        for (int32_t j = 0; j < u->n_stages; j++) sums += u->stages[j].stage->n_sums;
+        for (int32_t j = 0; j < u->n_stages; j++) sums += fo_use_at(u, j)->stage->n_sums;
         if (sums) return fo_apply_with_sums(&call);
     }
     fo_walk_all(&call);

@@ -5,7 +5,11 @@
 #include "scalar.h"
 
 /* A block of zeros in any format. */
-static const char fo_zeros[256 * 16] = {0};
+FO_INLINE const char *fo_zeros(void)
+{
+    static const char zeros[256 * 16] = {0};
+    return zeros;
+}
 
 FO_INLINE long double fo_load_long(const char *x) { long double f; memcpy(&f, x, sizeof f); return f; }
 

@@ -33,9 +33,15 @@ static inline const fastopt_update *fo_update_at(const fastopt_update *updates, 
     return (const fastopt_update *)((const char *)updates + (size_t)k * updates->size);
 }
 
+static inline const fastopt_use *fo_use_at(const fastopt_update *u, int32_t j)
+{
+    return (const fastopt_use *)((const char *)u->stages + (size_t)j * u->stages->size);
+}
+
 static int32_t fo_check_use(const fastopt_use *use, int64_t k, int64_t n)
 {
     const fastopt_stage *stage = use->stage;
+    if (use->size < sizeof *use) return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: a stage of size %zu, expected %zu", (long long)k, use->size, sizeof *use);
     if (stage == NULL || stage->owner != &fo_owner) return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: a stage that this library does not have", (long long)k);
     if (use->hyperparameters == NULL && stage->n_hyperparameters)
         return fo_refuse(FASTOPT_BAD_POINTER, "update %lld, stage %s: hyperparameters are NULL", (long long)k, stage->name);
@@ -80,12 +86,13 @@ static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts
     if (u->n_stages < 0 || (u->n_stages && u->stages == NULL)) return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: stages are NULL", at);
     sums = rule->n_sums;
     for (int32_t j = 0; j < u->n_stages; j++) {
-        code = fo_check_use(u->stages + j, k, u->n);
+        const fastopt_use *use = fo_use_at(u, j);
+        code = fo_check_use(use, k, u->n);
         if (code) return code;
-        sums += u->stages[j].stage->n_sums;
+        sums += use->stage->n_sums;
         for (int32_t i = 0; i < j; i++)
-            if (u->stages[i].stage == u->stages[j].stage)
-                return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: stage %s twice", at, u->stages[j].stage->name);
+            if (fo_use_at(u, i)->stage == use->stage)
+                return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: stage %s twice", at, use->stage->name);
     }
     if (sums && parts > 1)
         return fo_refuse(FASTOPT_BAD_PART, "update %lld: rule %s or a stage sums over whole arrays, expected one part", at, rule->name);

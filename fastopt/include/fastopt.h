@@ -65,6 +65,7 @@ typedef struct fastopt_stage {
 
 /* A stage of an update. */
 typedef struct fastopt_use {
+    size_t size; /* sizeof(fastopt_use) */
     const fastopt_stage *stage;
     const double *hyperparameters; /* NULL: there are none */
     void *arrays[FASTOPT_ARRAYS];

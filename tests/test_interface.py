@@ -1,0 +1,430 @@
+"""The C interface: the bits of the optimizers, from the package's functions and from the C file that needs no Python."""
+
+import ctypes
+import json
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import CASES, data, make, same
+
+import fastopt as fo
+from fastopt import embed
+from fastopt.formula import RULES, STAGES
+
+HERE = Path(__file__).parent
+C_FLAGS = ["-std=c99", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+FORMATS = {"float32": np.float32, "float64": np.float64, "bfloat16": fo.bfloat16, "float16": np.float16}
+pytestmark = [pytest.mark.compiled, pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")]
+NO_MATRICES = [case for case in CASES if "adafactor" not in case and "muon" not in case]
+
+
+class Library:
+    """The functions of fastopt.h, from wherever they come."""
+
+    def __init__(self, addresses):
+        p, i32, i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+
+        def function(name, result, *arguments):
+            return ctypes.CFUNCTYPE(result, *arguments)(addresses[f"fastopt_{name}"])
+
+        self.find_rule, self.find_stage = function("find_rule", p, ctypes.c_char_p), function("find_stage", p, ctypes.c_char_p)
+        self.rule_at, self.stage_at = function("rule_at", p, i32), function("stage_at", p, i32)
+        self.apply, self.apply_part = function("apply", i32, p, i64, i32), function("apply_part", i32, p, i64, i32, i32)
+        self.message = function("message", ctypes.c_char_p)
+
+
+@pytest.fixture(scope="module")
+def standalone(tmp_path_factory):
+    """One C file without Python, of all rules."""
+    folder = tmp_path_factory.mktemp("c")
+    (folder / "fastopt.c").write_text(fo.source("c"))
+    warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-Wno-unused-parameter"]
+    subprocess.run(["cc", *C_FLAGS, *warnings, "-shared", "-fPIC", folder / "fastopt.c", "-o", folder / "fastopt.so", "-lm"], check=True)
+    library = ctypes.CDLL(str(folder / "fastopt.so"))
+    names = ["find_rule", "find_stage", "rule_at", "stage_at", "apply", "apply_part", "message"]
+    return Library({f"fastopt_{n}": ctypes.cast(getattr(library, f"fastopt_{n}"), ctypes.c_void_p).value for n in names})
+
+
+@pytest.fixture(params=["package", "standalone"])
+def library(request):
+    return Library(embed.addresses()) if request.param == "package" else request.getfixturevalue("standalone")
+
+
+class Steps:
+    """The updates of an optimizer's parameters, described for C."""
+
+    def __init__(self, library, optimizer, grads):
+        slots, (group,) = optimizer._slots, optimizer.groups
+        self.library, self.optimizer, self.slots = library, optimizer, slots
+        self.u = embed.updates(len(slots))
+        values, settings = group.values_now(1.0), optimizer._settings
+        self.keep = []
+        position = 0
+        for u, slot, g in zip(self.u, slots, grads, strict=True):
+            n = slot.array.size * (2 if slot.array.dtype.kind == "c" else 1)
+            u["rule"], u["n"], u["t"] = library.find_rule(slot.rule.name.encode()), n, optimizer.steps + 1
+            u["param_format"], u["grad_format"] = self.format(slot.array), self.format(g)
+            states = [a for k, a in slot.rule_state.items() if slot.rule.tags.get(k) != "start"] or [slot.array]
+            u["state_format"] = self.format(states[0]) if slot.rule_state else u["param_format"]
+            u["nearest"], u["seed"], u["position"] = settings.rounding == "nearest", settings.seed, position
+            u["param_in"] = u["param_out"] = slot.array.ctypes.data
+            u["grad"] = g.ctypes.data
+            u["state"][: len(slot.rule_state)] = [a.ctypes.data for a in slot.rule_state.values()]
+            for k, name in enumerate(slot.rule_state):
+                if name in slot.exponents:
+                    u["exponents"][k] = slot.exponents[name].ctypes.data
+            if slot.master is not None:
+                u["master" if slot.master.dtype == np.float32 else "low"] = slot.master.ctypes.data
+            u["hyperparameters"] = self.doubles([values[h] for h in slot.rule.hyperparameters])
+            self.keep.append(kept := np.zeros(max(1, len(slot.rule.kept))))
+            u["kept_in"] = kept.ctypes.data if optimizer.steps else 0
+            u["kept_out"] = kept.ctypes.data
+            used = [s for s in group.stages if s.name not in ("hold", "gather", "norms", "finite") or settings.nonfinite == "zero"]
+            uses = np.zeros(len(used), embed.USE)
+            uses["size"] = embed.USE.itemsize
+            for use, stage in zip(uses, used, strict=True):
+                use["stage"] = library.find_stage(stage.name.encode())
+                use["hyperparameters"] = self.doubles([values[h] for h in stage.hyperparameters])
+                use["arrays"][: len(stage.own)] = [self.own(slot, name) for name in stage.own]
+            self.keep.append(uses)
+            u["stages"], u["n_stages"] = uses.ctypes.data, len(used)
+            position += n
+
+    @staticmethod
+    def format(a):
+        name = {"uint16": "bfloat16", "uint8": "float8", "complex64": "float32", "complex128": "float64"}.get(a.dtype.name, a.dtype.name)
+        return embed.FORMATS.index(name)
+
+    def doubles(self, values):
+        self.keep.append(np.array([*values, 0.0]))
+        return self.keep[-1].ctypes.data
+
+    def own(self, slot, name):
+        a = slot.own[name]
+        if name in slot.constant:
+            self.keep.append(a := np.full(max(1, slot.array.size), a[0], a.dtype))
+        return a.ctypes.data
+
+    def step(self, threads=1, t=1):
+        self.u["t"] = t
+        if t > 1:
+            self.u["kept_in"] = self.u["kept_out"]
+        assert self.library.apply(self.u.ctypes.data, len(self.u), threads) == 0, self.library.message()
+
+    def step_in_parts(self, parts, t=1):
+        """As callers with their own threads do, the last part first."""
+        self.u["t"] = t
+        after = [np.zeros(6) for _ in self.u]
+        if t > 1:
+            self.u["kept_in"] = self.u["kept_out"]
+        self.u["kept_out"] = [a.ctypes.data for a in after]
+        self.keep.append(after)
+        for part in reversed(range(parts)):
+            assert self.library.apply_part(self.u.ctypes.data, len(self.u), part, parts) == 0, self.library.message()
+
+
+def arrays(dtype=np.float32, seed=1):
+    sizes = [1000, 3, 0, 256, 70_001]
+    return [np.asarray(data(n, np.float64, seed + k)).astype(dtype) for k, n in enumerate(sizes)]
+
+
+def converted(values, name):
+    """Arrays stored so, from float64."""
+    if name == "bfloat16":
+        return [(a.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(fo.bfloat16) for a in values]
+    return [a.astype(FORMATS[name]) for a in values]
+
+
+def check(library, case, dtype="float32", of_gradient=None, parts=0, threads=1, **options):
+    ours, theirs = converted(arrays(np.float64), dtype), converted(arrays(np.float64), dtype)
+    optimizer, described = make(case, ours, **options), make(case, theirs, **options)
+    steps = None
+    for t in range(1, 4):
+        grads = converted(arrays(np.float64, seed=10 * t), of_gradient or dtype)
+        optimizer.step(grads)
+        if steps is None:
+            held = grads
+            steps = Steps(library, described, held)
+        for a, g in zip(held, grads, strict=True):
+            a[...] = g
+        if parts:
+            steps.step_in_parts(parts, t)
+        else:
+            steps.step(threads, t)
+    assert any(not np.array_equal(a, b) for a, b in zip(ours, converted(arrays(np.float64), dtype), strict=True))
+    for a, b, one, other in zip(ours, theirs, optimizer._slots, described._slots, strict=True):
+        assert same(np.asarray(a).view(np.uint16) if dtype == "bfloat16" else a, np.asarray(b).view(np.uint16) if dtype == "bfloat16" else b)
+        for x, y in zip(one.state.values(), other.state.values(), strict=True):
+            assert same(x, y)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", NO_MATRICES)
+def test_every_rule(case, dtype, library):
+    check(library, case, dtype)
+
+
+@pytest.mark.parametrize("case", ["adam", "nadam", "momentum", "adamw"])
+@pytest.mark.parametrize("parts", [1, 2, 7, 1000])
+def test_parts_have_the_bits_of_the_whole(case, parts, library):
+    check(library, case, parts=parts)
+    check(library, case, parts=parts, state_dtype="float8")
+
+
+@pytest.mark.parametrize("case", ["adam", "lamb", "prodigy", "dog"])
+def test_threads_have_the_bits_of_one(case, library):
+    check(library, case, threads=2)
+    check(library, case, threads=0)
+    check(library, case, threads=1000)
+
+
+OPTIONS = {
+    "clip_value": {"clip_value": 0.5},
+    "clip_norm": {"clip_norm": 1.0},
+    "clip_global_norm": {"clip_global_norm": 1.0},
+    "trust_ratio": {"trust_ratio": 0.1},
+    "max_step": {"max_step": 1e-3},
+    "step_scale": {"step_scale": 0.5},
+    "bounds": {"bounds": (-0.5, 0.75)},
+    "ema": {"ema": 0.9},
+    "zero": {"nonfinite": "zero"},
+    "maximize": {"maximize": True},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("case", ["momentum", "adamw", "adam-options"])
+def test_every_stage(case, option, library):
+    check(library, case, **OPTIONS[option])
+
+
+@pytest.mark.parametrize("case", NO_MATRICES[::4])
+def test_all_stages_together(case, library):
+    if case.startswith("schedule-free"):
+        pytest.skip("refuses some of them")
+    everything = {k: x for option in OPTIONS.values() for k, x in option.items()}
+    check(library, case, threads=2, **everything)
+    check(library, case, "float64", threads=2, **everything)
+
+
+@pytest.mark.parametrize("rounding", ["stochastic", "nearest"])
+@pytest.mark.parametrize("state_dtype", ["float32", "bfloat16", "float16", "float8"])
+@pytest.mark.parametrize("case", ["adam", "lion", "prodigy", "ftrl"])
+def test_every_format_of_state(case, state_dtype, rounding, library):
+    check(library, case, state_dtype=state_dtype, rounding=rounding)
+
+
+@pytest.mark.parametrize(("dtype", "master"), [("float16", None), ("bfloat16", None), ("bfloat16", "float32"), ("bfloat16", "split")])
+def test_parameters_of_16_bits(dtype, master, library):
+    check(library, "adamw", dtype, master=master, clip_global_norm=1.0)
+    check(library, "adamw", dtype, of_gradient="float32", master=master, state_dtype="float8")
+
+
+@pytest.mark.parametrize("of_gradient", FORMATS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_of_other_dtypes(dtype, of_gradient, library):
+    check(library, "adam", dtype, of_gradient=of_gradient)
+
+
+@pytest.mark.parametrize("options", [{}, {"clip_global_norm": 1.0}, {"state_dtype": "bfloat16"}])
+def test_from_one_array_into_another(options, library):
+    """param_in is read and param_out written."""
+    p, q, out = data(70_001, np.float32, 1), data(70_001, np.float32, 1), np.full(70_001, np.nan, np.float32)
+    g = data(70_001, np.float32, 2)
+    fo.Adam(p, **options).step(g)
+    steps = Steps(library, fo.Adam(q, **options), [g])
+    steps.u["param_out"] = out.ctypes.data
+    steps.step()
+    assert same(out, p) and same(q, data(70_001, np.float32, 1))
+
+
+def one(library, **changes):
+    p, g, m, v = (np.ones(4, np.float32) for _ in range(4))
+    u = embed.updates(1)
+    u["rule"], u["n"], u["t"] = library.find_rule(b"adam"), 4, 1
+    u["param_in"] = u["param_out"] = p.ctypes.data
+    u["grad"], u["state"][0, :2] = g.ctypes.data, (m.ctypes.data, v.ctypes.data)
+    for name, x in changes.items():
+        u[name] = x
+    return u, (p, g, m, v)
+
+
+REFUSED = [
+    ({"size": 8}, 1, b"update 0: size 8, expected"),
+    ({"rule": 0}, 1, b"update 0: a rule that this library does not have"),
+    ({"n": -1}, 4, b"update 0: -1 elements"),
+    ({"t": 0}, 4, b"update 0: t is 0, expected the number of this step: 1, 2, ..."),
+    ({"grad": 0}, 2, b"update 0: grad is NULL"),
+    ({"param_out": 0}, 2, b"update 0: the parameter is NULL"),
+    ({"state": 0}, 2, b"update 0: state m, or its exponents, is NULL"),
+    ({"state_format": 4}, 2, b"update 0: state m, or its exponents, is NULL"),
+    ({"state_format": 1}, 3, b"update 0: parameter, gradient and state in formats 0, 0 and 1"),
+    ({"param_format": 1}, 3, b"update 0: parameter, gradient and state in formats 1, 0 and 0"),
+    ({"grad_format": 9}, 3, b"update 0: parameter, gradient and state in formats 0, 9 and 0"),
+    ({"low": 1}, 3, b"update 0: master or low, expected one of them, of a bfloat16 parameter"),
+    ({"n_stages": 1}, 2, b"update 0: stages are NULL"),
+]
+
+
+@pytest.mark.parametrize(("changes", "code", "message"), REFUSED)
+def test_what_is_wrong_is_said_and_nothing_changed(changes, code, message, library):
+    u, kept = one(library, **changes)
+    assert library.apply(u.ctypes.data, 1, 1) == code and library.message().startswith(message)
+    assert all((a == 1).all() for a in kept)
+
+
+def test_numbers_out_of_their_domains_are_refused(library):
+    h = np.array([1e-3, 1.5, 0.999, 1e-8, 0.0, 0.0])
+    u, kept = one(library, hyperparameters=h.ctypes.data)
+    assert library.apply(u.ctypes.data, 1, 1) == 4 and library.message() == b"update 0: beta1 is 1.5, expected 0 to 1"
+    h[1] = np.nan
+    assert library.apply(u.ctypes.data, 1, 1) == 4
+    assert library.apply(0, 1, 1) == 2 and library.apply(0, 0, 1) == 0 and library.apply(0, -1, 1) == 2
+    assert library.apply(u.ctypes.data, 1, -1) == 4 and library.apply_part(u.ctypes.data, 1, 2, 2) == 4
+    assert all((a == 1).all() for a in kept)
+
+
+def test_parts_refuse_sums_and_kept_numbers_in_place(library):
+    norm = np.array([1.0])
+    use = np.zeros(1, embed.USE)
+    use["size"], use["stage"], use["hyperparameters"] = embed.USE.itemsize, library.find_stage(b"clip_norm"), norm.ctypes.data
+    u, kept = one(library, stages=use.ctypes.data, n_stages=1)
+    assert library.apply_part(u.ctypes.data, 1, 0, 2) == 5 and b"sums over whole arrays" in library.message()
+    assert library.apply_part(u.ctypes.data, 1, 0, 1) == 0
+    again = np.repeat(use, 2)
+    u["stages"], u["n_stages"] = again.ctypes.data, 2
+    assert library.apply(u.ctypes.data, 1, 1) == 1 and library.message() == b"update 0: stage clip_norm twice"
+    numbers = np.ones(1)
+    u, kept = one(library, rule=library.find_rule(b"nadam"), kept_in=numbers.ctypes.data, kept_out=numbers.ctypes.data)
+    assert library.apply_part(u.ctypes.data, 1, 0, 2) == 2 and b"of several parts different ones" in library.message()
+    assert library.apply(u.ctypes.data, 1, 1) == 0 and numbers[0] != 1 and kept
+    many = np.concatenate([one(library, rule=library.find_rule(name))[0] for name in (b"dog", b"prodigy")])
+    state = np.ones((2, 6, 4), np.float32)
+    many["state"] = [[a.ctypes.data for a in row] for row in state]
+    many["kept_out"] = np.zeros(6).ctypes.data
+    many["param_in"] = many["param_out"] = many["grad"] = state.ctypes.data
+    assert library.apply(many.ctypes.data, 2, 1) == 1 and library.message().startswith(b"rules dog and prodigy both sum")
+
+
+def test_rules_of_one_library_are_not_the_other_ones(standalone):
+    package = Library(embed.addresses())
+    u, _ = one(standalone)
+    assert package.apply(u.ctypes.data, 1, 1) == 1 and b"does not have" in package.message()
+
+
+def test_messages_are_each_threads_own():
+    library = Library(embed.addresses())
+    u, _ = one(library, n=-7)
+    assert library.apply(u.ctypes.data, 1, 1) == 4
+    seen = []
+
+    def other():
+        seen.append(library.message())
+        v, _ = one(library, t=-3)
+        library.apply(v.ctypes.data, 1, 1)
+        seen.append(library.message())
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert library.message() == b"update 0: -7 elements"
+    assert seen == [b"", b"update 0: t is -3, expected the number of this step: 1, 2, ..."]
+
+
+def test_a_newer_programs_longer_structs_are_walked(library):
+    u, (p, *_) = one(library)
+    longer = np.dtype({"names": ["u"], "formats": [embed.UPDATE], "itemsize": embed.UPDATE.itemsize + 16})
+    two = np.zeros(2, longer)
+    two["u"] = np.repeat(u, 2)
+    two["u"]["size"] = longer.itemsize
+    two["u"]["n"] = [2, 2]
+    two["u"]["param_in"][1] = two["u"]["param_out"][1] = p.ctypes.data + 8
+    assert library.apply(two.ctypes.data, 2, 1) == 0
+    assert p[0] == p[1] != 1 and p[2] == p[3] != 1
+
+
+def shown(library, kind):
+    """Names of all, in their order."""
+    at, found = getattr(library, f"{kind}_at"), []
+    while (address := at(len(found))) is not None:
+        found.append(ctypes.string_at(ctypes.c_void_p.from_address(address + 16).value).decode())
+    return found
+
+
+def test_what_there_is(library):
+    assert shown(library, "rule") == [name for name, rule in RULES.items() if not rule.terms_scope]
+    assert shown(library, "stage") == [name for name in STAGES if name not in ("hold", "gather", "norms")]
+    assert library.find_rule(b"adamm") is None and library.find_rule(None) is None and library.find_stage(b"") is None
+    assert library.rule_at(-1) is None
+
+
+def test_errors_of_python():
+    with pytest.raises(ValueError, match="rule: 'adamm', which fastopt does not have"):
+        embed.find_rule("adamm")
+    with pytest.raises(ValueError, match="language: 'fortran', expected 'c' or 'cuda'"):
+        fo.source("fortran")
+    with pytest.raises(ValueError, match=r"rules: \['muon'\], expected among"):
+        fo.source("c", ["muon"])
+    assert "FO_KERNEL adam_step" in fo.source("cuda", "adam")
+    assert Path(fo.get_include(), "fastopt.h").is_file()
+
+
+PROBE = """
+#include <stdio.h>
+#include "fastopt.h"
+#define SHOW(type, member) printf("%s.%s %zu %zu\\n", #type, #member, offsetof(type, member), sizeof(((type *)0)->member))
+int main(void)
+{
+"""
+
+
+def abi(tmp_path):
+    """Layouts, constants and signatures, as a C compiler and Cython see them."""
+    header = (Path(fo.get_include()) / "fastopt.h").read_text()
+    from fastopt.engine import interface
+
+    frozen = json.loads((HERE / "abi.json").read_text())
+    lines = [PROBE]
+    for name, members in frozen["structs"].items():
+        lines += [f'printf("{name} %zu\\n", sizeof({name}));', *(f"SHOW({name}, {member});" for member in members if member)]
+    lines += [f'printf("{name} %d\\n", {name});' for name in frozen["constants"]]
+    (tmp_path / "probe.c").write_text("\n".join([*lines, "}"]))
+    subprocess.run(["cc", "-std=c99", "-I", fo.get_include(), tmp_path / "probe.c", "-o", tmp_path / "probe"], check=True)
+    said = subprocess.run([tmp_path / "probe"], capture_output=True, text=True, check=True).stdout.splitlines()
+    found = {"structs": {name: {} for name in frozen["structs"]}, "constants": {}}
+    for line in said:
+        name, *numbers = line.split()
+        struct, _, member = name.partition(".")
+        if struct in found["structs"]:
+            found["structs"][struct][member] = [int(x) for x in numbers]
+        else:
+            found["constants"][name] = int(numbers[0])
+    found["functions"] = {name: str(x).split('"')[1] for name, x in sorted(interface.__pyx_capi__.items())}
+    library = Library(embed.addresses())
+    rules = {name: RULES[name] for name in shown(library, "rule")}
+    found["rules"] = {n: [[*r.state], [*r.hyperparameters], [*r.kept]] for n, r in rules.items()}
+    found["stages"] = {n: [[*STAGES[n].hyperparameters], STAGES[n].own] for n in shown(library, "stage")}
+    return found, frozen, header
+
+
+def test_the_abi_is_frozen(tmp_path):
+    """Members may be added at the end of structs, and rules and stages; nothing that is there may move."""
+    found, frozen, header = abi(tmp_path)
+    assert found == frozen
+    for name, members in frozen["structs"].items():
+        body = header.split(f"typedef struct {name} {{")[1].split(f"}} {name};")[0]
+        assert all(member in body for member in members if member)
+        assert max(offset + size for offset, size in (x for k, x in members.items() if k)) + 8 > members[""][0]
+
+
+def test_the_numpy_dtypes_are_those_of_c(tmp_path):
+    found, _, _ = abi(tmp_path)
+    for name, dtype in {"fastopt_update": embed.UPDATE, "fastopt_use": embed.USE}.items():
+        fields = {k: [offset, x.itemsize] for k, (x, offset) in ((n, dtype.fields[n][:2]) for n in dtype.names)}
+        assert fields | {"": [dtype.itemsize]} == found["structs"][name]
+
+
