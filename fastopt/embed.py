@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +37,20 @@ def get_include() -> str:
     str
     """
     return str(Path(__file__).parent / "include")
+
+
+def declarations() -> str:
+    """The structs and constants of ``fastopt.h`` without comments and preprocessor, as cffi's ``cdef`` takes them.
+
+    Returns
+    -------
+    str
+    """
+    text = Path(get_include(), "fastopt.h").read_text()
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    text = re.sub(r"#if defined\((__cplusplus|FASTOPT_DECLARE)\).*?#endif", "", text, flags=re.DOTALL)
+    text = re.sub(r"FASTOPT_(?:STATES|ARRAYS)(?=\])", lambda found: str({"STATES": STATES, "ARRAYS": ARRAYS}[found[0][8:]]), text)
+    return re.sub(r"^(#.*)?\n", "", text, flags=re.MULTILINE)
 
 
 def source(language: str, rules: str | Sequence[str] | None = None) -> str:
@@ -123,6 +138,8 @@ def _found(kind: str, name: str) -> int:
 def addresses() -> dict[str, int]:
     """Where the functions of ``fastopt.h`` are in memory, by name: for ctypes, cffi, numba, and other callers of C.
 
+    And under ``"fastopt_interface"``, the struct that holds all of them.
+
     Returns
     -------
     dict of str to int
@@ -141,7 +158,8 @@ def addresses() -> dict[str, int]:
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     name = ctypes.pythonapi.PyCapsule_GetName
     name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    return {key: pointer(x, name(x)) for key, x in _interface().__pyx_capi__.items()}
+    functions = {key: pointer(x, name(x)) for key, x in _interface().__pyx_capi__.items()}
+    return {**functions, "fastopt_interface": pointer(capsule(), b"fastopt.interface")}
 
 
 def capsule() -> Any:

@@ -1,0 +1,11 @@
+"""``python setup.py build_ext --inplace``, with Cython and setuptools installed; then ``import least_squares``."""
+
+from pathlib import Path
+
+import fastopt
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+module = Extension("least_squares", ["least_squares.pyx"], include_dirs=[fastopt.get_include()])
+where = [str(Path(fastopt.__file__).parents[1])]  # Cython finds it by itself, but not where it is installed to be edited
+setup(name="least_squares", ext_modules=cythonize([module], include_path=where))
