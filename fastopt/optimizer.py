@@ -127,7 +127,8 @@ class Settings:
 class Parameter:
     """One array with its name, group and state.
 
-    What is worked on is an own view of the array `given`: others may set that one's shape.
+    What is worked on is an own view of the array `given`: others may set that one's shape. It is over the memory of what the caller
+    has: that very array, or another library's.
 
     Attributes
     ----------
@@ -154,7 +155,7 @@ class Parameter:
         memory: Memory,
     ) -> None:
         self.name = name
-        self.given = given
+        self.given = self.caller = given
         self.memory = memory
         self.array = array = memory.view(given)
         self.group = group
@@ -509,13 +510,16 @@ class Optimizer(dispatch.Stepper):
 
     def _build(self, params: Any, options: list[dict[str, Any]], grouped: bool) -> None:
         self._grouped = grouped
-        structure, leaves = flatten(params)
+        structure, given = flatten(params)
+        leaves = self._adopted(given)
         check_parameters(leaves, self._memory)
         slots, groups = [], []
         for k, own in enumerate(options):
             members = [x for x in leaves if not grouped or of_group(x[0], k)]
             groups.append(self._group(own, [a for _, a in members]))
             slots += self._slots_of(groups[-1], str(k) if grouped else None, members)
+        for slot, (_, a) in zip(slots, given, strict=True):
+            slot.caller = a
         if self._settings.master and not any(slot.master is not None for slot in slots):
             raise ValueError(f"master: {self._settings.master!r} for {slots[0].array.dtype}, expected bfloat16 parameters")
         with self._alone():
@@ -565,6 +569,10 @@ class Optimizer(dispatch.Stepper):
         left_out |= set() if self._settings.norms else {"norms"}
         return {*STAGES} - left_out
 
+    def _adopted(self, given: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        """Parameters with their names, those of other libraries as arrays over their memory."""
+        return [(name, self._memory.shared(f"parameter {name!r}", a)) for name, a in given]
+
     def _slots_of(self, group: Group, path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[Parameter]:
         initial = self.initial(group.chosen)
         each = operands(group.chosen, path, leaves)
@@ -585,7 +593,7 @@ class Optimizer(dispatch.Stepper):
     @property
     def params(self) -> Any:
         """The parameters in dicts and lists, nested as they were given (of groups: a list)."""
-        return unflatten(self._structure, iter([s.given for s in self._slots]))
+        return unflatten(self._structure, iter([s.caller for s in self._slots]))
 
     @property
     def groups(self) -> list[Group]:
@@ -636,7 +644,7 @@ class Optimizer(dispatch.Stepper):
                 self._catch_up()
 
     def _average_of(self, slot: Parameter) -> Any:
-        return slot.own["averaged"].view() if "averaged" in slot.own else slot.given
+        return slot.own["averaged"].view() if "averaged" in slot.own else slot.caller
 
     def report(self) -> dict[str, Any]:
         """What the last step that was made did.
@@ -716,10 +724,14 @@ class Optimizer(dispatch.Stepper):
                 raise ValueError("add_group: this optimizer was not built from groups, expected [{'params': ...}, ...]")
             if not isinstance(group, dict) or "params" not in group:
                 raise ValueError("add_group: expected a dict with 'params'")
-            child, leaves = flatten(group["params"], str(len(self._groups)))
+            child, given = flatten(group["params"], str(len(self._groups)))
+            leaves = self._adopted(given)
             check_parameters(leaves, self._memory, self._slots)
             added = self._group(self._options(group), [a for _, a in leaves])
-            slots = self._slots + self._slots_of(added, str(len(self._groups)), leaves)
+            new = self._slots_of(added, str(len(self._groups)), leaves)
+            for slot, (_, a) in zip(new, given, strict=True):
+                slot.caller = a
+            slots = self._slots + new
             structure = Structure(None, [*self._structure.children, child], "")
             self._plan(dispatch.TABLE, structure, slots, [*self._groups, added], self._settings)
 

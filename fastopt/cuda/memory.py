@@ -43,6 +43,10 @@ class DeviceMemory(Memory):
         """A context in which arrays are made on the device, and kernels run there."""
         return self.cupy.cuda.Device(self.device)
 
+    @staticmethod
+    def shared(what: str, a: Any) -> Any:
+        return a
+
     def check(self, what: str, a: object) -> None:  # type: ignore[override]
         if not is_cupy(a):
             raise TypeError(f"{what}: {type(a).__name__}, expected a CuPy array, as other parameters are")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .storage import DTYPES, is_bfloat16, plain
+from .storage import DTYPES, bfloat16, is_bfloat16, plain
 
 PAGE = 4096
 STAGGER = 17 * 64  # bytes by which large arrays that are walked together begin later in a page
@@ -111,10 +111,40 @@ def state_dtype(name: str, a: np.ndarray, chosen: str | None) -> np.dtype:
     return DTYPES[chosen]
 
 
+def shared(what: str, a: Any) -> Any:
+    """A NumPy array over the memory of another library's, by DLPack or the buffer protocol; what gives none, as it is."""
+    if isinstance(a, np.ndarray):
+        return a
+    if type(a).__module__.partition(".")[0] == "torch" and hasattr(a, "detach"):
+        return of_torch(what, a)
+    try:
+        return np.from_dlpack(a) if hasattr(a, "__dlpack__") else np.asarray(memoryview(a))
+    except TypeError:
+        return a
+    except (BufferError, RuntimeError, ValueError) as error:
+        raise TypeError(f"{what}: {type(a).__name__}, which does not share its memory: {error}") from error
+
+
+def of_torch(what: str, a: Any) -> np.ndarray:
+    """As `shared`, of a tensor; bfloat16 by its bits, which NumPy's protocols do not know."""
+    a = a.detach()
+    if a.device.type != "cpu" or str(a.layout) != "torch.strided":
+        where = f"on {a.device}" if a.device.type != "cpu" else f"of layout {a.layout}"
+        raise TypeError(f"{what}: a tensor {where}, expected a dense one on the CPU")
+    if str(a.dtype) == "torch.bfloat16":
+        import torch
+
+        return a.view(torch.int16).numpy().view(bfloat16)  # type: ignore[no-any-return]
+    try:
+        return a.numpy()  # type: ignore[no-any-return]
+    except RuntimeError as error:  # lazily negated or conjugated
+        raise TypeError(f"{what}: a tensor that does not share its memory: {error}") from error
+
+
 def check_array(what: str, a: object) -> np.ndarray:
     """The array, or the error that says why no kernel can read it."""
     if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
-        raise TypeError(f"{what}: {type(a).__name__}, expected a NumPy array")
+        raise TypeError(f"{what}: {type(a).__name__}, expected a NumPy array, or what shares its memory by DLPack or as a buffer")
     if not a.dtype.isnative:
         raise TypeError(f"{what}: dtype {a.dtype} in foreign byte order, expected native")
     if a.dtype.char not in "efdFD" and not is_bfloat16(a.dtype):
@@ -127,7 +157,7 @@ def check_writable(what: str, a: object) -> np.ndarray:
     """The array, or the error that says why it cannot be updated in place."""
     a = check_array(what, a)
     if not a.flags.writeable:
-        raise ValueError(f"{what}: read-only, expected a writable array")
+        raise ValueError(f"{what}: read-only, as JAX's arrays always are; expected a writable array, which np.array(x) makes")
     if overlaps_itself(a):
         raise ValueError(f"{what}: its elements share memory, expected each at its own place")
     return a
@@ -194,10 +224,19 @@ def check_clearable(name: str, g: np.ndarray) -> None:
         raise ValueError(f"gradient of {name!r}: read-only or overlapping itself, expected an array that zero_grads can clear")
 
 
+def is_buffer(a: object) -> bool:
+    """Whether an object gives its memory by the buffer protocol; bytes, which are text, are not meant."""
+    try:
+        return not isinstance(a, (bytes, bytearray)) and bool(memoryview(a).format)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+
+
 def converted(name: str, g: Any) -> np.ndarray:
     """What gives itself as an array, on the CPU and without a copy where it can."""
     try:
-        a: object = np.asarray(g) if hasattr(g, "__array__") else np.from_dlpack(g)
+        a: object = shared(f"gradient of {name!r}", g)
+        a = a if isinstance(a, np.ndarray) else np.asarray(g)
     except Exception as error:
         raise TypeError(f"gradient of {name!r}: {type(g).__name__}, which gives no array: {error}") from error
     if not isinstance(a, np.ndarray):
@@ -213,7 +252,7 @@ def check_gradient(name: str, p: np.ndarray, g: Any, shape: tuple[int, ...] | No
     if not isinstance(g, np.ndarray):
         if isinstance(g, float) and p.ndim == 0:
             g = np.array(g)
-        elif isinstance(g, np.generic) or hasattr(g, "__array__") or hasattr(g, "__dlpack__"):
+        elif isinstance(g, np.generic) or hasattr(g, "__array__") or hasattr(g, "__dlpack__") or is_buffer(g):
             g = converted(name, g)
         else:
             raise TypeError(f"gradient of {name!r}: {type(g).__name__}, expected an array")

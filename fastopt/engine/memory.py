@@ -14,6 +14,11 @@ class Memory:
     """NumPy's."""
 
     @staticmethod
+    def shared(what: str, a: Any) -> Any:
+        """An array over the memory of what a caller gave as a parameter, if it is none."""
+        return layout.shared(what, a)
+
+    @staticmethod
     def check(what: str, a: object) -> None:
         """Refuse what cannot be updated in place."""
         layout.check_writable(what, a)
