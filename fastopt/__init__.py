@@ -1,5 +1,7 @@
 """fastopt: the optimizer step for numeric code, exact, in place, compiled."""
 
+from typing import Any
+
 from . import embed, functional, schedules, training
 from .config import show_config
 from .embed import get_include, source
@@ -76,3 +78,12 @@ __all__ = [
     "source",
     "training",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`cuda` and `torch`, which are imported where they are used."""
+    if name in ("cuda", "torch"):
+        import importlib
+
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -43,7 +43,9 @@ def standalone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("c")
     (folder / "fastopt.c").write_text(fo.source("c"))
     warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-Wno-unused-parameter"]
-    subprocess.run(["cc", *C_FLAGS, *warnings, "-shared", "-fPIC", folder / "fastopt.c", "-o", folder / "fastopt.so", "-lm"], check=True)
+    subprocess.run(
+        ["cc", *C_FLAGS, *warnings, "-shared", "-fPIC", folder / "fastopt.c", "-o", folder / "fastopt.so", "-lm"], check=True
+    )
     library = ctypes.CDLL(str(folder / "fastopt.so"))
     names = ["find_rule", "find_stage", "rule_at", "stage_at", "apply", "apply_part", "message"]
     return Library({f"fastopt_{n}": ctypes.cast(getattr(library, f"fastopt_{n}"), ctypes.c_void_p).value for n in names})
@@ -96,7 +98,9 @@ class Steps:
 
     @staticmethod
     def format(a):
-        name = {"uint16": "bfloat16", "uint8": "float8", "complex64": "float32", "complex128": "float64"}.get(a.dtype.name, a.dtype.name)
+        name = {"uint16": "bfloat16", "uint8": "float8", "complex64": "float32", "complex128": "float64"}.get(
+            a.dtype.name, a.dtype.name
+        )
         return embed.FORMATS.index(name)
 
     def doubles(self, values):
@@ -157,7 +161,9 @@ def check(library, case, dtype="float32", of_gradient=None, parts=0, threads=1, 
             steps.step(threads, t)
     assert any(not np.array_equal(a, b) for a, b in zip(ours, converted(arrays(np.float64), dtype), strict=True))
     for a, b, one, other in zip(ours, theirs, optimizer._slots, described._slots, strict=True):
-        assert same(np.asarray(a).view(np.uint16) if dtype == "bfloat16" else a, np.asarray(b).view(np.uint16) if dtype == "bfloat16" else b)
+        assert same(
+            np.asarray(a).view(np.uint16) if dtype == "bfloat16" else a, np.asarray(b).view(np.uint16) if dtype == "bfloat16" else b
+        )
         for x, y in zip(one.state.values(), other.state.values(), strict=True):
             assert same(x, y)
 
@@ -218,7 +224,9 @@ def test_every_format_of_state(case, state_dtype, rounding, library):
     check(library, case, state_dtype=state_dtype, rounding=rounding)
 
 
-@pytest.mark.parametrize(("dtype", "master"), [("float16", None), ("bfloat16", None), ("bfloat16", "float32"), ("bfloat16", "split")])
+@pytest.mark.parametrize(
+    ("dtype", "master"), [("float16", None), ("bfloat16", None), ("bfloat16", "float32"), ("bfloat16", "split")]
+)
 def test_parameters_of_16_bits(dtype, master, library):
     check(library, "adamw", dtype, master=master, clip_global_norm=1.0)
     check(library, "adamw", dtype, of_gradient="float32", master=master, state_dtype="float8")
@@ -426,5 +434,3 @@ def test_the_numpy_dtypes_are_those_of_c(tmp_path):
     for name, dtype in {"fastopt_update": embed.UPDATE, "fastopt_use": embed.USE}.items():
         fields = {k: [offset, x.itemsize] for k, (x, offset) in ((n, dtype.fields[n][:2]) for n in dtype.names)}
         assert fields | {"": [dtype.itemsize]} == found["structs"][name]
-
-

@@ -35,7 +35,18 @@ SECTIONS = {
         {
             name: replace(work, peers=FRAMEWORKS if work.grads == "bound" else ("torch",))
             for name, work in bench.WORKS.items()
-            if len(work.shapes) > 1
+            if len(work.shapes) > 1 and work.grads != "torch"
+        },
+    ),
+    "In torch": (
+        "`fastopt.torch.optimizer(fastopt.Adam, ...)` on torch's tensors, whose gradients stay where they are.",
+        {
+            f"{n}, in torch": w
+            for n, w in by_size(("10", "1000", "1e4", "1e5", "1e6", "1e7"), "torch", "torch foreach", grads="torch").items()
+        }
+        | {
+            "1000 tensors of 100, in torch": bench.WORKS["1000 tensors of 100, in torch"],
+            "200 tensors of 10000, in torch": replace(bench.WORKS["200 arrays of 10000"], peers=("torch",), grads="torch"),
         },
     ),
     "Small vectors in float64": (
@@ -100,6 +111,8 @@ GOALS = (
     ),
     Goal("1000 arrays of 100, list", "torch", 80, why="the same arithmetic, and a check of each new gradient"),
     Goal("1000 arrays of 100, mapping", "torch", 50),
+    Goal("1000 tensors of 100, in torch", "torch", 10),
+    *(Goal(f"{n} elements, in torch", "torch", 0.95) for n in ("10", "1000", "1e4", "1e5", "1e6", "1e7")),
     Goal("200 arrays of 10000", "torch", 5.5, why="32 MB of float32 and state: bound by memory where they do not fit in cache"),
     Goal("network, 6 arrays, 235146", "torch", 3.3, why="in cache, square roots and divisions set the pace, torch's too"),
     Goal("1e5 elements, product", "one thread", most=1.5),

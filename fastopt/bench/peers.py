@@ -43,6 +43,8 @@ def step_of_fastopt(work: Work, threads: int | None = None, grads: str = "") -> 
     grads = grads or work.grads
     if grads == "functional":
         return functional_step(params, given)
+    if grads == "torch":
+        return step_of_torch(work, "fastopt")
     names = [str(i) for i in range(len(params))]
     tree, gradients = (dict(zip(names, x, strict=True)) if grads == "mapping" else x for x in (params, given))
     lr = fo.schedules.linear_decay(LEARNING_RATE, 10**12) if work.schedule else LEARNING_RATE
@@ -76,7 +78,7 @@ def step_of_plain_adam(work: Work) -> Step:
 
 
 def step_of_torch(work: Work, kind: str = "fused") -> Step:
-    """torch's optimizer, fused where it has a fused kernel; what are options of fastopt's are its separate calls."""
+    """torch's optimizer, fused where it has a fused kernel, or fastopt's for torch; what are options there are separate calls here."""
     import torch
 
     dtype = getattr(torch, work.dtype)
@@ -87,8 +89,11 @@ def step_of_torch(work: Work, kind: str = "fused") -> Step:
     for tensor, g in zip(tensors, grads, strict=True):
         tensor.grad = torch.tensor(g, dtype=dtype)
     has_it = kind != "fused" or work.rule in ("SGD", "Adam", "AdamW", "Adagrad")
-    options = {kind: True} if kind and has_it else {}
-    optimizer: Any = getattr(torch.optim, work.rule)(tensors, lr=LEARNING_RATE, **options)
+    if kind == "fastopt":
+        optimizer: Any = fo.torch.optimizer(getattr(fo, work.rule), tensors, lr=LEARNING_RATE)
+    else:
+        options = {kind: True} if kind and has_it else {}
+        optimizer = getattr(torch.optim, work.rule)(tensors, lr=LEARNING_RATE, **options)
 
     def values() -> Iterable[Any]:
         return [t.detach().float().numpy() for t in tensors]

@@ -29,8 +29,8 @@ class Work:
     options : of fastopt's optimizer
     dtype : {"float32", "float64", "bfloat16"}
         Of parameters and gradients.
-    grads : {"bound", "list", "mapping", "functional"}
-        How fastopt is given the gradients; the peers have their own way.
+    grads : {"bound", "list", "mapping", "functional", "torch"}
+        How fastopt is given the gradients, or that it is torch's optimizer there; the peers have their own way.
     schedule : bool
         A learning rate that is a function of the step.
     before : {"", "idle", "product"}
@@ -80,6 +80,7 @@ WORKS = {
     "1000 arrays of 100, bound": Work(((100,),) * 1000),
     "1000 arrays of 100, list": Work(((100,),) * 1000, grads="list"),
     "1000 arrays of 100, mapping": Work(((100,),) * 1000, grads="mapping"),
+    "1000 tensors of 100, in torch": Work(((100,),) * 1000, ("torch",), grads="torch"),
     "200 arrays of 10000": Work(((10**4,),) * 200),
     "network, 6 arrays, 235146": Work(MLP, ("torch", "scikit-learn", "keras", "numpy")),
     "RMSprop, 1e7 elements": Work(((10**7,),), ("torch", "numpy"), rule="RMSprop"),

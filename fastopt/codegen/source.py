@@ -98,8 +98,22 @@ def around(stages: Sequence[Formula], first: int, subtract: int, real: tuple[str
     after += [*shape(stages[first:subtract], real), "    if (last < FO_STAGES) return;", "    e->p = e->p - e->u;"]
     after += [*shape(stages[subtract:], real), "}"]
     summing = [s for s in stages if s.sums and s.name != "finite"]
-    cases = [f"    case {number(s)}: {s.name}_sums({', '.join(GIVEN[a] for a in (s.sums.arrays if s.sums else ()))}, NULL, out); break;" for s in summing]
-    return [before, after, [f"FO_INLINE void stage_terms_{name}(int id, const fo_{name} *e, double *out)", "{", "    switch (id) {", *cases, "    }", "}"]]
+    cases = [
+        f"    case {number(s)}: {s.name}_sums({', '.join(GIVEN[a] for a in (s.sums.arrays if s.sums else ()))}, NULL, out); break;"
+        for s in summing
+    ]
+    return [
+        before,
+        after,
+        [
+            f"FO_INLINE void stage_terms_{name}(int id, const fo_{name} *e, double *out)",
+            "{",
+            "    switch (id) {",
+            *cases,
+            "    }",
+            "}",
+        ],
+    ]
 
 
 def number(s: Formula) -> str:
@@ -113,7 +127,10 @@ def shape(stages: Sequence[Formula], real: tuple[str, ...]) -> list[str]:
         places = [GIVEN.get(a) or f"*fo_own_{name}(a, FO_{a.upper()}, i)" for a in s.arrays]
         text = f"{places[0]} = {s.name}_{name}({', '.join(places)}, now->stage_{real[3]}[{number(s)}]);"
         if s.arrays[0] == "m":
-            lines += [f"    for (int k = 0; k < FO_STATES && fo_on(now, {number(s)}, last); k++)", f"        if (velocity >> k & 1) {text}"]
+            lines += [
+                f"    for (int k = 0; k < FO_STATES && fo_on(now, {number(s)}, last); k++)",
+                f"        if (velocity >> k & 1) {text}",
+            ]
         else:
             lines += [f"    if (fo_on(now, {number(s)}, last)) {text}"]
     return lines
@@ -123,7 +140,10 @@ def steps(f: Formula, kind: tuple[str, ...]) -> list[str]:
     """A loop over elements that need no decoding, and one over a block of any."""
     name, real, _, scalars = kind
     velocity, states = c.bits(f, "velocity"), f.state
-    lines = [f"static void {f.name}_plain_{name}({real} *restrict p_, const {real} *restrict g_, char *const *states_, int64_t lo, int64_t n, const {real} *c)", "{"]
+    lines = [
+        f"static void {f.name}_plain_{name}({real} *restrict p_, const {real} *restrict g_, char *const *states_, int64_t lo, int64_t n, const {real} *c)",
+        "{",
+    ]
     lines += [f"    {real} *restrict {a}_ = ({real} *)states_[{k}] + lo;" for k, a in enumerate(states)]
     lines += ["    for (int64_t i = 0; i < n; i++) {"]
     lines += [f"        {real} state_[] = {{{', '.join(f'{a}_[i]' for a in states) or '0'}}};"]
@@ -147,9 +167,16 @@ def terms(f: Formula) -> list[str]:
     ]
     for name, condition in (("f64", "if (a->wide)"), ("f32", "else")):
         scalars = dict((x[0], x[3]) for x in REALS)[name]
-        lines += [f"        {condition} {{", f"            fo_{name} e;", f"            fo_fetch_{name}(a, now, i, {len(f.state)}, &e);"]
+        lines += [
+            f"        {condition} {{",
+            f"            fo_{name} e;",
+            f"            fo_fetch_{name}(a, now, i, {len(f.state)}, &e);",
+        ]
         lines += [f"            before_{name}(a, now, i, id, &e);"]
-        inner = [f"e.u = {f.name}_{name}(e.p, e.g, e.state, now->{scalars});", f"after_{name}(a, now, i, id, {c.bits(f, 'velocity')}, &e);"]
+        inner = [
+            f"e.u = {f.name}_{name}(e.p, e.g, e.state, now->{scalars});",
+            f"after_{name}(a, now, i, id, {c.bits(f, 'velocity')}, &e);",
+        ]
         inner += [f"stage_terms_{name}(id, &e, sums);"]
         if f.sums:
             places = {"p": "e.p", "g": "e.g"} | {a: f"e.state[{k}]" for k, a in enumerate(f.state)}

@@ -5,7 +5,7 @@
 from cpython.dict cimport PyDict_GetItem, PyDict_GetItemWithError, PyDict_Next, PyDict_Size, PyDict_Values
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
+from cpython.ref cimport PyObject, PyTypeObject, Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from cython.parallel cimport prange
 from libc.math cimport NAN
@@ -24,9 +24,14 @@ from fastopt.engine.table cimport (
 
 from numpy import zeros
 
-from fastopt.engine import layout, rows, threads as system
+from fastopt.engine import layout, rows, storage, threads as system
 
 cnp.import_array()
+
+cdef extern from "numpy/arrayobject.h":
+    PyTypeObject ARRAY_TYPE "PyArray_Type"
+    object array_at "PyArray_NewFromDescr"(PyTypeObject *kind, object dtype, int ndim, const cnp.npy_intp *shape,
+                                           const cnp.npy_intp *strides, void *data, int flags, PyObject *base)
 
 cdef extern from "block.h" nogil:
     ctypedef int fo_env
@@ -74,6 +79,7 @@ cdef enum:
     SPIN = 10000000  # elements that take one thread longer than BLAS's threads go on spinning after a product of matrices
     TINY = 2048  # elements whose step takes no longer than giving the GIL away and back
 
+cdef object TAGGED = storage.bfloat16
 cdef int64_t MOST_STEPS = 1LL << 62  # that a parameter may have made
 cdef int LIMIT = system.limit()
 fo_watch_forks()
@@ -713,7 +719,8 @@ cdef class Plan:
                 continue
             p = <cnp.ndarray> self.arrays[i]
             format = task.p.format
-            if type(g) is not cnp.ndarray or not alike(<cnp.ndarray> g, p) or format == BFLOAT16:
+            if type(g) is not cnp.ndarray or not alike(<cnp.ndarray> g, p) \
+                    or (format == BFLOAT16 and <PyObject *> cnp.PyArray_DESCR(<cnp.ndarray> g) != <PyObject *> TAGGED):
                 g = layout.check_gradient(self.slots[i].name, p, g)
                 Py_INCREF(g)
                 Py_DECREF(<object> self.held[i])
@@ -1417,6 +1424,29 @@ cdef class Stepper:
         finally:
             release(self.plan.held, self.plan.n)
             self.busy = False
+
+    def _bind_at(self, list addresses):
+        """As `_bind_flat`, by where gradients of the parameters' own dtypes lie in C order; 0: none.
+
+        Whoever calls `step()` says by that that they are still there.
+        """
+        cdef Py_ssize_t i
+        cdef cnp.ndarray p
+        cdef object dtype
+        cdef list grads = []
+        if len(addresses) != self.planned().n:
+            raise ValueError(f"{len(addresses)} gradients, expected {self.plan.n}")
+        for i in range(self.plan.n):
+            p = <cnp.ndarray> self.plan.arrays[i]
+            if addresses[i] == 0:
+                grads.append(None)
+                continue
+            dtype = TAGGED if cnp.PyArray_TYPE(p) == cnp.NPY_USHORT else <object> cnp.PyArray_DESCR(p)
+            Py_INCREF(dtype)  # which the array takes over
+            grads.append(array_at(
+                &ARRAY_TYPE, dtype, cnp.PyArray_NDIM(p), cnp.PyArray_DIMS(p), NULL, <void *> <uintptr_t> addresses[i],
+                cnp.NPY_ARRAY_WRITEABLE, NULL))
+        self._bind_flat(grads)
 
     cdef int hold(self, list grads) except -1:
         """Gradients from a list into `held`."""

@@ -1,0 +1,454 @@
+"""Torch's optimizer over the engine: what torch's own optimizers do, and the same numbers."""
+
+import copy
+import io
+import pickle
+import subprocess
+import sys
+import weakref
+
+import numpy as np
+import pytest
+
+import fastopt as fo
+
+torch = pytest.importorskip("torch")
+T = torch.optim
+
+PAIRS = {  # the same optimizer here and there
+    "sgd": (fo.SGD, T.SGD, {"lr": 0.1, "weight_decay": 0.01}),
+    "momentum": (fo.SGD, T.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.1}),
+    "nesterov": (fo.SGD, T.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    "adam": (fo.Adam, T.Adam, {"lr": 0.01, "betas": (0.8, 0.99), "weight_decay": 0.1}),
+    "amsgrad": (fo.Adam, T.Adam, {"lr": 0.01, "amsgrad": True, "maximize": True}),
+    "adamw": (fo.AdamW, T.AdamW, {"lr": 0.01}),
+    "adamax": (fo.Adamax, T.Adamax, {"lr": 0.01}),
+    "nadam": (fo.NAdam, T.NAdam, {"lr": 0.01, "weight_decay": 0.01, "decoupled_weight_decay": True}),
+    "radam": (fo.RAdam, T.RAdam, {"lr": 0.01}),
+    "adadelta": (fo.Adadelta, T.Adadelta, {"lr": 1.0}),
+    "adagrad": (fo.Adagrad, T.Adagrad, {"lr": 0.1, "lr_decay": 0.01}),
+    "rmsprop": (fo.RMSprop, T.RMSprop, {"lr": 0.01, "centered": True, "momentum": 0.5}),
+    "rprop": (fo.Rprop, T.Rprop, {"lr": 0.01}),
+    "asgd": (fo.ASGD, T.ASGD, {"lr": 0.05, "t0": 2}),
+    "adafactor": (fo.Adafactor, T.Adafactor, {"lr": 0.05}),
+    "muon": (fo.Muon, T.Muon, {"lr": 0.02, "weight_decay": 0.1}),
+}
+SHAPES = [(4, 3), (5, 7)]
+
+
+def tensors(dtype=torch.float64, shapes=SHAPES, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.nn.Parameter(torch.randn(s, generator=generator, dtype=torch.float64).to(dtype)) for s in shapes]
+
+
+def give_gradients(params, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for p in params:
+        p.grad = torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype)
+
+
+def steps(opt, params, first, count=3):
+    for k in range(first, first + count):
+        give_gradients(params, 100 + k)
+        opt.step()
+
+
+def close(a, b, rtol=None):
+    rtol = rtol or (1e-6 if a[0].dtype == torch.float64 else 1e-4)
+    torch.testing.assert_close(list(a), list(b), rtol=rtol, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_steps_and_checkpoints_go_both_ways(name):
+    """Some steps here, the rest there: as if all were there; and the other way round."""
+    ours, theirs, options = PAIRS[name]
+    options_there = options | ({"momentum_decay": 4e-3} if name == "nadam" else {})
+    whole = tensors()
+    reference = theirs(whole, **options_there)
+    steps(reference, whole, 0, 6)
+    here = tensors()
+    opt = fo.torch.optimizer(ours, here, **options)
+    assert isinstance(opt, T.Optimizer) and len(opt.state) == 0
+    steps(opt, here, 0)
+    there = [torch.nn.Parameter(p.detach().clone()) for p in here]
+    continued = theirs(there, **options_there)
+    continued.load_state_dict(opt.state_dict())
+    steps(continued, there, 3)
+    rough = 0.02 if name == "muon" else None  # torch's products of matrices are in bfloat16
+    close(there, whole, rough)
+    start = tensors()
+    first = theirs(start, **options_there)
+    steps(first, start, 0)
+    back = [torch.nn.Parameter(p.detach().clone()) for p in start]
+    opt = fo.torch.optimizer(ours, back, **options)
+    opt.load_state_dict(first.state_dict())
+    steps(opt, back, 3)
+    close(back, whole, rough)
+    kept, known = opt.state[back[0]], reference.state[whole[0]]
+    assert {*known} <= {*kept} and all(kept[k].shape == x.shape for k, x in known.items() if isinstance(x, torch.Tensor) and x.ndim)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_resume_is_exact(name):
+    ours, _, options = PAIRS[name]
+    for dtype in (torch.float32, torch.float64):
+        whole, half = tensors(dtype), tensors(dtype)
+        opt = fo.torch.optimizer(ours, whole, **options)
+        steps(opt, whole, 0, 6)
+        first = fo.torch.optimizer(ours, half, **options)
+        steps(first, half, 0)
+        buffer = io.BytesIO()
+        torch.save(first.state_dict(), buffer)
+        buffer.seek(0)
+        second = fo.torch.optimizer(ours, half, **options)
+        second.load_state_dict(torch.load(buffer, weights_only=True))
+        steps(second, half, 3)
+        assert all(torch.equal(a, b) for a, b in zip(whole, half, strict=True))
+
+
+@pytest.mark.parametrize(
+    "options", [{"state_dtype": "float8"}, {"state_dtype": "bfloat16", "ema": 0.9}, {"master": "split"}, {"master": "float32"}]
+)
+def test_resume_of_stored_formats_is_exact(options):
+    dtype = torch.bfloat16 if "master" in options else torch.float32
+    whole, half = tensors(dtype), tensors(dtype)
+    opt = fo.torch.optimizer(fo.Prodigy, whole, **options)
+    steps(opt, whole, 0, 6)
+    first = fo.torch.optimizer(fo.Prodigy, half, **options)
+    steps(first, half, 0)
+    second = fo.torch.optimizer(fo.Prodigy, half, **options)
+    second.load_state_dict(first.state_dict())
+    steps(second, half, 3)
+    assert all(torch.equal(a, b) for a, b in zip(whole, half, strict=True))
+    assert opt.fast.steps == 6 and opt.fast.fingerprint() != first.fast.fingerprint()
+
+
+def test_a_real_model_learns_with_a_scheduler_and_closures():
+    x = torch.randn(64, 8, generator=torch.Generator().manual_seed(1))
+    y = x[:, :1] * 2 - x[:, 1:2] + 0.5
+    made = []
+    for adapter in (True, False):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+        opt = fo.torch.optimizer(fo.AdamW, model.parameters(), lr=0.02) if adapter else T.AdamW(model.parameters(), lr=0.02)
+        schedule = T.lr_scheduler.OneCycleLR(opt, max_lr=0.05, total_steps=60)
+
+        def closure(model=model, opt=opt):
+            opt.zero_grad()
+            loss = torch.nn.functional.mse_loss(model(x), y)
+            loss.backward()
+            return loss
+
+        losses = []
+        for _ in range(60):
+            losses.append(opt.step(closure).item())
+            schedule.step()
+        assert losses[-1] < 0.1 < losses[0]
+        made.append(losses)
+    np.testing.assert_allclose(*made, rtol=2e-3)
+
+
+SCHEDULERS = [
+    lambda opt: T.lr_scheduler.StepLR(opt, 2, 0.5),
+    lambda opt: T.lr_scheduler.CosineAnnealingLR(opt, 5),
+    lambda opt: T.lr_scheduler.ExponentialLR(opt, 0.9),
+    lambda opt: T.lr_scheduler.LambdaLR(opt, lambda k: 1 / (1 + k)),
+    lambda opt: T.lr_scheduler.CyclicLR(opt, 0.01, 0.1, step_size_up=2, cycle_momentum=True),
+    lambda opt: T.lr_scheduler.ReduceLROnPlateau(opt, patience=0),
+    lambda opt: T.lr_scheduler.SequentialLR(opt, [T.lr_scheduler.ConstantLR(opt, 0.1), T.lr_scheduler.LinearLR(opt)], [2]),
+    lambda opt: T.swa_utils.SWALR(opt, swa_lr=0.05, anneal_epochs=3),
+]
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_torchs_schedulers(scheduler):
+    a, b = tensors(), tensors()
+    pair = [(fo.torch.optimizer(fo.SGD, a, lr=0.1, momentum=0.9), a), (T.SGD(b, lr=0.1, momentum=0.9), b)]
+    schedules = [scheduler(opt) for opt, _ in pair]
+    for k in range(6):
+        for (opt, params), schedule in zip(pair, schedules, strict=True):
+            give_gradients(params, k)
+            opt.step()
+            schedule.step(*([1.0] if isinstance(schedule, T.lr_scheduler.ReduceLROnPlateau) else []))
+    close(a, b)
+    assert pair[0][0].param_groups[0]["lr"] == pair[1][0].param_groups[0]["lr"]
+
+
+def test_groups():
+    a, b = tensors(), tensors()
+
+    def groups(p):
+        return [{"params": [p[0]], "lr": 0.1}, {"params": [p[1]], "betas": (0.5, 0.9), "weight_decay": 0.1}]
+
+    ours, theirs = fo.torch.optimizer(fo.Adam, groups(a), lr=0.01), T.Adam(groups(b), lr=0.01)
+    assert [g["lr"] for g in ours.param_groups] == [0.1, 0.01]
+    steps(ours, a, 0)
+    steps(theirs, b, 0)
+    more = tensors(shapes=[(6,)], seed=5), tensors(shapes=[(6,)], seed=5)
+    for opt, params, extra in ((ours, a, more[0]), (theirs, b, more[1])):
+        opt.add_param_group({"params": extra, "lr": 0.5})
+        opt.param_groups[0]["lr"] = torch.tensor(0.2)
+        params += extra
+    steps(ours, a, 3)
+    steps(theirs, b, 3)
+    close(a, b)
+    ours.param_groups[0]["lr"].fill_(0.0)
+    ours.param_groups[0]["weight_decay"] = 0.0
+    before = a[0].detach().clone()
+    steps(ours, a, 9, 1)
+    assert torch.equal(a[0], before)
+    named = fo.torch.optimizer(fo.SGD, torch.nn.Linear(2, 1).named_parameters(), lr=0.1)
+    assert list(named.fast.state) == ["0/weight", "0/bias"]
+    with pytest.raises(ValueError, match="some parameters appear in more than one"):
+        ours.add_param_group({"params": a[0]})
+
+
+def test_gradients_that_come_and_go():
+    """None leaves a parameter and its step count alone; new memory is seen, and changes in place."""
+    a, b = tensors(), tensors()
+    ours, theirs = fo.torch.optimizer(fo.Adam, a, lr=0.1), T.Adam(b, lr=0.1)
+    ours.step()
+    assert len(ours.state) == 0
+    for opt, params in ((ours, a), (theirs, b)):
+        for k in range(6):
+            opt.zero_grad(set_to_none=k % 2 == 0)
+            give_gradients(params, k)
+            if k == 3:
+                params[0].grad = None
+            opt.step()
+            params[1].grad.mul_(-1)
+            opt.step()
+            params[1].grad.data = params[1].grad.data * 3
+            opt.step()
+    close(a, b)
+    assert [float(ours.state[p]["step"]) for p in a] == [float(theirs.state[p]["step"]) for p in b] == [15, 18]
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_are_not_held(dtype):
+    """Whoever lets go of a gradient has its memory back."""
+    params = tensors(dtype)
+    opt = fo.torch.optimizer(fo.Adam, params)
+    give_gradients(params, 0)
+    opt.step()
+    held = [weakref.ref(p.grad) for p in params]
+    opt.zero_grad()
+    assert [r() for r in held] == [None, None]
+    opt.step()
+    give_gradients(params, 1)
+    params[0].grad = params[0].grad.t().contiguous().t()
+    opt.step()
+    held = [weakref.ref(p.grad) for p in params]
+    opt.zero_grad()
+    assert [r() for r in held] == [None, None]
+
+
+def test_parameters_that_move():
+    a, b = tensors(), tensors()
+    ours, theirs = fo.torch.optimizer(fo.Adam, a, lr=0.1), T.Adam(b, lr=0.1)
+    for opt, params in ((ours, a), (theirs, b)):
+        steps(opt, params, 0)
+        params[0].data = params[0].data.clone() + 1
+        steps(opt, params, 3)
+    close(a, b)
+
+
+LAYOUTS = {
+    "contiguous": lambda p: p,
+    "transposed": lambda p: p.t().contiguous().t(),
+    "strided": lambda p: torch.stack([p, -p], 2).flatten(1)[:, ::2],
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("of_gradient", LAYOUTS)
+@pytest.mark.parametrize("of_parameter", LAYOUTS)
+def test_layouts_and_dtypes(of_parameter, of_gradient, dtype):
+    (start,) = tensors(torch.float64, [(6, 4)])
+    ours = torch.nn.Parameter(LAYOUTS[of_parameter](start.detach().to(dtype)))
+    theirs = torch.nn.Parameter(start.detach().to(dtype).clone())
+    a, b = fo.torch.optimizer(fo.Adam, [ours], lr=0.1, rounding="nearest"), T.Adam([theirs], lr=0.1)
+    for k in range(3):
+        g = torch.randn(theirs.shape, generator=torch.Generator().manual_seed(k), dtype=torch.float64).to(dtype)
+        theirs.grad, ours.grad = g.clone(), LAYOUTS[of_gradient](g.clone())
+        a.step()
+        b.step()
+    tolerance = {torch.bfloat16: 0.03, torch.float16: 4e-3}.get(dtype, 1e-5)
+    torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=tolerance, atol=tolerance)
+
+
+def test_single_parameter_steps_from_backward_hooks():
+    """As soon as a gradient is there, its parameter is updated and the gradient let go."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    other = copy.deepcopy(model)
+    each = {p: fo.torch.optimizer(fo.Adam, [p], lr=0.05) for p in model.parameters()}
+
+    def hook(p):
+        each[p].step()
+        each[p].zero_grad()
+
+    for p in model.parameters():
+        p.register_post_accumulate_grad_hook(hook)
+    opt = T.Adam(other.parameters(), lr=0.05)
+    x = torch.randn(16, 4)
+    for _ in range(4):
+        model(x).square().mean().backward()
+        opt.zero_grad()
+        other(x).square().mean().backward()
+        opt.step()
+    assert all(p.grad is None for p in model.parameters())
+    close([p.detach() for p in model.parameters()], [p.detach() for p in other.parameters()])
+
+
+def test_hooks():
+    (p,) = params = tensors(shapes=[(3,)])
+    opt = fo.torch.optimizer(fo.SGD, params, lr=0.1)
+    seen = []
+    opt.register_step_pre_hook(lambda o, args, kwargs: seen.append("before"))
+    opt.register_step_post_hook(lambda o, args, kwargs: seen.append("after"))
+    opt.register_state_dict_post_hook(lambda o, sd: sd.update(extra=1))
+    opt.register_load_state_dict_post_hook(lambda o: seen.append("loaded"))
+    give_gradients(params, 0)
+    opt.step()
+    saved = opt.state_dict()
+    assert saved["extra"] == 1
+    opt.load_state_dict(saved)
+    assert seen == ["before", "after", "loaded"]
+
+
+def test_copies():
+    params = tensors()
+    opt = fo.torch.optimizer(fo.NAdam, params, lr=0.1, clip_norm=1.0)
+    steps(opt, params, 0)
+    both = copy.deepcopy((params, opt)), pickle.loads(pickle.dumps((params, opt)))
+    steps(opt, params, 3)
+    for copied, again in both:
+        assert again.tensors[0] is copied[0] is again.param_groups[0]["params"][0]
+        steps(again, copied, 3)
+        assert all(torch.equal(a, b) for a, b in zip(params, copied, strict=True))
+        assert again.fast.fingerprint() == opt.fast.fingerprint()
+    assert "clip_norm: 1.0" in repr(opt) and "lr: 0.1" in repr(opt)
+
+
+def test_state_is_live_and_can_be_set():
+    (p,) = params = tensors(shapes=[(4,)])
+    opt = fo.torch.optimizer(fo.SGD, params, lr=1.0, momentum=0.5)
+    assert p not in opt.state and opt.state[p] == {} and list(opt.state) == []
+    give_gradients(params, 0)
+    opt.step()
+    opt.state[p]["momentum_buffer"].zero_()
+    p.grad.zero_()
+    before = p.detach().clone()
+    opt.step()
+    assert torch.equal(p, before) and p in opt.state
+    opt.state[p] = {"momentum_buffer": torch.ones(4, dtype=torch.float64)}
+    opt.step()
+    assert torch.equal(p, before - 0.5)
+    del opt.state[p]
+    assert len(opt.state) == 0
+    opt.state = {p: {"step": torch.tensor(7.0), "momentum_buffer": torch.ones(4)}}
+    assert float(opt.state[p]["step"]) == 7
+
+
+def test_sparse_gradients_update_their_rows_alone():
+    table = torch.nn.Embedding(10, 3, sparse=True)
+    opt = fo.torch.optimizer(fo.Adam, table.parameters(), lr=0.1)
+    before = table.weight.detach().clone()
+    for _ in range(2):
+        opt.zero_grad()
+        table(torch.tensor([2, 5, 2])).sum().backward()
+        opt.step()
+    moved = (table.weight != before).any(1)
+    assert moved.nonzero().flatten().tolist() == [2, 5]
+    table.weight.grad = torch.ones(10, 3)
+    opt.step()
+    assert (table.weight != before).all()
+
+
+def test_what_does_not_fit_is_refused_and_nothing_lost():
+    params = tensors()
+    with pytest.raises(TypeError, match="cls: <class 'torch.optim.adam.Adam'>, expected a class of fastopt's"):
+        fo.torch.optimizer(T.Adam, params)
+    with pytest.raises(TypeError, match="Adam: unknown fused"):
+        fo.torch.optimizer(fo.Adam, params, fused=True)
+    with pytest.raises(ValueError, match="lr: -1"):
+        fo.torch.optimizer(fo.Adam, params, lr=-1)
+    with pytest.raises(TypeError, match="parameter '0/0': a tensor on meta, expected a dense one on the CPU"):
+        fo.torch.optimizer(fo.Adam, [torch.ones(3, device="meta", requires_grad=True)])
+    with pytest.raises(ValueError, match="optimizer got an empty parameter list"):
+        fo.torch.optimizer(fo.Adam, [])
+    opt = fo.torch.optimizer(fo.Adam, params, lr=0.1)
+    steps(opt, params, 0)
+    before = opt.fast.fingerprint()
+    saved = opt.state_dict()
+    for change, error in [
+        (
+            lambda s: s["state"][0].update(exp_avg=torch.ones(7)),
+            "state 'exp_avg' of '0/0': shape .7,., expected a tensor of shape .4, 3.",
+        ),
+        (lambda s: s["state"][1].pop("exp_avg_sq"), "state 'exp_avg_sq' of '0/1': nothing, expected a tensor"),
+        (lambda s: s["param_groups"].pop(), "different number of parameter groups"),
+    ]:
+        wrong = copy.deepcopy(saved)
+        change(wrong)
+        with pytest.raises(ValueError, match=error):
+            opt.load_state_dict(wrong)
+        assert opt.fast.fingerprint() == before
+    opt.param_groups[0]["lr"] = -3.0
+    give_gradients(params, 0)
+    with pytest.raises(ValueError, match="lr: -3"):
+        opt.step()
+    opt.param_groups[0]["lr"] = 0.1
+    assert opt.fast.fingerprint() == before
+    opt.load_state_dict(saved)
+    steps(opt, params, 3)
+
+
+def test_choices_of_a_checkpoint_hold():
+    """AMSGrad's switch is in the groups, which a checkpoint brings along."""
+    a, b = tensors(), tensors()
+    theirs = T.Adam(b, lr=0.1, amsgrad=True)
+    steps(theirs, b, 0)
+    for p, q in zip(a, b, strict=True):
+        p.data.copy_(q)
+    ours = fo.torch.optimizer(fo.Adam, a, lr=0.5)
+    ours.load_state_dict(theirs.state_dict())
+    assert ours.param_groups[0]["lr"] == 0.1 and ours.fast.groups[0].rule.name == "amsgrad"
+    steps(ours, a, 3)
+    steps(theirs, b, 3)
+    close(a, b)
+
+
+def test_loss_scaling():
+    (p,) = params = tensors(torch.float32, [(4,)])
+    opt, scaler = fo.torch.optimizer(fo.SGD, params, lr=0.1), torch.amp.GradScaler("cpu", init_scale=1024.0)
+    before = p.detach().clone()
+    scaler.scale((p * 3).sum()).backward()
+    scaler.step(opt)
+    scaler.update()
+    torch.testing.assert_close(p.detach(), before - 0.3)
+    p.grad.fill_(float("inf"))
+    scaler.scale((p * 3).sum()).backward()
+    scaler.step(opt)
+    torch.testing.assert_close(p.detach(), before - 0.3)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("first", ["torch", "fastopt"])
+def test_one_pool_of_threads(first):
+    """Torch and fastopt use the same OpenMP library, whichever is imported first."""
+    code = f"""
+import {first}
+import torch, fastopt as fo, numpy as np
+p = torch.nn.Parameter(torch.ones(1_000_000))
+opt = fo.torch.optimizer(fo.Adam, [p], threads=2)
+for _ in range(3):
+    (p * p).sum().backward()
+    opt.step()
+libraries = {{line.split()[-1] for line in open("/proc/self/maps") if "gomp" in line or "libomp" in line or "iomp" in line}}
+print(*sorted(libraries))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert len(found) == 1 and "libgomp" in found[0], found
