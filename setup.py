@@ -2,6 +2,7 @@
 
 import os
 import platform
+import runpy
 import sys
 from pathlib import Path
 
@@ -11,11 +12,10 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ENGINE = Path("fastopt", "engine")
-ISAS = {"baseline": []}
-if platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "win32":
-    ISAS |= {"x86_64_v3": ["-march=x86-64-v3"], "x86_64_v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
-# Not -ffast-math: loading such a library flushes subnormals in the whole process.
-UNIX = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+FLAGS = runpy.run_path(str(ENGINE / "flags.py"))
+UNIX = FLAGS["UNIX"]
+X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "win32"
+ISAS = {isa.replace("-", "_"): flags for isa, flags in FLAGS["ISAS"].items() if X86 or isa == "baseline"}
 THREADED = ("fastopt.engine.engine", "fastopt.engine.interface")
 OPENMP = {"msvc": (["/openmp"], []), "unix": (["-fopenmp"], ["-fopenmp"])}
 if sys.platform == "darwin":

@@ -7,7 +7,7 @@ from .config import show_config
 from .embed import get_include, source
 from .engine.rows import RowGradient
 from .engine.storage import bfloat16
-from .optimizer import Optimizer
+from .base import Optimizer
 from .optimizers import (
     ADOPT,
     ASGD,
@@ -37,6 +37,7 @@ from .optimizers import (
     SignSGD,
     Yogi,
 )
+from .own import compile, optimizer, rule
 
 __version__ = "0.1.0"
 __all__ = [
@@ -70,9 +71,12 @@ __all__ = [
     "SignSGD",
     "Yogi",
     "bfloat16",
+    "compile",
     "embed",
     "functional",
     "get_include",
+    "optimizer",
+    "rule",
     "schedules",
     "show_config",
     "source",
@@ -81,8 +85,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`cuda` and `torch`, which are imported where they are used."""
-    if name in ("cuda", "torch"):
+    """`cuda`, `testing` and `torch`, which are imported where they are used."""
+    if name in ("cuda", "testing", "torch"):
         import importlib
 
         return importlib.import_module(f"{__name__}.{name}")

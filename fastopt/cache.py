@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable
@@ -34,6 +35,21 @@ def key(*parts: str | bytes) -> str:
         data = part if isinstance(part, bytes) else part.encode()
         digest.update(f"{len(data)}\0".encode() + data)
     return digest.hexdigest()[:40]
+
+
+def file(name: str, make: Callable[[Path], Path]) -> Path:
+    """As `cached`, a file that is loaded from where it lies; `make` is given a folder to work in."""
+    place = folder()
+    if place is not None and (place / name).exists():
+        return place / name
+    with tempfile.TemporaryDirectory(dir=place) as own:  # for its owner alone; on the same disk
+        made = make(Path(own))
+        made.chmod(0o600)
+        if place is None:
+            place = Path(tempfile.mkdtemp())
+            return Path(shutil.copy(made, place / name))
+        os.replace(made, place / name)
+    return place / name
 
 
 def cached(name: str, make: Callable[[], bytes]) -> bytes:

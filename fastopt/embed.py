@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -53,15 +51,15 @@ def declarations() -> str:
     return re.sub(r"^(#.*)?\n", "", text, flags=re.MULTILINE)
 
 
-def source(language: str, rules: str | Sequence[str] | None = None) -> str:
+def source(language: str, rules: Any = None) -> str:
     """The kernels as one file, for programs that do without Python.
 
     Parameters
     ----------
     language : {"c", "cuda"}
         C99, with the functions of ``fastopt.h``; or CUDA, see `fastopt.cuda.source`.
-    rules : str or sequence of str, optional
-        Names of rules (``"adam"``), as those of `functional`; all without.
+    rules : str, Rule, or sequence of them, optional
+        Names of rules (``"adam"``), as those of `functional`, and rules of one's own; all of the package without.
 
     Returns
     -------
@@ -83,7 +81,7 @@ def source(language: str, rules: str | Sequence[str] | None = None) -> str:
     >>> "int32_t fastopt_apply(" in source("c", "adam")
     True
     """
-    from .codegen import PACKAGE, pasted, read
+    from .codegen import PACKAGE, chosen, pasted, read
     from .codegen import source as c
 
     if language == "cuda":
@@ -93,15 +91,13 @@ def source(language: str, rules: str | Sequence[str] | None = None) -> str:
     if language != "c":
         raise ValueError(f"language: {language!r}, expected 'c' or 'cuda'")
     known = {rule.name: rule for rule in read(PACKAGE / "rules.py") if not rule.terms_scope}
-    wanted = [*known] if rules is None else [rules] if isinstance(rules, str) else list(rules)
-    if unknown := [name for name in wanted if name not in known]:
-        raise ValueError(f"rules: {unknown}, expected among {', '.join(known)}")
-    domains = {name: [domain(h, name) for h in known[name].scalars.hyperparameters] for name in wanted}
-    return pasted(c.render([known[name] for name in wanted], read(PACKAGE / "stages.py"), domains))
+    wanted = chosen(rules, known)
+    domains = {rule.name: [domain(h, rule.name) for h in rule.scalars.hyperparameters] for rule in wanted}
+    return pasted(c.render(wanted, read(PACKAGE / "stages.py"), domains))
 
 
-def _interface() -> ModuleType:
-    from .engine import interface
+def _interface() -> Any:
+    from .engine import interface  # type: ignore[attr-defined]
 
     return interface
 

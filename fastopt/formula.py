@@ -45,8 +45,10 @@ class Formula:
         All names that compiled code takes by position.
     """
 
-    def __init__(self, name: str, module: ModuleType) -> None:
-        functions = vars(module)
+    text: Any = None  # of a user's own rule: what the code generator reads
+    capsule: Any = None  # and its kernels' table, once it is compiled
+
+    def __init__(self, name: str, functions: Mapping[str, Any]) -> None:
         self.name = name
         self.function: FunctionType = functions[name]
         self._scalars = functions[f"{name}_scalars"]
@@ -57,7 +59,7 @@ class Formula:
         self.matrix: Callable[..., None] | None = functions.get(f"{name}_matrix")
         arguments = inspect.signature(self.function).parameters.values()
         self.arrays = [p.name for p in arguments if p.kind is p.POSITIONAL_OR_KEYWORD]
-        self.tags = {p.name: p.annotation.__name__ for p in arguments if p.annotation is not p.empty}
+        self.tags = {p.name: tag_of(p.annotation) for p in arguments if p.annotation is not p.empty}
         self.state = self.arrays[2:]
         names = [p.name for p in arguments if p.kind is p.KEYWORD_ONLY]
         numbers = inspect.signature(self._scalars).parameters.values()
@@ -169,10 +171,21 @@ class Formula:
         return result if isinstance(result, tuple) else (result,)
 
 
+def tag_of(annotation: Any) -> str:
+    """The name of a tag, which is text where annotations are not evaluated."""
+    return annotation.rpartition(".")[2] if isinstance(annotation, str) else str(annotation.__name__)
+
+
+def of(function: Any) -> Formula:
+    """What an update function of the package, or a rule of a user's, is."""
+    found: Formula = getattr(function, "formula", None) or RULES[function.__name__]
+    return found
+
+
 def formulas(module: ModuleType) -> dict[str, Formula]:
     """All of a module, in its order."""
     names = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__ == f.__module__]
-    return {n: Formula(n, module) for n in names if f"{n}_scalars" in vars(module) and not n.endswith(("_sums", "_terms"))}
+    return {n: Formula(n, vars(module)) for n in names if f"{n}_scalars" in vars(module) and not n.endswith(("_sums", "_terms"))}
 
 
 RULES = formulas(rules)

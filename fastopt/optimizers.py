@@ -16,7 +16,7 @@ import numpy as np
 from . import rules
 from .engine import layout
 from .groups import check_number
-from .optimizer import Optimizer, Parameter
+from .base import Optimizer, Parameter
 
 
 class SGD(Optimizer):

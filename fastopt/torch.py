@@ -18,8 +18,8 @@ import numpy as np
 
 from .engine import layout
 from .engine.rows import RowGradient
-from .optimizer import OPTIONS
-from .optimizer import Optimizer as Fast
+from .base import OPTIONS
+from .base import Optimizer as Fast
 
 NAMES: Mapping[str, Mapping[str, str]] = {  # of state, by class: what torch calls it
     "SGD": {"buf": "momentum_buffer"},

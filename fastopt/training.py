@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .engine.structure import flatten
-from .optimizer import Optimizer
+from .base import Optimizer
 
 
 @dataclass

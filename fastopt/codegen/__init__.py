@@ -2,13 +2,27 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from . import cuda, cython, functional, source
-from .reader import Formula, RuleError, read
+from .reader import Formula, RuleError, read, read_rule
 
 PACKAGE = Path(__file__).parents[1]
 
-__all__ = ["PACKAGE", "Formula", "RuleError", "cuda", "cython", "functional", "pasted", "read", "rendered", "source"]
+__all__ = [
+    "PACKAGE",
+    "Formula",
+    "RuleError",
+    "chosen",
+    "cuda",
+    "cython",
+    "functional",
+    "pasted",
+    "read",
+    "read_rule",
+    "rendered",
+    "source",
+]
 
 
 def rendered() -> dict[Path, str]:
@@ -36,3 +50,11 @@ def pasted(text: str) -> str:
         return re.sub(r'^#include "(.*)"\n', header, part, flags=re.MULTILINE)
 
     return paste(text)
+
+
+def chosen(rules: Any, known: dict[str, Any]) -> list[Any]:
+    """Rules as the code generator reads them, by their names or of users' own."""
+    wanted = [*known] if rules is None else list(rules) if isinstance(rules, (list, tuple)) else [rules]
+    if unknown := [name for name in wanted if isinstance(name, str) and name not in known]:
+        raise ValueError(f"rules: {unknown}, expected among {', '.join(known)}")
+    return [known[x] if isinstance(x, str) else x.text for x in wanted]

@@ -16,10 +16,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t
 
-from fastopt.engine.formats cimport add_up, lines_of, span, spread
-from fastopt.engine.table cimport (
-    ARRAY, BLOCK, GRADIENT, GROUP, INPUTS, LINES, MATRIX, OWN, PARAMETER, UPDATE, VELOCITY, VERSION, WHOLE, formula_t, table_t,
-)
+IMPORTS
 
 ctypedef fused real:
     float
@@ -45,14 +42,20 @@ cdef extern from "block.h" nogil:
     float where "fo_wheref"(bint c, float x, float y)
     double where "fo_where"(bint c, double x, double y)
 '''
+WHOLE = """\
+from fastopt.engine.formats cimport add_up, lines_of, span, spread
+from fastopt.engine.table cimport (
+    ARRAY, BLOCK, GRADIENT, GROUP, INPUTS, LINES, MATRIX, OWN, PARAMETER, UPDATE, VELOCITY, VERSION, WHOLE, formula_t, table_t,
+)"""
+RULES_ALONE = "from fastopt.engine.table cimport UPDATE, VERSION, formula_t, table_t"
 SCOPES = {"over_array": "ARRAY", "mean_over_array": "ARRAY", "over_group": "GROUP", "over_all": "WHOLE"}
 TERMS = {"over_lines": "LINES", "over_matrix": "MATRIX"}
 GIVEN = {"g": "GRADIENT", "p": "PARAMETER", "u": "UPDATE", "m": "VELOCITY"}  # a stage's arrays that are not its own
 
 
 def render(rules: list[Formula], stages: list[Formula]) -> str:
-    """The whole text of ``kernels.pyx``."""
-    parts = [HEAD]
+    """The whole text of ``kernels.pyx``; or without stages, that of a module of rules beside it."""
+    parts = [HEAD.replace("IMPORTS", WHOLE if stages else RULES_ALONE)]
     for formula in (*rules, *stages):
         if formula.scalars.name == f"{formula.name}_scalars":
             parts += [_scalars(formula.scalars, formula)]
@@ -65,8 +68,7 @@ def render(rules: list[Formula], stages: list[Formula]) -> str:
             if function:
                 parts += [_summands(f"{formula.name}_{kind}", function, formula)]
         parts += [_rule(formula) if formula.is_rule else _stage(formula)]
-    if stages:
-        parts += [_table(rules, stages)]
+    parts += [_table(rules, stages)]
     return "\n\n".join(parts)
 
 
@@ -246,15 +248,14 @@ def _codes(arrays: tuple[str, ...], own: list[str]) -> list[str]:
 
 def _table(rules: list[Formula], stages: list[Formula]) -> str:
     own = own_arrays(stages)
-    shaped = [s.arrays[0] for s in stages]
-    first, last = shaped.index("u"), len(shaped) - shaped[::-1].index("u")
-    lines = [
-        f"cdef formula_t[{len(rules)}] RULES",
-        f"cdef formula_t[{len(stages)}] STAGES",
-        f"cdef double[{len(stages)}][INPUTS] NEUTRAL",
-        f"cdef const char *OWN_NAMES[{len(own)}]",
-        *(f'OWN_NAMES[{k}] = b"{name}"' for k, name in enumerate(own)),
-    ]
+    lines = [f"cdef formula_t[{len(rules)}] RULES"]
+    if stages:
+        lines += [
+            f"cdef formula_t[{len(stages)}] STAGES",
+            f"cdef double[{len(stages)}][INPUTS] NEUTRAL",
+            f"cdef const char *OWN_NAMES[{len(own)}]",
+            *(f'OWN_NAMES[{k}] = b"{name}"' for k, name in enumerate(own)),
+        ]
     for table, formulas in (("RULES", rules), ("STAGES", stages)):
         for i, f in enumerate(formulas):
             to = f"{table}[{i}]"
@@ -296,14 +297,18 @@ def _table(rules: list[Formula], stages: list[Formula]) -> str:
                 lines += [f"{to}.terms_f32, {to}.terms_f64 = {f.name}_terms_f32, {f.name}_terms_f64"]
                 if f.terms_scalars:
                     lines += [f"{to}.terms_prepare = {f.terms_scalars.name}"]
-    lines += [
-        "",
-        "cdef table_t TABLE_",
-        "TABLE_.version, TABLE_.isa, TABLE_.span, TABLE_.add_up = VERSION, FO_ISA, span, add_up",
-        "TABLE_.spread, TABLE_.lines_of = spread, lines_of",
-        f"TABLE_.n_rules, TABLE_.rules, TABLE_.n_stages, TABLE_.stages = {len(rules)}, &RULES[0], {len(stages)}, &STAGES[0]",
-        f"TABLE_.rule_at, TABLE_.subtract_at = {first}, {last}",
-        f"TABLE_.n_own, TABLE_.own = {len(own)}, &OWN_NAMES[0]",
-        'TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)',
-    ]
+    lines += ["", "cdef table_t TABLE_"]
+    if stages:
+        shaped = [s.arrays[0] for s in stages]
+        first, last = shaped.index("u"), len(shaped) - shaped[::-1].index("u")
+        lines += [
+            "TABLE_.version, TABLE_.isa, TABLE_.span, TABLE_.add_up = VERSION, FO_ISA, span, add_up",
+            "TABLE_.spread, TABLE_.lines_of = spread, lines_of",
+            f"TABLE_.n_rules, TABLE_.rules, TABLE_.n_stages, TABLE_.stages = {len(rules)}, &RULES[0], {len(stages)}, &STAGES[0]",
+            f"TABLE_.rule_at, TABLE_.subtract_at = {first}, {last}",
+            f"TABLE_.n_own, TABLE_.own = {len(own)}, &OWN_NAMES[0]",
+        ]
+    else:
+        lines += [f"TABLE_.version, TABLE_.isa, TABLE_.n_rules, TABLE_.rules = VERSION, FO_ISA, {len(rules)}, &RULES[0]"]
+    lines += ['TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)']
     return "\n".join(lines) + "\n"

@@ -17,7 +17,10 @@ STATES, SCALARS, STAGES, INPUTS, KEPT, SUMS, OWN = 6, 12, 24, 4, 6, 4, 8  # as i
 TAKEN = {
     *("a", "c", "h", "i", "n", "out", "real", "float", "double", "int", "t", "span", "update", "kept", "sums", "INFINITY"),
     *(*IN_SCALARS, *ELEMENTWISE, *keyword.kwlist),
-}
+    *"auto case char const default do enum extern goto long register restrict short signed sizeof static struct switch".split(),
+    *"typedef union unsigned void volatile bool catch delete explicit export friend inline mutable namespace new".split(),
+    *"operator private protected public template this throw typename using virtual".split(),
+}  # here, in Python, C, C++
 ALLOWED = (
     "an update may use assignments of new values to plain names, + - * /, "
     f"{', '.join(ELEMENTWISE)}, comparisons as the first argument of where, numbers, and one return; "
@@ -121,6 +124,14 @@ def read(path: Path) -> list[Formula]:
     ]
 
 
+def read_rule(path: Path, name: str, functions: dict[str, ast.FunctionDef], imported: set[str]) -> Formula:
+    """One rule, of a function and of its scalars' as ``name_scalars``; `imported` are the functions that it knows by their names."""
+    reader, update = _Reader(path, functions, imported), functions[name]
+    if [x.arg for x in update.args.args[:2]] != ["p", "g"]:
+        raise reader.error(update, "expected a rule of p, g, its state, * and scalars")
+    return reader.formula(name, update)
+
+
 class _Reader:
     def __init__(self, path: Path, functions: dict[str, ast.FunctionDef], imported: set[str]) -> None:
         self.path = path
@@ -189,7 +200,7 @@ class _Reader:
 
     def free(self, node: ast.stmt | ast.expr, name: str) -> None:
         """An error where a name means something else in the generated code."""
-        if name in TAKEN or name.endswith(("_", "_f32", "_f64", "_scalars", "_sums", "_terms")):
+        if name in TAKEN or name.startswith(("fo_", "FO_")) or name.endswith(("_", "_f32", "_f64", "_scalars", "_sums", "_terms")):
             raise self.error(node, f"the name {name} is taken")
 
     def elementwise(self, node: ast.FunctionDef) -> Function:

@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from .. import cache
-from ..codegen import PACKAGE, cuda, pasted, read
+from ..codegen import PACKAGE, chosen, cuda, pasted, read
 
 OPTIONS = ("-fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true")  # not RawModule, which adds -ftz=true
 QUIET = "-diag-suppress=177"  # functions that no kernel here calls
@@ -18,15 +18,15 @@ def formulas() -> tuple[dict[str, Any], list[Any]]:
     return {rule.name: rule for rule in read(PACKAGE / "rules.py")}, read(PACKAGE / "stages.py")
 
 
-def source(rules: str | list[str] | None = None) -> str:
+def source(rules: Any = None) -> str:
     """The CUDA text of the kernels, headers pasted in, as any CUDA compiler takes it.
 
     Compile it without contraction and without flushing subnormals (``nvcc -fmad=false``), and it computes the bits of the CPU.
 
     Parameters
     ----------
-    rules : str or list of str, optional
-        Names of rules (``"adam"``); all without.
+    rules : str, Rule, or sequence of them, optional
+        Names of rules (``"adam"``), and rules of one's own; all of the package without.
 
     Returns
     -------
@@ -38,10 +38,7 @@ def source(rules: str | list[str] | None = None) -> str:
         For a rule that there is not.
     """
     known, stages = formulas()
-    wanted = [*known] if rules is None else [rules] if isinstance(rules, str) else list(rules)
-    if unknown := [name for name in wanted if name not in known]:
-        raise ValueError(f"rules: {unknown}, expected among {', '.join(known)}")
-    return pasted(cuda.render([known[name] for name in wanted], stages))
+    return pasted(cuda.render(chosen(rules, known), stages))
 
 
 def architecture(supported: tuple[int, ...], capability: str) -> str:
@@ -75,12 +72,12 @@ def compiled(text: str, target: str) -> bytes:
 
 
 @functools.cache
-def kernels(rule: str, device: int) -> Any:
-    """The loaded module of one rule's kernels, and of those of all rules, on a device; it gives functions by name."""
+def kernels(text: str, device: int) -> Any:
+    """The loaded module of a text's kernels on a device; it gives functions by name."""
     import cupy
     from cupy.cuda import function, nvrtc
 
     with cupy.cuda.Device(device) as here:
         module = function.Module()
-        module.load(compiled(source(rule), architecture(nvrtc.getSupportedArchs(), here.compute_capability)))
+        module.load(compiled(text, architecture(nvrtc.getSupportedArchs(), here.compute_capability)))
     return module

@@ -10,7 +10,7 @@ import numpy as np
 from ..engine import interpreted, layout, storage
 from ..engine.structure import Structure
 from ..formula import RULE_AT, STAGES, Formula
-from .compiler import kernels
+from .compiler import kernels, source
 from .memory import DeviceMemory, first_of, is_cupy
 
 BLOCK, STATES, SCALARS, N_STAGES, INPUTS, KEPT, SUMS, OWNS = 256, 6, 12, 24, 4, 6, 4, 8  # as in include/element.h
@@ -56,6 +56,7 @@ class Tables:
     def __init__(self, memory: DeviceMemory, slots: list[Any], groups: list[Any]) -> None:
         self.memory, self.slots, self.groups = memory, slots, groups
         self.rules = list(dict.fromkeys(s.rule.name for s in slots))
+        self.texts = {s.rule.name: source(s.rule if s.rule.text else s.rule.name) for s in slots}
         self.spans = dict.fromkeys(self.rules, (0, 0))  # of each rule's blocks in the index space of steps
         self.keeps = any(s.rule.kept for s in slots)
         self.together = [s.rule.scope in ("over_group", "over_all") for s in slots]  # know what their group knows
@@ -197,7 +198,7 @@ class Tables:
     def launch(self, rule: str, kernel: str, blocks: int, x: int = 0, y: int = 0, z: int = 0) -> None:
         """Run a kernel on the current stream."""
         if blocks > 0:
-            function = kernels(rule, self.memory.device).get_function(kernel)
+            function = kernels(self.texts[rule], self.memory.device).get_function(kernel)
             numbers = [np.int64(x), np.int64(y), np.int64(z)]
             function((min(int(blocks), GRID),), (BLOCK,), (np.intp(self.there.data.ptr), *numbers))
 

@@ -288,8 +288,10 @@ cdef void replay(const plan_t *plan, Py_ssize_t i, lagging_t *lagging, bint dire
 
 
 cdef const formula_t *find(const table_t *table, object formula) except NULL:
-    """A rule's kernels, if they were compiled from what its text says now."""
+    """A rule's kernels, if they were compiled from what its text says now: in this table, or in one of its own."""
     cdef int k
+    if formula.capsule is not None:
+        table = table_of(formula.capsule)
     for k in range(table.n_rules):
         if table.rules[k].name == <bytes> formula.name.encode():
             check_signature(&table.rules[k], formula)
@@ -446,7 +448,7 @@ cdef class Plan:
     cdef pass_t update, summing
     cdef chooser_t chooser
     cdef readonly object capsule, structure
-    cdef readonly list slots, groups  # of fastopt.optimizer: Parameter, Group
+    cdef readonly list slots, groups  # of fastopt.base: Parameter, Group
     cdef list arrays  # the parameters' own views, whose shape nobody else can set
     cdef list given  # the same as the caller has them
     cdef list numbers, scheduled  # each group's hyperparameters, and which of them are schedules

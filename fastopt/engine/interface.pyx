@@ -49,6 +49,7 @@ cdef extern from "apply.h" nogil:
 
 cdef enum:
     OPS = STAGES + 2
+    MOST_RULES = 4096
 
 cdef struct rule_t:  # what is shown of a rule comes first
     fastopt_rule shown
@@ -72,7 +73,7 @@ cdef struct job_t:  # one update as the kernels want it
     double[KEPT] kept
 
 cdef const table_t *TABLE = NULL
-cdef rule_t *RULE_LIST = NULL
+cdef rule_t *RULE_LIST[MOST_RULES]
 cdef stage_t *STAGE_LIST = NULL
 cdef int32_t N_RULES = 0
 cdef int32_t N_STAGES = 0
@@ -85,8 +86,8 @@ cdef const fastopt_rule *fastopt_find_rule(const char *name) noexcept nogil:
     """A rule by its name, or NULL."""
     cdef int32_t k
     for k in range(N_RULES if name != NULL else 0):
-        if strcmp(RULE_LIST[k].shown.name, name) == 0:
-            return &RULE_LIST[k].shown
+        if strcmp(RULE_LIST[N_RULES - 1 - k].shown.name, name) == 0:
+            return &RULE_LIST[N_RULES - 1 - k].shown  # the last of a name
     return NULL
 
 
@@ -310,21 +311,37 @@ cdef double *numbers(list given) except NULL:
     return found
 
 
-cdef int show_rule(rule_t *rule, object formula, const formula_t *compiled) except -1:
-    """Fill in what is shown of a rule."""
+cdef int show_rule(object formula, const formula_t *compiled) except -1:
+    """Add a rule to those that are shown."""
+    global N_RULES
     cdef list h = list(formula.hyperparameters)
-    cdef fastopt_rule *shown = &rule.shown
+    cdef rule_t *rule = <rule_t *> calloc(1, sizeof(rule_t))
+    cdef fastopt_rule *shown
+    if rule == NULL or N_RULES == MOST_RULES:
+        raise MemoryError(f"{N_RULES} rules")
+    shown = &rule.shown
     rule.formula = compiled
     shown.size, shown.owner, shown.name = sizeof(fastopt_rule), &fo_owner, names([formula.name])[0]
     shown.n_states, shown.n_hyperparameters = len(formula.state), len(h)
     shown.n_kept, shown.n_sums = len(formula.kept), len(formula.sums)
     shown.states, shown.hyperparameters, shown.kept = names(list(formula.state)), names(h), names(list(formula.kept))
     shown.starts = sum(1 << k for k, name in enumerate(formula.state) if formula.tags.get(name) == "start")
-    shown.defaults = numbers(list(formula.hyperparameters.values()))
+    shown.defaults = numbers([NAN if x is None else x for x in formula.hyperparameters.values()])
     shown.least = numbers([domain(name, formula.name)[0] for name in h])
     shown.greatest = numbers([domain(name, formula.name)[1] for name in h])
     shown.initial = numbers(list(formula.kept.values()))
+    RULE_LIST[N_RULES] = rule
+    N_RULES += 1
     return 0
+
+
+def register(formula):
+    """Show a rule that was compiled by itself."""
+    cdef const table_t *table = <const table_t *> PyCapsule_GetPointer(formula.capsule, "fastopt.table")
+    if table.version != VERSION:
+        raise ImportError(f"kernels of version {table.version}, expected {VERSION}: compile the rule again")
+    KEEP.append(formula.capsule)
+    show_rule(formula, &table.rules[0])
 
 
 cdef int show_stage(stage_t *stage, object formula, int place) except -1:
@@ -339,21 +356,19 @@ cdef int show_stage(stage_t *stage, object formula, int place) except -1:
 
 cdef int show_all(object capsule) except -1:
     """What this table has: all rules but those of whole matrices, all stages but those that an optimizer acts on."""
-    global TABLE, RULE_LIST, STAGE_LIST, N_RULES, N_STAGES
+    global TABLE, STAGE_LIST, N_STAGES
     cdef int k
     TABLE = <const table_t *> PyCapsule_GetPointer(capsule, "fastopt.table")
     if TABLE.version != VERSION:
         raise ImportError(f"kernels of version {TABLE.version}, expected {VERSION}: build fastopt again")
     LIBRARY.stages, LIBRARY.rule_at = TABLE.n_stages, TABLE.rule_at
-    RULE_LIST = <rule_t *> calloc(TABLE.n_rules, sizeof(rule_t))
     STAGE_LIST = <stage_t *> calloc(TABLE.n_stages, sizeof(stage_t))
-    if RULE_LIST == NULL or STAGE_LIST == NULL:
+    if STAGE_LIST == NULL:
         raise MemoryError
     for k in range(TABLE.n_rules):
         formula = RULES[TABLE.rules[k].name.decode()]
         if not formula.terms_scope:
-            show_rule(&RULE_LIST[N_RULES], formula, &TABLE.rules[k])
-            N_RULES += 1
+            show_rule(formula, &TABLE.rules[k])
     for k in range(TABLE.n_stages):
         formula = ALL_STAGES[TABLE.stages[k].name.decode()]
         if formula.name not in ("hold", "gather", "norms"):

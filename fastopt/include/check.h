@@ -76,6 +76,9 @@ static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts
     for (int32_t j = 0; j < rule->n_states && u->n; j++)
         if (u->state[j] == NULL || (u->state_format == FASTOPT_FLOAT8 && !(rule->starts >> j & 1) && u->exponents[j] == NULL))
             return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: state %s, or its exponents, is NULL", at, rule->states[j]);
+    for (int32_t j = 0; j < rule->n_hyperparameters && !u->hyperparameters; j++)
+        if (rule->defaults[j] != rule->defaults[j])
+            return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: hyperparameters are NULL, and %s has no default", at, rule->hyperparameters[j]);
     for (int32_t j = 0; j < rule->n_hyperparameters && u->hyperparameters; j++)
         if (!(rule->least[j] <= u->hyperparameters[j] && u->hyperparameters[j] <= rule->greatest[j]))
             return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: %s is %g, expected %g to %g", at, rule->hyperparameters[j],

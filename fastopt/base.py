@@ -17,12 +17,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import files
+from . import files, formula
 from .engine import dispatch, layout, storage
 from .engine.memory import HOST, Memory
 from .engine.rows import check_indices
 from .engine.structure import Structure, collect, flatten, unflatten
-from .formula import RULES, STAGES
+from .formula import STAGES
 from .groups import DECAYS, OPERANDS, Group, check_hyperparameter
 
 FORMAT = 1  # of state_dict() and of files
@@ -420,13 +420,18 @@ class Optimizer(dispatch.Stepper):
     _memory: Memory = HOST
 
     def __new__(cls, params: Any = None, *_: Any, **__: Any) -> Any:
+        made = cls._class_for(params)
+        return super().__new__(cls) if made is cls else made.__new__(made)
+
+    @classmethod
+    def _class_for(cls, params: Any) -> Any:
         """The class for where the parameters live."""
         if "cupy" in sys.modules:
             from .cuda import stepper
 
             if stepper.on_device(params):
-                return stepper.blank(cls)
-        return super().__new__(cls)
+                return stepper.class_of(cls)
+        return cls
 
     def __init_subclass__(cls, **other: Any) -> None:
         """The signature that the table of arguments says, and the docstring's common parts."""
@@ -542,14 +547,14 @@ class Optimizer(dispatch.Stepper):
             if options[key] is not OPTIONS[key] and options[key] != OPTIONS[key]:
                 raise ValueError(f"{key}: not with {type(self).__name__}, whose other points it would not shape")
         options = {k: bool(v) if isinstance(v, np.bool_) else own_copy(v) if k in OPERANDS else v for k, v in options.items()}
-        rule, beside = RULES[self.rule(options).__name__], self.beside(options)
+        rule, beside = formula.of(self.rule(options)), self.beside(options)
         return Group(
             options,
             self.spread,
             rule,
             self._stages(options),
             {"accumulate": float(self._settings.accumulate), **self.fixed(options, arrays)},
-            RULES[beside.__name__] if beside else None,
+            formula.of(beside) if beside else None,
             self.renamed,
             not self.aside(options),
         )
@@ -679,6 +684,48 @@ class Optimizer(dispatch.Stepper):
             at = sum(at_bounds(self._slots[i]) for i in rows)
             groups.append({"lr": numbers.get("lr"), "clipped": clipped, "at_bounds": at, **norms})
         return {"steps": self.steps, "skipped": self.skipped, "groups": groups}
+
+    def explain(self, name: str, index: Any, grad: float) -> None:
+        """Print every intermediate of one element's next step: the rule's own lines, and the stages around it.
+
+        Nothing is changed. Where elements are stored below 32 bits, what the step computes before it rounds is shown.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameter.
+        index : int or tuple of int
+            Of the element.
+        grad : float
+            Its gradient.
+
+        Raises
+        ------
+        KeyError, IndexError
+            For a parameter or an element that there is not.
+        ValueError
+            For a rule that sums over arrays, and for complex parameters.
+        """
+        from . import explain
+
+        with self._alone():
+            self._catch_up()
+            slots = {s.name: s for s in self._slots}
+            if name not in slots:
+                raise KeyError(f"{name!r}: no such parameter, expected one of {', '.join(map(repr, slots))}")
+            slot = slots[name]
+            if slot.array.dtype.kind == "c" or slot.memory is not HOST:
+                raise ValueError(f"explain: parameter {name!r} is complex or on a device, expected real numbers in NumPy's memory")
+            shape, walked = slot.array.shape, [k for k in slot.order if k < slot.array.ndim]
+            places = np.arange(slot.array.size).reshape([shape[k] for k in walked]).transpose(np.argsort(walked))
+            place = places[index if shape else ()]
+            if np.ndim(place):
+                raise IndexError(f"{index!r}: not one element of {name!r}, whose shape is {shape}")
+            step = dict(zip(slots, self._counters()[0], strict=True))[name][0] + 1
+            print(f"{name}[{index}], step {step} of {type(self).__name__}")
+            for text, value in explain.lines(self, slot, int(place), float(grad)):
+                between = "  ->  " if " = " in text else " = "
+                print(f"  {text}" if value is None else f"  {text}{between}{value}")
 
     def catch_up(self, rows: Any = None) -> None:
         """With ``mode="exact"``, make the steps that rows without a gradient are behind: call it before you read or write them.

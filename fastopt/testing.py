@@ -1,0 +1,155 @@
+"""Tests of users' own rules: what the package promises of its own."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .engine import dispatch
+from .own import Rule, compile
+
+SIZES = (1, 7, 256, 1000)
+
+
+def check_rule(rule: Rule, **hyperparameters: Any) -> None:
+    """Run the package's promises on a rule; silence is success.
+
+    Its update and state stay in the parameter's dtype and shape; each element is on its own; what is infinite or NaN stays where it
+    is; steps, saved and loaded between them, are the same steps; and where the rule can be compiled (`compile` is called), the kernel
+    has the bits of the rule's own Python, in float32 and float64, with one thread and with several.
+
+    Parameters
+    ----------
+    rule : Rule
+    **hyperparameters
+        By the rule's names; those without a default are needed.
+
+    Raises
+    ------
+    AssertionError
+        What does not hold.
+    RuleError
+        A SyntaxError, for a rule that does not keep to what is allowed; it names the line.
+
+    Examples
+    --------
+    >>> from fastopt.arithmetic import sign
+    >>> @fastopt.rule
+    ... def vote(p, g, *, lr):
+    ...     return lr * sign(g)
+    >>> fastopt.testing.check_rule(vote, lr=0.1)  # doctest: +SKIP
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for dtype in (np.float32, np.float64):
+            check_arrays(rule, dtype, hyperparameters)
+            check_elements(rule, dtype, hyperparameters)
+            check_resume(rule, dtype, hyperparameters)
+        if dispatch.TABLE is not None:
+            check_kernel(rule, hyperparameters)
+
+
+def draw(n: int, dtype: Any, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(n).astype(dtype)
+
+
+def made(rule: Rule, p: np.ndarray, hyperparameters: Any, **options: Any) -> Any:
+    return rule.Optimizer(p, **hyperparameters, **options)
+
+
+def bits(a: np.ndarray) -> np.ndarray:
+    """An array's bits; a NaN is a NaN."""
+    return np.where(np.isnan(a), np.nan, a).view(f"u{a.itemsize}")
+
+
+def check_arrays(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
+    """The update and the state are arrays of the parameter's dtype and shape."""
+    optimizer = made(rule, draw(5, dtype, 0), hyperparameters)
+    group, formula = optimizer.groups[0], rule.formula
+    scalars, kept = formula.scalars(group.values_now(1.0), 1, list(formula.kept.values()))
+    arrays = [draw(5, dtype, k) for k in range(len(formula.arrays))]
+    before = [a.copy() for a in arrays]
+    results = formula(scalars, *arrays)
+    names = ["the update", *formula.state]
+    assert len(results) == len(names), f"{rule.__name__} returns {len(results)} arrays, expected {', '.join(names)}"
+    for name, a in zip(names, results, strict=True):
+        assert isinstance(a, np.ndarray) and a.dtype == dtype and a.shape == (5,), (
+            f"{rule.__name__}: {name} is {a!r}, expected {dtype.__name__}"
+        )
+    for name, old, new in zip(formula.arrays, before, arrays, strict=True):
+        assert np.array_equal(old, new), f"{rule.__name__} changes {name}, which it was given"
+    assert len(kept) == len(formula.kept), f"{rule.__name__}: {len(kept)} numbers are kept, expected {len(formula.kept)}"
+
+
+def stepped(optimizer: Any, n: int, dtype: Any, first: int, count: int) -> None:
+    for k in range(first, first + count):
+        optimizer.step(draw(n, dtype, 100 + k))
+
+
+def check_elements(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
+    """No element knows of others: cut or turned around, arrays have the same steps, and a NaN stays where it is."""
+    whole, front, back, turned = (
+        draw(300, dtype, 1),
+        draw(300, dtype, 1)[:100],
+        draw(300, dtype, 1)[100:],
+        draw(300, dtype, 1)[::-1].copy(),
+    )
+    optimizers = [made(rule, p, hyperparameters) for p in (whole, front, back, turned)]
+    for k in range(3):
+        g = draw(300, dtype, 10 + k)
+        for optimizer, part in zip(optimizers, (g, g[:100], g[100:], g[::-1].copy()), strict=True):
+            optimizer.step(part)
+    same = np.array_equal(bits(whole), bits(np.concatenate([front, back]))) and np.array_equal(
+        bits(whole), bits(turned[::-1].copy())
+    )
+    assert same, f"{rule.__name__}: elements depend on where they are, expected each on its own"
+    bad, fine = draw(300, dtype, 1), np.arange(300) != 123
+    optimizer = made(rule, bad, hyperparameters)
+    for k in range(3):
+        g = draw(300, dtype, 10 + k)
+        g[123] = np.nan
+        optimizer.step(g)
+    assert np.array_equal(bits(bad[fine]), bits(whole[fine])), f"{rule.__name__}: a NaN in one element changes others"
+
+
+def check_resume(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
+    """Saved and loaded in between, the steps are the same."""
+    whole, half = draw(50, dtype, 2), draw(50, dtype, 2)
+    optimizer, first, second = (made(rule, p, hyperparameters) for p in (whole, half, half))
+    stepped(optimizer, 50, dtype, 0, 4)
+    stepped(first, 50, dtype, 0, 2)
+    second.load_state_dict(first.state_dict(), hyperparameters="keep")
+    stepped(second, 50, dtype, 2, 2)
+    assert np.array_equal(bits(whole), bits(half)), (
+        f"{rule.__name__}: steps after loading differ, expected all that lives in the state"
+    )
+
+
+def check_kernel(rule: Rule, hyperparameters: Any) -> None:
+    """The kernel has the bits of the rule's own Python."""
+    from .own import interpreted_class
+
+    compile(rule)
+    slow = interpreted_class(rule.Optimizer)
+    tiny, big = np.finfo(np.float32).smallest_subnormal, np.finfo(np.float32).max
+    special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, tiny, -tiny, big, -big, 1.0])
+    for dtype in (np.float32, np.float64):
+        pairs = [(draw(n, dtype, 3), [draw(n, dtype, 200 + k) for k in range(3)], 1) for n in SIZES]
+        pairs += [(draw(100_000, dtype, 3), [draw(100_000, dtype, 200)] * 2, 2)]
+        p, g = (a.ravel().astype(dtype) for a in np.meshgrid(special, special))
+        pairs += [(p, [g, g[::-1].copy()], 1)]
+        for p, grads, threads in pairs:
+            ours, theirs = p.copy(), p.copy()
+            compiled, python = made(rule, ours, hyperparameters, threads=threads), slow(theirs, **hyperparameters)
+            for g in grads:
+                compiled.step(g)
+                python.step(g)
+            same = np.array_equal(bits(ours), bits(theirs))
+            assert same, (
+                f"{rule.__name__}: the kernel's bits are not those of its Python, for {p.size} elements of {dtype.__name__}"
+            )
+
+
+__all__ = ["check_rule"]

@@ -1,0 +1,369 @@
+"""Users' own rules: interpreted, compiled, explained, checked; and everywhere that built-in rules are."""
+
+import copy
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+
+import numpy as np
+import own_rules
+import pytest
+import standin
+from cases import data, same
+from own_rules import again, average, clipped, counting
+
+import fastopt as fo
+from fastopt import cache, own
+from fastopt.codegen import RuleError
+from fastopt.cuda import compiler, stepper
+from fastopt.engine import dispatch, interpreted
+
+needs_compiler = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "own"))
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """A rule as it is before it is compiled."""
+    monkeypatch.setattr(again.formula, "capsule", None)
+    return again
+
+
+def ignored(*arguments, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return fo.optimizer(*arguments, **options)
+
+
+OPTIONS = {"clip_global_norm": 1.0, "weight_decay": 0.1, "bounds": (-1.0, 1.0), "ema": 0.9}
+
+
+@pytest.mark.parametrize("options", [{}, OPTIONS, {"state_dtype": "float8"}, {"state_dtype": "bfloat16", "nonfinite": "zero"}])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_interpreted_it_has_the_bits_of_the_built_in_rule(dtype, options, uncompiled):
+    if dtype == np.float64 and "state_dtype" in options:
+        pytest.skip("of float32 parameters")
+    a, b = data(700, dtype, 1), data(700, dtype, 1)
+    ours, theirs = ignored(uncompiled, a, lr=0.01, **options), fo.Adam(b, lr=0.01, **options)
+    for k in range(3):
+        g = data(700, dtype, k + 5)
+        ours.step(g)
+        theirs.step(g)
+    assert same(a, b) and isinstance(ours, interpreted.Stepper) and isinstance(ours, own.OwnOptimizer)
+
+
+@pytest.mark.compiled
+@needs_compiler
+@pytest.mark.parametrize("options", [{}, OPTIONS, {"state_dtype": "float8"}, {"state_dtype": "bfloat16"}, {"threads": 2}])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compiled_too(dtype, options):
+    if dtype == np.float64 and "state_dtype" in options:
+        pytest.skip("of float32 parameters")
+    fo.compile(again)
+    a, b = data(100_003, dtype, 1), data(100_003, dtype, 1)
+    ours, theirs = fo.optimizer(again, a, lr=0.01, **options), fo.Adam(b, lr=0.01, **options)
+    for k in range(3):
+        g = data(100_003, dtype, k + 5)
+        ours.step(g)
+        theirs.step(g)
+    assert same(a, b)
+    assert dispatch.TABLE is None or not isinstance(ours, interpreted.Stepper)
+
+
+def test_it_warns_that_it_is_interpreted(uncompiled):
+    if dispatch.TABLE is None:
+        pytest.skip("everything is")
+    with pytest.warns(RuntimeWarning, match=r"again runs interpreted: right, but slow; fastopt.compile\(again\) makes a kernel"):
+        fo.optimizer(again, np.ones(3))
+    assert repr(again) == "<rule again(p, g, m, v), interpreted>"
+
+
+def test_defaults_names_and_groups():
+    w = np.ones(3)
+    opt = ignored(average, w, lr=fo.schedules.linear_decay(0.5, 10), w=0.25)
+    opt.step(np.array([1.0, 2.0, 4.0]))
+    np.testing.assert_array_equal(w, 1 - 0.5 * 0.25 * np.array([1.0, 2.0, 4.0]))
+    assert opt.state["0"]["m"][0] == 0.25 and repr(opt).startswith("<average(lr=") and type(opt).__name__ == "average"
+    with pytest.raises(TypeError, match="average: lr: no default, expected lr=..."):
+        fo.optimizer(average, w)
+    with pytest.raises(TypeError, match="average: unknown momentum"):
+        ignored(average, w, lr=1.0, momentum=0.5)
+    with pytest.raises(ValueError, match="lr: -1"):
+        ignored(average, w, lr=-1.0)
+    with pytest.raises(TypeError, match="expected what fastopt.rule makes"):
+        fo.optimizer(fo.Adam, w)
+    a, b = np.ones(2), np.ones(2)
+    groups = ignored(average, [{"params": a, "lr": 1.0}, {"params": b, "lr": 0.5, "weight_decay": 1.0}], w=1.0)
+    groups.step([np.ones(2), np.ones(2)])
+    assert (a == 0).all() and (b == 0).all()
+    decoupled = ignored(average, a, lr=0.5, weight_decay=1.0, decoupled_weight_decay=True)
+    assert [s.name for s in decoupled.groups[0].stages if s.name in ("l2", "decoupled")] == ["decoupled"]
+    own_decay = ignored(clipped, np.ones(2), lr=0.1, weight_decay=2.0)
+    assert own_decay.groups[0].slot["weight_decay"] == 1 and not {"l2", "decoupled"} & {s.name for s in own_decay.groups[0].stages}
+
+
+def test_numbers_that_are_kept(tmp_path):
+    w = np.ones(3)
+    opt = ignored(counting, w)
+    for _ in range(3):
+        opt.step(np.ones(3))
+    assert opt.state["0"]["total"] == 6.0
+    opt.save(tmp_path / "own.npz")
+    v = np.zeros(3)
+    other = ignored(counting, v)
+    other.load(tmp_path / "own.npz")
+    assert other.fingerprint() == opt.fingerprint() and same(v, w)
+
+
+@pytest.mark.parametrize("rule", [again, average, counting])
+def test_copies(rule):
+    opt = ignored(rule, data(20), **({"lr": 0.1} if rule is average else {}))
+    opt.step(data(20, seed=3))
+    for made in (pickle.loads(pickle.dumps(opt)), copy.deepcopy(opt)):
+        assert made.fingerprint() == opt.fingerprint() and isinstance(made, rule.Optimizer)
+        made.step(data(20, seed=4))
+        assert made.fingerprint() != opt.fingerprint()
+    assert pickle.loads(pickle.dumps(rule)) is rule is copy.deepcopy(rule)
+
+
+REFUSED = {
+    "def bad(p, g, *, lr):\n    return lr * np.tanh(g)": r"rules.py:6: 'np.tanh\(g\)' is not allowed in an update; an update may use",
+    "def bad(p, g, *, lr):\n    p += g\n    return lr * g": r"rules.py:6: 'p \+= g' is not 'name = expression'; an update may use",
+    "def bad(p, g, *, lr):\n    for _ in range(3):\n        g = g + 1\n    return lr * g": r"rules.py:6: .*is not 'name = expression'",
+    "def bad(p, g, m, *, lr):\n    return lr * g": "rules.py:5: returns 1 values, expected the update and 1 of state",
+    "def bad(g, p, *, lr):\n    return lr * g": "rules.py:5: expected a rule of p, g",
+    "def bad(p, g, *, lr):\n    return lr * sqrt(g)": "rules.py:6: sqrt is not imported from fastopt.arithmetic",
+    "def bad(p, g, long, *, lr):\n    return lr * g, long": "rules.py:5: the name long is taken",
+    "def bad(p, g, a1, a2, a3, a4, a5, a6, a7, *, lr):\n    return lr * g, a1, a2, a3, a4, a5, a6, a7": "rules.py:5: has .9, 1, 1.",
+    "def bad(p, g, *, step):\n    return step * g\n@bad.scalars\ndef _(t, *, lr):\n    return {'step': lr ** 2}": r"rules.py:9: 'lr \*\* 2' is not",
+    "def bad(p, g, *, step):\n    return step * g\n@bad.scalars\ndef _(t, *, lr):\n    return {'other': lr}": r"rules.py:9: returns \('other',\)",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_what_is_outside_the_subset_is_refused_with_its_line(text, tmp_path, monkeypatch):
+    (tmp_path / "rules.py").write_text(f"import numpy as np\nimport fastopt as fo\n\n@fo.rule\n{text}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("rules", None)
+    import rules
+
+    for call in (lambda: fo.optimizer(rules.bad, np.ones(2), lr=0.1), lambda: fo.compile(rules.bad)):
+        with pytest.raises(RuleError, match=REFUSED[text]):
+            call()
+    sys.modules.pop("rules")
+
+
+def test_a_rule_without_source_is_refused():
+    space = {"fo": fo}
+    exec("@fo.rule\ndef hidden(p, g, *, lr):\n    return lr * g", space)
+    with pytest.raises(
+        RuleError, match="hidden: its source cannot be read .*: define it with def in a file or a notebook; an update may use"
+    ):
+        fo.optimizer(space["hidden"], np.ones(2), lr=0.1)
+    short = fo.rule(lambda p, g, *, lr: lr * g)
+    with pytest.raises(RuleError, match="expected a function that def defines|its source cannot be read"):
+        fo.optimizer(short, np.ones(2), lr=0.1)
+    with pytest.raises(TypeError, match="rule: 3, expected a function"):
+        fo.rule(3)
+    with pytest.raises(RuntimeError, match="again.scalars: this rule is already in use"):
+        again.formula  # noqa: B018
+        again.scalars(lambda t: {})
+
+
+@needs_compiler
+def test_check_rule():
+    for rule, numbers in ((again, {}), (average, {"lr": 0.1}), (counting, {}), (clipped, {"lr": 0.1, "weight_decay": 0.1})):
+        fo.testing.check_rule(rule, **numbers)
+
+
+def test_check_rule_finds_what_is_wrong(monkeypatch):
+    rule = fo.rule(own_rules.average.function)
+    monkeypatch.setattr(rule.formula, "function", lambda p, g, m, *, lr, w: (lr * (g - g.mean()), m))
+    with pytest.raises(AssertionError, match="average: elements depend on where they are"):
+        fo.testing.check_rule(rule, lr=0.1)
+    monkeypatch.setattr(rule.formula, "function", lambda p, g, m, *, lr, w: (lr * g.astype(float), m))
+    with pytest.raises(AssertionError, match="average: the update is .*, expected float32"):
+        fo.testing.check_rule(rule, lr=0.1)
+
+    def changes(p, g, m, *, lr, w):
+        m += g
+        return lr * g, m + 0
+
+    monkeypatch.setattr(rule.formula, "function", changes)
+    with pytest.raises(AssertionError, match="average changes m, which it was given"):
+        fo.testing.check_rule(rule, lr=0.1)
+
+
+def test_explain(capsys):
+    w = np.array([[1.0, 2.0], [3.0, 4.0]])
+    opt = fo.Adam({"w": w}, lr=0.5, betas=(0.5, 0.75), eps=0, weight_decay=0.25, clip_value=2.0)
+    before = opt.fingerprint()
+    opt.explain("w", (1, 0), 8.0)
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == "w[(1, 0)], step 1 of Adam" and opt.fingerprint() == before
+    for line in (
+        "p = 3.0",
+        "g = minimum(maximum(g, -most), most)  [clip_value]  ->  2.0",
+        "g = g + weight_decay * p  [l2]  ->  2.75",
+        "w1 = 0.5",
+        "m = m + w1 * (g - m)  ->  1.375",
+        "update = step_size * m / (sqrt(v + root) + eps)  ->  0.5",
+        "p = p - update  ->  2.5",
+    ):
+        assert f"  {line}\n" in out
+    with pytest.raises(KeyError, match="'v': no such parameter, expected one of 'w'"):
+        opt.explain("v", 0, 1.0)
+    with pytest.raises(IndexError, match="not one element of 'w'"):
+        opt.explain("w", 0, 1.0)
+    with pytest.raises(IndexError):
+        opt.explain("w", (7, 7), 1.0)
+    with pytest.raises(ValueError, match="explain: prodigy needs sums over whole arrays"):
+        fo.Prodigy(np.ones(2)).explain("0", 0, 1.0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_explain_tells_what_the_step_does(dtype, capsys):
+    for make in (
+        lambda p: fo.AdamW(p, lr=0.1, ema=0.9),
+        lambda p: fo.SGD(np.asfortranarray(p), lr=0.1, momentum=0.9),
+        lambda p: ignored(again, p),
+    ):
+        opt = make(data(12, dtype, 1).reshape(3, 4))
+        for k in range(3):
+            g = data(12, dtype, k + 2).reshape(3, 4)
+            opt.explain("0", (2, 1), float(g[2, 1]))
+            told = re.findall(r"^  p = .*  ->  (\S+)$", capsys.readouterr().out, re.M)[-1]
+            opt.step(g)
+            assert dtype(told) == opt.params[2, 1]
+
+
+@pytest.mark.compiled
+@needs_compiler
+def test_in_c(tmp_path):
+    """The C interface knows a compiled rule, and the C file can hold it."""
+    import test_interface as c
+
+    fo.compile(again)
+    text = fo.source("c", [again, "sgd"])
+    (tmp_path / "own.c").write_text(text)
+    subprocess.run(["cc", *c.C_FLAGS, "-shared", "-fPIC", tmp_path / "own.c", "-o", tmp_path / "own.so", "-lm"], check=True)
+    library = c.ctypes.CDLL(str(tmp_path / "own.so"))
+    names = ["find_rule", "find_stage", "rule_at", "stage_at", "apply", "apply_part", "message"]
+    alone = c.Library({f"fastopt_{n}": c.ctypes.cast(getattr(library, f"fastopt_{n}"), c.ctypes.c_void_p).value for n in names})
+    for found in (alone, c.Library(fo.embed.addresses())):
+        p, q, g = data(1000, np.float32, 1), data(1000, np.float32, 1), data(1000, np.float32, 2)
+        fo.optimizer(again, p, clip_norm=1.0).step(g)
+        c.Steps(found, fo.optimizer(again, q, clip_norm=1.0), [g]).step()
+        assert same(p, q)
+
+
+def test_in_cuda(tmp_path, monkeypatch):
+    if not shutil.which("g++"):
+        pytest.skip("needs g++")
+    monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path))
+    compiler.kernels.cache_clear()
+    with standin.installed() as cupy:
+        host = data(700, np.float32, 1)
+        there = cupy.array(host)
+        cpu, gpu = ignored(again, host, clip_norm=1.0), fo.optimizer(again, there, clip_norm=1.0)
+        assert isinstance(gpu, stepper.Stepper)
+        for k in range(3):
+            g = data(700, np.float32, k + 5)
+            cpu.step(g)
+            gpu.step(cupy.array(g))
+        assert same(host, there.get()) and cpu.fingerprint() == gpu.fingerprint()
+        made = pickle.loads(pickle.dumps(gpu))
+        assert made.fingerprint() == gpu.fingerprint() and isinstance(made, stepper.Stepper)
+    compiler.kernels.cache_clear()
+
+
+PROGRAM = """
+import sys, warnings
+sys.path.insert(0, {folder!r})
+import numpy as np, fastopt as fo
+from own_rules import again
+fo.compile(again)
+w = np.ones(3)
+fo.optimizer(again, w).step(np.ones(3))
+print(repr(again), w[0])
+"""
+
+
+@pytest.mark.compiled
+@needs_compiler
+def test_two_processes_at_once_and_the_cache(tmp_path):
+    folder = str(Path(own_rules.__file__).parent)
+    environment = {**os.environ, "FASTOPT_CACHE_DIR": str(tmp_path / "cache")}
+    program = [sys.executable, "-c", PROGRAM.format(folder=folder)]
+    both = [subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    out = [process.communicate()[0] for process in both]
+    assert out[0] == out[1] and "compiled> 0.999" in out[0] and [process.returncode for process in both] == [0, 0]
+    (built,) = (tmp_path / "cache").glob("*")
+    assert built.stat().st_mode & 0o077 == 0 and (tmp_path / "cache").stat().st_mode & 0o077 == 0
+    before = built.stat().st_mtime_ns
+    assert subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout == out[0]
+    assert built.stat().st_mtime_ns == before
+    (tmp_path / "cache").chmod(0o777)
+    assert subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout == out[0]
+    assert built.stat().st_mtime_ns == before and len(list((tmp_path / "cache").iterdir())) == 1, (
+        "a folder of everybody's is not used"
+    )
+
+
+def test_a_folder_that_others_can_write_to_is_no_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path / "cache"))
+    assert cache.folder() == tmp_path / "cache" and (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "cache").chmod(0o770)
+    assert cache.folder() is None
+    assert cache.cached("name", lambda: b"made") == b"made" and not (tmp_path / "cache" / "name").exists()
+    monkeypatch.setenv("FASTOPT_CACHE_DIR", "/proc/nowhere")
+    assert cache.folder() is None
+
+
+@pytest.mark.compiled
+@needs_compiler
+def test_a_compiler_that_fails_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("CC", "false")
+    monkeypatch.setattr(again.formula, "capsule", None)
+    with pytest.raises(RuntimeError, match="compile: the compiler failed"):
+        fo.compile(again)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setitem(sys.modules, "Cython", None)
+    with pytest.raises(ImportError, match=re.escape("compile needs Cython and setuptools: pip install 'fastopt[compile]'")):
+        fo.compile(again)
+    with pytest.raises(TypeError, match="expected what fastopt.rule makes"):
+        fo.compile(again.function)
+
+
+def test_annotations_that_are_text(tmp_path, monkeypatch):
+    text = """
+    from __future__ import annotations
+    import fastopt as fo
+    from fastopt import arithmetic
+    from fastopt.arithmetic import velocity
+
+    @fo.rule
+    def tagged(p, g, m: velocity, v: arithmetic.nonnegative, *, lr=0.1):
+        m = m + g
+        v = v + g * g
+        return lr * m, m, v
+    """
+    (tmp_path / "tagged_rules.py").write_text(textwrap.dedent(text))
+    monkeypatch.syspath_prepend(tmp_path)
+    from tagged_rules import tagged
+
+    assert tagged.formula.tags == {"m": "velocity", "v": "nonnegative"} and tagged.text.function.tags[2:] == (
+        "velocity",
+        "nonnegative",
+    )
