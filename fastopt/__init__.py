@@ -3,11 +3,11 @@
 from typing import Any
 
 from . import embed, functional, schedules, training
+from .base import Optimizer
 from .config import show_config
 from .embed import get_include, source
 from .engine.rows import RowGradient
 from .engine.storage import bfloat16
-from .base import Optimizer
 from .optimizers import (
     ADOPT,
     ASGD,

@@ -430,7 +430,7 @@ class Optimizer(dispatch.Stepper):
             from .cuda import stepper
 
             if stepper.on_device(params):
-                return stepper.class_of(cls)
+                return stepper.class_of(cls)  # type: ignore[arg-type]
         return cls
 
     def __init_subclass__(cls, **other: Any) -> None:

@@ -97,7 +97,7 @@ def source(language: str, rules: Any = None) -> str:
 
 
 def _interface() -> Any:
-    from .engine import interface  # type: ignore[attr-defined]
+    from .engine import interface
 
     return interface
 

@@ -90,7 +90,7 @@ def evaluated(expression: ast.expr, names: dict[str, Any]) -> Any:
     real = type(names["p"])
 
     class Reals(ast.NodeTransformer):
-        def visit_Constant(self, node: ast.Constant) -> ast.AST:  # noqa: N802
+        def visit_Constant(self, node: ast.Constant) -> ast.AST:
             return ast.copy_location(ast.Call(ast.Name("real_", ast.Load()), [node], []), node)
 
     tree = ast.Expression(Reals().visit(ast.parse(ast.unparse(expression), mode="eval").body))

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import rules
+from .base import Optimizer, Parameter
 from .engine import layout
 from .groups import check_number
-from .base import Optimizer, Parameter
 
 
 class SGD(Optimizer):

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import functools
-import importlib.machinery
-import importlib.util
 import inspect
-import subprocess
-import sys
-import sysconfig
-import textwrap
 import warnings
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from . import arithmetic, cache, formula
+from . import formula
 from .base import Optimizer
-from .codegen import PACKAGE, RuleError, cython, reader
-from .engine import dispatch, flags, interpreted
+from .engine import dispatch, interpreted
 from .groups import DOMAINS, FINITE
-
-FUNCTIONS = (*reader.ELEMENTWISE, *reader.IN_SCALARS, "inf", *reader.TAGS)
 
 
 class Rule:
@@ -44,6 +33,7 @@ class Rule:
         if not inspect.isfunction(function):
             raise TypeError(f"rule: {function!r}, expected a function")
         functools.update_wrapper(self, function)
+        self.__name__, self.__qualname__ = function.__name__, function.__qualname__
         self.function = function
         self._scalars: Callable[..., Any] | None = None
 
@@ -79,23 +69,15 @@ class Rule:
     @functools.cached_property
     def text(self) -> Any:
         """The rule as the code generator reads it; RuleError where it cannot."""
-        name = self.__name__
-        path, update = definition(self.function)
-        functions = {name: update}
-        if self._scalars is not None:
-            _, functions[f"{name}_scalars"] = definition(self._scalars)
-            functions[f"{name}_scalars"].name = f"{name}_scalars"
-        else:
-            functions[f"{name}_scalars"] = handed_on(update)
-        spaces = [f.__globals__ for f in (self.function, self._scalars) if f is not None]
-        names = {n for n in FUNCTIONS if any(space.get(n) is getattr(arithmetic, n) for space in spaces)}
-        return reader.read_rule(path, name, functions, names)
+        from .codegen import own
+
+        return own.text(self.function, self._scalars)
 
     @functools.cached_property
     def formula(self) -> formula.Formula:
         """What the optimizer takes from the rule."""
         text = self.text  # an error in the source comes first
-        scalars = self._scalars if self._scalars is not None else without_change(self.function)
+        scalars = self._scalars or without_change(self.function)
         found = formula.Formula(self.__name__, {self.__name__: self.function, f"{self.__name__}_scalars": scalars})
         found.text = text
         for name in found.hyperparameters:
@@ -104,7 +86,7 @@ class Rule:
         return found
 
     @functools.cached_property
-    def Optimizer(self) -> Any:  # noqa: N802
+    def Optimizer(self) -> Any:
         """The class of optimizers with this rule; pickle finds it here."""
         arguments: dict[str, Any] = dict(self.formula.hyperparameters)
         decay = "l2"
@@ -154,45 +136,10 @@ def revived(rule: Rule, slow: bool) -> Any:
     return made.__new__(made)
 
 
-def definition(function: Callable[..., Any]) -> tuple[Path, ast.FunctionDef]:
-    """A function as the code generator reads one, at its lines of its file."""
-    try:
-        lines, first = inspect.getsourcelines(function)
-        path = inspect.getsourcefile(function) or "?"
-        (node,) = ast.parse(textwrap.dedent("".join(lines))).body
-    except (OSError, TypeError, SyntaxError, ValueError) as error:
-        name = function.__qualname__
-        raise RuleError(
-            f"{name}: its source cannot be read ({error}): define it with def in a file or a notebook; {reader.ALLOWED}"
-        ) from None
-    if not isinstance(node, ast.FunctionDef):
-        raise RuleError(f"{path}:{first}: expected a function that def defines; {reader.ALLOWED}")
-    ast.increment_lineno(node, first - 1)
-    node.decorator_list = []
-    for argument in node.args.args:
-        if isinstance(argument.annotation, ast.Attribute):
-            argument.annotation = ast.copy_location(ast.Name(argument.annotation.attr, ast.Load()), argument.annotation)
-    return Path(path), node
-
-
-def handed_on(update: ast.FunctionDef) -> ast.FunctionDef:
-    """The scalars of a rule that says nothing of them: its hyperparameters, whose defaults the update may have."""
-    names = [x.arg for x in update.args.kwonlyargs]
-    defaults = update.args.kw_defaults
-    update.args.kw_defaults = [None] * len(names)
-    text = f"def {update.name}_scalars(t, {'*, ' if names else ''}{', '.join(names)}):\n    return {{{', '.join(f'{n!r}: {n}' for n in names)}}}"
-    (node,) = ast.parse(text).body
-    assert isinstance(node, ast.FunctionDef)
-    node.args.kw_defaults = list(defaults)
-    for child in ast.walk(node):
-        ast.copy_location(child, update)
-    return node
-
-
 def without_change(update: Callable[..., Any]) -> Callable[..., Any]:
     """As `handed_on`, to be called."""
 
-    def scalars(t: int, **hyperparameters: float) -> Mapping[str, float]:
+    def scalars(t: int, **hyperparameters: float) -> dict[str, float]:
         return hyperparameters
 
     kinds = inspect.Parameter
@@ -223,10 +170,10 @@ def rule(function: Callable[..., Any]) -> Rule:
 
     Notes
     -----
-    A rule keeps to what Python, C and CUDA understand alike: assignments of new values to plain names, ``+ - * /``, comparisons as
-    the first argument of ``where``, and the functions of `fastopt.arithmetic` (``sqrt, fabs, sign, copysign, maximum, minimum,
-    where``; in scalars also ``exp, log, power``). There are tags for its state, too: ``v: nonnegative``, ``m: velocity`` (stops at a
-    bound), ``z: start`` (begins as the parameter).
+    A rule keeps to what Python, C and CUDA understand alike: assignments of new values to plain names, ``+ - * /``, comparisons
+    as the first argument of ``where``, and the functions of `fastopt.arithmetic` (``sqrt, fabs, sign, copysign, maximum, minimum,
+    where``; in scalars also ``exp, log, power``). There are tags for its state, too: ``v: nonnegative``, ``m: velocity`` (stops at
+    a bound), ``z: start`` (begins as the parameter).
 
     Examples
     --------
@@ -303,71 +250,19 @@ def compile(rule: Rule) -> Rule:
 
     Notes
     -----
-    It takes some seconds, once: what was made is kept in the user's cache folder (``FASTOPT_CACHE_DIR`` names another), by the rule's
-    text, the versions of everything, and the flags. The C interface and ``fastopt.source`` know the rule too.
+    It takes some seconds, once: what was made is kept in the user's cache folder (``FASTOPT_CACHE_DIR`` names another), by the
+    rule's text, the versions of everything, and the flags. The C interface and ``fastopt.source`` know the rule too.
     """
     if not isinstance(rule, Rule):
         raise TypeError(f"rule: {rule!r}, expected what fastopt.rule makes")
     if rule.formula.capsule is None:
         if dispatch.TABLE is None:
             raise RuntimeError("compile: this process runs interpreted, without the compiled engine")
-        rule.formula.capsule = built(cython.render([rule.text], [])).TABLE
-        register(rule)
+        from . import build
+
+        rule.formula.capsule = build.table([rule.text])
+        build.register(rule.formula)
     return rule
-
-
-def register(rule: Rule) -> None:
-    """Let the C interface find a rule."""
-    from .engine import interface
-
-    interface.register(rule.formula)
-
-
-def built(text: str) -> Any:
-    """The module of a text in Cython, from the cache or compiled."""
-    try:
-        import Cython
-        import setuptools
-    except ImportError as error:
-        raise ImportError(f"compile needs Cython and setuptools: pip install 'fastopt[compile]' ({error})") from error
-    from . import __version__
-
-    options = [*flags.UNIX, *flags.ISAS.get(dispatch.ISA, [])] if sys.platform != "win32" else []
-    headers = [
-        path.read_text()
-        for path in (PACKAGE / "engine" / "table.pxd", PACKAGE / "include" / "scalar.h", PACKAGE / "include" / "block.h")
-    ]
-    versions = [__version__, Cython.__version__, setuptools.__version__, sys.version, str(sysconfig.get_config_var("CC"))]
-    name = f"fastopt_rule_{cache.key(text, *headers, *versions, *options)}"
-    path = cache.file(f"{name}{importlib.machinery.EXTENSION_SUFFIXES[0]}", lambda folder: compiled(name, text, options, folder))
-    loader = importlib.machinery.ExtensionFileLoader(name, str(path))
-    spec = importlib.util.spec_from_loader(name, loader)
-    assert spec
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
-
-
-SETUP = """\
-from Cython.Build import cythonize
-from setuptools import Extension, setup
-module = Extension({name!r}, [{name!r} + ".pyx"], include_dirs=[{include!r}], extra_compile_args={options!r})
-setup(name={name!r}, ext_modules=cythonize([module], include_path=[{package!r}], quiet=True), packages=[], py_modules=[])
-"""
-
-
-def compiled(name: str, text: str, options: list[str], folder: Path) -> Path:
-    """The extension module, compiled in a folder; by another process, since compilers' settings are global."""
-    (folder / f"{name}.pyx").write_text(text)
-    said = {"name": name, "include": str(PACKAGE / "include"), "options": options, "package": str(PACKAGE.parent)}
-    (folder / "setup.py").write_text(SETUP.format(**said))
-    done = subprocess.run(
-        [sys.executable, "setup.py", "build_ext", "--inplace"], cwd=folder, capture_output=True, text=True, check=False
-    )
-    found = [path for suffix in importlib.machinery.EXTENSION_SUFFIXES for path in folder.glob(f"{name}*{suffix}")]
-    if done.returncode or not found:
-        raise RuntimeError(f"compile: the compiler failed:\n{done.stdout}\n{done.stderr}")
-    return found[0]
 
 
 __all__ = ["Rule", "compile", "optimizer", "rule"]

@@ -17,8 +17,8 @@ def check_rule(rule: Rule, **hyperparameters: Any) -> None:
     """Run the package's promises on a rule; silence is success.
 
     Its update and state stay in the parameter's dtype and shape; each element is on its own; what is infinite or NaN stays where it
-    is; steps, saved and loaded between them, are the same steps; and where the rule can be compiled (`compile` is called), the kernel
-    has the bits of the rule's own Python, in float32 and float64, with one thread and with several.
+    is; steps, saved and loaded between them, are the same steps; and where the rule can be compiled (`compile` is called), the
+    kernel has the bits of the rule's own Python, in float32 and float64, with one thread and with several.
 
     Parameters
     ----------

@@ -16,15 +16,15 @@ except ImportError as error:
     raise ImportError("fastopt.torch needs PyTorch: pip install torch") from error
 import numpy as np
 
-from .engine import layout
-from .engine.rows import RowGradient
 from .base import OPTIONS
 from .base import Optimizer as Fast
+from .engine import layout
+from .engine.rows import RowGradient
 
+MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq", "vmax": "max_exp_avg_sq", "product": "mu_product"}
 NAMES: Mapping[str, Mapping[str, str]] = {  # of state, by class: what torch calls it
     "SGD": {"buf": "momentum_buffer"},
-    **dict.fromkeys(("Adam", "AdamW"), {"m": "exp_avg", "v": "exp_avg_sq", "vmax": "max_exp_avg_sq"}),
-    **dict.fromkeys(("NAdam", "RAdam"), {"m": "exp_avg", "v": "exp_avg_sq", "product": "mu_product"}),
+    **{name: MOMENTS for name in ("Adam", "NAdam", "RAdam")},
     "Adamax": {"m": "exp_avg", "largest": "exp_inf"},
     "Adadelta": {"v": "square_avg", "moved": "acc_delta"},
     "RMSprop": {"v": "square_avg", "mean": "grad_avg", "buf": "momentum_buffer"},
@@ -79,7 +79,7 @@ class State(MutableMapping[Any, dict[str, Any]]):
         self.owner._take({q: entry for q, entry in self.items() if q is not p})
 
 
-class Optimizer(torch.optim.Optimizer):
+class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
     """A torch optimizer over one of fastopt's; see `optimizer`, which makes it.
 
     Attributes
@@ -89,6 +89,7 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     fast: Fast
+    param_groups: list[dict[str, Any]]
 
     def __init__(self, cls: type[Fast], params: Any, options: Mapping[str, Any]) -> None:
         preset = {k: x for k, x in cls.conventions.get(options.get("convention", "torch"), {}).items() if k in cls.arguments}
@@ -119,7 +120,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch's; the state of parameters that were there stays."""
-        super().add_param_group(param_group)  # type: ignore[no-untyped-call]
+        super().add_param_group(param_group)
         if hasattr(self, "fast"):
             self._rebuild()
 
@@ -130,7 +131,7 @@ class Optimizer(torch.optim.Optimizer):
         self._take(state)
 
     @property
-    def state(self) -> State:  # type: ignore[override]
+    def state(self) -> State:
         """Of each parameter that has made a step, its state by torch's names; tensors are live."""
         return State(self)
 
@@ -161,7 +162,7 @@ class Optimizer(torch.optim.Optimizer):
             begun = bool(entry) and not (first and all(x is None for x in first))
             t = int(entry.get("step", 1)) if begun else 0
             numbers = {key: entry.get(self.names.get(key, key)) if begun else None for key in slot.rule.kept}
-            kept = [initial if numbers[key] is None else float(numbers[key]) for key, initial in slot.rule.kept.items()]
+            kept = [initial if (x := numbers[key]) is None else float(x) for key, initial in slot.rule.kept.items()]
             each.append((t, kept, False))
             for key, a in slot.state.items() if begun else ():
                 name, target = self.names.get(key, key), tensor_of(a)
@@ -237,7 +238,7 @@ class Optimizer(torch.optim.Optimizer):
             self._rebuild()
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the parameters that have gradients, in place.
 
         Parameters
@@ -257,7 +258,7 @@ class Optimizer(torch.optim.Optimizer):
         """
         loss = None
         if closure is not None:
-            with torch.enable_grad():  # type: ignore[no-untyped-call]
+            with torch.enable_grad():
                 loss = closure()
         self._sync()
         grads = [p.grad for p in self.tensors]
@@ -340,16 +341,16 @@ def optimizer(cls: type[Fast], params: Any, **options: Any) -> Optimizer:
     cls : class
         ``fastopt.Adam``, ...
     params : iterable
-        Tensors, named tensors, or group dicts, as torch's optimizers take: dense, on the CPU, of float32, float64, bfloat16, float16
-        or complex numbers. They are updated where they are.
+        Tensors, named tensors, or group dicts, as torch's optimizers take: dense, on the CPU, of float32, float64, bfloat16,
+        float16 or complex numbers. They are updated where they are.
     **options
         All that `cls` takes, by its names, which are torch's. ``param_groups`` holds those that groups may differ in.
 
     Returns
     -------
     Optimizer
-        With ``param_groups``, which torch's schedulers set; ``state`` and ``state_dict()`` by torch's names: a checkpoint of torch's
-        optimizer of the same name can be loaded, and its can be loaded there. ``.fast`` is fastopt's optimizer.
+        With ``param_groups``, which torch's schedulers set; ``state`` and ``state_dict()`` by torch's names: a checkpoint of
+        torch's optimizer of the same name can be loaded, and its can be loaded there. ``.fast`` is fastopt's optimizer.
 
     Raises
     ------

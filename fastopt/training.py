@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .engine.structure import flatten
 from .base import Optimizer
+from .engine.structure import flatten
 
 
 @dataclass

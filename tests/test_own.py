@@ -94,13 +94,13 @@ def test_defaults_names_and_groups():
     opt.step(np.array([1.0, 2.0, 4.0]))
     np.testing.assert_array_equal(w, 1 - 0.5 * 0.25 * np.array([1.0, 2.0, 4.0]))
     assert opt.state["0"]["m"][0] == 0.25 and repr(opt).startswith("<average(lr=") and type(opt).__name__ == "average"
-    with pytest.raises(TypeError, match="average: lr: no default, expected lr=..."):
+    with pytest.raises(TypeError, match=r"average: lr: no default, expected lr=..."):
         fo.optimizer(average, w)
     with pytest.raises(TypeError, match="average: unknown momentum"):
         ignored(average, w, lr=1.0, momentum=0.5)
     with pytest.raises(ValueError, match="lr: -1"):
         ignored(average, w, lr=-1.0)
-    with pytest.raises(TypeError, match="expected what fastopt.rule makes"):
+    with pytest.raises(TypeError, match=r"expected what fastopt.rule makes"):
         fo.optimizer(fo.Adam, w)
     a, b = np.ones(2), np.ones(2)
     groups = ignored(average, [{"params": a, "lr": 1.0}, {"params": b, "lr": 0.5, "weight_decay": 1.0}], w=1.0)
@@ -136,17 +136,19 @@ def test_copies(rule):
     assert pickle.loads(pickle.dumps(rule)) is rule is copy.deepcopy(rule)
 
 
+STEP = "def bad(p, g, *, step):\n    return step * g\n@bad.scalars\ndef _(t, *, lr):\n    return "
 REFUSED = {
-    "def bad(p, g, *, lr):\n    return lr * np.tanh(g)": r"rules.py:6: 'np.tanh\(g\)' is not allowed in an update; an update may use",
-    "def bad(p, g, *, lr):\n    p += g\n    return lr * g": r"rules.py:6: 'p \+= g' is not 'name = expression'; an update may use",
-    "def bad(p, g, *, lr):\n    for _ in range(3):\n        g = g + 1\n    return lr * g": r"rules.py:6: .*is not 'name = expression'",
-    "def bad(p, g, m, *, lr):\n    return lr * g": "rules.py:5: returns 1 values, expected the update and 1 of state",
-    "def bad(g, p, *, lr):\n    return lr * g": "rules.py:5: expected a rule of p, g",
-    "def bad(p, g, *, lr):\n    return lr * sqrt(g)": "rules.py:6: sqrt is not imported from fastopt.arithmetic",
-    "def bad(p, g, long, *, lr):\n    return lr * g, long": "rules.py:5: the name long is taken",
-    "def bad(p, g, a1, a2, a3, a4, a5, a6, a7, *, lr):\n    return lr * g, a1, a2, a3, a4, a5, a6, a7": "rules.py:5: has .9, 1, 1.",
-    "def bad(p, g, *, step):\n    return step * g\n@bad.scalars\ndef _(t, *, lr):\n    return {'step': lr ** 2}": r"rules.py:9: 'lr \*\* 2' is not",
-    "def bad(p, g, *, step):\n    return step * g\n@bad.scalars\ndef _(t, *, lr):\n    return {'other': lr}": r"rules.py:9: returns \('other',\)",
+    "def bad(p, g, *, lr):\n    return lr * np.tanh(g)": r":6: 'np.tanh\(g\)' is not allowed in an update; an update may use",
+    "def bad(p, g, *, lr):\n    p += g\n    return lr * g": r":6: 'p \+= g' is not 'name = expression'; an update may use",
+    "def bad(p, g, *, lr):\n    if lr:\n        g = g + 1\n    return lr * g": r":6: (.|\n)*is not 'name = expression'",
+    "def bad(p, g, m, *, lr):\n    return lr * g": ":5: returns 1 values, expected the update and 1 of state",
+    "def bad(g, p, *, lr):\n    return lr * g": ":5: expected a rule of p, g",
+    "def bad(p, g, *, lr):\n    return lr * sqrt(g)": ":6: sqrt is not imported from fastopt.arithmetic",
+    "def bad(p, g, long, *, lr):\n    return lr * g, long": ":5: the name long is taken",
+    "def bad(p, g, a, *, lr):\n    return lr * g, a": ":5: the name a is taken",
+    "def bad(p, g, s1, s2, s3, s4, s5, s6, s7, *, lr):\n    return lr * g, s1, s2, s3, s4, s5, s6, s7": ":5: has .9, 1, 1.",
+    STEP + "{'step': lr ** 2}": r":9: 'lr \*\* 2' is not allowed in a scalars function",
+    STEP + "{'other': lr}": r":9: returns \('other',\), but bad takes \('step',\)",
 }
 
 
@@ -158,7 +160,7 @@ def test_what_is_outside_the_subset_is_refused_with_its_line(text, tmp_path, mon
     import rules
 
     for call in (lambda: fo.optimizer(rules.bad, np.ones(2), lr=0.1), lambda: fo.compile(rules.bad)):
-        with pytest.raises(RuleError, match=REFUSED[text]):
+        with pytest.raises(RuleError, match="rules.py" + REFUSED[text]):
             call()
     sys.modules.pop("rules")
 
@@ -167,15 +169,15 @@ def test_a_rule_without_source_is_refused():
     space = {"fo": fo}
     exec("@fo.rule\ndef hidden(p, g, *, lr):\n    return lr * g", space)
     with pytest.raises(
-        RuleError, match="hidden: its source cannot be read .*: define it with def in a file or a notebook; an update may use"
+        RuleError, match=r"hidden: its source cannot be read .*: define it with def in a file or a notebook; an update may use"
     ):
         fo.optimizer(space["hidden"], np.ones(2), lr=0.1)
     short = fo.rule(lambda p, g, *, lr: lr * g)
-    with pytest.raises(RuleError, match="expected a function that def defines|its source cannot be read"):
+    with pytest.raises(RuleError, match=r"expected a function that def defines|its source cannot be read"):
         fo.optimizer(short, np.ones(2), lr=0.1)
     with pytest.raises(TypeError, match="rule: 3, expected a function"):
         fo.rule(3)
-    with pytest.raises(RuntimeError, match="again.scalars: this rule is already in use"):
+    with pytest.raises(RuntimeError, match=r"again.scalars: this rule is already in use"):
         again.formula  # noqa: B018
         again.scalars(lambda t: {})
 
@@ -192,7 +194,7 @@ def test_check_rule_finds_what_is_wrong(monkeypatch):
     with pytest.raises(AssertionError, match="average: elements depend on where they are"):
         fo.testing.check_rule(rule, lr=0.1)
     monkeypatch.setattr(rule.formula, "function", lambda p, g, m, *, lr, w: (lr * g.astype(float), m))
-    with pytest.raises(AssertionError, match="average: the update is .*, expected float32"):
+    with pytest.raises(AssertionError, match=r"average: the update is .*, expected float32"):
         fo.testing.check_rule(rule, lr=0.1)
 
     def changes(p, g, m, *, lr, w):
@@ -342,7 +344,7 @@ def test_a_compiler_that_fails_says_so(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "Cython", None)
     with pytest.raises(ImportError, match=re.escape("compile needs Cython and setuptools: pip install 'fastopt[compile]'")):
         fo.compile(again)
-    with pytest.raises(TypeError, match="expected what fastopt.rule makes"):
+    with pytest.raises(TypeError, match=r"expected what fastopt.rule makes"):
         fo.compile(again.function)
 
 

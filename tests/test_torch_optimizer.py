@@ -303,7 +303,7 @@ def test_single_parameter_steps_from_backward_hooks():
 
 
 def test_hooks():
-    (p,) = params = tensors(shapes=[(3,)])
+    params = tensors(shapes=[(3,)])
     opt = fo.torch.optimizer(fo.SGD, params, lr=0.1)
     seen = []
     opt.register_step_pre_hook(lambda o, args, kwargs: seen.append("before"))
@@ -369,7 +369,7 @@ def test_sparse_gradients_update_their_rows_alone():
 
 def test_what_does_not_fit_is_refused_and_nothing_lost():
     params = tensors()
-    with pytest.raises(TypeError, match="cls: <class 'torch.optim.adam.Adam'>, expected a class of fastopt's"):
+    with pytest.raises(TypeError, match=r"cls: <class 'torch.optim.adam.Adam'>, expected a class of fastopt's"):
         fo.torch.optimizer(T.Adam, params)
     with pytest.raises(TypeError, match="Adam: unknown fused"):
         fo.torch.optimizer(fo.Adam, params, fused=True)

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-import fastopt
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+
+import fastopt
 
 module = Extension("least_squares", ["least_squares.pyx"], include_dirs=[fastopt.get_include()])
 where = [str(Path(fastopt.__file__).parents[1])]  # Cython finds it by itself, but not where it is installed to be edited

@@ -78,7 +78,7 @@ def step_of_plain_adam(work: Work) -> Step:
 
 
 def step_of_torch(work: Work, kind: str = "fused") -> Step:
-    """torch's optimizer, fused where it has a fused kernel, or fastopt's for torch; what are options there are separate calls here."""
+    """torch's optimizer, fused where it has a fused kernel, or fastopt's for torch; options of fastopt's are its separate calls."""
     import torch
 
     dtype = getattr(torch, work.dtype)

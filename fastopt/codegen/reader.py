@@ -17,9 +17,51 @@ STATES, SCALARS, STAGES, INPUTS, KEPT, SUMS, OWN = 6, 12, 24, 4, 6, 4, 8  # as i
 TAKEN = {
     *("a", "c", "h", "i", "n", "out", "real", "float", "double", "int", "t", "span", "update", "kept", "sums", "INFINITY"),
     *(*IN_SCALARS, *ELEMENTWISE, *keyword.kwlist),
-    *"auto case char const default do enum extern goto long register restrict short signed sizeof static struct switch".split(),
-    *"typedef union unsigned void volatile bool catch delete explicit export friend inline mutable namespace new".split(),
-    *"operator private protected public template this throw typename using virtual".split(),
+    *(
+        "auto",
+        "case",
+        "char",
+        "const",
+        "default",
+        "do",
+        "enum",
+        "extern",
+        "goto",
+        "long",
+        "register",
+        "restrict",
+        "short",
+        "signed",
+        "sizeof",
+        "static",
+        "struct",
+        "switch",
+        "typedef",
+        "union",
+        "unsigned",
+        "void",
+        "volatile",
+        "bool",
+        "catch",
+        "delete",
+        "explicit",
+        "export",
+        "friend",
+        "inline",
+        "mutable",
+        "namespace",
+        "new",
+        "operator",
+        "private",
+        "protected",
+        "public",
+        "template",
+        "this",
+        "throw",
+        "typename",
+        "using",
+        "virtual",
+    ),
 }  # here, in Python, C, C++
 ALLOWED = (
     "an update may use assignments of new values to plain names, + - * /, "
@@ -125,7 +167,7 @@ def read(path: Path) -> list[Formula]:
 
 
 def read_rule(path: Path, name: str, functions: dict[str, ast.FunctionDef], imported: set[str]) -> Formula:
-    """One rule, of a function and of its scalars' as ``name_scalars``; `imported` are the functions that it knows by their names."""
+    """One rule: its function, and its scalars' as ``name_scalars``. `imported`: the functions that it knows by their names."""
     reader, update = _Reader(path, functions, imported), functions[name]
     if [x.arg for x in update.args.args[:2]] != ["p", "g"]:
         raise reader.error(update, "expected a rule of p, g, its state, * and scalars")

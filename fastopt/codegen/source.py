@@ -13,15 +13,15 @@ HEAD = """\
 /* Optimizer steps in C99, of fastopt (fastopt.source("c")): {rules}.
 
    The functions are those that fastopt.h, below, describes; nothing else is needed but the mathematical library. Compile it with
-   -O3 -ffp-contract=off, and it computes the bits that the package computes; with -fno-math-errno -fno-trapping-math it is as fast, and
-   with -fopenmp fastopt_apply has threads. */
+   -O3 -ffp-contract=off, and it computes the bits that the package computes; -fno-math-errno -fno-trapping-math makes it as fast,
+   and -fopenmp gives fastopt_apply threads. */
 #define FASTOPT_DECLARE
 #include "library.h"
 """
 TAIL = """\
 static const fo_library fo_own_library = {
-    sizeof(fo_job), sizeof(fo_array), FO_STAGES, FO_RULE_AT, fo_describe, fo_task, fo_span, fo_sums_of, fo_before, fo_add_up, fo_after,
-    fo_kept};
+    sizeof(fo_job), sizeof(fo_array), FO_STAGES, FO_RULE_AT, fo_describe, fo_task, fo_span, fo_sums_of, fo_before, fo_add_up,
+    fo_after, fo_kept};
 
 const fastopt_rule *fastopt_rule_at(int32_t k) { return 0 <= k && k < FO_N_RULES ? &fo_rules[k].shown : NULL; }
 const fastopt_stage *fastopt_stage_at(int32_t k) { return 0 <= k && k < FO_N_STAGES ? &fo_stages[k].shown : NULL; }
@@ -139,45 +139,35 @@ def shape(stages: Sequence[Formula], real: tuple[str, ...]) -> list[str]:
 def steps(f: Formula, kind: tuple[str, ...]) -> list[str]:
     """A loop over elements that need no decoding, and one over a block of any."""
     name, real, _, scalars = kind
-    velocity, states = c.bits(f, "velocity"), f.state
-    lines = [
-        f"static void {f.name}_plain_{name}({real} *restrict p_, const {real} *restrict g_, char *const *states_, int64_t lo, int64_t n, const {real} *c)",
-        "{",
-    ]
-    lines += [f"    {real} *restrict {a}_ = ({real} *)states_[{k}] + lo;" for k, a in enumerate(states)]
+    arguments = f"{real} *restrict p_, const {real} *restrict g_, char *const *states_, int64_t lo, int64_t n, const {real} *c"
+    lines = [f"static void {f.name}_plain_{name}({arguments})", "{"]
+    lines += [f"    {real} *restrict {a}_ = ({real} *)states_[{k}] + lo;" for k, a in enumerate(f.state)]
     lines += ["    for (int64_t i = 0; i < n; i++) {"]
-    lines += [f"        {real} state_[] = {{{', '.join(f'{a}_[i]' for a in states) or '0'}}};"]
+    lines += [f"        {real} state_[] = {{{', '.join(f'{a}_[i]' for a in f.state) or '0'}}};"]
     lines += [f"        p_[i] = p_[i] - {f.name}_{name}(p_[i], g_[i], state_, c);"]
-    lines += [f"        {a}_[i] = state_[{k}];" for k, a in enumerate(states)]
-    lines += ["    }", *(["    (void)states_, (void)lo;"] if not states else []), "}", ""]
-    lines += [f"static void {f.name}_block_{name}(const fo_array *a, const fo_now *now, int64_t lo, int64_t n, fo_{name} *e)", "{"]
-    lines += ["    for (int64_t i = lo; i < lo + n; i++, e++) {"]
-    lines += [f"        fo_fetch_{name}(a, now, i, {len(states)}, e);", f"        before_{name}(a, now, i, FO_STAGES, e);"]
+    lines += [f"        {a}_[i] = state_[{k}];" for k, a in enumerate(f.state)]
+    lines += ["    }", *(["    (void)states_, (void)lo;"] if not f.state else []), "}", ""]
+    arguments = f"const fo_array *a, const fo_now *now, int64_t lo, int64_t n, fo_{name} *e"
+    lines += [f"static void {f.name}_block_{name}({arguments})", "{", "    for (int64_t i = lo; i < lo + n; i++, e++) {"]
+    lines += [f"        fo_fetch_{name}(a, now, i, {len(f.state)}, e);", f"        before_{name}(a, now, i, FO_STAGES, e);"]
     lines += [f"        e->u = {f.name}_{name}(e->p, e->g, e->state, now->{scalars});"]
-    return [*lines, f"        after_{name}(a, now, i, FO_STAGES, {velocity}, e);", "    }", "}"]
+    return [*lines, f"        after_{name}(a, now, i, FO_STAGES, {c.bits(f, 'velocity')}, e);", "    }", "}"]
 
 
 def terms(f: Formula) -> list[str]:
     """The terms of the sums of a stage or of the rule, each sum's a block after another's; nothing is changed."""
-    lines = [
-        f"static void {f.name}_terms(const fo_array *a, const fo_now *now, int64_t lo, int64_t n, int id, const double *c, double *out)",
-        "{",
-        "    for (int64_t i = lo; i < lo + n; i++, out++) {",
-        "        double sums[FO_SUMS] = {0, 0, 0, 0};",
-    ]
-    for name, condition in (("f64", "if (a->wide)"), ("f32", "else")):
-        scalars = dict((x[0], x[3]) for x in REALS)[name]
+    arguments = "const fo_array *a, const fo_now *now, int64_t lo, int64_t n, int id, const double *c, double *out"
+    lines = [f"static void {f.name}_terms({arguments})", "{", "    for (int64_t i = lo; i < lo + n; i++, out++) {"]
+    lines += ["        double sums[FO_SUMS] = {0, 0, 0, 0};"]
+    for (name, _, _, scalars), condition in zip(reversed(REALS), ("if (a->wide)", "else"), strict=True):
         lines += [
             f"        {condition} {{",
             f"            fo_{name} e;",
             f"            fo_fetch_{name}(a, now, i, {len(f.state)}, &e);",
         ]
         lines += [f"            before_{name}(a, now, i, id, &e);"]
-        inner = [
-            f"e.u = {f.name}_{name}(e.p, e.g, e.state, now->{scalars});",
-            f"after_{name}(a, now, i, id, {c.bits(f, 'velocity')}, &e);",
-        ]
-        inner += [f"stage_terms_{name}(id, &e, sums);"]
+        inner = [f"e.u = {f.name}_{name}(e.p, e.g, e.state, now->{scalars});"]
+        inner += [f"after_{name}(a, now, i, id, {c.bits(f, 'velocity')}, &e);", f"stage_terms_{name}(id, &e, sums);"]
         if f.sums:
             places = {"p": "e.p", "g": "e.g"} | {a: f"e.state[{k}]" for k, a in enumerate(f.state)}
             lines += [f"            if (id == FO_STAGES) {f.name}_sums({', '.join(places[a] for a in f.sums.arrays)}, c, sums);"]
@@ -216,8 +206,9 @@ def row(f: Formula, domains: Sequence[tuple[float, float]]) -> str:
     sums = len(f.sums.results) if f.sums else 0
     shown = [
         "sizeof(fastopt_rule)", "&fo_owner", f'"{f.name}"', str(len(f.state)), str(len(h)), str(len(f.scalars.kept)), str(sums),
-        strings(f.state), str(starts), strings(h), doubles([value(x) for x in f.scalars.defaults]), doubles([x for x, _ in domains]),
-        doubles([x for _, x in domains]), strings(f.scalars.kept), doubles([value(x) for x in f.scalars.initial]),
+        strings(f.state), str(starts), strings(h), doubles([value(x) for x in f.scalars.defaults]),
+        doubles([x for x, _ in domains]), doubles([x for _, x in domains]), strings(f.scalars.kept),
+        doubles([value(x) for x in f.scalars.initial]),
     ]  # fmt: skip
     of_sums = f"{f.name}_sums_scalars" if f.sums_scalars else "NULL"
     numbers = [str(c.bits(f, "nonnegative")), str(int(f.scope in ("over_group", "over_all"))), str(int(f.scope.startswith("mean")))]

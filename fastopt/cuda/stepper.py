@@ -68,7 +68,7 @@ class Tables:
         sizes |= {"totals": (N_STAGES + 1) * self.room * SUMS, "kept": n * KEPT, "kept_after": n * KEPT}
         sizes |= {"c": n * SCALARS, "stage_c": n * N_STAGES * INPUTS}
         self.lay(n)
-        sizes["partials"] = SUMS * max(1, max(self.spaces))
+        sizes["partials"] = SUMS * max((1, self.spaces[0], self.spaces[1], self.spaces[2]))
         for name, size in sizes.items():
             self.buffers[name] = memory.zeros(size, np.dtype(np.float32 if name in ("c", "stage_c") else np.float64))
         h = len(groups) * OF_GROUP * 8
@@ -78,7 +78,7 @@ class Tables:
         self.turns = self.told[PLAN.itemsize : PLAN.itemsize + turns].view(TURN)
         self.h = self.told[PLAN.itemsize + turns :].view(np.float64).reshape(len(groups), OF_GROUP)
         self.there = memory.zeros(self.told.size, np.dtype(np.uint8))
-        for name in self.buffers.keys() & {*PLAN.names}:
+        for name in self.buffers.keys() & set(PLAN.names or ()):
             self.plan[name] = self.buffers[name].data.ptr
         self.plan["n"], self.plan["groups"], self.plan["room"], self.plan["spaces"] = n, len(groups), self.room, self.spaces
         self.plan["turns"] = self.there.data.ptr + PLAN.itemsize

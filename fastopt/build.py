@@ -1,0 +1,78 @@
+"""Compiles rules into extension modules, and keeps them in the user's cache."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from . import cache
+from .engine import dispatch, flags
+
+
+def register(formula: Any) -> None:
+    """Let the C interface find a rule."""
+    from .engine import interface
+
+    interface.register(formula)
+
+
+def table(rules: list[Any]) -> Any:
+    """The kernels' table of rules that the code generator has read, from the cache or compiled."""
+    try:
+        import Cython
+        import setuptools  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ImportError(f"compile needs Cython and setuptools: pip install 'fastopt[compile]' ({error})") from error
+    from . import __version__
+    from .codegen import PACKAGE, cython
+
+    text = cython.render(rules, [])
+    options = [*flags.UNIX, *flags.ISAS.get(dispatch.ISA, [])] if sys.platform != "win32" else []
+    headers = [
+        path.read_text()
+        for path in (PACKAGE / "engine" / "table.pxd", PACKAGE / "include" / "scalar.h", PACKAGE / "include" / "block.h")
+    ]
+    versions = [
+        __version__,
+        str(vars(Cython)["__version__"]),
+        setuptools.__version__,
+        sys.version,
+        str(sysconfig.get_config_var("CC")),
+    ]
+    name = f"fastopt_rule_{cache.key(text, *headers, *versions, *options)}"
+    path = cache.file(f"{name}{importlib.machinery.EXTENSION_SUFFIXES[0]}", lambda folder: compiled(name, text, options, folder))
+    loader = importlib.machinery.ExtensionFileLoader(name, str(path))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module.TABLE
+
+
+SETUP = """\
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+module = Extension({name!r}, [{name!r} + ".pyx"], include_dirs=[{include!r}], extra_compile_args={options!r})
+setup(name={name!r}, ext_modules=cythonize([module], include_path=[{package!r}], quiet=True), packages=[], py_modules=[])
+"""
+
+
+def compiled(name: str, text: str, options: list[str], folder: Path) -> Path:
+    """The extension module, compiled in a folder; by another process, since compilers' settings are global."""
+    from .codegen import PACKAGE
+
+    (folder / f"{name}.pyx").write_text(text)
+    said = {"name": name, "include": str(PACKAGE / "include"), "options": options, "package": str(PACKAGE.parent)}
+    (folder / "setup.py").write_text(SETUP.format(**said))
+    done = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--inplace"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    found = [path for suffix in importlib.machinery.EXTENSION_SUFFIXES for path in folder.glob(f"{name}*{suffix}")]
+    if done.returncode or not found:
+        raise RuntimeError(f"compile: the compiler failed:\n{done.stdout}\n{done.stderr}")
+    return found[0]

@@ -1,0 +1,65 @@
+"""Reads a user's own rule from the source of its functions."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import reader
+from .reader import Formula, RuleError
+
+FUNCTIONS = (*reader.ELEMENTWISE, *reader.IN_SCALARS, "inf", *reader.TAGS)
+
+
+def text(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> Formula:
+    """A rule of an update function, and of what its scalars are; without, they are its hyperparameters."""
+    from .. import arithmetic
+
+    name = function.__name__
+    path, update = definition(function)
+    prepare = handed_on(update) if scalars is None else definition(scalars)[1]
+    prepare.name = f"{name}_scalars"
+    spaces = [f.__globals__ for f in (function, scalars) if f is not None]
+    known = {n for n in FUNCTIONS if any(space.get(n) is getattr(arithmetic, n) for space in spaces)}
+    return reader.read_rule(path, name, {name: update, prepare.name: prepare}, known)
+
+
+def definition(function: Callable[..., Any]) -> tuple[Path, ast.FunctionDef]:
+    """A function as the code generator reads one, at its lines of its file."""
+    try:
+        lines, first = inspect.getsourcelines(function)
+        path = inspect.getsourcefile(function) or "?"
+        (node,) = ast.parse(textwrap.dedent("".join(lines))).body
+    except (OSError, TypeError, SyntaxError, ValueError) as error:
+        name = function.__qualname__
+        raise RuleError(
+            f"{name}: its source cannot be read ({error}): define it with def in a file or a notebook; {reader.ALLOWED}"
+        ) from None
+    if not isinstance(node, ast.FunctionDef):
+        raise RuleError(f"{path}:{first}: expected a function that def defines; {reader.ALLOWED}")
+    ast.increment_lineno(node, first - 1)
+    node.decorator_list = []
+    for argument in node.args.args:
+        if isinstance(argument.annotation, ast.Attribute):
+            argument.annotation = ast.copy_location(ast.Name(argument.annotation.attr, ast.Load()), argument.annotation)
+    return Path(path), node
+
+
+def handed_on(update: ast.FunctionDef) -> ast.FunctionDef:
+    """The scalars of a rule that says nothing of them: its hyperparameters, whose defaults the update may have."""
+    names = [x.arg for x in update.args.kwonlyargs]
+    defaults = update.args.kw_defaults
+    update.args.kw_defaults = [None] * len(names)
+    listed, pairs = ", ".join(names), ", ".join(f"{n!r}: {n}" for n in names)
+    stars = "*, " if names else ""
+    text = f"def {update.name}_scalars(t, {stars}{listed}):\n    return {{{pairs}}}"
+    (node,) = ast.parse(text).body
+    assert isinstance(node, ast.FunctionDef)
+    node.args.kw_defaults = list(defaults)
+    for child in ast.walk(node):
+        ast.copy_location(child, update)
+    return node

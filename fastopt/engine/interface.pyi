@@ -1,0 +1,5 @@
+from typing import Any
+
+CAPSULE: Any
+
+def register(formula: Any) -> None: ...
