@@ -1,4 +1,4 @@
-"""``python setup.py build_ext --inplace``, with Cython and setuptools installed; then ``import least_squares``."""
+"""``python setup.py build_ext --inplace``, with Cython and setuptools installed; then ``from smoothing import smoothed``."""
 
 from pathlib import Path
 
@@ -7,6 +7,6 @@ from setuptools import Extension, setup
 
 import fastopt
 
-module = Extension("least_squares", ["least_squares.pyx"], include_dirs=[fastopt.get_include()])
+module = Extension("smoothing", ["smoothing.pyx"], include_dirs=[fastopt.get_include()])
 where = [str(Path(fastopt.__file__).parents[1])]  # Cython finds it by itself, but not where it is installed to be edited
-setup(name="least_squares", ext_modules=cythonize([module], include_path=where))
+setup(name="smoothing", ext_modules=cythonize([module], include_path=where))

@@ -64,6 +64,7 @@ cdef struct job_t:  # one update as the kernels want it
     task_t task
     const formula_t *rule
     const double *h
+    bint staged  # some of `uses` are not NULL
     uint32_t key
     op_t[OPS] ops
     const fastopt_use *uses[STAGES]
@@ -129,11 +130,12 @@ cdef void fill(const fastopt_update *u, job_t *job) noexcept nogil:
     cdef const formula_t *rule = (<const rule_t *> u.rule).formula
     cdef format_t state = format_of(u.state_format)
     cdef int k
-    memset(task, 0, sizeof(task_t))
-    job.rule = rule
+    job.rule, job.staged = rule, u.n_stages > 0
     job.h = u.hyperparameters if u.hyperparameters != NULL else u.rule.defaults
     job.key = fo_key(fo_key(u.seed, <uint32_t> (u.t - 1)), <uint32_t> ((u.t - 1) >> 32))
     task.n = task.work = u.n
+    task.first = task.index = task.n_rows = task.row = 0
+    task.constant, task.rows, task.lines = 0, NULL, NULL
     task.active, task.rule, task.ops, task.c = True, rule, job.ops, job.c
     task.p.data, task.p.format, task.p.flat = <char *> u.param_out, format_of(u.param_format), True
     task.g.data, task.g.format, task.g.flat = <char *> u.grad, format_of(u.grad_format), True
@@ -155,8 +157,8 @@ cdef void fill(const fastopt_update *u, job_t *job) noexcept nogil:
         memcpy(job.kept, u.kept_in, rule.kept * sizeof(double))
     elif rule.kept:
         memcpy(job.kept, u.rule.initial, rule.kept * sizeof(double))
-    memset(job.uses, 0, sizeof(job.uses))
     if u.n_stages:
+        memset(job.uses, 0, sizeof(job.uses))
         compose(u, job)
     else:
         job.ops[0] = op_t(RULE, STAGES, rule, &job.sums_c[0], 0, False, RULE_ALONE)
@@ -239,7 +241,7 @@ cdef fo_sums sums(const void *given, int id) noexcept nogil:
     cdef const job_t *job = <const job_t *> given
     cdef fo_sums found = fo_sums(0, 0, 0)
     cdef const formula_t *f = job.rule if id == TABLE.n_stages else &TABLE.stages[id]
-    if id == TABLE.n_stages or job.uses[id] != NULL:
+    if id == TABLE.n_stages or (job.staged and job.uses[id] != NULL):
         found.count, found.whole, found.mean = f.sums if id == TABLE.n_stages else sums_of(id), f.scope != ARRAY, f.mean
     return found
 

@@ -60,8 +60,8 @@ FO_INLINE float fo_where(int c, float x, float y) { return fo_wheref(c, x, y); }
 FO_INLINE double fo_power(double x, int64_t n)
 {
     double result = 1.0;
-    for (; n > 0; n /= 2) {
-        if (n % 2) result = result * x;
+    for (uint64_t k = (uint64_t)n; k; k >>= 1) {
+        result = result * (k & 1 ? x : 1.0); /* no branch: the bits of a count are hard to predict */
         x = x * x;
     }
     return result;
