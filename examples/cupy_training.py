@@ -1,4 +1,7 @@
-"""Parameters on a CUDA device, trained there and resumed on the CPU: ``pip install 'fastopt[cuda]'``, ``python cupy_training.py``."""
+"""Parameters on a CUDA device, trained there and resumed on the CPU.
+
+``pip install 'fastopt[cuda]'``, ``python cupy_training.py``.
+"""
 
 import cupy
 import numpy as np

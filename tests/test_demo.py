@@ -36,7 +36,9 @@ def test_importing_needs_numpy_alone():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 
-@pytest.mark.parametrize("module", [fo.schedules, fo.training, fo.functional, sys.modules["fastopt.optimizers"]])
+@pytest.mark.parametrize(
+    "module", [fo.schedules, fo.training, fo.functional, fo.embed, fo.torch, sys.modules["fastopt.optimizers"]]
+)
 def test_docstrings(module):
     result = doctest.testmod(module)
     assert result.attempted and not result.failed
@@ -44,7 +46,10 @@ def test_docstrings(module):
 
 def test_readme_example(tmp_path):
     for code in re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S):
-        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=dict(os.environ))
+        (tmp_path / "example.py").write_text(code)  # rules are read from their source
+        subprocess.run(
+            [sys.executable, "example.py"], cwd=tmp_path, check=True, env={**os.environ, "FASTOPT_CACHE_DIR": str(tmp_path)}
+        )
 
 
 def test_readme_lists_every_optimizer_with_its_arguments():

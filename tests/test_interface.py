@@ -2,8 +2,11 @@
 
 import ctypes
 import json
+import re
 import shutil
 import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -434,3 +437,13 @@ def test_the_numpy_dtypes_are_those_of_c(tmp_path):
     for name, dtype in {"fastopt_update": embed.UPDATE, "fastopt_use": embed.USE}.items():
         fields = {k: [offset, x.itemsize] for k, (x, offset) in ((n, dtype.fields[n][:2]) for n in dtype.names)}
         assert fields | {"": [dtype.itemsize]} == found["structs"][name]
+
+
+if __name__ == "__main__":  # --write: freeze what there is; structs' new members are to be in the file, with any numbers
+    assert sys.argv[1:] == ["--write"]
+    with tempfile.TemporaryDirectory() as folder:
+        found, _, _ = abi(Path(folder))
+    text = json.dumps(found, indent=1)
+    for nested in (r"\[\s+([^\[\]]*?)\s+\]", r"\[\s+(\[[^\]]*\](?:,\s+\[[^\]]*\])*)\s+\]"):  # lists on one line
+        text = re.sub(nested, lambda m: "[" + re.sub(r"\s+", " ", m[1]) + "]", text)
+    (HERE / "abi.json").write_text(text + "\n")

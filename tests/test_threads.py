@@ -1,5 +1,6 @@
 """Several threads of Python: optimizers beside one another, and one optimizer asked by all."""
 
+import contextlib
 import ctypes
 import sys
 import threading
@@ -111,10 +112,8 @@ def test_saving_beside_steps(tmp_path, many_switches):
 
     def train():
         while not done.is_set():
-            try:
+            with contextlib.suppress(RuntimeError):
                 optimizer.step(g)
-            except RuntimeError:
-                pass
 
     def save():
         while len(saved) < 10:
