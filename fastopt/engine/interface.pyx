@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+# cython: auto_pickle=False, autotestdict=False, binding=False, embedsignature=True, embedsignature.format=clinic
 """The C interface: updates that a caller describes in the structs of fastopt.h, as the kernels want them."""
 
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
@@ -14,7 +15,7 @@ from fastopt.engine.table cimport (
 )
 
 from fastopt.engine import dispatch, threads as system
-from fastopt.formula import RULES, STAGES as ALL_STAGES
+from fastopt import formula as formulas
 from fastopt.groups import domain
 
 cdef extern from "block.h" nogil:
@@ -368,11 +369,11 @@ cdef int show_all(object capsule) except -1:
     if STAGE_LIST == NULL:
         raise MemoryError
     for k in range(TABLE.n_rules):
-        formula = RULES[TABLE.rules[k].name.decode()]
+        formula = formulas.RULES[TABLE.rules[k].name.decode()]
         if not formula.terms_scope:
             show_rule(formula, &TABLE.rules[k])
     for k in range(TABLE.n_stages):
-        formula = ALL_STAGES[TABLE.stages[k].name.decode()]
+        formula = formulas.STAGES[TABLE.stages[k].name.decode()]
         if formula.name not in ("hold", "gather", "norms"):
             show_stage(&STAGE_LIST[N_STAGES], formula, k)
             N_STAGES += 1
