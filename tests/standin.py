@@ -104,10 +104,11 @@ class ndarray:
     def __setitem__(self, key: Any, x: Any) -> None:
         if isinstance(x, np.ndarray) and x.ndim:
             raise TypeError("Unsupported type <class 'numpy.ndarray'>")
-        self._a[key] = unwrapped(x)
+        self._a[unwrapped(key)] = unwrapped(x)
 
     def __getitem__(self, key: Any) -> Any:
-        found = self._a[key]
+        assert not any(isinstance(k, np.ndarray) for k in (key if isinstance(key, tuple) else (key,))), "Unsupported type"
+        found = self._a[unwrapped(key)]
         return wrapped(found, self.device.id)
 
     def __reduce__(self) -> Any:

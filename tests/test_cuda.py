@@ -345,6 +345,28 @@ def test_bound_gradients_that_are_cleared(cupy):
     assert other.step() and (transposed.get() == 0).all() and (other.params.get() == -1).all()
 
 
+@pytest.mark.parametrize("options", [{}, {"clip_global_norm": 0.5, "weight_decay": 0.1, "ema": 0.9}, {"state_dtype": "bfloat16"}])
+@pytest.mark.parametrize("case", ["adamw", "momentum", "lamb", "prodigy"])
+def test_gradients_of_rows(case, options, cupy):
+    """Their rows alone are updated, as on the CPU; of a row that comes twice both count."""
+    shapes = {"table": (40, 7), "bias": (300,), "deep": (6, 2, 5)}
+    host = start(shapes=shapes)
+    on_device = there(cupy, host)
+    cpu, gpu = make(case, host, **options), make(case, on_device, **options)
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        rows = {name: rng.integers(0, shapes[name][0], n) for name, n in (("table", 9), ("deep", 5))}
+        values = {name: rng.standard_normal((r.size, *shapes[name][1:]), np.float32) for name, r in rows.items()}
+        grads = start(shapes=shapes, seed=k + 80)
+        given = there(cupy, grads)
+        if k != 2:
+            grads |= {name: fo.RowGradient(r, values[name]) for name, r in rows.items()}
+            device_rows = cupy.array(rows["table"]), rows["deep"]
+            given |= {n: fo.RowGradient(r, cupy.array(values[n])) for n, r in zip(rows, device_rows, strict=True)}
+        assert cpu.step(grads) and gpu.step(given)
+        check_same(cpu, gpu, host, on_device)
+
+
 def test_average_and_state(cupy):
     on_device = there(cupy, start())
     gpu = fo.SGD(on_device, lr=0.1, ema=0.5)
@@ -405,8 +427,9 @@ def test_errors_name_what_is_wrong(cupy):
         (
             fo.RowGradient([0], np.ones((1, 3), np.float32)),
             TypeError,
-            "gradient of 'w': RowGradient, expected an array on device 0",
+            "gradient of 'w': values of ndarray, expected an array on dev",
         ),
+        (fo.RowGradient([2], cupy.array(np.ones((1, 3), np.float32))), ValueError, "gradient of 'w': row 2, expected rows below 2"),
     ]:
         with pytest.raises(error, match=text):
             opt.step({"w": g})

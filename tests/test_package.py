@@ -60,7 +60,14 @@ def test_a_wheel_from_the_source_distribution(sources, tmp_path):
         names = {name.removeprefix("fastopt/") for name in file.namelist()}
         file.extractall(tmp_path / "installed")
     assert {"py.typed", "engine/engine.pyi", "engine/table.pxd", "engine/formats.pxd", "include/scalar.h"} <= names
-    assert {"__init__.pxd", "engine/interface.pxd", "include/fastopt.h", "include/library.h", "cuda/kernels.cu", "cuda/launch.h"} <= names
+    assert {
+        "__init__.pxd",
+        "engine/interface.pxd",
+        "include/fastopt.h",
+        "include/library.h",
+        "cuda/kernels.cu",
+        "cuda/launch.h",
+    } <= names
     assert not [name for name in names if name.endswith((".c", ".cpp", ".pyx"))]
     assert sum(name.endswith((".so", ".pyd")) for name in names) >= 2
     assert "fastopt: " in check(tmp_path / "installed", tmp_path)

@@ -13,6 +13,8 @@ typedef struct { /* what a step is told of a parameter */
     int32_t active;  /* has one */
     int32_t known;   /* a parameter from which one without gradient takes what its group knows together; -1: none */
     int32_t clear;   /* the gradient, once it is used */
+    const int64_t *rows; /* ascending, that a gradient has; NULL: all */
+    int64_t n_rows, row; /* how many, and elements of one */
 } fo_turn;
 
 typedef struct {
@@ -81,8 +83,8 @@ FO_INLINE const double *fo_totals(const fo_plan *plan, int id, int scope, int64_
     return plan->totals + (id * plan->room + fo_targets(plan, scope, k)) * FO_SUMS;
 }
 
-/* The parameter whose block this is, in the index space of steps. */
-FO_INLINE int64_t fo_find(const fo_plan *plan, int64_t block)
+/* The parameter whose block this is, in the index space of steps, and where this thread's element is among those of it. */
+FO_INLINE int64_t fo_find(const fo_plan *plan, int64_t block, int64_t *i)
 {
     int64_t lo = 0, hi = plan->n;
     while (hi - lo > 1) {
@@ -90,6 +92,7 @@ FO_INLINE int64_t fo_find(const fo_plan *plan, int64_t block)
         if (plan->order[2 * middle] <= block) lo = middle;
         else hi = middle;
     }
+    *i = (block - plan->order[2 * lo]) * FO_BLOCK + threadIdx.x;
     return plan->order[2 * lo + 1];
 }
 
@@ -121,6 +124,38 @@ FO_INLINE fo_now fo_now_of(const fo_plan *plan, int64_t k)
     return now;
 }
 
+FO_INLINE int fo_size(int32_t format) { return format == FO_FLOAT64 ? 8 : format == FO_FLOAT32 ? 4 : 2; }
+
+/* Whether a gradient has element j, of all that it has. */
+FO_INLINE int fo_inside(const fo_array *a, const fo_turn *turn, int64_t j)
+{
+    return j < (turn->rows ? turn->n_rows * turn->row : a->n);
+}
+
+/* Which element of the parameter that is; the gradient's begins where it is found by this number. */
+FO_INLINE int64_t fo_place(const fo_turn *turn, int64_t j, fo_now *now)
+{
+    if (!turn->rows) return j;
+    const int64_t i = turn->rows[j / turn->row] * turn->row + j % turn->row;
+    now->g += (j - i) * fo_size(now->format);
+    return i;
+}
+
+/* Whether a gradient has the row of element i; it then begins where it is found by this number. */
+FO_INLINE int fo_has(const fo_turn *turn, int64_t i, fo_now *now)
+{
+    if (!turn->rows) return 1;
+    int64_t lo = 0, hi = turn->n_rows;
+    const int64_t row = i / turn->row;
+    while (lo < hi) {
+        const int64_t middle = (lo + hi) / 2;
+        if (turn->rows[middle] < row) lo = middle + 1;
+        else hi = middle;
+    }
+    now->g += (lo - row) * turn->row * fo_size(now->format);
+    return lo < turn->n_rows && turn->rows[lo] == row;
+}
+
 /* Hyperparameters of a parameter's rule. */
 FO_INLINE const double *fo_hyperparameters(const fo_plan *plan, int64_t k)
 {
@@ -128,7 +163,7 @@ FO_INLINE const double *fo_hyperparameters(const fo_plan *plan, int64_t k)
 }
 
 /* 8-bit floats of one block, one for each thread: they share an exponent. All threads come here. */
-FO_INLINE void fo_store_blocks(const fo_array *a, const fo_now *now, int64_t i, int states, const fo_f32 *e)
+FO_INLINE void fo_store_blocks(const fo_array *a, const fo_now *now, int64_t i, int64_t first, int states, const fo_f32 *e)
 {
     __shared__ uint32_t largest[FO_BLOCK];
     for (int k = 0; k < states; k++) {
@@ -143,7 +178,7 @@ FO_INLINE void fo_store_blocks(const fo_array *a, const fo_now *now, int64_t i, 
         __syncthreads();
         int exponent = fo_exponent(largest[0], a->formats[k] == FO_FLOAT8 ? 127 : 255);
         if (i < a->n) fo_store_f8(a, now, i, k, exponent, e->state[k]);
-        if (threadIdx.x == 0) a->exponents[k][i / FO_BLOCK] = (int16_t)exponent;
+        if (threadIdx.x == 0) a->exponents[k][first / FO_BLOCK] = (int16_t)exponent;
     }
 }
 
@@ -246,8 +281,9 @@ FO_KERNEL sum_gradients(FO_ARGUMENTS)
         const int64_t i = place - a->starts[y];
         double terms[FO_SUMS] = {0, 0, 0, 0};
         if (i < a->n && plan->turns[k].active && plan->turns[k].summed >> x & 1) {
-            const fo_now now = fo_now_of(plan, k);
-            if (a->wide) fo_gradient_terms<double>(a, &now, i, (int)x, terms);
+            fo_now now = fo_now_of(plan, k);
+            if (!fo_has(plan->turns + k, i, &now)) {}
+            else if (a->wide) fo_gradient_terms<double>(a, &now, i, (int)x, terms);
             else fo_gradient_terms<float>(a, &now, i, (int)x, terms);
         }
         fo_fold_block(terms, plan->partials + block * FO_SUMS);
@@ -265,9 +301,9 @@ template <class real> FO_INLINE void fo_gather(const fo_array *a, const fo_now *
 FO_KERNEL gather_gradients(FO_ARGUMENTS)
 {
     for (int64_t block = x + blockIdx.x; block < y; block += gridDim.x) {
-        const int64_t k = fo_find(plan, block);
+        int64_t i;
+        const int64_t k = fo_find(plan, block, &i);
         const fo_array *a = plan->arrays + k;
-        const int64_t i = (block - a->first) * FO_BLOCK + threadIdx.x;
         if (i >= a->n || !plan->turns[k].active) continue;
         const fo_now now = fo_now_of(plan, k);
         if (a->wide) fo_gather<double>(a, &now, i, (int)z);
@@ -292,7 +328,7 @@ template <class Rule> FO_INLINE void fo_prepare(FO_ARGUMENTS)
             else {
                 for (int j = 0; j < FO_SUMS; j++) {
                     sums[j] = fo_totals(plan, FO_STAGES, (int)y, from)[j];
-                    if (Rule::mean) sums[j] = sums[j] / (double)plan->arrays[from].n;
+                    if (Rule::mean) sums[j] = sums[j] / (double)plan->arrays[from].n; /* not of rows */
                 }
                 Rule::scalars(t, kept, sums, h, c);
             }
@@ -328,26 +364,29 @@ template <class Rule, class real> FO_INLINE void fo_step_of(const fo_array *a, c
 template <class Rule> FO_INLINE void fo_step(FO_ARGUMENTS)
 {
     for (int64_t block = x + blockIdx.x; block < y; block += gridDim.x) {
-        const int64_t k = fo_find(plan, block);
+        int64_t j;
+        const int64_t k = fo_find(plan, block, &j);
         const fo_array *a = plan->arrays + k;
-        const int64_t i = (block - a->first) * FO_BLOCK + threadIdx.x;
-        if (!plan->turns[k].active) continue;
-        const fo_now now = fo_now_of(plan, k);
+        const fo_turn *turn = plan->turns + k;
+        if (!turn->active) continue;
+        fo_now now = fo_now_of(plan, k);
+        const int inside = fo_inside(a, turn, j);
+        const int64_t i = inside ? fo_place(turn, j, &now) : a->n;
         if (a->wide) {
             fo_element<double> e;
-            if (i < a->n) {
+            if (inside) {
                 fo_step_of<Rule>(a, &now, i, &e);
                 fo_store_f64(a, i, Rule::states, &e);
             }
         } else {
             fo_element<float> e;
-            if (i < a->n) {
+            if (inside) {
                 fo_step_of<Rule>(a, &now, i, &e);
                 fo_store_f32(a, &now, i, Rule::states, Rule::nonnegative, &e);
             }
-            fo_store_blocks(a, &now, i, Rule::states, &e);
+            fo_store_blocks(a, &now, i, (block - plan->arrays[k].first) * FO_BLOCK, Rule::states, &e);
         }
-        if (i < a->n && plan->turns[k].clear) fo_clear(plan->turns + k, i);
+        if (inside && turn->clear) fo_clear(turn, j);
     }
 }
 
@@ -368,7 +407,8 @@ template <class Rule, class real> FO_INLINE void fo_terms_in(const fo_array *a, 
 template <class Rule> FO_INLINE void fo_terms(const fo_plan *plan, int64_t k, int64_t i, int id, double *out)
 {
     const fo_array *a = plan->arrays + k;
-    const fo_now now = fo_now_of(plan, k);
+    fo_now now = fo_now_of(plan, k);
+    if (!fo_has(plan->turns + k, i, &now)) return;
     if (a->wide) fo_terms_in<Rule, double>(a, &now, i, id, plan->sums_c + k * FO_SCALARS, out);
     else fo_terms_in<Rule, float>(a, &now, i, id, plan->sums_c + k * FO_SCALARS, out);
 }
@@ -392,9 +432,9 @@ template <class Rule> FO_INLINE void fo_sum(FO_ARGUMENTS)
 template <class Rule> FO_INLINE void fo_spread(FO_ARGUMENTS)
 {
     for (int64_t block = x + blockIdx.x; block < y; block += gridDim.x) {
-        const int64_t k = fo_find(plan, block);
+        int64_t i;
+        const int64_t k = fo_find(plan, block, &i);
         const fo_array *a = plan->arrays + k;
-        const int64_t i = (block - a->first) * FO_BLOCK + threadIdx.x;
         double terms[FO_SUMS];
         if (i >= a->n || !plan->turns[k].active) continue;
         fo_terms<Rule>(plan, k, i, FO_TERMS, terms);

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..engine import layout, storage
 from ..engine.memory import Memory
+from ..engine.rows import RowGradient, check_below, check_kind, walked_rows
 
 
 def is_cupy(a: object) -> bool:
@@ -98,6 +99,31 @@ class DeviceMemory(Memory):
         said = {"shape": a.shape, "strides": a.strides, "typestr": "<u2" if narrow else a.dtype.str, "version": 3}
         there = np.asarray(SimpleNamespace(__array_interface__={**said, "data": (a.data.ptr, False)}))
         return there.view(storage.bfloat16) if narrow else there
+
+    def rows(self, slot: Any, g: RowGradient, accumulate: int) -> tuple[Any, Any, np.ndarray]:
+        """A gradient of rows: which, ascending, on the device, their values, and where those lie; or the error that says what is wrong."""
+        name, p, what = slot.name, slot.array, f"gradient of {slot.name!r}"
+        check_kind(slot, accumulate, False)
+        values, indices = g.values, check_below(what, g.indices, p)
+        if not is_cupy(values):
+            raise TypeError(f"{what}: values of {type(values).__name__}, expected an array on device {self.device}")
+        self.check_device(what, values)
+        there = self.located(values)
+        layout.check_gradient(name, p, there, (indices.size, *p.shape[1:]))
+        values = self.view(values)
+        if (np.diff(indices) <= 0).any():  # each once, with the sum of its values one after another, in the order given
+            places = np.argsort(indices, kind="stable")
+            indices, first, count = np.unique(indices[places], return_index=True, return_counts=True)
+            values = self.widened(values)[self.cupy.asarray(places)]
+            total = values[self.cupy.asarray(first)]
+            for k in range(1, int(count.max())):
+                more = np.flatnonzero(count > k)
+                at = self.cupy.asarray(more)
+                total[at] = total[at] + values[self.cupy.asarray(first[more] + k)]
+            values = total
+        flat = values.transpose(walked_rows(slot))
+        flat = flat if flat.flags.c_contiguous else self.cupy.ascontiguousarray(flat)
+        return self.cupy.asarray(indices), flat, there
 
     def gradient(self, name: str, p: Any, order: Sequence[int], g: Any) -> tuple[Any, np.ndarray]:
         """A gradient as an array of this device whose elements follow one another as its parameter is walked, and where it lies.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..engine import interpreted, layout, storage
+from ..engine.rows import RowGradient
 from ..engine.structure import Structure
 from ..formula import RULE_AT, STAGES, Formula
 from .compiler import kernels, source
@@ -34,7 +35,9 @@ ARRAY = struct(
     first="i8", starts=("i8", 3), rows="i8", columns="i8", chunk="i8", of_rows="u8", format="i4", formats=("i4", STATES),
     ndim="i4", wide="i4", split="i4", constant="i4", group="i4", rule="i4", beside="i4",
 )  # fmt: skip
-TURN = struct(g="u8", t="i8", on="u8", summed="u8", format="i4", active="i4", known="i4", clear="i4")
+TURN = struct(
+    g="u8", t="i8", on="u8", summed="u8", format="i4", active="i4", known="i4", clear="i4", rows="u8", n_rows="i8", row="i8"
+)
 PLAN = struct(
     arrays="u8", turns="u8", order="u8", ranges="u8", h="u8", kept="u8", kept_after="u8", c64="u8", sums_c="u8", stage_c64="u8",
     c="u8", stage_c="u8", partials="u8", totals="u8", n="i8", groups="i8", room="i8", spaces=("i8", 3), key="u4", nearest="i4",
@@ -123,16 +126,6 @@ class Tables:
             if slot.rule.terms_scope == "over_lines":
                 lines = max(lines, self.lay_lines(slot, row))
         self.spaces = block, -(-place // BLOCK), -(-position // BLOCK)
-        first = 0
-        order = []
-        for name in self.rules:
-            begin = first
-            for i, slot in enumerate(self.slots):
-                if slot.rule.name == name:
-                    table[i]["first"] = first
-                    order.append((first, i))
-                    first -= -table[i]["n"] // BLOCK
-            self.spans[name] = begin, first
         ranges = [self.blocks_of(table, i, i, 0) for i in range(n)]
         for k in range(len(self.groups)):
             members = [i for i in range(n) if table[i]["group"] == k]
@@ -144,9 +137,27 @@ class Tables:
             table[i]["shape"] = self.buffers["numbers"].data.ptr + 8 * at[i] if table[i]["ndim"] else 0
             table[i]["of_rows"] = self.buffers["lines"].data.ptr
         self.table = table
+        self.order([int(x) for x in table["n"]])
+        table["first"] = self.firsts
         self.upload("arrays", table.view(np.uint8))
-        self.upload("order", np.array(order))
         self.upload("ranges", np.array(ranges))
+
+    def order(self, work: list[int]) -> None:
+        """Where each array is in the index space of steps, if so many of its elements are updated: those of a rule together."""
+        first, order, self.work = 0, [], work
+        self.firsts = [0] * len(work)
+        for name in self.rules:
+            begin = first
+            for i, slot in enumerate(self.slots):
+                if slot.rule.name == name:
+                    self.firsts[i] = first
+                    order.append((first, i))
+                    first -= -work[i] // BLOCK
+            self.spans[name] = begin, first
+        if "order" in self.buffers:
+            self.memory.put(self.buffers["order"], np.array(order))
+        else:
+            self.upload("order", np.array(order))
 
     def upload(self, name: str, values: np.ndarray) -> None:
         self.buffers[name] = self.memory.zeros(values.shape, values.dtype)
@@ -286,14 +297,18 @@ class Stepper(interpreted.Stepper):
 
     def _checked(self, grads: list[Any]) -> list[Any]:
         _, slots, _, ranges = self._parts()
-        checked: list[tuple[Any, Any] | None] = []
+        checked: list[tuple[Any, Any, Any] | None] = []
         for slot, g in zip(slots, grads, strict=True):
             if g is None:
                 checked.append(None)
                 continue
-            flat, there = self._memory.gradient(slot.name, slot.array, slot.order, g)
+            indices = None
+            if isinstance(g, RowGradient):
+                indices, flat, there = self._memory.rows(slot, g, self._shared.accumulate)
+            else:
+                flat, there = self._memory.gradient(slot.name, slot.array, slot.order, g)
             self._check_apart(slot, there, ranges)
-            checked.append((flat, g))
+            checked.append((flat, g, indices))
         return checked
 
     def _check_apart(self, slot: Any, there: np.ndarray, ranges: list[tuple[int, int]]) -> None:
@@ -328,12 +343,22 @@ class Stepper(interpreted.Stepper):
         active = [g is not None for g in given]
         if not any(active):
             return False
-        turns = tables.turns
+        turns, sizes = tables.turns, [int(n) for n in tables.table["n"]]
         turns["active"] = active
         turns["t"] = [t for t, _, _ in self._each]
         turns["g"] = [0 if g is None else g.data.ptr for g in given]
         turns["format"] = [0 if g is None else format_of(g.dtype) for g in given]
         clear = settings.zero_grads and bound
+        rows = [None if x is None else x[2] for x in grads]
+        work = [
+            slot_n if x is None else x.size * (slot_n // max(1, s.array.shape[0]))
+            for slot_n, x, s in zip(sizes, rows, slots, strict=True)
+        ]
+        if work != tables.work:
+            tables.order(work)
+        turns["rows"] = [0 if x is None else x.data.ptr for x in rows]
+        turns["n_rows"] = [0 if x is None else x.size for x in rows]
+        turns["row"] = [0 if x is None else n // max(1, s.array.shape[0]) for n, x, s in zip(sizes, rows, slots, strict=True)]
         turns["clear"] = [clear and x is not None and x[0].data.ptr == x[1].data.ptr for x in grads]
         run = Run(tables, settings, hold, scale, storage.key_of_step(settings.seed, self._count))
         fine = run.sums_are_fine()

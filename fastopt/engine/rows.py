@@ -66,6 +66,35 @@ def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
 
     Refused where not all that a step does is of each row alone.
     """
+    name, p = slot.name, slot.array
+    what = f"gradient of {name!r}"
+    check_kind(slot, accumulate, exact)
+    if not isinstance(g, RowGradient):
+        if tuple(g.shape) != p.shape or p.ndim != 2:
+            expected = p.shape if p.ndim == 2 else f"a RowGradient for {p.ndim} axes"
+            raise ValueError(f"{what}: {type(g).__name__} of shape {tuple(g.shape)}, expected {expected}")
+        matrix = g.tocsr()
+        touched = np.flatnonzero(np.diff(matrix.indptr))
+        g = RowGradient(touched, matrix[touched].toarray())
+    values = layout.check_gradient(name, p, g.values, (g.indices.size, *p.shape[1:]))
+    indices = check_below(what, g.indices, p)
+    if (np.diff(indices) <= 0).any():
+        places = np.argsort(indices, kind="stable")
+        indices, values = added(indices[places], storage.widened(values)[places])
+    checked = object.__new__(RowGradient)  # not to be checked again
+    object.__setattr__(checked, "indices", indices)
+    values = np.require(values.transpose(walked_rows(slot)), requirements=["C", "ALIGNED"])
+    object.__setattr__(checked, "values", values)
+    return checked
+
+
+def walked_rows(slot: Any) -> list[int]:
+    """Axes of values in the order in which a parameter is walked, rows first."""
+    return [0, *(k for k in slot.order if 0 < k < slot.array.ndim)]
+
+
+def check_kind(slot: Any, accumulate: int, exact: bool) -> None:
+    """Refuse gradients of rows where not all that a step does is of each row alone."""
     name, p, order = slot.name, slot.array, slot.order
     what = f"gradient of {name!r}"
     if slot.rule.terms_scope:
@@ -81,24 +110,6 @@ def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
         raise ValueError(f"{what}: of rows, expected a number: the parameter has no axis")
     if p.shape[0] > 1 and any(p.shape[k] != 1 for k in order[: order.index(0)] if k < p.ndim):
         raise ValueError(f"{what}: of rows, expected a parameter whose rows lie one after another, in C order")
-    if not isinstance(g, RowGradient):
-        if tuple(g.shape) != p.shape or p.ndim != 2:
-            expected = p.shape if p.ndim == 2 else f"a RowGradient for {p.ndim} axes"
-            raise ValueError(f"{what}: {type(g).__name__} of shape {tuple(g.shape)}, expected {expected}")
-        matrix = g.tocsr()
-        touched = np.flatnonzero(np.diff(matrix.indptr))
-        g = RowGradient(touched, matrix[touched].toarray())
-    values = layout.check_gradient(name, p, g.values, (g.indices.size, *p.shape[1:]))
-    indices = check_below(what, g.indices, p)
-    if (np.diff(indices) <= 0).any():
-        places = np.argsort(indices, kind="stable")
-        indices, values = added(indices[places], storage.widened(values)[places])
-    walked = [k for k in order if k < p.ndim]
-    walked = [0, *(k for k in walked if k)]
-    checked = object.__new__(RowGradient)  # not to be checked again
-    object.__setattr__(checked, "indices", indices)
-    object.__setattr__(checked, "values", np.require(values.transpose(walked), requirements=["C", "ALIGNED"]))
-    return checked
 
 
 def added(indices: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +136,7 @@ def check_indices(name: str, p: np.ndarray, rows: Any) -> np.ndarray:
 
 def as_indices(what: str, rows: Any) -> np.ndarray:
     """Rows as int64, of one axis."""
-    where = np.asarray(rows)
+    where = np.asarray(rows.get() if hasattr(rows, "__cuda_array_interface__") and hasattr(rows, "get") else rows)
     where = where.astype(np.int64) if where.size == 0 and where.ndim == 1 else where
     if where.dtype.kind not in "iu" or where.ndim != 1:
         raise TypeError(f"{what}: {where.dtype} of shape {where.shape}, expected whole numbers of shape (k,)")
