@@ -496,7 +496,7 @@ def test_a_mutated_line_of_arithmetic_is_noticed(line, other, rule, monkeypatch,
     text = compiler.source(rule)
     assert re.search(line, text)
     monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(compiler, "source", lambda _: re.sub(line, other, text))
+    monkeypatch.setattr(stepper, "source", lambda _: re.sub(line, other, text))
     compiler.kernels.cache_clear()
     with standin.installed() as cupy, pytest.raises(AssertionError):
         run(cupy, "adam", shapes={"matrix": (30, 41), "vector": (700,)})

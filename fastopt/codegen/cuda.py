@@ -67,7 +67,7 @@ def around(stages: Sequence[Formula]) -> list[list[str]]:
     first, subtract = shaped.index("u"), len(shaped) - shaped[::-1].index("u")
     head = "(const fo_array *a, const fo_now *now, int64_t i, int last, fo_element<real> *e)"
     before = [f"template <class real> FO_INLINE void before{head}", "{", *shape(stages[:first]), "}"]
-    after = [f"template <class real> FO_INLINE void after{head.replace('int last', 'int last, int velocity')}", "{"]
+    after = ["template <class real>", f"FO_INLINE void after{head.replace('int last', 'int last, int velocity')}", "{"]
     after += [
         *shape(stages[first:subtract]),
         "    if (last < FO_STAGES) return;",
@@ -107,14 +107,12 @@ def shape(stages: Sequence[Formula]) -> list[str]:
     lines = []
     for s in stages:
         places = [PLACES.get(a) or f"*fo_own(a, FO_{a.upper()}, i, e)" for a in s.arrays]
-        text = f"{places[0]} = stage::{s.name}::shape({', '.join(places)}, fo_stage_c(now, {number(s)}, e));"
+        value = f"stage::{s.name}::shape({', '.join(places)}, fo_stage_c(now, {number(s)}, e));"
         if s.arrays[0] == "m":
-            lines += [
-                f"    for (int k = 0; k < FO_STATES && fo_on(now, {number(s)}, last); k++)",
-                f"        if (velocity >> k & 1) {text}",
-            ]
+            lines += [f"    for (int k = 0; k < FO_STATES && fo_on(now, {number(s)}, last); k++)", "        if (velocity >> k & 1)"]
+            lines += [f"            {places[0]} =", f"                {value}"]
         else:
-            lines += [f"    if (fo_on(now, {number(s)}, last)) {text}"]
+            lines += [f"    if (fo_on(now, {number(s)}, last))", f"        {places[0]} = {value}"]
     return lines
 
 

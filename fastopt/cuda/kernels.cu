@@ -306,30 +306,49 @@ struct ema {
 
 template <class real> FO_INLINE void before(const fo_array *a, const fo_now *now, int64_t i, int last, fo_element<real> *e)
 {
-    if (fo_on(now, FO_SCALE, last)) e->g = stage::scale::shape(e->g, fo_stage_c(now, FO_SCALE, e));
-    if (fo_on(now, FO_FINITE, last)) e->g = stage::finite::shape(e->g, fo_stage_c(now, FO_FINITE, e));
-    if (fo_on(now, FO_HOLD, last)) *fo_own(a, FO_GATHERED, i, e) = stage::hold::shape(*fo_own(a, FO_GATHERED, i, e), e->g, fo_stage_c(now, FO_HOLD, e));
-    if (fo_on(now, FO_GATHER, last)) e->g = stage::gather::shape(e->g, *fo_own(a, FO_GATHERED, i, e), fo_stage_c(now, FO_GATHER, e));
-    if (fo_on(now, FO_CLIP_VALUE, last)) e->g = stage::clip_value::shape(e->g, fo_stage_c(now, FO_CLIP_VALUE, e));
-    if (fo_on(now, FO_CLIP_NORM, last)) e->g = stage::clip_norm::shape(e->g, fo_stage_c(now, FO_CLIP_NORM, e));
-    if (fo_on(now, FO_CLIP_GLOBAL_NORM, last)) e->g = stage::clip_global_norm::shape(e->g, fo_stage_c(now, FO_CLIP_GLOBAL_NORM, e));
-    if (fo_on(now, FO_L2, last)) e->g = stage::l2::shape(e->g, e->p, fo_stage_c(now, FO_L2, e));
-    if (fo_on(now, FO_DECOUPLED, last)) e->p = stage::decoupled::shape(e->p, fo_stage_c(now, FO_DECOUPLED, e));
+    if (fo_on(now, FO_SCALE, last))
+        e->g = stage::scale::shape(e->g, fo_stage_c(now, FO_SCALE, e));
+    if (fo_on(now, FO_FINITE, last))
+        e->g = stage::finite::shape(e->g, fo_stage_c(now, FO_FINITE, e));
+    if (fo_on(now, FO_HOLD, last))
+        *fo_own(a, FO_GATHERED, i, e) = stage::hold::shape(*fo_own(a, FO_GATHERED, i, e), e->g, fo_stage_c(now, FO_HOLD, e));
+    if (fo_on(now, FO_GATHER, last))
+        e->g = stage::gather::shape(e->g, *fo_own(a, FO_GATHERED, i, e), fo_stage_c(now, FO_GATHER, e));
+    if (fo_on(now, FO_CLIP_VALUE, last))
+        e->g = stage::clip_value::shape(e->g, fo_stage_c(now, FO_CLIP_VALUE, e));
+    if (fo_on(now, FO_CLIP_NORM, last))
+        e->g = stage::clip_norm::shape(e->g, fo_stage_c(now, FO_CLIP_NORM, e));
+    if (fo_on(now, FO_CLIP_GLOBAL_NORM, last))
+        e->g = stage::clip_global_norm::shape(e->g, fo_stage_c(now, FO_CLIP_GLOBAL_NORM, e));
+    if (fo_on(now, FO_L2, last))
+        e->g = stage::l2::shape(e->g, e->p, fo_stage_c(now, FO_L2, e));
+    if (fo_on(now, FO_DECOUPLED, last))
+        e->p = stage::decoupled::shape(e->p, fo_stage_c(now, FO_DECOUPLED, e));
 }
 
-template <class real> FO_INLINE void after(const fo_array *a, const fo_now *now, int64_t i, int last, int velocity, fo_element<real> *e)
+template <class real>
+FO_INLINE void after(const fo_array *a, const fo_now *now, int64_t i, int last, int velocity, fo_element<real> *e)
 {
-    if (fo_on(now, FO_LATE_DECAY, last)) e->u = stage::late_decay::shape(e->u, e->p, fo_stage_c(now, FO_LATE_DECAY, e));
-    if (fo_on(now, FO_TRUST_RATIO, last)) e->u = stage::trust_ratio::shape(e->u, fo_stage_c(now, FO_TRUST_RATIO, e));
-    if (fo_on(now, FO_STEP_SCALE, last)) e->u = stage::step_scale::shape(e->u, *fo_own(a, FO_FACTOR, i, e), fo_stage_c(now, FO_STEP_SCALE, e));
-    if (fo_on(now, FO_MAX_STEP, last)) e->u = stage::max_step::shape(e->u, fo_stage_c(now, FO_MAX_STEP, e));
-    if (fo_on(now, FO_NORMS, last)) e->u = stage::norms::shape(e->u, fo_stage_c(now, FO_NORMS, e));
+    if (fo_on(now, FO_LATE_DECAY, last))
+        e->u = stage::late_decay::shape(e->u, e->p, fo_stage_c(now, FO_LATE_DECAY, e));
+    if (fo_on(now, FO_TRUST_RATIO, last))
+        e->u = stage::trust_ratio::shape(e->u, fo_stage_c(now, FO_TRUST_RATIO, e));
+    if (fo_on(now, FO_STEP_SCALE, last))
+        e->u = stage::step_scale::shape(e->u, *fo_own(a, FO_FACTOR, i, e), fo_stage_c(now, FO_STEP_SCALE, e));
+    if (fo_on(now, FO_MAX_STEP, last))
+        e->u = stage::max_step::shape(e->u, fo_stage_c(now, FO_MAX_STEP, e));
+    if (fo_on(now, FO_NORMS, last))
+        e->u = stage::norms::shape(e->u, fo_stage_c(now, FO_NORMS, e));
     if (last < FO_STAGES) return;
     e->p = e->p - e->u;
-    if (fo_on(now, FO_BOUNDS, last)) e->p = stage::bounds::shape(e->p, *fo_own(a, FO_LOW, i, e), *fo_own(a, FO_HIGH, i, e), fo_stage_c(now, FO_BOUNDS, e));
+    if (fo_on(now, FO_BOUNDS, last))
+        e->p = stage::bounds::shape(e->p, *fo_own(a, FO_LOW, i, e), *fo_own(a, FO_HIGH, i, e), fo_stage_c(now, FO_BOUNDS, e));
     for (int k = 0; k < FO_STATES && fo_on(now, FO_RELEASE, last); k++)
-        if (velocity >> k & 1) e->state[k] = stage::release::shape(e->state[k], e->p, *fo_own(a, FO_LOW, i, e), *fo_own(a, FO_HIGH, i, e), fo_stage_c(now, FO_RELEASE, e));
-    if (fo_on(now, FO_EMA, last)) *fo_own(a, FO_AVERAGED, i, e) = stage::ema::shape(*fo_own(a, FO_AVERAGED, i, e), e->p, fo_stage_c(now, FO_EMA, e));
+        if (velocity >> k & 1)
+            e->state[k] =
+                stage::release::shape(e->state[k], e->p, *fo_own(a, FO_LOW, i, e), *fo_own(a, FO_HIGH, i, e), fo_stage_c(now, FO_RELEASE, e));
+    if (fo_on(now, FO_EMA, last))
+        *fo_own(a, FO_AVERAGED, i, e) = stage::ema::shape(*fo_own(a, FO_AVERAGED, i, e), e->p, fo_stage_c(now, FO_EMA, e));
 }
 
 template <class real> FO_INLINE void stage_terms(int id, const fo_element<real> *e, double *out)

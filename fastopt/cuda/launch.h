@@ -2,7 +2,8 @@
 #include "element.h"
 
 #define FO_KERNEL extern "C" __global__ void
-#define FO_ARGUMENTS const fo_plan *plan, int64_t x, int64_t y, int64_t z /* what each kernel takes; it works in blocks of 256 threads */
+/* What each kernel takes; it works in blocks of 256 threads. */
+#define FO_ARGUMENTS const fo_plan *plan, int64_t x, int64_t y, int64_t z
 
 typedef struct { /* what a step is told of a parameter */
     const char *g;
@@ -55,10 +56,12 @@ FO_INLINE const double *fo_stage_c(const fo_now *now, int id, const fo_f64 *) { 
 FO_INLINE float *fo_own(const fo_array *a, int k, int64_t i, const fo_f32 *) { return fo_own_f32(a, k, i); }
 FO_INLINE double *fo_own(const fo_array *a, int k, int64_t i, const fo_f64 *) { return fo_own_f64(a, k, i); }
 
-/* What the stages are, which kernels.cu says: what is done with an element before its rule and after it, up to stage `last`, by those
+/* What the stages are, which kernels.cu says: what is done with an element before its rule and after it, up to stage `last`, by
+   those
    that are on; where and of what they are summed; and their scalars. */
 template <class real> FO_INLINE void before(const fo_array *a, const fo_now *now, int64_t i, int last, fo_element<real> *e);
-template <class real> FO_INLINE void after(const fo_array *a, const fo_now *now, int64_t i, int last, int velocity, fo_element<real> *e);
+template <class real> FO_INLINE void after(const fo_array *a, const fo_now *now, int64_t i, int last, int velocity,
+    fo_element<real> *e);
 template <class real> FO_INLINE void stage_terms(int id, const fo_element<real> *e, double *out);
 FO_INLINE int stage_scope(int id);
 FO_INLINE void stage_scalars(int id, const double *sums, const double *h, double *c);
@@ -234,7 +237,8 @@ FO_KERNEL add_blocks(const fo_plan *plan, int64_t id, int64_t scope, int64_t tar
     __shared__ double blocks[FO_SUMS * FO_BLOCK];
     const int thread = (int)threadIdx.x;
     for (int64_t target = blockIdx.x; target < targets; target += gridDim.x) {
-        const int64_t *range = plan->ranges + 2 * (target + (scope == FO_ARRAY ? 0 : scope == FO_GROUP ? plan->n : plan->n + plan->groups));
+        const int64_t *range = plan->ranges + 2 * (target + (scope == FO_ARRAY ? 0 : scope == FO_GROUP
+            ? plan->n : plan->n + plan->groups));
         double total = 0;
         for (int64_t first = range[0]; first < range[1]; first += FO_BLOCK) {
             const int64_t count = range[1] - first < FO_BLOCK ? range[1] - first : FO_BLOCK;
@@ -346,7 +350,8 @@ template <class Rule> FO_INLINE void fo_prepare(FO_ARGUMENTS)
 }
 
 /* An element up to its rule, and to stage `last`: decoded, shaped, updated. */
-template <class Rule, class real> FO_INLINE void fo_update(const fo_array *a, const fo_now *now, int64_t i, int last, fo_element<real> *e)
+template <class Rule, class real> FO_INLINE void fo_update(const fo_array *a, const fo_now *now, int64_t i, int last,
+   fo_element<real> *e)
 {
     e->u = Rule::update(e->p, e->g, e->state, fo_c(now, e));
     after(a, now, i, last, Rule::velocity, e);
@@ -390,7 +395,8 @@ template <class Rule> FO_INLINE void fo_step(FO_ARGUMENTS)
     }
 }
 
-template <class Rule, class real> FO_INLINE void fo_terms_in(const fo_array *a, const fo_now *now, int64_t i, int id, const double *c, double *out)
+template <class Rule, class real> FO_INLINE void fo_terms_in(const fo_array *a, const fo_now *now, int64_t i, int id, const double
+   *c, double *out)
 {
     fo_element<real> e;
     fo_fetch(a, now, i, Rule::states, &e);
@@ -464,7 +470,8 @@ template <class Rule> FO_INLINE void fo_rows(FO_ARGUMENTS)
 template <class Rule> FO_INLINE void fo_columns(FO_ARGUMENTS)
 {
     const fo_array *a = plan->arrays + x;
-    const int64_t chunks = (a->rows + a->chunk - 1) / a->chunk, rows = a->n / a->columns, count = rows / a->rows * chunks * a->columns;
+    const int64_t chunks = (a->rows + a->chunk - 1) / a->chunk, rows = a->n / a->columns,
+        count = rows / a->rows * chunks * a->columns;
     for (int64_t j = blockIdx.x * (int64_t)FO_BLOCK + threadIdx.x; j < count; j += gridDim.x * (int64_t)FO_BLOCK) {
         const int64_t column = j % a->columns, chunk = j / a->columns % chunks, matrix = j / a->columns / chunks;
         const int64_t end = (chunk + 1) * a->chunk < a->rows ? (chunk + 1) * a->chunk : a->rows;

@@ -101,7 +101,7 @@ class DeviceMemory(Memory):
         return there.view(storage.bfloat16) if narrow else there
 
     def rows(self, slot: Any, g: RowGradient, accumulate: int) -> tuple[Any, Any, np.ndarray]:
-        """A gradient of rows: which, ascending, on the device, their values, and where those lie; or the error that says what is wrong."""
+        """As `gradient`, one of rows: which, ascending, and their values, on the device; and where those lie."""
         name, p, what = slot.name, slot.array, f"gradient of {slot.name!r}"
         check_kind(slot, accumulate, False)
         values, indices = g.values, check_below(what, g.indices, p)

@@ -25,8 +25,8 @@ typedef struct {
     void (*span)(const void *job, int64_t lo, int64_t hi);
     fo_sums (*sums)(const void *job, int id);
     void (*before)(const fastopt_update *u, void *job); /* scalars of the rule's sums */
-    void (*add_up)(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, int sums, int64_t lo, int64_t hi,
-                   double *partials);
+    void (*add_up)(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, int sums, int64_t lo,
+                   int64_t hi, double *partials);
     void (*after)(const fastopt_update *u, void *job, int id, const double *totals); /* scalars that need them */
     const double *(*kept)(const void *job);
 } fo_library;
@@ -120,7 +120,8 @@ static void fo_sum_up(const fo_call *call, int id, fo_sums wanted)
     for (int64_t k = 0; k < call->count; k++) {
         const fastopt_update *u = fo_update_at(call->updates, k);
         char *job = call->jobs + (size_t)k * library->job_size;
-        const int64_t first = wanted.whole ? 0 : starts[k] / 256, end = wanted.whole ? call->space[1] : (starts[k] + u->n + 255) / 256;
+        const int64_t first = wanted.whole ? 0 : starts[k] / 256;
+        const int64_t end = wanted.whole ? call->space[1] : (starts[k] + u->n + 255) / 256;
         for (int j = 0; j < wanted.count && (k == 0 || !wanted.whole); j++) {
             totals[j] = 0;
             for (int64_t i = first; i < end; i++) totals[j] = totals[j] + call->partials[i * FO_MOST_SUMS + j];
@@ -139,7 +140,8 @@ static int32_t fo_prepare_all(const fo_call *call)
     for (int64_t k = 0; k < call->count; k++) {
         const fastopt_rule *rule = fo_update_at(call->updates, k)->rule;
         if (rule->n_sums && summing && rule != summing)
-            return fo_refuse(FASTOPT_BAD_STRUCT, "rules %s and %s both sum over arrays, expected a call for each", summing->name, rule->name);
+            return fo_refuse(FASTOPT_BAD_STRUCT, "rules %s and %s both sum over arrays, expected a call for each", summing->name,
+                             rule->name);
         if (rule->n_sums) summing = rule;
     }
     for (int at = 0; at <= library->stages; at++)

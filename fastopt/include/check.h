@@ -41,16 +41,21 @@ static inline const fastopt_use *fo_use_at(const fastopt_update *u, int32_t j)
 static int32_t fo_check_use(const fastopt_use *use, int64_t k, int64_t n)
 {
     const fastopt_stage *stage = use->stage;
-    if (use->size < sizeof *use) return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: a stage of size %zu, expected %zu", (long long)k, use->size, sizeof *use);
-    if (stage == NULL || stage->owner != &fo_owner) return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: a stage that this library does not have", (long long)k);
+    if (use->size < sizeof *use)
+        return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: a stage of size %zu, expected %zu", (long long)k, use->size,
+                         sizeof *use);
+    if (stage == NULL || stage->owner != &fo_owner)
+        return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: a stage that this library does not have", (long long)k);
     if (use->hyperparameters == NULL && stage->n_hyperparameters)
         return fo_refuse(FASTOPT_BAD_POINTER, "update %lld, stage %s: hyperparameters are NULL", (long long)k, stage->name);
     for (int32_t j = 0; j < stage->n_hyperparameters; j++)
         if (use->hyperparameters[j] != use->hyperparameters[j])
-            return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld, stage %s: %s is NaN", (long long)k, stage->name, stage->hyperparameters[j]);
+            return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld, stage %s: %s is NaN", (long long)k, stage->name,
+                stage->hyperparameters[j]);
     for (int32_t j = 0; j < stage->n_arrays; j++)
         if (use->arrays[j] == NULL && n)
-            return fo_refuse(FASTOPT_BAD_POINTER, "update %lld, stage %s: array %s is NULL", (long long)k, stage->name, stage->arrays[j]);
+            return fo_refuse(FASTOPT_BAD_POINTER, "update %lld, stage %s: array %s is NULL", (long long)k, stage->name,
+                stage->arrays[j]);
     return FASTOPT_OK;
 }
 
@@ -59,14 +64,18 @@ static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts
     const long long at = (long long)k;
     const fastopt_rule *rule = u->rule;
     int32_t code, sums;
-    if (rule == NULL || rule->owner != &fo_owner) return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: a rule that this library does not have", at);
+    if (rule == NULL || rule->owner != &fo_owner)
+        return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: a rule that this library does not have", at);
     if (u->n < 0) return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: %lld elements", at, (long long)u->n);
     if (u->t < 1 || u->t >= (int64_t)1 << 62)
-        return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: t is %lld, expected the number of this step: 1, 2, ...", at, (long long)u->t);
-    if ((uint32_t)u->param_format > FASTOPT_FLOAT16 || (uint32_t)u->grad_format > FASTOPT_FLOAT16 || (uint32_t)u->state_format > FASTOPT_FLOAT8
-        || (u->param_format == FASTOPT_FLOAT64 ? rule->n_states && u->state_format != FASTOPT_FLOAT64 : u->state_format == FASTOPT_FLOAT64))
-        return fo_refuse(FASTOPT_BAD_FORMAT, "update %lld: parameter, gradient and state in formats %d, %d and %d", at, (int)u->param_format,
-                         (int)u->grad_format, (int)u->state_format);
+        return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: t is %lld, expected the number of this step: 1, 2, ...", at,
+            (long long)u->t);
+    if ((uint32_t)u->param_format > FASTOPT_FLOAT16 || (uint32_t)u->grad_format > FASTOPT_FLOAT16
+        || (uint32_t)u->state_format > FASTOPT_FLOAT8
+        || (u->param_format == FASTOPT_FLOAT64 ? rule->n_states && u->state_format != FASTOPT_FLOAT64
+                                               : u->state_format == FASTOPT_FLOAT64))
+        return fo_refuse(FASTOPT_BAD_FORMAT, "update %lld: parameter, gradient and state in formats %d, %d and %d", at,
+                         (int)u->param_format, (int)u->grad_format, (int)u->state_format);
     if ((u->master || u->low) && (u->param_format != FASTOPT_BFLOAT16 || (u->master && u->low)))
         return fo_refuse(FASTOPT_BAD_FORMAT, "update %lld: master or low, expected one of them, of a bfloat16 parameter", at);
     if (u->n && (u->param_in == NULL || u->param_out == NULL || u->grad == NULL))
@@ -78,15 +87,18 @@ static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts
             return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: state %s, or its exponents, is NULL", at, rule->states[j]);
     for (int32_t j = 0; j < rule->n_hyperparameters && !u->hyperparameters; j++)
         if (rule->defaults[j] != rule->defaults[j])
-            return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: hyperparameters are NULL, and %s has no default", at, rule->hyperparameters[j]);
+            return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: hyperparameters are NULL, and %s has no default", at,
+                rule->hyperparameters[j]);
     for (int32_t j = 0; j < rule->n_hyperparameters && u->hyperparameters; j++)
         if (!(rule->least[j] <= u->hyperparameters[j] && u->hyperparameters[j] <= rule->greatest[j]))
             return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: %s is %g, expected %g to %g", at, rule->hyperparameters[j],
                              u->hyperparameters[j], rule->least[j], rule->greatest[j]);
     if (rule->n_kept && (u->kept_out == NULL || (u->kept_in == NULL && u->t > 1) || (parts > 1 && u->kept_in == u->kept_out)))
-        return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: kept_in and kept_out of %d numbers, expected both, and of several parts different ones",
+        return fo_refuse(FASTOPT_BAD_POINTER,
+            "update %lld: kept_in and kept_out of %d numbers, expected both, and of several parts different ones",
                          at, (int)rule->n_kept);
-    if (u->n_stages < 0 || (u->n_stages && u->stages == NULL)) return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: stages are NULL", at);
+    if (u->n_stages < 0 || (u->n_stages && u->stages == NULL))
+        return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: stages are NULL", at);
     sums = rule->n_sums;
     for (int32_t j = 0; j < u->n_stages; j++) {
         const fastopt_use *use = fo_use_at(u, j);
@@ -98,7 +110,8 @@ static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts
                 return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: stage %s twice", at, use->stage->name);
     }
     if (sums && parts > 1)
-        return fo_refuse(FASTOPT_BAD_PART, "update %lld: rule %s or a stage sums over whole arrays, expected one part", at, rule->name);
+        return fo_refuse(FASTOPT_BAD_PART, "update %lld: rule %s or a stage sums over whole arrays, expected one part", at,
+            rule->name);
     return FASTOPT_OK;
 }
 

@@ -104,8 +104,8 @@ FO_INLINE void fo_fetch_f64(const fo_array *a, const fo_now *now, int64_t i, int
         e->state[k] = ((const double *)a->state[k])[a->formats[k] >= FO_ROWS ? fo_line(a, a->formats[k], i) : i];
 }
 
-/* Random bits of a place for numbers of 16 bits: the parameter has the upper half of the first words, each two arrays of state share
-   theirs; 8-bit floats have words of their own. */
+/* Random bits of a place for numbers of 16 bits: the parameter has the upper half of the first words, each two arrays of state
+   share theirs; 8-bit floats have words of their own. */
 FO_INLINE uint32_t fo_random(const fo_array *a, const fo_now *now, uint32_t number, int64_t i)
 {
     return fo_mixed((uint32_t)(a->position + i) * FO_STEP + fo_key(now->key, number));
@@ -133,9 +133,10 @@ FO_INLINE void fo_store_f32(const fo_array *a, const fo_now *now, int64_t i, int
         if (a->formats[k] == FO_FLOAT32)
             ((float *)a->state[k])[i] = e->state[k];
         else if (a->formats[k] == FO_BFLOAT16 || a->formats[k] == FO_FLOAT16) {
+            const int unsigned_ = nonnegative >> k & 1;
             bits = stochastic ? fo_random(a, now, (uint32_t)(k + 1) / 2u, i) << 16 * ((k + 1) & 1) : 0u;
-            ((uint16_t *)a->state[k])[i] = a->formats[k] == FO_BFLOAT16 ? fo_bf16(e->state[k], bits, stochastic, nonnegative >> k & 1)
-                                                                        : fo_f16(e->state[k], bits, stochastic, nonnegative >> k & 1);
+            ((uint16_t *)a->state[k])[i] = a->formats[k] == FO_BFLOAT16 ? fo_bf16(e->state[k], bits, stochastic, unsigned_)
+                                                                        : fo_f16(e->state[k], bits, stochastic, unsigned_);
         }
     }
 }

@@ -7,9 +7,9 @@
                                 .param_in = p, .param_out = p, .grad = g, .state = {m, v}};
        if (fastopt_apply(&update, 1, 0)) fputs(fastopt_message(), stderr);
 
-   The functions come from the package: Cython cimports them (`from fastopt cimport fastopt_apply`), others take their addresses from
-   the capsule or from `fastopt.addresses()`; or from one C file without Python, which `fastopt.source("c")` writes. They never take the
-   GIL, and the same bits come from all of them, whatever the number of threads, and from the package's optimizers. */
+   The functions come from the package: Cython cimports them (`from fastopt cimport fastopt_apply`), others take their addresses
+   from `fastopt.embed.addresses()` or from the capsule; or from one C file without Python, which `fastopt.source("c")` writes. They
+   never take the GIL, and the same bits come from all of them, for any number of threads, and from the package's optimizers. */
 #ifndef FASTOPT_H
 #define FASTOPT_H
 
@@ -60,7 +60,7 @@ typedef struct fastopt_stage {
     int32_t n_hyperparameters, n_arrays, n_sums;
     const char *const *hyperparameters;
     const double *neutral; /* hyperparameters that change nothing; NaN: any */
-    const char *const *arrays; /* that the stage has for itself, of the parameter's shape, in float32, of float64 parameters in float64 */
+    const char *const *arrays; /* that it has for itself, of the parameter's shape, in float32; of float64 parameters in float64 */
 } fastopt_stage;
 
 /* A stage of an update. */
@@ -115,12 +115,12 @@ const fastopt_rule *fastopt_rule_at(int32_t k);
 const fastopt_stage *fastopt_find_stage(const char *name);
 const fastopt_stage *fastopt_stage_at(int32_t k);
 
-/* Make these steps; sums over all arrays are over those of the call. With 0 threads, as many as pay. Returns FASTOPT_OK, or another of
-   the codes above, and then nothing has been changed. */
+/* Make these steps; sums over all arrays are over those of the call. At most so many threads, 0: as many as OpenMP allows. Returns
+   FASTOPT_OK, or another of the codes above, and then nothing has been changed. */
 int32_t fastopt_apply(const fastopt_update *updates, int64_t count, int32_t threads);
 
-/* Make one of so many parts of them, for callers with threads of their own; the order of the parts does not matter. Sums over arrays
-   are refused but for one part of one. */
+/* Make one of so many parts of them, for callers with threads of their own; the order of the parts does not matter. Sums over
+   arrays are refused but for one part of one. */
 int32_t fastopt_apply_part(const fastopt_update *updates, int64_t count, int32_t part, int32_t parts);
 
 /* What was wrong in this thread's last call that returned a code. */

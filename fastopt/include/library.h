@@ -173,8 +173,8 @@ static void fo_before(const fastopt_update *u, void *given)
     if (job->rule->sums_scalars) job->rule->sums_scalars(u->t, job->kept, NULL, job->h, job->sums_c);
 }
 
-static void fo_add_up(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, int sums, int64_t lo, int64_t hi,
-                      double *partials)
+static void fo_add_up(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, int sums, int64_t lo,
+                      int64_t hi, double *partials)
 {
     int64_t k = 0;
     for (int64_t block = lo; block < hi; block++) {
