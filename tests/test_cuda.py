@@ -440,6 +440,23 @@ def test_errors_name_what_is_wrong(cupy):
     assert opt.fingerprint() == before
 
 
+def test_a_kernel_that_does_not_compile_leaves_everything_as_it_was(monkeypatch, tmp_path):
+    if not shutil.which("g++"):
+        pytest.skip("needs g++")
+    monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path))
+    text = compiler.source
+    monkeypatch.setattr(stepper, "source", lambda rule: text(rule) + ("nonsense" if rule == "adam" else ""))
+    compiler.kernels.cache_clear()
+    with standin.installed() as cupy:
+        params = {"matrix": cupy.array(np.ones((4, 3), np.float32)), "vector": cupy.array(np.ones(3, np.float32))}
+        opt = fo.Muon(params)
+        before = opt.fingerprint()
+        with pytest.raises(RuntimeError, match=r"NVRTC: (.|\n)*nonsense"):
+            opt.step({name: cupy.array(np.ones(a.shape, np.float32)) for name, a in params.items()})
+        assert opt.fingerprint() == before and opt.steps == 0
+    compiler.kernels.cache_clear()
+
+
 def test_arrays_of_two_devices_are_refused():
     with standin.installed() as cupy:
         w = cupy.array(np.ones(3, np.float32))

@@ -373,6 +373,13 @@ def test_what_there_is(library):
     assert library.rule_at(-1) is None
 
 
+def test_numba_finds_the_functions_by_cythons_names():
+    extending = pytest.importorskip("numba.extending")
+    for name, address in embed.addresses().items():
+        if name != "fastopt_interface":
+            assert extending.get_cython_function_address("fastopt.engine.interface", name) == address
+
+
 def test_errors_of_python():
     with pytest.raises(ValueError, match="rule: 'adamm', which fastopt does not have"):
         embed.find_rule("adamm")

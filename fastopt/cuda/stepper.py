@@ -206,6 +206,11 @@ class Tables:
         for lo in range(0, self.told.size, UPLOAD):
             self.there[lo : lo + UPLOAD].set(self.told[lo : lo + UPLOAD], stream=stream)
 
+    def load(self) -> None:
+        """Whatever can fail to compile, before anything is written."""
+        for text in self.texts.values():
+            kernels(text, self.memory.device)
+
     def launch(self, rule: str, kernel: str, blocks: int, x: int = 0, y: int = 0, z: int = 0) -> None:
         """Run a kernel on the current stream."""
         if blocks > 0:
@@ -360,6 +365,7 @@ class Stepper(interpreted.Stepper):
         turns["n_rows"] = [0 if x is None else x.size for x in rows]
         turns["row"] = [0 if x is None else n // max(1, s.array.shape[0]) for n, x, s in zip(sizes, rows, slots, strict=True)]
         turns["clear"] = [clear and x is not None and x[0].data.ptr == x[1].data.ptr for x in grads]
+        tables.load()
         run = Run(tables, settings, hold, scale, storage.key_of_step(settings.seed, self._count))
         fine = run.sums_are_fine()
         if not fine and settings.nonfinite == "raise":
