@@ -7,6 +7,7 @@ torch's optimizer of the same name.
 from __future__ import annotations
 
 import operator
+import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from .base import OPTIONS
 from .base import Optimizer as Fast
 from .engine import layout
 from .engine.rows import RowGradient
+from .engine.storage import narrowed8
 
 MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq", "vmax": "max_exp_avg_sq", "product": "mu_product"}
 NAMES: Mapping[str, Mapping[str, str]] = {  # of state, by class: what torch calls it
@@ -44,21 +46,32 @@ def tensor_of(a: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(a)
 
 
+class Entry(dict[str, Any]):
+    """State of one parameter; what is assigned to a name is taken over."""
+
+    def __init__(self, owner: Optimizer, p: Any, entry: dict[str, Any]) -> None:
+        super().__init__(entry)
+        self.owner, self.p = owner, p
+
+    def __setitem__(self, name: str, x: Any) -> None:
+        super().__setitem__(name, x)
+        self.owner.state[self.p] = dict(self)
+
+
 class State(MutableMapping[Any, dict[str, Any]]):
-    """State of each parameter that has made a step, by torch's names: tensors over the engine's memory, made when asked for."""
+    """State of each parameter that has had a gradient, by torch's names; tensors are over the engine's memory, but for ``"step"``."""
 
     def __init__(self, owner: Optimizer) -> None:
         self.owner = owner
 
     def _started(self) -> dict[Any, tuple[int, Any]]:
-        """Of parameters that have made a step: their places, and what is counted of them."""
-        owner = self.owner
-        counted = zip(owner.tensors, owner.fast._counters()[0], strict=True)
-        return {p: (k, numbers) for k, (p, numbers) in enumerate(counted) if numbers[0]}
+        """Of parameters that have had a gradient: their places, and what is counted of them."""
+        counted = zip(self.owner.tensors, self.owner.fast._counters()[0], strict=True)
+        return {p: (k, numbers) for k, (p, numbers) in enumerate(counted) if numbers[0] or numbers[2]}
 
     def __getitem__(self, p: Any) -> dict[str, Any]:
         found = self._started().get(p)
-        return {} if found is None else self.owner._entry(*found)
+        return Entry(self.owner, p, {} if found is None else self.owner._entry(*found))
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._started())
@@ -92,6 +105,8 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
     param_groups: list[dict[str, Any]]
 
     def __init__(self, cls: type[Fast], params: Any, options: Mapping[str, Any]) -> None:
+        if options.get("zero_grads"):
+            raise ValueError("zero_grads: gradients are torch's, expected zero_grad(set_to_none=False)")
         preset = {k: x for k, x in cls.conventions.get(options.get("convention", "torch"), {}).items() if k in cls.arguments}
         of_groups = {k: x for k, x in options.items() if k in cls.arguments or k in OPTIONS}
         self.cls, self.whole = cls, {k: x for k, x in options.items() if k not in of_groups}
@@ -99,6 +114,9 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self.loading: dict[str, Any] | None = None
         super().__init__(params, {**cls.arguments, **preset, "maximize": False, **of_groups})
         self._build()
+
+    def _params(self) -> list[Any]:
+        return [p for group in self.param_groups for p in group["params"]]
 
     def _build(self) -> None:
         """The engine's optimizer for these groups."""
@@ -109,30 +127,56 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             params = dict(zip(names, group["params"], strict=True)) if names else list(group["params"])
             groups.append({"params": params, **{k: number(x) for k, x in group.items() if k in known}})
         self.fast = self.cls(groups, **self.whole)
-        self.tensors = [p for group in self.param_groups for p in group["params"]]
+        self.tensors = self._params()
         self.at = list(map(torch.Tensor.data_ptr, self.tensors))
+        self.laid = self._laid()
         self.keys = [[k for k in group if k in known] for group in self.param_groups]
-        self.told = [[group[k] for k in keys] for group, keys in zip(self.param_groups, self.keys, strict=True)]
+        self.told = [[number(group[k]) for k in keys] for group, keys in zip(self.param_groups, self.keys, strict=True)]
         self.dtypes = list(map(DTYPE, self.tensors))
         # the interpreted engine looks at arrays; a complex tensor may be conjugated and not say so in memory
-        self.plain = hasattr(self.fast, "_bind_at") and not any(d.is_complex for d in self.dtypes)
-        self.bound: list[int] = []  # where the gradients of the last step were
+        self.plain = hasattr(self.fast, "_arrays_at") and not any(d.is_complex for d in self.dtypes)
+        self.seen: list[
+            Any
+        ] = []  # weak references to the gradients of the last step, where they were, and arrays over those places
+        self.seen_at: list[int] = []
+        self.arrays: list[Any] = []
+
+    def _laid(self) -> list[Any]:
+        """Shapes and strides of the parameters."""
+        return [*map(torch.Tensor.size, self.tensors), *map(torch.Tensor.stride, self.tensors)]
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As torch's; the state of parameters that were there stays."""
+        """As torch's; what lives between steps stays."""
+        before = list(self.param_groups)
         super().add_param_group(param_group)
         if hasattr(self, "fast"):
-            self._rebuild()
+            try:
+                self._rebuild()
+            except BaseException:
+                self.param_groups[:] = before
+                raise
 
     def _rebuild(self) -> None:
-        """With other groups, or where parameters are elsewhere in memory: all that lives between steps stays."""
-        state = {p: {k: copied(x) for k, x in entry.items()} for p, entry in self.state.items()}
-        self._build()
-        self._take(state)
+        """With other groups, choices, or places in memory: state and counts of parameters that were there stay."""
+        each, whole = self.fast._counters()
+        before = {id(p): (slot.state, counted) for p, slot, counted in zip(self.tensors, self.fast._slots, each, strict=True)}
+        kept = dict(vars(self))
+        try:
+            self._build()
+            now, _ = self.fast._counters()
+            for k, (p, slot) in enumerate(zip(self.tensors, self.fast._slots, strict=True)):
+                state, (t, numbers, pending) = before.get(id(p), ({}, now[k]))
+                for key in slot.state.keys() & state.keys():
+                    slot.state[key][...] = state[key]
+                now[k] = (t, numbers if len(numbers) == len(now[k][1]) else now[k][1], pending)
+            self.fast._set_counters(now, whole)
+        except BaseException:
+            vars(self).update(kept)
+            raise
 
     @property
     def state(self) -> State:
-        """Of each parameter that has made a step, its state by torch's names; tensors are live."""
+        """Of each parameter that has had a gradient, its state by torch's names; tensors are live, but for ``"step"``."""
         return State(self)
 
     @state.setter
@@ -140,11 +184,15 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         if hasattr(self, "fast"):
             self._take(entries)
 
+    def _name(self, slot: Any, key: str) -> str:
+        """What a state is called: 8-bit floats, which torch would take for numbers, as here."""
+        return key if key in slot.exponents else self.names.get(key, key)
+
     def _entry(self, place: int, counted: tuple[int, list[float], bool]) -> dict[str, Any]:
         slot, (t, kept, _) = self.fast._slots[place], counted
         entry: dict[str, Any] = {"step": torch.tensor(float(t))}
         for key, a in slot.state.items():
-            name = self.names.get(key, key)
+            name = self._name(slot, key)
             x = tensor_of(a)
             entry[name] = x.unsqueeze(AXES[name]) if name in AXES else x
         for key, value in zip(slot.rule.kept, kept, strict=True):
@@ -153,31 +201,64 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             entry["mu"] = torch.tensor(1 / max(1.0, t - slot.group.number("t0", t)))
         return entry
 
-    def _take(self, entries: Mapping[Any, Any]) -> None:
-        """Take over state, all or nothing; parameters without begin anew."""
+    def _take(self, entries: Mapping[Any, Any], counts: Mapping[str, Any] | None = None) -> None:
+        """Take over state, all or nothing; parameters without begin anew. `counts`: those of `_counts`."""
         each, writes = [], []
-        for p, slot in zip(self.tensors, self.fast._slots, strict=True):
+        pending = (counts or {}).get("pending", [False] * len(self.tensors))
+        for p, slot, waits in zip(self.tensors, self.fast._slots, pending, strict=True):
             entry = entries.get(p) or {}
             first = [entry.get(self.names.get(key, key), entry.get(key)) for key in slot.rule.state if key in slot.state]
             begun = bool(entry) and not (first and all(x is None for x in first))
             t = int(entry.get("step", 1)) if begun else 0
             numbers = {key: entry.get(self.names.get(key, key)) if begun else None for key in slot.rule.kept}
             kept = [initial if (x := numbers[key]) is None else float(x) for key, initial in slot.rule.kept.items()]
-            each.append((t, kept, False))
+            each.append((t, kept, bool(waits)))
             for key, a in slot.state.items() if begun else ():
-                name, target = self.names.get(key, key), tensor_of(a)
-                x = entry.get(name, entry.get(key))
-                if x is None and key in ("averaged", "gathered", "master"):
-                    continue  # of another optimizer, which has none
-                if not isinstance(x, torch.Tensor) or x.numel() != target.numel():
-                    told = "nothing" if x is None else f"shape {tuple(getattr(x, 'shape', ()))}"
-                    raise ValueError(f"state {name!r} of {slot.name!r}: {told}, expected a tensor of shape {tuple(target.shape)}")
-                writes.append((target, x))
+                writes += self._writes(slot, key, a, entry)
+        whole = (counts or {}).get("whole", (max((t for t, _, _ in each), default=0), 0, 0))
         self.fast.reset()
-        self.fast._set_counters(each, (max((t for t, _, _ in each), default=0), 0, 0))
+        self.fast._set_counters(each, tuple(map(int, whole)))
         with torch.no_grad():
             for target, x in writes:
-                target.copy_(x.reshape(target.shape))
+                target.copy_(x)
+
+    def _writes(self, slot: Any, key: str, a: np.ndarray, entry: Mapping[str, Any]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """What of an entry is to be written into one array of state, or the error that says why it does not fit."""
+        target, x = tensor_of(a), entry.get(self._name(slot, key))
+        named = f"state {self.names.get(key, key)!r} of {slot.name!r}"
+        if x is None and key in slot.exponents and isinstance(entry.get(self.names.get(key, key)), torch.Tensor):
+            wide = entry[self.names.get(key, key)]  # torch's, to be stored in 8 bits
+            if wide.numel() != target.numel() or not wide.is_floating_point():
+                raise ValueError(
+                    f"{named}: {wide.dtype} of shape {tuple(wide.shape)}, expected numbers of shape {tuple(target.shape)}"
+                )
+            flat = wide.detach().float().reshape(target.shape).numpy().reshape(-1)  # in C order, as 8-bit floats are walked
+            codes, exponents = narrowed8(flat, slot.rule.tags.get(key) == "nonnegative")
+            return [
+                (target, torch.from_numpy(codes).reshape(target.shape)),
+                (torch.from_numpy(slot.exponents[key]), torch.from_numpy(exponents)),
+            ]
+        if x is None and key.removesuffix("_exponents") in slot.exponents and f"{key.removesuffix('_exponents')}" not in entry:
+            return []  # written with the codes
+        if x is None and key in ("averaged", "gathered", "master"):
+            return []  # of another optimizer, which has none
+        if not isinstance(x, torch.Tensor) or x.numel() != target.numel():
+            told = "nothing" if x is None else f"shape {tuple(getattr(x, 'shape', ()))}"
+            raise ValueError(f"{named}: {told}, expected a tensor of shape {tuple(target.shape)}")
+        numeric = target.is_floating_point() or target.is_complex()
+        if numeric != (x.is_floating_point() or x.is_complex()) or (not numeric and x.dtype != target.dtype):
+            raise ValueError(f"{named}: {x.dtype}, expected {target.dtype}: state_dtype and master as they were saved")
+        return [(target, x.reshape(target.shape))]
+
+    def _counts(self) -> dict[str, Any]:
+        """What is counted of the optimizer as a whole, and for whom gradients wait."""
+        each, whole = self.fast._counters()
+        return {"whole": list(whole), "pending": [bool(pending) for _, _, pending in each]}
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's, and under ``"fastopt"`` what is counted beside it."""
+        found: dict[str, Any] = super().state_dict()
+        return {**found, "fastopt": self._counts()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a checkpoint of this, or of torch's optimizer of the same name.
@@ -185,21 +266,21 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         Parameters
         ----------
         state_dict : dict
-            From ``state_dict()``.
+            From ``state_dict()``. Options that its groups do not have stay as they are here.
 
         Raises
         ------
         ValueError
-            For other groups, and for state that does not fit.
+            For other groups, and for state that does not fit; nothing has been changed.
         """
         captured: dict[str, Any] = {}
         handle = self.register_load_state_dict_pre_hook(lambda _, given: captured.update(given))  # torch casts what it hands on
         self.loading = captured
-        before = self.param_groups
+        before = dict(vars(self))
         try:
             super().load_state_dict(state_dict)
         except BaseException:
-            self.param_groups = before
+            vars(self).update(before)
             raise
         finally:
             handle.remove()
@@ -207,35 +288,53 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         state = {p: {k: copied(x) for k, x in entry.items()} for p, entry in self.state.items()}
-        own = {"cls": self.cls, "whole": self.whole, "names": dict(self.names), "loading": None}
+        own = {"cls": self.cls, "whole": self.whole, "names": dict(self.names), "loading": None, "counts": self._counts()}
         return {"defaults": self.defaults, "state": state, "param_groups": self.param_groups, **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        entries = state["state"]
-        super().__setstate__({k: x for k, x in state.items() if k != "state"})
-        before = vars(self).get("fast")
-        if self.loading is not None:
-            saved = [k for group in self.loading["param_groups"] for k in group["params"]]
-            tensors = [p for group in self.param_groups for p in group["params"]]
-            entries = {p: self.loading["state"].get(k) for p, k in zip(tensors, saved, strict=True)}
-        try:
-            self._build()
-            self._take(entries)
-        except BaseException:
-            if before is not None:
-                self.fast = before
-            raise
+        entries, counts = state["state"], state.get("counts")
+        loading = vars(self).get("loading")
+        before = self.param_groups if loading is not None else []
+        super().__setstate__({k: x for k, x in state.items() if k not in ("state", "counts")})
+        if loading is not None:
+            for group, old in zip(self.param_groups, before, strict=True):
+                for key, x in old.items():
+                    group.setdefault(key, x)
+            saved = [k for group in loading["param_groups"] for k in group["params"]]
+            entries = {p: loading["state"].get(k) for p, k in zip(self._params(), saved, strict=True)}
+            counts = loading.get("fastopt")
+        self._build()
+        self._take(entries, counts)
 
     def _sync(self) -> None:
-        """Tell the engine what was changed since the last step: hyperparameters, and where parameters are."""
-        for group, keys, told, fast in zip(self.param_groups, self.keys, self.told, self.fast.groups, strict=True):
-            for k, key in enumerate(keys):
-                x = group[key]
-                if x is not told[k] or isinstance(x, torch.Tensor):
-                    fast[key] = number(x)
-                    told[k] = x
-        if list(map(torch.Tensor.data_ptr, self.tensors)) != self.at:
+        """Tell the engine what was changed since the last step: groups, hyperparameters, where parameters are."""
+        params = self._params()
+        moved = len(params) != len(self.tensors) or not all(map(operator.is_, params, self.tensors))
+        moved = moved or len(self.param_groups) != len(self.keys) or list(map(torch.Tensor.data_ptr, params)) != self.at
+        if moved:
             self._rebuild()
+            return
+        done: list[tuple[Any, str, Any]] = []
+        for i, (group, keys, told, fast) in enumerate(zip(self.param_groups, self.keys, self.told, self.fast.groups, strict=True)):
+            for k, key in enumerate(keys):
+                x = number(group[key])
+                if x is told[k] or x == told[k]:
+                    continue
+                if not fast.settable(key):  # a choice, such as whether there is a momentum
+                    self._rebuild()
+                    return
+                try:
+                    old = fast[key]
+                    fast[key] = x
+                    done.append((fast, key, old))
+                except BaseException as error:
+                    for of_fast, name, old in reversed(done):
+                        of_fast[name] = old
+                    if isinstance(error, (TypeError, ValueError)):
+                        raise type(error)(f"param_groups[{i}]: {error}") from None
+                    raise
+        if done:
+            self.told = [[number(group[k]) for k in keys] for group, keys in zip(self.param_groups, self.keys, strict=True)]
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -254,7 +353,8 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            For parameters that are not dense ones on the CPU, and gradients that are not on the CPU; nothing has been changed.
+            For parameters that are not dense ones on the CPU, gradients that are not on the CPU, and hyperparameters that do not fit;
+            nothing has been changed.
         """
         loss = None
         if closure is not None:
@@ -262,64 +362,44 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 loss = closure()
         self._sync()
         grads = [p.grad for p in self.tensors]
-        at = self._addresses(grads) if self.plain else None
-        if at is None:
-            self.bound = []
-            self.fast.step(self._nested(iter([None if g is None else array_of(g) for g in grads])))
-        else:
-            if at != self.bound:
-                self.bound = []
-                self.fast._bind_at(at)
-                self.bound = at
-            self.fast.step()
+        try:
+            same = self.seen and all(map(operator.is_, grads, [r() for r in self.seen]))
+            same = same and list(map(torch.Tensor.data_ptr, grads)) == self.seen_at
+        except TypeError:  # they are gone, and there are none
+            same = False
+        if not same:
+            self._look_at(grads)
+        self.fast._step_flat(self.arrays if self.seen else [self._array_of(k, g) for k, g in enumerate(grads)])
+        stepped = self.tensors if self.seen else [p for p, g in zip(self.tensors, grads, strict=True) if g is not None]
+        torch.autograd.graph.increment_version(stepped)  # a graph that saved the old values may not go on with the new
         return loss
 
-    def _addresses(self, grads: list[Any]) -> list[int] | None:
-        """Where gradients lie, 0 for none; None unless all are in C order and of their parameters' dtypes.
+    def _look_at(self, grads: list[Any]) -> None:
+        """Find arrays over these gradients, if all are there, in C order and of their parameters' dtypes and shapes.
 
         None of them is held, so that whoever lets go of gradients has their memory back.
         """
-        held, dtypes = grads, self.dtypes
-        try:
-            at = list(map(torch.Tensor.data_ptr, held))
-        except TypeError:  # None is among them
-            held = [g for g in grads if g is not None]
-            dtypes = [d for d, g in zip(dtypes, grads, strict=True) if g is not None]
-            if any(g.layout is not torch.strided for g in held):
-                return None
-            at = list(map(torch.Tensor.data_ptr, held))
-        except RuntimeError:  # a sparse one is
+        self.seen, self.seen_at, self.arrays = [], [], []
+        if self._laid() != self.laid:
+            self._rebuild()
+        if not self.plain or any(g is None or g.layout is not torch.strided for g in grads):
+            return
+        fits = list(map(DTYPE, grads)) == self.dtypes and all(map(torch.Tensor.is_contiguous, grads))
+        if not fits or any(map(torch.Tensor.is_neg, grads)) or list(map(torch.Tensor.size, grads)) != self.laid[: len(grads)]:
+            return
+        at = list(map(torch.Tensor.data_ptr, grads))
+        self.arrays = self.fast._arrays_at(at)
+        self.seen, self.seen_at = list(map(weakref.ref, grads)), at
+
+    def _array_of(self, k: int, g: Any) -> Any:
+        """A gradient as an array over its memory, one of rows as `RowGradient`."""
+        if g is None:
             return None
-        if (
-            list(map(DTYPE, held)) != dtypes
-            or not all(map(torch.Tensor.is_contiguous, held))
-            or any(map(torch.Tensor.is_neg, held))
-        ):
-            return None
-        found = iter(at)
-        return at if held is grads else [0 if g is None else next(found) for g in grads]
-
-    def _nested(self, found: Iterator[Any]) -> list[Any]:
-        """Gradients as the engine's groups are."""
-        nested: list[Any] = []
-        for group in self.param_groups:
-            names = group.get("param_names")
-            values = [next(found) for _ in group["params"]]
-            nested.append(dict(zip(names, values, strict=True)) if names else values)
-        return nested
-
-
-def array_of(g: Any) -> Any:
-    """A gradient as an array over its memory, one of rows as `RowGradient`."""
-    if g.dtype is not torch.bfloat16 and g.layout is torch.strided and not g.requires_grad:
-        try:
-            return g.numpy()
-        except (TypeError, RuntimeError):  # the error is for `of_torch` to say
-            pass
-    if g.layout == torch.sparse_coo and g.sparse_dim() == 1:
-        g = g.coalesce()
-        return RowGradient(g.indices()[0].numpy(), layout.of_torch("gradient", g.values()))
-    return layout.of_torch("gradient", g)
+        what = f"gradient of {self.fast._slots[k].name!r}"
+        if g.layout == torch.sparse_coo and g.sparse_dim() == 1:
+            g = g.coalesce()
+            return RowGradient(g.indices()[0].numpy(), layout.of_torch(what, g.values()))
+        return layout.of_torch(what, g.detach().resolve_conj().resolve_neg())
 
 
 def copied(x: Any) -> Any:
@@ -359,8 +439,9 @@ def optimizer(cls: type[Fast], params: Any, **options: Any) -> Optimizer:
 
     Notes
     -----
-    Where ``zero_grad(set_to_none=False)`` keeps the gradients' memory, a step need not look at each anew. Sparse gradients of rows
-    (``nn.Embedding(sparse=True)``) update those rows alone.
+    Where ``zero_grad(set_to_none=False)`` keeps the gradients, a step need not look at each anew. Sparse gradients of rows
+    (``nn.Embedding(sparse=True)``) update those rows alone. State in 8 bits is by fastopt's names in checkpoints, so that torch does
+    not take it for numbers.
 
     Examples
     --------

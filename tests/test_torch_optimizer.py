@@ -406,6 +406,178 @@ def test_what_does_not_fit_is_refused_and_nothing_lost():
     steps(opt, params, 3)
 
 
+def test_shapes_that_change_at_the_same_place():
+    """Memory is not looked at by its first address alone."""
+    base = torch.arange(8.0)
+    p = torch.nn.Parameter(base)
+    opt = fo.torch.optimizer(fo.SGD, [p], lr=1.0)
+    p.grad = torch.zeros(8)
+    opt.step()
+    p.grad = None
+    p.data = p.data[:4]
+    p.grad = torch.ones(4)
+    opt.step()
+    assert base.tolist() == [-1, 0, 1, 2, 4, 5, 6, 7]
+    square = torch.nn.Parameter(torch.arange(9.0).reshape(3, 3))
+    opt = fo.torch.optimizer(fo.SGD, [square], lr=1.0)
+    square.grad = torch.zeros(3, 3)
+    opt.step()
+    square.data = square.data.t()
+    square.grad = g = torch.tensor([[0.0, 1, 2], [0, 0, 0], [0, 0, 0]])
+    expected = square.detach() - g
+    opt.step()
+    assert torch.equal(square, expected)
+
+
+def test_the_engines_optimizer_has_no_gradients_of_its_own():
+    params = tensors()
+    opt = fo.torch.optimizer(fo.Adam, params)
+    give_gradients(params, 0)
+    opt.step()
+    opt.zero_grad()
+    with pytest.raises(ValueError, match="step.. without gradients"):
+        opt.fast.step()
+
+
+@pytest.mark.parametrize("change", ["group", "move", "copy", "load"])
+def test_what_is_gathered_stays(change):
+    """Between two gradients that make one step, anything may happen."""
+    a, b = tensors(), tensors()
+    whole = fo.torch.optimizer(fo.Adam, b, lr=0.1, accumulate=2, nonfinite="skip")
+    opt = fo.torch.optimizer(fo.Adam, a, lr=0.1, accumulate=2, nonfinite="skip")
+    for o, params in ((opt, a), (whole, b)):
+        steps(o, params, 0, 3)
+        params[0].grad.fill_(torch.nan)
+        o.step()
+        give_gradients(params, 50)
+        o.step()
+    if change == "group":
+        opt.add_param_group({"params": tensors(shapes=[(2,)])})
+    elif change == "move":
+        a[1].data = a[1].data.clone()
+    elif change == "copy":
+        a, opt = copy.deepcopy((a, opt))
+    else:
+        saved = copy.deepcopy(opt.state_dict())
+        opt = fo.torch.optimizer(fo.Adam, a, lr=0.1, accumulate=2, nonfinite="skip")
+        opt.load_state_dict(saved)
+    steps(opt, a, 3, 3)
+    steps(whole, b, 3, 3)
+    assert all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
+    assert opt.fast.steps == whole.fast.steps and opt.fast.skipped == whole.fast.skipped == 1
+
+
+def test_options_that_torch_does_not_have_survive_its_checkpoint():
+    a, b = tensors(), tensors()
+    theirs = T.AdamW(b, lr=0.3)
+    steps(theirs, b, 0)
+    ours = fo.torch.optimizer(fo.AdamW, a, lr=0.1, clip_global_norm=1.0, ema=0.9)
+    ours.load_state_dict(theirs.state_dict())
+    (group,) = ours.param_groups
+    assert group["lr"] == 0.3 and group["clip_global_norm"] == 1.0 and ours.fast.groups[0]["ema"] == 0.9
+    give_gradients(a, 1)
+    ours.step()
+
+
+def test_state_of_another_format_is_converted_or_refused():
+    a, b = tensors(torch.float32), tensors(torch.float32)
+    theirs = T.Adam(b, lr=0.1)
+    steps(theirs, b, 0)
+    narrow = fo.torch.optimizer(fo.Adam, a, lr=0.1, state_dtype="float8")
+    narrow.load_state_dict(theirs.state_dict())
+    codes, exponents = narrow.fast.state["0/0"]["m"], narrow.fast.state["0/0"]["m_exponents"]
+    found = fo.engine.storage.widened8(codes.reshape(-1), exponents, False).reshape(codes.shape)
+    np.testing.assert_allclose(found, theirs.state[b[0]]["exp_avg"].numpy(), rtol=0.07, atol=1e-6)
+    steps(narrow, a, 3)
+    plain = fo.torch.optimizer(fo.Adam, a, lr=0.1)
+    with pytest.raises(ValueError, match="state 'exp_avg' of '0/0': nothing, expected a tensor"):
+        plain.load_state_dict(narrow.state_dict())
+    p = tensors(torch.bfloat16)
+    split, wide = (fo.torch.optimizer(fo.Adam, p, master=m) for m in ("split", "float32"))
+    steps(split, p, 0)
+    with pytest.raises(ValueError, match="state 'master' of '0/0': torch.int16, expected torch.float32: state_dtype and master as"):
+        wide.load_state_dict(split.state_dict())
+
+
+def test_groups_that_are_edited():
+    a, b = tensors(), tensors()
+    ours, theirs = fo.torch.optimizer(fo.Adam, a, lr=0.1), T.Adam(b, lr=0.1)
+    more = tensors(shapes=[(3,)], seed=9), tensors(shapes=[(3,)], seed=9)
+    for opt, params, extra in ((ours, a, more[0]), (theirs, b, more[1])):
+        steps(opt, params, 0)
+        opt.param_groups[0]["params"].append(extra[0])
+        give_gradients([*params, *extra], 7)
+        opt.step()
+        opt.param_groups[0]["params"] = [params[0], extra[0]]
+        give_gradients([*params, *extra], 8)
+        opt.step()
+    close([*a, *more[0]], [*b, *more[1]])
+
+
+def test_a_group_that_does_not_fit_changes_nothing():
+    params = tensors()
+    opt = fo.torch.optimizer(fo.Adam, params, lr=0.1)
+    steps(opt, params, 0)
+    before = opt.fast.fingerprint()
+    with pytest.raises(ValueError, match="lr: -1"):
+        opt.add_param_group({"params": tensors(shapes=[(2,)]), "lr": -1.0})
+    assert len(opt.param_groups) == 1 and opt.fast.fingerprint() == before
+    steps(opt, params, 3)
+    two = fo.torch.optimizer(fo.Adam, [{"params": [p]} for p in tensors()], lr=0.1)
+    two.param_groups[0]["lr"], two.param_groups[1]["lr"] = 0.5, -1.0
+    with pytest.raises(ValueError, match=r"param_groups\[1\]: lr: -1"):
+        two.step()
+    assert two.fast.lr == 0.1
+
+
+def test_a_rejected_checkpoint_changes_nothing():
+    a, b = tensors(), tensors()
+    opt = fo.torch.optimizer(fo.AdamW, a, lr=0.1, clip_norm=1.0)
+    steps(opt, a, 0)
+    other = T.AdamW(b, lr=0.2)
+    steps(other, b, 0)
+    wrong = other.state_dict()
+    wrong["state"][0]["exp_avg"] = torch.ones(2)
+    with pytest.raises(ValueError, match="state 'exp_avg'"):
+        opt.load_state_dict(wrong)
+    opt.param_groups[0]["clip_norm"] = 0.5
+    steps(opt, a, 3)
+    assert opt.fast.groups[0]["clip_norm"] == 0.5 and opt.fast.lr == 0.1 and opt.fast.steps == 6
+
+
+def test_a_graph_that_saved_the_old_values_may_not_go_on():
+    (p,) = params = tensors(shapes=[(3,)])
+    opt = fo.torch.optimizer(fo.SGD, params, lr=0.1)
+    loss = (p * p).sum()
+    give_gradients(params, 0)
+    opt.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_one_cycle_sets_a_momentum_that_was_not_there():
+    a, b = tensors(), tensors()
+    pair = [(fo.torch.optimizer(fo.SGD, a, lr=0.1), a), (T.SGD(b, lr=0.1), b)]
+    for opt, params in pair:
+        schedule = T.lr_scheduler.OneCycleLR(opt, max_lr=0.1, total_steps=10)
+        for k in range(6):
+            give_gradients(params, k)
+            opt.step()
+            schedule.step()
+    close(a, b)
+
+
+def test_conjugated_gradients():
+    p, q = (torch.nn.Parameter(torch.ones(3, dtype=torch.complex64)) for _ in range(2))
+    g = torch.tensor([1 + 2j, 3j, 4 - 1j])
+    p.grad, q.grad = g.conj(), g.conj().resolve_conj()
+    fo.torch.optimizer(fo.SGD, [p], lr=0.5).step()
+    T.SGD([q], lr=0.5).step()
+    torch.testing.assert_close(p.detach(), q.detach())
+    with pytest.raises(ValueError, match=r"zero_grads: gradients are torch's"):
+        fo.torch.optimizer(fo.SGD, [p], zero_grads=True)
+
+
 def test_choices_of_a_checkpoint_hold():
     """AMSGrad's switch is in the groups, which a checkpoint brings along."""
     a, b = tensors(), tensors()

@@ -1427,28 +1427,40 @@ cdef class Stepper:
             release(self.plan.held, self.plan.n)
             self.busy = False
 
-    def _bind_at(self, list addresses):
-        """As `_bind_flat`, by where gradients of the parameters' own dtypes lie in C order; 0: none.
+    def _arrays_at(self, list addresses):
+        """Arrays over gradients of the parameters' own dtypes and shapes in C order, by where they lie; for -1 None.
 
-        Whoever calls `step()` says by that that they are still there.
+        They hold nothing: whoever uses them sees to it that the memory is still there.
         """
         cdef Py_ssize_t i
         cdef cnp.ndarray p
         cdef object dtype
-        cdef list grads = []
+        cdef list arrays = []
         if len(addresses) != self.planned().n:
             raise ValueError(f"{len(addresses)} gradients, expected {self.plan.n}")
         for i in range(self.plan.n):
             p = <cnp.ndarray> self.plan.arrays[i]
-            if addresses[i] == 0:
-                grads.append(None)
+            if addresses[i] == -1:
+                arrays.append(None)
                 continue
             dtype = TAGGED if cnp.PyArray_TYPE(p) == cnp.NPY_USHORT else <object> cnp.PyArray_DESCR(p)
             Py_INCREF(dtype)  # which the array takes over
-            grads.append(array_at(
-                &ARRAY_TYPE, dtype, cnp.PyArray_NDIM(p), cnp.PyArray_DIMS(p), NULL, <void *> <uintptr_t> addresses[i],
-                cnp.NPY_ARRAY_WRITEABLE, NULL))
-        self._bind_flat(grads)
+            arrays.append(array_at(
+                &ARRAY_TYPE, dtype, cnp.PyArray_NDIM(p), cnp.PyArray_DIMS(p), NULL,
+                <void *> <uintptr_t> addresses[i] if addresses[i] else <void *> NOTHING, cnp.NPY_ARRAY_WRITEABLE, NULL))
+        return arrays
+
+    def _step_flat(self, list grads):
+        """As `step`, of gradients in a list."""
+        self.begin()
+        try:
+            self.stale = True
+            self.hold(grads)
+            self.plan.take()
+            return self.make(False, 1.0)
+        finally:
+            release(self.plan.held, self.plan.n)
+            self.busy = False
 
     cdef int hold(self, list grads) except -1:
         """Gradients from a list into `held`."""
@@ -1514,8 +1526,6 @@ cdef class Stepper:
         The GIL is released while arrays are worked on, but for a few microseconds' work (less than 2048 elements).
         """
         cdef Plan plan
-        cdef bint hold
-        cdef int updated
         self.begin()
         plan = self.plan
         try:
@@ -1529,24 +1539,30 @@ cdef class Stepper:
                 self.hold(plan.fixed)
                 plan.take()
                 self.stale = False
-            if not -1e300 < scale < 1e300:
-                raise ValueError(f"scale: {scale}, expected a number between -1e300 and 1e300")
-            hold = self.gathered + 1 < plan.accumulate
-            plan.check(self.count, scale, grads is None, hold)
-            updated = plan.advance(self.count, scale, hold)
-            if updated < 0 and plan.policy == RAISE:
-                self.refuse()
-            if updated < 0 and plan.clear and grads is None:
-                for g in plan.fixed:
-                    if g is not None:
-                        g[...] = 0
-            self.missed += updated < 0
-            if updated > 0:
-                self.count += not hold
-                self.gathered = self.gathered + 1 if hold else 0
+            return self.make(grads is None, scale)
         finally:
             release(plan.held, plan.n)
             self.busy = False
+
+    cdef bint make(self, bint bound, double scale) except -1:
+        """The step, of gradients that have been taken; whether parameters were updated."""
+        cdef Plan plan = self.plan
+        cdef bint hold = self.gathered + 1 < plan.accumulate
+        cdef int updated
+        if not -1e300 < scale < 1e300:
+            raise ValueError(f"scale: {scale}, expected a number between -1e300 and 1e300")
+        plan.check(self.count, scale, bound, hold)
+        updated = plan.advance(self.count, scale, hold)
+        if updated < 0 and plan.policy == RAISE:
+            self.refuse()
+        if updated < 0 and plan.clear and bound:
+            for g in plan.fixed:
+                if g is not None:
+                    g[...] = 0
+        self.missed += updated < 0
+        if updated > 0:
+            self.count += not hold
+            self.gathered = self.gathered + 1 if hold else 0
         return updated > 0 and not hold
 
     cdef int refuse(self) except -1:

@@ -467,6 +467,14 @@ class Stepper:
         finally:
             self._let_go()
 
+    def _step_flat(self, grads: list[Any]) -> bool:
+        """As `step`, of gradients in a list."""
+        self._hold()
+        try:
+            return self._advance(self._checked(grads), 1.0, False)
+        finally:
+            self._let_go()
+
     def _advance(self, grads: list[Any], scale: float, bound: bool) -> bool:
         """All new arrays, then all writes; whether parameters were updated."""
         from ..formula import RULE_AT, STAGES
