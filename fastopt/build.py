@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import os
 import subprocess
 import sys
 import sysconfig
@@ -37,6 +38,7 @@ def table(rules: list[Any]) -> Any:
         path.read_text()
         for path in (PACKAGE / "engine" / "table.pxd", PACKAGE / "include" / "scalar.h", PACKAGE / "include" / "block.h")
     ]
+    environment = [f"{name}={os.environ.get(name, '')}" for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED")]
     versions = [
         __version__,
         str(vars(Cython)["__version__"]),
@@ -44,7 +46,7 @@ def table(rules: list[Any]) -> Any:
         sys.version,
         str(sysconfig.get_config_var("CC")),
     ]
-    name = f"fastopt_rule_{cache.key(text, *headers, *versions, *options)}"
+    name = f"fastopt_rule_{cache.key(text, SETUP, *headers, *versions, *environment, *options)}"
     path = cache.file(f"{name}{importlib.machinery.EXTENSION_SUFFIXES[0]}", lambda folder: compiled(name, text, options, folder))
     loader = importlib.machinery.ExtensionFileLoader(name, str(path))
     spec = importlib.util.spec_from_loader(name, loader)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import os
-import shutil
 import stat
 import tempfile
 from collections.abc import Callable
@@ -25,7 +26,19 @@ def folder() -> Path | None:
         return None
     if hasattr(os, "getuid") and (found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022):
         return None  # code that another user could put there
-    return place if os.access(place, os.W_OK) else None
+    return place if os.access(place, os.W_OK) and not any(map(everybodys, place.resolve().parents)) else None
+
+
+def everybodys(place: Path) -> bool:
+    """Whether anybody may put another folder into the place of one in here; not in ``/tmp``, whose owners alone may."""
+    mode = place.stat().st_mode
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
+
+
+@functools.cache
+def own() -> tempfile.TemporaryDirectory[str]:
+    """A folder of this process, where there is no cache; it goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="fastopt")
 
 
 def key(*parts: str | bytes) -> str:
@@ -42,12 +55,10 @@ def file(name: str, make: Callable[[Path], Path]) -> Path:
     place = folder()
     if place is not None and (place / name).exists():
         return place / name
-    with tempfile.TemporaryDirectory(dir=place) as own:  # for its owner alone; on the same disk
-        made = make(Path(own))
+    place = place or Path(own().name)
+    with tempfile.TemporaryDirectory(dir=place) as work:  # for its owner alone; on the same disk
+        made = make(Path(work))
         made.chmod(0o600)
-        if place is None:
-            place = Path(tempfile.mkdtemp())
-            return Path(shutil.copy(made, place / name))
         os.replace(made, place / name)
     return place / name
 
@@ -62,11 +73,8 @@ def cached(name: str, make: Callable[[], bytes]) -> bytes:
     except OSError:
         pass
     made = make()
-    try:
-        descriptor, beside = tempfile.mkstemp(dir=place)  # for its owner alone
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(made)
-        os.replace(beside, place / name)
-    except OSError:
-        pass  # it works without
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=place) as work:  # it works without
+        (Path(work) / name).write_bytes(made)
+        (Path(work) / name).chmod(0o600)
+        os.replace(Path(work) / name, place / name)
     return made

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .groups import domain
+from .groups import domain, stage_domain
 
 STATES, ARRAYS = 6, 2  # as in include/fastopt.h
 FORMATS = ("float32", "float64", "bfloat16", "float16", "float8")  # by their numbers in C
@@ -92,8 +92,10 @@ def source(language: str, rules: Any = None) -> str:
         raise ValueError(f"language: {language!r}, expected 'c' or 'cuda'")
     known = {rule.name: rule for rule in read(PACKAGE / "rules.py") if not rule.terms_scope}
     wanted = chosen(rules, known)
+    stages = read(PACKAGE / "stages.py")
     domains = {rule.name: [domain(h, rule.name) for h in rule.scalars.hyperparameters] for rule in wanted}
-    return pasted(c.render(wanted, read(PACKAGE / "stages.py"), domains))
+    domains |= {f"{stage.name} stage": [stage_domain(h) for h in stage.scalars.hyperparameters] for stage in stages}
+    return pasted(c.render(wanted, stages, domains))
 
 
 def _interface() -> Any:

@@ -43,6 +43,11 @@ def domain(name: str, rule: str = "") -> tuple[float, float]:
     return DOMAINS.get(f"{rule} {name}", DOMAINS.get(name, POSITIVE))
 
 
+def stage_domain(name: str) -> tuple[float, float]:
+    """The least and the greatest value of a hyperparameter of a stage, as C calls it."""
+    return (-FINITE, FINITE) if name == "scale" else domain(name)
+
+
 def check_number(name: str, x: Any, rule: str = "") -> float:
     """The hyperparameter as a float, or the error that says what it may be."""
     low, high = domain(name, rule)

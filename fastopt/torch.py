@@ -59,7 +59,7 @@ class Entry(dict[str, Any]):
 
 
 class State(MutableMapping[Any, dict[str, Any]]):
-    """State of each parameter that has had a gradient, by torch's names; tensors are over the engine's memory, but for ``"step"``."""
+    """State of each parameter that has had a gradient, by torch's names; tensors are live, but for ``"step"``."""
 
     def __init__(self, owner: Optimizer) -> None:
         self.owner = owner
@@ -171,7 +171,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 now[k] = (t, numbers if len(numbers) == len(now[k][1]) else now[k][1], pending)
             self.fast._set_counters(now, whole)
         except BaseException:
-            vars(self).update(kept)
+            self.__dict__.update(kept)
             raise
 
     @property
@@ -280,7 +280,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         try:
             super().load_state_dict(state_dict)
         except BaseException:
-            vars(self).update(before)
+            self.__dict__.update(before)
             raise
         finally:
             handle.remove()
@@ -353,8 +353,8 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            For parameters that are not dense ones on the CPU, gradients that are not on the CPU, and hyperparameters that do not fit;
-            nothing has been changed.
+            For parameters that are not dense ones on the CPU, gradients that are not on the CPU, and hyperparameters that do not
+            fit; nothing has been changed.
         """
         loss = None
         if closure is not None:
@@ -440,7 +440,7 @@ def optimizer(cls: type[Fast], params: Any, **options: Any) -> Optimizer:
     Notes
     -----
     Where ``zero_grad(set_to_none=False)`` keeps the gradients, a step need not look at each anew. Sparse gradients of rows
-    (``nn.Embedding(sparse=True)``) update those rows alone. State in 8 bits is by fastopt's names in checkpoints, so that torch does
+    (``nn.Embedding(sparse=True)``) update those rows alone. State in 8 bits has fastopt's names in checkpoints, so that torch does
     not take it for numbers.
 
     Examples

@@ -211,6 +211,21 @@ class Module:
         return run
 
 
+streams = [0]  # the last is the current one
+waits: list[tuple[int, int]] = []  # which stream waits for which
+
+
+class Stream:
+    def __init__(self, ptr: int) -> None:
+        self.ptr = ptr
+
+    def record(self) -> int:
+        return self.ptr
+
+    def wait_event(self, event: int) -> None:
+        waits.append((self.ptr, event))
+
+
 class NVRTCError(RuntimeError):
     pass
 
@@ -238,7 +253,7 @@ def modules() -> dict[str, Any]:
     for f in (ndarray, zeros, array, asarray, ascontiguousarray):
         setattr(cupy, f.__name__, f)
     cupy.cuda, cuda.Device, cuda.function, cuda.nvrtc, function.Module = cuda, Device, function, nvrtc, Module  # type: ignore[attr-defined]
-    cuda.get_current_stream = lambda: "the current stream"  # type: ignore[attr-defined]
+    cuda.get_current_stream = lambda: Stream(streams[-1])  # type: ignore[attr-defined]
     nvrtc.NVRTCError, nvrtc.createProgram, nvrtc.compileProgram = NVRTCError, create, compile_  # type: ignore[attr-defined]
     nvrtc.getCUBIN = nvrtc.getPTX = lambda program: program["code"]  # type: ignore[attr-defined]
     nvrtc.getProgramLog, nvrtc.destroyProgram = lambda program: program["log"], lambda program: None  # type: ignore[attr-defined]

@@ -321,6 +321,34 @@ def test_parts_refuse_sums_and_kept_numbers_in_place(library):
     assert library.apply(many.ctypes.data, 2, 1) == 1 and library.message().startswith(b"rules dog and prodigy both sum")
 
 
+@pytest.mark.parametrize("case", ["nadam", "schedule-free-sgd"])
+def test_numbers_that_are_kept_in_place_with_threads(case, library):
+    """Small updates between large ones: one part has the end of one, another its beginning."""
+    sizes = (1_024_000, 512, 1_024_000)
+    ours, theirs = ([data(n, np.float32, k + 1) for k, n in enumerate(sizes)] for _ in range(2))
+    grads = [data(n, np.float32, k + 5) for k, n in enumerate(sizes)]
+    optimizer = make(case, ours)
+    steps = Steps(library, make(case, theirs), grads)
+    for t in range(1, 4):
+        optimizer.step(grads)
+        steps.step(2, t)
+    assert all(same(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_stages_out_of_their_domains_and_arrays_that_overlap_are_refused(library):
+    least = np.array([-1.0])
+    use = np.zeros(1, embed.USE)
+    use["size"], use["stage"], use["hyperparameters"] = embed.USE.itemsize, library.find_stage(b"clip_norm"), least.ctypes.data
+    u, kept = one(library, stages=use.ctypes.data, n_stages=1)
+    assert library.apply(u.ctypes.data, 1, 1) == 4
+    assert library.message() == b"update 0, stage clip_norm: clip_norm is -1, expected 0 to inf"
+    u, kept = one(library)
+    u["param_out"] += 4
+    assert library.apply(u.ctypes.data, 1, 1) == 2 and b"param_in and param_out overlap" in library.message()
+    u, kept = one(library, n=2**60)
+    assert library.apply(u.ctypes.data, 1, 1) == 4 and all((a == 1).all() for a in kept)
+
+
 def test_rules_of_one_library_are_not_the_other_ones(standalone):
     package = Library(embed.addresses())
     u, _ = one(standalone)

@@ -147,6 +147,8 @@ REFUSED = {
     "def bad(p, g, long, *, lr):\n    return lr * g, long": ":5: the name long is taken",
     "def bad(p, g, a, *, lr):\n    return lr * g, a": ":5: the name a is taken",
     "def bad(p, g, s1, s2, s3, s4, s5, s6, s7, *, lr):\n    return lr * g, s1, s2, s3, s4, s5, s6, s7": ":5: has .9, 1, 1.",
+    "def register(p, g, *, lr):\n    return lr * g\nbad = register": ":5: the name register is taken",
+    "def bad(p, g, NAN, *, lr):\n    return lr * g, NAN": ":5: the name NAN is taken",
     STEP + "{'step': lr ** 2}": r":9: 'lr \*\* 2' is not allowed in a scalars function",
     STEP + "{'other': lr}": r":9: returns \('other',\), but bad takes \('step',\)",
 }

@@ -435,7 +435,7 @@ def test_the_engines_optimizer_has_no_gradients_of_its_own():
     give_gradients(params, 0)
     opt.step()
     opt.zero_grad()
-    with pytest.raises(ValueError, match="step.. without gradients"):
+    with pytest.raises(ValueError, match=r"step.. without gradients"):
         opt.fast.step()
 
 
@@ -495,7 +495,9 @@ def test_state_of_another_format_is_converted_or_refused():
     p = tensors(torch.bfloat16)
     split, wide = (fo.torch.optimizer(fo.Adam, p, master=m) for m in ("split", "float32"))
     steps(split, p, 0)
-    with pytest.raises(ValueError, match="state 'master' of '0/0': torch.int16, expected torch.float32: state_dtype and master as"):
+    with pytest.raises(
+        ValueError, match=r"state 'master' of '0/0': torch.int16, expected torch.float32: state_dtype and master as"
+    ):
         wide.load_state_dict(split.state_dict())
 
 

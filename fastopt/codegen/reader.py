@@ -15,7 +15,26 @@ MATRICES = ("over_lines", "over_matrix")  # scopes of terms
 TAGS = ("velocity", "nonnegative", "start", "scratch", "of_rows", "of_columns", "of_ratios")
 STATES, SCALARS, STAGES, INPUTS, KEPT, SUMS, OWN = 6, 12, 24, 4, 6, 4, 8  # as in engine/table.pxd
 TAKEN = {
-    *("a", "c", "h", "i", "n", "out", "real", "float", "double", "int", "t", "span", "update", "kept", "sums", "INFINITY"),
+    *(
+        "a",
+        "c",
+        "h",
+        "i",
+        "n",
+        "out",
+        "real",
+        "float",
+        "double",
+        "int",
+        "t",
+        "span",
+        "update",
+        "kept",
+        "sums",
+        "INFINITY",
+        "NAN",
+        "NULL",
+    ),
     *(*IN_SCALARS, *ELEMENTWISE, *keyword.kwlist),
     *(
         "auto",
@@ -171,6 +190,7 @@ def read_rule(path: Path, name: str, functions: dict[str, ast.FunctionDef], impo
     reader, update = _Reader(path, functions, imported), functions[name]
     if [x.arg for x in update.args.args[:2]] != ["p", "g"]:
         raise reader.error(update, "expected a rule of p, g, its state, * and scalars")
+    reader.free(update, name)
     return reader.formula(name, update)
 
 

@@ -62,7 +62,7 @@ Domains = Mapping[str, Sequence[tuple[float, float]]]
 
 
 def render(rules: Sequence[Formula], stages: Sequence[Formula], domains: Domains) -> str:
-    """The whole file but for the headers that it includes. `domains`: of each rule's hyperparameters."""
+    """The whole file but for the headers that it includes. `domains`: of hyperparameters, by their rule's name, or "l2 stage"."""
     rules, stages = [r for r in rules if not r.terms_scope], [s for s in stages if s.name not in ACTED_ON]
     shaped = [s.arrays[0] for s in stages]
     first, subtract = shaped.index("u"), len(shaped) - shaped[::-1].index("u")
@@ -74,7 +74,11 @@ def render(rules: Sequence[Formula], stages: Sequence[Formula], domains: Domains
         parts += [formula(rule), *(steps(rule, real) for real in REALS), terms(rule)]
     own = c.own_arrays(stages)
     parts += [table("fo_formula", "fo_rules", "FO_N_RULES", [row(rule, domains[rule.name]) for rule in rules])]
-    parts += [table("fo_stage", "fo_stages", "FO_N_STAGES", [stage_row(s, k, own) for k, s in enumerate(stages)])]
+    parts += [
+        table(
+            "fo_stage", "fo_stages", "FO_N_STAGES", [stage_row(s, k, own, domains[f"{s.name} stage"]) for k, s in enumerate(stages)]
+        )
+    ]
     return "\n\n".join("\n".join(lines) for lines in [*parts, [TAIL.rstrip()]]) + "\n"
 
 
@@ -216,7 +220,7 @@ def row(f: Formula, domains: Sequence[tuple[float, float]]) -> str:
     return f"{{{{{', '.join(shown)}}}, {', '.join([*numbers, f'{f.name}_scalars', of_sums, *functions])}}},"
 
 
-def stage_row(f: Formula, k: int, own: Sequence[str]) -> str:
+def stage_row(f: Formula, k: int, own: Sequence[str], domains: Sequence[tuple[float, float]]) -> str:
     h = f.scalars.hyperparameters
     arrays = [a for a in f.arrays if a in own]
     sums = len(f.sums.results) if f.sums and f.name != "finite" else 0
@@ -224,4 +228,5 @@ def stage_row(f: Formula, k: int, own: Sequence[str]) -> str:
     shown += [strings(h), doubles([value(x) for x in f.scalars.defaults]), strings(arrays)]
     places = ", ".join(str(own.index(a)) for a in arrays) or "0"
     whole = int(f.scope in ("over_group", "over_all"))
+    shown += [doubles([x for x, _ in domains]), doubles([x for _, x in domains])]
     return f"{{{{{', '.join(shown)}}}, {k}, {whole}, {{{places}}}, {f.name}_scalars}},"

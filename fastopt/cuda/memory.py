@@ -133,6 +133,8 @@ class DeviceMemory(Memory):
         what = f"gradient of {name!r}"
         if isinstance(g, float) and p.ndim == 0:
             g = self.cupy.asarray(g)
+        if hasattr(g, "detach"):
+            g = g.detach()  # torch's tensors do not show their memory while they want gradients themselves
         if not is_cupy(g) and hasattr(g, "__cuda_array_interface__"):
             g = self.cupy.asarray(g)  # a view, of torch's and others' arrays
         if not is_cupy(g):

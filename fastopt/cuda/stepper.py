@@ -81,6 +81,7 @@ class Tables:
         self.turns = self.told[PLAN.itemsize : PLAN.itemsize + turns].view(TURN)
         self.h = self.told[PLAN.itemsize + turns :].view(np.float64).reshape(len(groups), OF_GROUP)
         self.there = memory.zeros(self.told.size, np.dtype(np.uint8))
+        self.stream: Any = memory.cupy.cuda.get_current_stream()  # of the last work on these
         for name in self.buffers.keys() & set(PLAN.names or ()):
             self.plan[name] = self.buffers[name].data.ptr
         self.plan["n"], self.plan["groups"], self.plan["room"], self.plan["spaces"] = n, len(groups), self.room, self.spaces
@@ -201,8 +202,11 @@ class Tables:
         return matrices * (int(rows) + -(-int(rows) // int(row["chunk"])) * int(columns))
 
     def tell(self) -> None:
-        """Bring what this step is told to the device."""
+        """Bring what this step is told to the device, after the steps before, on whatever stream those were."""
         stream = self.memory.cupy.cuda.get_current_stream()
+        if self.stream is not None and self.stream.ptr != stream.ptr:
+            stream.wait_event(self.stream.record())
+        self.stream = stream
         for lo in range(0, self.told.size, UPLOAD):
             self.there[lo : lo + UPLOAD].set(self.told[lo : lo + UPLOAD], stream=stream)
 
@@ -482,6 +486,7 @@ class Run:
     def sum_up(self, stage: Formula) -> None:
         self.prepare()
         tables, scope, id_ = self.tables, SCOPES[stage.scope], PLACE[stage.name]
+        assert set(stage.sums_arrays) <= {"g"} or scope == 0, "each rule writes the sums of whole blocks"
         if set(stage.sums_arrays) <= {"g"}:
             tables.launch(tables.rules[0], "sum_gradients", tables.spaces[scope], id_, scope)
         else:

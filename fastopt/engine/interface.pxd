@@ -40,6 +40,8 @@ cdef extern from "fastopt.h" nogil:
         const char *const *hyperparameters
         const double *neutral
         const char *const *arrays
+        const double *least
+        const double *greatest
 
     ctypedef struct fastopt_use:
         size_t size

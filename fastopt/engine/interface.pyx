@@ -16,7 +16,7 @@ from fastopt.engine.table cimport (
 
 from fastopt.engine import dispatch, threads as system
 from fastopt import formula as formulas
-from fastopt.groups import domain
+from fastopt.groups import domain, stage_domain
 
 cdef extern from "block.h" nogil:
     uint32_t fo_key(uint32_t key, uint32_t number)
@@ -354,6 +354,8 @@ cdef int show_stage(stage_t *stage, object formula, int place) except -1:
     shown.n_hyperparameters, shown.n_arrays, shown.n_sums = len(formula.hyperparameters), len(formula.own), sums_of(place)
     shown.hyperparameters, shown.arrays = names(list(formula.hyperparameters)), names(formula.own)
     shown.neutral = numbers([NAN if x is None else x for x in formula.hyperparameters.values()])
+    shown.least = numbers([stage_domain(name)[0] for name in formula.hyperparameters])
+    shown.greatest = numbers([stage_domain(name)[1] for name in formula.hyperparameters])
     return 0
 
 

@@ -159,7 +159,8 @@ static int32_t fo_prepare_all(const fo_call *call)
     return FASTOPT_OK;
 }
 
-static int32_t fo_apply_with_sums(fo_call *call)
+/* With all updates described before the first is made. */
+static int32_t fo_apply_described(fo_call *call)
 {
     const fo_library *library = call->library;
     const size_t count = (size_t)call->count;
@@ -171,7 +172,7 @@ static int32_t fo_apply_with_sums(fo_call *call)
     call->starts[1] = (ptrdiff_t *)malloc(count * sizeof(ptrdiff_t));
     call->partials = (double *)malloc(((size_t)call->blocks + 1) * FO_MOST_SUMS * sizeof(double));
     if (!call->jobs || !call->tasks || !call->starts[0] || !call->starts[1] || !call->partials)
-        code = fo_refuse(FASTOPT_NO_MEMORY, "no memory for the sums of %lld updates", (long long)call->count);
+        code = fo_refuse(FASTOPT_NO_MEMORY, "no memory for %lld updates", (long long)call->count);
     for (int64_t k = 0; k < call->count && !code; k++) {
         const fastopt_update *u = fo_update_at(call->updates, k);
         char *job = call->jobs + (size_t)k * library->job_size;
@@ -209,9 +210,10 @@ static int32_t fo_apply(const fo_library *library, const fastopt_update *updates
     if (call.parts < 1) call.parts = 1;
     for (int64_t k = 0; k < count; k++) {
         const fastopt_update *u = fo_update_at(updates, k);
-        int32_t sums = u->rule->n_sums;
-        for (int32_t j = 0; j < u->n_stages; j++) sums += fo_use_at(u, j)->stage->n_sums;
-        if (sums) return fo_apply_with_sums(&call);
+        int32_t before = u->rule->n_sums;
+        for (int32_t j = 0; j < u->n_stages; j++) before += fo_use_at(u, j)->stage->n_sums;
+        if (call.parts > 1) before += u->rule->n_kept; /* which one thread may write before another has read */
+        if (before) return fo_apply_described(&call);
     }
     fo_walk_all(&call);
     return FASTOPT_OK;

@@ -15,6 +15,8 @@
 #define FO_OF_THREAD
 #endif
 
+#define FO_MOST ((int64_t)1 << 46) /* elements of a call: more than there is memory for */
+
 static FO_OF_THREAD char fo_said[256];
 static const char fo_owner = 0; /* its address stands for this library */
 
@@ -49,14 +51,21 @@ static int32_t fo_check_use(const fastopt_use *use, int64_t k, int64_t n)
     if (use->hyperparameters == NULL && stage->n_hyperparameters)
         return fo_refuse(FASTOPT_BAD_POINTER, "update %lld, stage %s: hyperparameters are NULL", (long long)k, stage->name);
     for (int32_t j = 0; j < stage->n_hyperparameters; j++)
-        if (use->hyperparameters[j] != use->hyperparameters[j])
-            return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld, stage %s: %s is NaN", (long long)k, stage->name,
-                stage->hyperparameters[j]);
+        if (!(stage->least[j] <= use->hyperparameters[j] && use->hyperparameters[j] <= stage->greatest[j]))
+            return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld, stage %s: %s is %g, expected %g to %g", (long long)k, stage->name,
+                             stage->hyperparameters[j], use->hyperparameters[j], stage->least[j], stage->greatest[j]);
     for (int32_t j = 0; j < stage->n_arrays; j++)
         if (use->arrays[j] == NULL && n)
             return fo_refuse(FASTOPT_BAD_POINTER, "update %lld, stage %s: array %s is NULL", (long long)k, stage->name,
                 stage->arrays[j]);
     return FASTOPT_OK;
+}
+
+/* Whether two arrays of n numbers in one format have a byte in common. */
+static inline int fo_overlap(const void *a, const void *b, int64_t n, int32_t format)
+{
+    const uintptr_t bytes = (uintptr_t)n * (format == FASTOPT_FLOAT64 ? 8 : format == FASTOPT_FLOAT32 ? 4 : 2);
+    return (uintptr_t)a < (uintptr_t)b + bytes && (uintptr_t)b < (uintptr_t)a + bytes;
 }
 
 static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts)
@@ -66,7 +75,7 @@ static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts
     int32_t code, sums;
     if (rule == NULL || rule->owner != &fo_owner)
         return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: a rule that this library does not have", at);
-    if (u->n < 0) return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: %lld elements", at, (long long)u->n);
+    if (u->n < 0 || u->n > FO_MOST) return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: %lld elements", at, (long long)u->n);
     if (u->t < 1 || u->t >= (int64_t)1 << 62)
         return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: t is %lld, expected the number of this step: 1, 2, ...", at,
             (long long)u->t);
@@ -82,6 +91,8 @@ static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts
         return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: %s is NULL", at, u->grad == NULL ? "grad" : "the parameter");
     if ((u->master || u->low) && u->param_in != u->param_out)
         return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: a parameter with master or low, expected param_out to be param_in", at);
+    if (u->param_in != u->param_out && fo_overlap(u->param_in, u->param_out, u->n, u->param_format))
+        return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: param_in and param_out overlap, expected one array or two", at);
     for (int32_t j = 0; j < rule->n_states && u->n; j++)
         if (u->state[j] == NULL || (u->state_format == FASTOPT_FLOAT8 && !(rule->starts >> j & 1) && u->exponents[j] == NULL))
             return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: state %s, or its exponents, is NULL", at, rule->states[j]);
@@ -119,6 +130,7 @@ static int32_t fo_check(const fastopt_update *updates, int64_t count, int32_t pa
 {
     if (count < 0 || (count && updates == NULL)) return fo_refuse(FASTOPT_BAD_POINTER, "%lld updates at NULL", (long long)count);
     if (parts < 1 || part < 0 || part >= parts) return fo_refuse(FASTOPT_BAD_NUMBER, "part %d of %d", (int)part, (int)parts);
+    int64_t all = 0;
     for (int64_t k = 0; k < count; k++) {
         const fastopt_update *u = fo_update_at(updates, k);
         int32_t code;
@@ -126,6 +138,8 @@ static int32_t fo_check(const fastopt_update *updates, int64_t count, int32_t pa
             return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: size %zu, expected %zu", (long long)k, u->size, sizeof *u);
         code = fo_check_update(u, k, parts);
         if (code) return code;
+        all += u->n;
+        if (all > FO_MOST) return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: with those before, %lld elements", (long long)k, (long long)all);
     }
     return FASTOPT_OK;
 }

@@ -61,6 +61,7 @@ typedef struct fastopt_stage {
     const char *const *hyperparameters;
     const double *neutral; /* hyperparameters that change nothing; NaN: any */
     const char *const *arrays; /* that it has for itself, of the parameter's shape, in float32; of float64 parameters in float64 */
+    const double *least, *greatest; /* that each hyperparameter may be */
 } fastopt_stage;
 
 /* A stage of an update. */
@@ -80,7 +81,7 @@ typedef struct fastopt_update {
     int32_t param_format, grad_format, state_format;   /* of float64 parameters the state is float64 too */
     int32_t nearest;                                   /* round to nearest what is stored below float32, not stochastically */
     const void *param_in;
-    void *param_out;                                   /* may be param_in */
+    void *param_out;                                   /* may be param_in, and else may not overlap it */
     const void *grad;
     void *state[FASTOPT_STATES];                       /* updated in place */
     int16_t *exponents[FASTOPT_STATES];                /* of 8-bit floats: one for each 256 */
