@@ -701,6 +701,8 @@ class Optimizer(dispatch.Stepper):
 
         Raises
         ------
+        TypeError
+            For a name that is no text.
         KeyError, IndexError
             For a parameter or an element that there is not.
         ValueError
@@ -711,6 +713,8 @@ class Optimizer(dispatch.Stepper):
         with self._alone():
             self._catch_up()
             slots = {s.name: s for s in self._slots}
+            if not isinstance(name, str):
+                raise TypeError(f"name: {type(name).__name__}, expected one of {', '.join(map(repr, slots))}")
             if name not in slots:
                 raise KeyError(f"{name!r}: no such parameter, expected one of {', '.join(map(repr, slots))}")
             slot = slots[name]
@@ -722,8 +726,11 @@ class Optimizer(dispatch.Stepper):
             if np.ndim(place):
                 raise IndexError(f"{index!r}: not one element of {name!r}, whose shape is {shape}")
             step = dict(zip(slots, self._counters()[0], strict=True))[name][0] + 1
-            print(f"{name}[{index}], step {step} of {type(self).__name__}")
-            for text, value in explain.lines(self, slot, int(place), float(grad)):
+            lines = list(explain.lines(self, slot, int(place), float(grad)))
+            last = self._settings.accumulate > 1 and self._counters()[1][1] + 1 < self._settings.accumulate
+            note = ", as if this were the last gradient of it" if last else ""
+            print(f"{name}[{index}], step {step} of {type(self).__name__}{note}")
+            for text, value in lines:
                 between = "  ->  " if " = " in text else " = "
                 print(f"  {text}" if value is None else f"  {text}{between}{value}")
 
@@ -808,7 +815,7 @@ class Optimizer(dispatch.Stepper):
                 name: getattr(self._settings, name) for name in (*STORED, "accumulate", "nonfinite", "rounding", "flush_subnormals")
             },
             "groups": [
-                {"rule": g.rule.name, "decay": [x.name for x in g.stages if x.name in DECAYS], **g.described()}
+                {"rule": g.rule.label, "decay": [x.name for x in g.stages if x.name in DECAYS], **g.described()}
                 for g in self._groups
             ],
             "state": {
@@ -852,7 +859,7 @@ class Optimizer(dispatch.Stepper):
         self._check_names("state", saved["state"])
         check_kinds("state", saved["state"], dict.fromkeys(saved["state"], Mapping))
         check_kinds("groups", dict(enumerate(saved["groups"])), dict.fromkeys(range(len(saved["groups"])), Mapping))
-        rules, mine = [g.get("rule") for g in saved["groups"]], [g.rule.name for g in self._groups]
+        rules, mine = [g.get("rule") for g in saved["groups"]], [g.rule.label for g in self._groups]
         if rules != mine:
             raise ValueError(f"state: rules {rules}, expected {mine}")
         whole = tuple(check_count(key, saved.get(key, 0)) for key in ("steps", "gathered", "skipped"))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .formula import RULES, STAGES
 from .groups import domain, stage_domain
 
 STATES, ARRAYS = 6, 2  # as in include/fastopt.h
@@ -92,16 +93,59 @@ def source(language: str, rules: Any = None) -> str:
         raise ValueError(f"language: {language!r}, expected 'c' or 'cuda'")
     known = {rule.name: rule for rule in read(PACKAGE / "rules.py") if not rule.terms_scope}
     wanted = chosen(rules, known)
-    stages = read(PACKAGE / "stages.py")
+    texts = read(PACKAGE / "stages.py")
     domains = {rule.name: [domain(h, rule.name) for h in rule.scalars.hyperparameters] for rule in wanted}
-    domains |= {f"{stage.name} stage": [stage_domain(h) for h in stage.scalars.hyperparameters] for stage in stages}
-    return pasted(c.render(wanted, stages, domains))
+    domains |= {f"{stage.name} stage": [stage_domain(h) for h in stage.scalars.hyperparameters] for stage in texts}
+    return pasted(c.render(wanted, texts, domains))
 
 
 def _interface() -> Any:
     from .engine import interface
 
     return interface
+
+
+def rules() -> dict[str, dict[str, Any]]:
+    """What there is for ``fastopt_find_rule``, and the order of its arrays and numbers.
+
+    Returns
+    -------
+    dict
+        By name: ``"states"``, names of arrays; ``"hyperparameters"``, with their defaults; ``"kept"``, numbers that live from step
+        to step, with what they begin at. Optimizers are rules with stages: AdamW is "adam" with the stage "decoupled".
+
+    Examples
+    --------
+    >>> rules()["adam"]["states"]
+    ['m', 'v']
+    """
+    return {
+        name: {"states": rule.state, "hyperparameters": rule.hyperparameters, "kept": rule.kept}
+        for name, rule in RULES.items()
+        if not rule.terms_scope
+    }
+
+
+def stages() -> dict[str, dict[str, Any]]:
+    """What there is for ``fastopt_find_stage``, and the order of its numbers and arrays.
+
+    Returns
+    -------
+    dict
+        By name, in the order in which they are done, the rule before "late_decay": ``"hyperparameters"``, with the values that
+        change nothing (None: any), and ``"arrays"``, names of those of the stage's own. A stage of an update is an entry of an
+        array of dtype `USE`: its ``size``, the address of the stage, of its hyperparameters as float64, and of its arrays.
+
+    Examples
+    --------
+    >>> stages()["decoupled"]["hyperparameters"]
+    {'lr': None, 'weight_decay': 0.0}
+    """
+    return {
+        name: {"hyperparameters": stage.hyperparameters, "arrays": stage.own}
+        for name, stage in STAGES.items()
+        if name not in ("hold", "gather", "norms")
+    }
 
 
 def find_rule(name: str) -> int:
@@ -127,7 +171,7 @@ def find_stage(name: str) -> int:
 
 def _found(kind: str, name: str) -> int:
     find = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_char_p)(addresses()[f"fastopt_find_{kind}"])
-    found: int | None = find(name.encode())
+    found: int | None = find(name.encode() if isinstance(name, str) else b"")
     if found is None:
         raise ValueError(f"{kind}: {name!r}, which fastopt does not have")
     return found

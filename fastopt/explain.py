@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -76,13 +77,17 @@ def of_stage(stage: Any, text: Any, element: dict[str, Any], values: Any, slot: 
         return
     scalars, _ = stage.scalars(values, sums=dict.fromkeys(stage.sums, 0.0))
     real = type(element["p"])
+    for name, x in scalars.items():
+        yield f"{name} [{stage.name}]", real(x)
+    for name in stage.own:
+        yield f"{name} [{stage.name}]", element[name]
     states = [key for key, tag in slot.rule.tags.items() if tag == "velocity"] if shaped == "m" else [shaped]
     ((_, expression),) = text.function.results
     for state in states:
         names = {**element, **{name: real(x) for name, x in scalars.items()}, shaped: element[state]}
         with np.errstate(all="ignore"):
             element[state] = real(evaluated(expression, names))
-        yield f"{'update' if state == 'u' else state} = {ast.unparse(expression)}  [{stage.name}]", element[state]
+        yield f"{told(state)} = {told(ast.unparse(expression))}  [{stage.name}]", element[state]
 
 
 def evaluated(expression: ast.expr, names: dict[str, Any]) -> Any:
@@ -95,3 +100,8 @@ def evaluated(expression: ast.expr, names: dict[str, Any]) -> Any:
 
     tree = ast.Expression(Reals().visit(ast.parse(ast.unparse(expression), mode="eval").body))
     return eval(compile(ast.fix_missing_locations(tree), "rule", "eval"), {**FUNCTIONS, "real_": real}, names)
+
+
+def told(text: str) -> str:
+    """A stage's text, in which the update is called what it is called in a rule's lines."""
+    return re.sub(r"\bu\b", "update", text)

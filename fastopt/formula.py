@@ -46,10 +46,11 @@ class Formula:
     """
 
     text: Any = None  # of a user's own rule: what the code generator reads
+    label = ""  # what files of state call the rule
     capsule: Any = None  # and its kernels' table, once it is compiled
 
     def __init__(self, name: str, functions: Mapping[str, Any]) -> None:
-        self.name = name
+        self.name = self.label = name
         self.function: FunctionType = functions[name]
         self._scalars = functions[f"{name}_scalars"]
         self._sums = functions.get(f"{name}_sums")

@@ -6,12 +6,16 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from . import formula
-from .base import Optimizer
+from .base import OPTIONS, Optimizer, Settings
 from .engine import dispatch, interpreted
 from .groups import DOMAINS, FINITE
+
+RESERVED = {*OPTIONS, *(f.name for f in fields(Settings)), *(h for s in formula.STAGES.values() for h in s.hyperparameters)}
+RESERVED = (RESERVED | {"params", "convention", "options", "decoupled_weight_decay"}) - {"lr", "weight_decay"}
 
 
 class Rule:
@@ -79,7 +83,14 @@ class Rule:
         text = self.text  # an error in the source comes first
         scalars = self._scalars or without_change(self.function)
         found = formula.Formula(self.__name__, {self.__name__: self.function, f"{self.__name__}_scalars": scalars})
-        found.text = text
+        from .codegen import own
+
+        found.text, found.label = text, own.label(text)
+        for name in found.hyperparameters:
+            if name in RESERVED:
+                raise own.RuleError(
+                    f"{self.__name__}: the hyperparameter {name} would be an option of every optimizer, expected another name"
+                )
         for name in found.hyperparameters:
             if name not in DOMAINS and name not in ("lr", "eps", "weight_decay"):
                 DOMAINS.setdefault(f"{self.__name__} {name}", (-FINITE, FINITE))
@@ -156,7 +167,8 @@ def rule(function: Callable[..., Any]) -> Rule:
     function
         Of the parameter ``p``, its gradient ``g`` and the rule's state, each one element or array of them, and by keyword of
         scalars. It returns the update, which is subtracted from ``p``, and the new state. State begins at zero. Scalars are the
-        hyperparameters, with defaults or without, unless ``scalars`` says what they are in each step.
+        hyperparameters, with defaults or without, unless ``scalars`` says what they are in each step. The source is read, and
+        errors in it are raised, when the rule is first used.
 
     Returns
     -------
@@ -170,10 +182,13 @@ def rule(function: Callable[..., Any]) -> Rule:
 
     Notes
     -----
-    A rule keeps to what Python, C and CUDA understand alike: assignments of new values to plain names, ``+ - * /``, comparisons
-    as the first argument of ``where``, and the functions of `fastopt.arithmetic` (``sqrt, fabs, sign, copysign, maximum, minimum,
-    where``; in scalars also ``exp, log, power``). There are tags for its state, too: ``v: nonnegative``, ``m: velocity`` (stops at
-    a bound), ``z: start`` (begins as the parameter).
+    A rule keeps to what Python, C and CUDA understand alike: assignments of new values to plain names (no ``+=``), ``+ - * /``
+    (``g * g`` for ``g ** 2``), comparisons as the first argument of ``where``, and by their plain names these functions of
+    `fastopt.arithmetic`: ``sqrt, fabs, sign, copysign, maximum, minimum, where``; in scalars ``sqrt, exp, log, power(x, t)`` and
+    ``a if c else b``. What is of numbers alone belongs into the scalars. Names that Python, C, C++ or the generated code have
+    (``a c h i n t out sums update``, ...), those of the package's rules, and as hyperparameters those of options are taken.
+    There are tags for state: ``v: nonnegative`` (in 8 bits it has no sign), ``m: velocity`` (stops at a bound), ``z: start``
+    (begins as the parameter). Files of state know the rule by its name and by what it computes.
 
     Examples
     --------
@@ -223,7 +238,9 @@ def optimizer(rule: Rule, params: Any, **options: Any) -> Optimizer:
     made = rule.Optimizer
     missing = [h for h, default in rule.formula.hyperparameters.items() if default is None and h not in options]
     if missing and not isinstance(params, list):
-        raise TypeError(f"{rule.__name__}: {', '.join(missing)}: no default, expected {missing[0]}=...")
+        unknown = [k for k in options if k not in made.arguments and k not in RESERVED]
+        hint = f"; {', '.join(unknown)}: unknown, or is {rule.__name__}.scalars missing?" if unknown else ""
+        raise TypeError(f"{rule.__name__}: {', '.join(missing)}: no default, expected {missing[0]}=...{hint}")
     return made(params, **options)  # type: ignore[no-any-return]
 
 
@@ -246,7 +263,7 @@ def compile(rule: Rule) -> Rule:
     ImportError
         Without Cython and setuptools (``pip install 'fastopt[compile]'``).
     RuntimeError
-        Where nothing was compiled in this installation, and for a compiler that fails, with what it said.
+        Where the package runs interpreted itself, and for a compiler that fails, with what it said.
 
     Notes
     -----

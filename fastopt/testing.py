@@ -16,9 +16,9 @@ SIZES = (1, 7, 256, 1000)
 def check_rule(rule: Rule, **hyperparameters: Any) -> None:
     """Run the package's promises on a rule; silence is success.
 
-    Its update and state stay in the parameter's dtype and shape; each element is on its own; what is infinite or NaN stays where it
-    is; steps, saved and loaded between them, are the same steps; and where the rule can be compiled (`compile` is called), the
-    kernel has the bits of the rule's own Python, in float32 and float64, with one thread and with several.
+    Its update and state stay in the parameter's dtype and shape, and what is tagged nonnegative is; each element is on its own; what
+    is infinite or NaN stays where it is; steps, saved and loaded between them, are the same steps; and where the package is compiled,
+    so is the rule (`compile`), and its kernel has the bits of its Python, in float32 and float64, with one thread and with several.
 
     Parameters
     ----------
@@ -32,6 +32,8 @@ def check_rule(rule: Rule, **hyperparameters: Any) -> None:
         What does not hold.
     RuleError
         A SyntaxError, for a rule that does not keep to what is allowed; it names the line.
+    ImportError
+        Without Cython and setuptools, where the package itself is compiled.
 
     Examples
     --------
@@ -41,6 +43,10 @@ def check_rule(rule: Rule, **hyperparameters: Any) -> None:
     ...     return lr * sign(g)
     >>> fastopt.testing.check_rule(vote, lr=0.1)  # doctest: +SKIP
     """
+    if not isinstance(rule, Rule):
+        raise TypeError(f"rule: {rule!r}, expected what fastopt.rule makes")
+    if missing := [h for h, default in rule.formula.hyperparameters.items() if default is None and h not in hyperparameters]:
+        raise TypeError(f"{rule.__name__}: {', '.join(missing)}: no default, expected {missing[0]}=...")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         for dtype in (np.float32, np.float64):
@@ -122,6 +128,9 @@ def check_resume(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
     stepped(first, 50, dtype, 0, 2)
     second.load_state_dict(first.state_dict(), hyperparameters="keep")
     stepped(second, 50, dtype, 2, 2)
+    for name, tag in rule.formula.tags.items():
+        state = optimizer.state["0"][name]
+        assert tag != "nonnegative" or (state >= 0).all(), f"{rule.__name__}: {name} is tagged nonnegative, and is {state.min()}"
     assert np.array_equal(bits(whole), bits(half)), (
         f"{rule.__name__}: steps after loading differ, expected all that lives in the state"
     )

@@ -19,9 +19,10 @@ import numpy as np
 
 from .base import OPTIONS
 from .base import Optimizer as Fast
-from .engine import layout
+from .engine import interpreted, layout
 from .engine.rows import RowGradient
 from .engine.storage import narrowed8
+from .own import Rule
 
 MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq", "vmax": "max_exp_avg_sq", "product": "mu_product"}
 NAMES: Mapping[str, Mapping[str, str]] = {  # of state, by class: what torch calls it
@@ -120,7 +121,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _build(self) -> None:
         """The engine's optimizer for these groups."""
-        known = {*self.cls.arguments, *OPTIONS}
+        known = self.known = {*self.cls.arguments, *OPTIONS}
         groups = []
         for group in self.param_groups:
             names = group.get("param_names")
@@ -134,7 +135,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self.told = [[number(group[k]) for k in keys] for group, keys in zip(self.param_groups, self.keys, strict=True)]
         self.dtypes = list(map(DTYPE, self.tensors))
         # the interpreted engine looks at arrays; a complex tensor may be conjugated and not say so in memory
-        self.plain = hasattr(self.fast, "_arrays_at") and not any(d.is_complex for d in self.dtypes)
+        self.plain = not isinstance(self.fast, interpreted.Stepper) and not any(d.is_complex for d in self.dtypes)
         self.seen: list[
             Any
         ] = []  # weak references to the gradients of the last step, where they were, and arrays over those places
@@ -311,7 +312,10 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         params = self._params()
         moved = len(params) != len(self.tensors) or not all(map(operator.is_, params, self.tensors))
         moved = moved or len(self.param_groups) != len(self.keys) or list(map(torch.Tensor.data_ptr, params)) != self.at
-        if moved:
+        known = self.known
+        if moved or any(
+            k in known and k not in keys for group, keys in zip(self.param_groups, self.keys, strict=True) for k in group
+        ):
             self._rebuild()
             return
         done: list[tuple[Any, str, Any]] = []
@@ -413,24 +417,26 @@ def number(x: Any) -> Any:
     return tuple(map(number, x)) if isinstance(x, (tuple, list)) else x
 
 
-def optimizer(cls: type[Fast], params: Any, **options: Any) -> Optimizer:
+def optimizer(cls: Any, params: Any, **options: Any) -> Optimizer:
     """A ``torch.optim.Optimizer`` whose steps are those of one of fastopt's classes, on the CPU.
 
     Parameters
     ----------
-    cls : class
-        ``fastopt.Adam``, ...
+    cls : class or Rule
+        ``fastopt.Adam``, ..., or a rule of one's own.
     params : iterable
         Tensors, named tensors, or group dicts, as torch's optimizers take: dense, on the CPU, of float32, float64, bfloat16,
         float16 or complex numbers. They are updated where they are.
     **options
-        All that `cls` takes, by its names, which are torch's. ``param_groups`` holds those that groups may differ in.
+        All that `cls` takes, by its names. ``param_groups`` holds those that groups may differ in. What says how torch computes
+        (``foreach``, ``fused``, ``capturable``, ``differentiable``) is not among them.
 
     Returns
     -------
     Optimizer
         With ``param_groups``, which torch's schedulers set; ``state`` and ``state_dict()`` by torch's names: a checkpoint of
-        torch's optimizer of the same name can be loaded, and its can be loaded there. ``.fast`` is fastopt's optimizer.
+        torch's optimizer of the same name can be loaded, and its can be loaded there. ``.fast`` is fastopt's optimizer, with
+        ``report()``, ``average``, ``explain()``; parameters are called ``"0/0"``, ... there, group and place, or by their names.
 
     Raises
     ------
@@ -455,8 +461,10 @@ def optimizer(cls: type[Fast], params: Any, **options: Any) -> Optimizer:
     >>> sorted(opt.state[model.bias])
     ['exp_avg', 'exp_avg_sq', 'step']
     """
-    if not (isinstance(cls, type) and issubclass(cls, Fast)):
-        raise TypeError(f"cls: {cls!r}, expected a class of fastopt's optimizers")
+    made = cls.Optimizer if isinstance(cls, Rule) else cls
+    if not (isinstance(made, type) and issubclass(made, Fast)):
+        raise TypeError(f"cls: {cls!r}, expected a class of fastopt's optimizers, or a rule")
+    cls = made
     return Optimizer(cls, params, options)
 
 

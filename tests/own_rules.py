@@ -49,3 +49,10 @@ def counting(p, g, *, lr):
 def _(t, total=0, *, lr=0.1):
     total = total + t
     return {"lr": lr / total}, total
+
+
+@fo.rule
+def falling(p, g, m: nonnegative, *, lr=0.1):
+    """A tag that is not true."""
+    m = m - g
+    return lr * m, m

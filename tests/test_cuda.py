@@ -135,9 +135,11 @@ def test_every_kernel_compiles(target):
     if int(target[3:]) not in supported:
         pytest.skip(f"NVRTC {nvrtc.getVersion()} compiles for {supported}")
     names = list(RULES)
+    parts = names[::2], names[1::2]
+    texts = [compiler.source(part) for part in parts]
     with ThreadPoolExecutor(2) as pool:
-        halves = list(pool.map(lambda part: compiler.compiled(compiler.source(part), target), (names[::2], names[1::2])))
-    for code, part in zip(halves, (names[::2], names[1::2]), strict=True):
+        halves = list(pool.map(lambda text: compiler.compiled(text, target), texts))
+    for code, part in zip(halves, parts, strict=True):
         for name in part:
             for kind in ("step", "sum", "prepare"):
                 assert f"{name}_{kind}".encode() in code

@@ -294,7 +294,7 @@ def test_numbers_out_of_their_domains_are_refused(library):
     assert library.apply(u.ctypes.data, 1, 1) == 4 and library.message() == b"update 0: beta1 is 1.5, expected 0 to 1"
     h[1] = np.nan
     assert library.apply(u.ctypes.data, 1, 1) == 4
-    assert library.apply(0, 1, 1) == 2 and library.apply(0, 0, 1) == 0 and library.apply(0, -1, 1) == 2
+    assert library.apply(0, 1, 1) == 2 and library.apply(0, 0, 1) == 0 and library.apply(0, -1, 1) == 4
     assert library.apply(u.ctypes.data, 1, -1) == 4 and library.apply_part(u.ctypes.data, 1, 2, 2) == 4
     assert all((a == 1).all() for a in kept)
 
@@ -395,7 +395,8 @@ def shown(library, kind):
 
 
 def test_what_there_is(library):
-    assert shown(library, "rule") == [name for name, rule in RULES.items() if not rule.terms_scope]
+    expected = [name for name, rule in RULES.items() if not rule.terms_scope]
+    assert shown(library, "rule")[: len(expected)] == expected  # users' own come after
     assert shown(library, "stage") == [name for name in STAGES if name not in ("hold", "gather", "norms")]
     assert library.find_rule(b"adamm") is None and library.find_rule(None) is None and library.find_stage(b"") is None
     assert library.rule_at(-1) is None
@@ -451,7 +452,7 @@ def abi(tmp_path):
             found["constants"][name] = int(numbers[0])
     found["functions"] = {name: str(x).split('"')[1] for name, x in sorted(interface.__pyx_capi__.items())}
     library = Library(embed.addresses())
-    rules = {name: RULES[name] for name in shown(library, "rule")}
+    rules = {name: RULES[name] for name in shown(library, "rule") if name in RULES}
     found["rules"] = {n: [[*r.state], [*r.hyperparameters], [*r.kept]] for n, r in rules.items()}
     found["stages"] = {n: [[*STAGES[n].hyperparameters], STAGES[n].own] for n in shown(library, "stage")}
     return found, frozen, header

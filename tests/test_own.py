@@ -154,6 +154,84 @@ REFUSED = {
 }
 
 
+OTHERS = {
+    "def bad(p, g, m: of_rows, *, lr):\n    m = m + g\n    return lr * m, m": ":6: of_rows: expected one of velocity, nonnegative, start, or",
+    "def adam(p, g, *, lr):\n    return lr * g\nbad = adam": ":6: adam is a rule of the package, expected another name",
+}
+
+
+def test_tags_and_names_that_are_the_packages_own(tmp_path, monkeypatch):
+    for k, (text, message) in enumerate(OTHERS.items()):
+        (tmp_path / f"rules{k}.py").write_text(
+            f"import numpy as np\nimport fastopt as fo\nfrom fastopt.arithmetic import of_rows\n\n@fo.rule\n{text}\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        with pytest.raises(RuleError, match=f"rules{k}.py{message}"):
+            fo.compile(__import__(f"rules{k}").bad)
+
+
+@pytest.mark.parametrize("name", ["maximize", "max_step", "ema", "threads", "seed", "params", "scale"])
+def test_hyperparameters_that_are_options_are_refused(name, tmp_path, monkeypatch):
+    (tmp_path / f"of_{name}.py").write_text(
+        f"import fastopt as fo\n\n@fo.rule\ndef bad(p, g, *, lr, {name}):\n    return lr * g * {name}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RuleError, match=f"bad: the hyperparameter {name} would be an option of every optimizer"):
+        fo.optimizer(__import__(f"of_{name}").bad, np.ones(2), lr=0.1)
+
+
+def test_state_of_a_rule_that_computes_something_else_is_refused(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    saved = None
+    for k, text in enumerate(("lr * g", "lr * g * 2", "lr * g")):
+        (tmp_path / f"version{k}.py").write_text(
+            f"import fastopt as fo\n\n@fo.rule\ndef same(p, g, *, lr=0.1):\n    return {text}\n"
+        )
+        opt = ignored(__import__(f"version{k}").same, np.ones(2))
+        if k == 1:
+            with pytest.raises(ValueError, match=r"state: rules \['same \w+'\], expected \['same \w+'\]"):
+                opt.load_state_dict(saved)
+        elif k == 2:
+            opt.load_state_dict(saved)
+        else:
+            saved = opt.state_dict()
+
+
+def test_a_false_tag_is_found():
+    rule = fo.rule(own_rules.falling.function)
+    with pytest.raises(AssertionError, match="falling: m is tagged nonnegative, and is -"):
+        fo.testing.check_rule(rule)
+    with pytest.raises(TypeError, match=r"rule: .*Adam.*, expected what fastopt.rule makes"):
+        fo.testing.check_rule(fo.Adam)
+    with pytest.raises(TypeError, match="average: lr: no default"):
+        fo.testing.check_rule(average)
+    with pytest.raises(ValueError, match="expected each name once"):
+        fo.source("c", [again, again])
+    with pytest.raises(TypeError, match="expected names and what fastopt.rule makes"):
+        fo.source("c", fo.Adam)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_in_torch(compiled, monkeypatch):
+    torch = pytest.importorskip("torch")
+    if not compiled:
+        monkeypatch.setattr(again.formula, "capsule", None)
+    elif dispatch.TABLE is None or not shutil.which("cc"):
+        pytest.skip("interpreted")
+    else:
+        fo.compile(again)
+    p, q = (torch.nn.Parameter(torch.ones(5)) for _ in range(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        ours = fo.torch.optimizer(again, [p], lr=0.1)
+    theirs = fo.torch.optimizer(fo.Adam, [q], lr=0.1)
+    for k in range(3):
+        p.grad, q.grad = torch.full((5,), k + 1.0), torch.full((5,), k + 1.0)
+        ours.step()
+        theirs.step()
+    assert torch.equal(p, q)
+
+
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_is_outside_the_subset_is_refused_with_its_line(text, tmp_path, monkeypatch):
     (tmp_path / "rules.py").write_text(f"import numpy as np\nimport fastopt as fo\n\n@fo.rule\n{text}\n")
@@ -170,9 +248,7 @@ def test_what_is_outside_the_subset_is_refused_with_its_line(text, tmp_path, mon
 def test_a_rule_without_source_is_refused():
     space = {"fo": fo}
     exec("@fo.rule\ndef hidden(p, g, *, lr):\n    return lr * g", space)
-    with pytest.raises(
-        RuleError, match=r"hidden: its source cannot be read .*: define it with def in a file or a notebook; an update may use"
-    ):
+    with pytest.raises(RuleError, match=r"hidden: its source cannot be read .*: define it with def in a file or a notebook"):
         fo.optimizer(space["hidden"], np.ones(2), lr=0.1)
     short = fo.rule(lambda p, g, *, lr: lr * g)
     with pytest.raises(RuleError, match=r"expected a function that def defines|its source cannot be read"):

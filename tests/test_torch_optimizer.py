@@ -516,6 +516,17 @@ def test_groups_that_are_edited():
     close([*a, *more[0]], [*b, *more[1]])
 
 
+def test_options_that_are_set_later():
+    params = tensors()
+    opt = fo.torch.optimizer(fo.SGD, params, lr=1.0)
+    give_gradients(params, 0)
+    opt.step()
+    before = params[0].detach().clone()
+    opt.param_groups[0]["clip_norm"] = 1e-3
+    opt.step()
+    assert torch.linalg.norm(params[0].detach() - before) < 1.01e-3 and opt.fast.steps == 2
+
+
 def test_a_group_that_does_not_fit_changes_nothing():
     params = tensors()
     opt = fo.torch.optimizer(fo.Adam, params, lr=0.1)

@@ -57,4 +57,9 @@ def chosen(rules: Any, known: dict[str, Any]) -> list[Any]:
     wanted = [*known] if rules is None else list(rules) if isinstance(rules, (list, tuple)) else [rules]
     if unknown := [name for name in wanted if isinstance(name, str) and name not in known]:
         raise ValueError(f"rules: {unknown}, expected among {', '.join(known)}")
-    return [known[x] if isinstance(x, str) else x.text for x in wanted]
+    if others := [x for x in wanted if not isinstance(x, str) and not hasattr(x, "text")]:
+        raise TypeError(f"rules: {others}, expected names and what fastopt.rule makes")
+    found = [known[x] if isinstance(x, str) else x.text for x in wanted]
+    if len({rule.name for rule in found}) < len(found):
+        raise ValueError(f"rules: {[rule.name for rule in found]}, expected each name once")
+    return found

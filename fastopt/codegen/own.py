@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import inspect
 import textwrap
 from collections.abc import Callable
@@ -18,9 +19,12 @@ FUNCTIONS = (*reader.ELEMENTWISE, *reader.IN_SCALARS, "inf", *reader.TAGS)
 def text(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> Formula:
     """A rule of an update function, and of what its scalars are; without, they are its hyperparameters."""
     from .. import arithmetic
+    from ..formula import RULES
 
     name = function.__name__
     path, update = definition(function)
+    if name in RULES:
+        raise RuleError(f"{path}:{update.lineno}: {name} is a rule of the package, expected another name")
     prepare = handed_on(update) if scalars is None else definition(scalars)[1]
     prepare.name = f"{name}_scalars"
     spaces = [f.__globals__ for f in (function, scalars) if f is not None]
@@ -36,11 +40,9 @@ def definition(function: Callable[..., Any]) -> tuple[Path, ast.FunctionDef]:
         (node,) = ast.parse(textwrap.dedent("".join(lines))).body
     except (OSError, TypeError, SyntaxError, ValueError) as error:
         name = function.__qualname__
-        raise RuleError(
-            f"{name}: its source cannot be read ({error}): define it with def in a file or a notebook; {reader.ALLOWED}"
-        ) from None
+        raise RuleError(f"{name}: its source cannot be read ({error}): define it with def in a file or a notebook") from None
     if not isinstance(node, ast.FunctionDef):
-        raise RuleError(f"{path}:{first}: expected a function that def defines; {reader.ALLOWED}")
+        raise RuleError(f"{path}:{first}: expected a function that def defines")
     ast.increment_lineno(node, first - 1)
     node.decorator_list = []
     for argument in node.args.args:
@@ -63,3 +65,10 @@ def handed_on(update: ast.FunctionDef) -> ast.FunctionDef:
     for child in ast.walk(node):
         ast.copy_location(child, update)
     return node
+
+
+def label(text: Formula) -> str:
+    """A rule's name with a digest of all that it computes, for files of state."""
+    parts = [ast.dump(x) for _, x in (*text.function.body, *text.function.results, *text.scalars.body, *text.scalars.values)]
+    parts += [*map(ast.dump, text.scalars.after), *text.arrays, *text.function.scalars, *text.scalars.initial]
+    return f"{text.name} {hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"

@@ -13,6 +13,7 @@ COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 SCOPES = ("over_array", "mean_over_array", "over_group", "over_all")
 MATRICES = ("over_lines", "over_matrix")  # scopes of terms
 TAGS = ("velocity", "nonnegative", "start", "scratch", "of_rows", "of_columns", "of_ratios")
+OWN_TAGS = TAGS[:3]  # of users' own rules
 STATES, SCALARS, STAGES, INPUTS, KEPT, SUMS, OWN = 6, 12, 24, 4, 6, 4, 8  # as in engine/table.pxd
 TAKEN = {
     *(
@@ -191,6 +192,9 @@ def read_rule(path: Path, name: str, functions: dict[str, ast.FunctionDef], impo
     if [x.arg for x in update.args.args[:2]] != ["p", "g"]:
         raise reader.error(update, "expected a rule of p, g, its state, * and scalars")
     reader.free(update, name)
+    for argument in update.args.args:
+        if argument.annotation and (tag := ast.unparse(argument.annotation)) not in OWN_TAGS:
+            raise reader.error(argument.annotation, f"{tag}: expected one of {', '.join(OWN_TAGS)}, or nothing, of an array")
     return reader.formula(name, update)
 
 
@@ -204,7 +208,9 @@ class _Reader:
         self.known: set[str] = set()
 
     def error(self, node: ast.stmt | ast.expr, message: str) -> RuleError:
-        return RuleError(f"{self.path}:{node.lineno}: {message}; {ALLOWED}")
+        """Where it is, what is wrong, and where something is not allowed what is."""
+        allowed = f"; {ALLOWED}" if " not " in message else ""
+        return RuleError(f"{self.path}:{node.lineno}: {message}{allowed}")
 
     def formula(self, name: str, update: ast.FunctionDef) -> Formula:
         function = self.elementwise(update)
@@ -263,7 +269,7 @@ class _Reader:
     def free(self, node: ast.stmt | ast.expr, name: str) -> None:
         """An error where a name means something else in the generated code."""
         if name in TAKEN or name.startswith(("fo_", "FO_")) or name.endswith(("_", "_f32", "_f64", "_scalars", "_sums", "_terms")):
-            raise self.error(node, f"the name {name} is taken")
+            raise self.error(node, f"the name {name} is taken by Python, C, C++ or the generated code, expected another")
 
     def elementwise(self, node: ast.FunctionDef) -> Function:
         a = node.args
@@ -332,7 +338,9 @@ class _Reader:
         if function.name.endswith(("_sums", "_terms")) and not after:
             after = [ast.copy_location(ast.Name(k, ast.Load()), value) for k in kept]
         if len(after) != len(kept):
-            raise self.error(value, f"keeps {len(after)} numbers, but was given {kept}")
+            raise self.error(
+                value, f"keeps {len(after)} numbers, but was given {kept}, which come before *, and so live from step to step"
+            )
         for expression in (*(x for _, x in values), *after):
             self.check_scalar(expression)
         start = tuple(initial[name] for name in kept)
@@ -375,7 +383,9 @@ class _Reader:
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if ELEMENTWISE.get(name) == len(args):
                 self.is_imported(node, name)
                 if not self.sums and all(isinstance(x, ast.Constant | ast.UnaryOp) for x in args[name == "where" :]):
-                    raise self.error(node, f"{ast.unparse(node)!r} is of numbers alone, which are doubles in Python")
+                    raise self.error(
+                        node, f"{ast.unparse(node)!r} is of numbers alone, which are doubles in Python; take one from the scalars"
+                    )
                 return any([self.check(x, name == "where" and i == 0) for i, x in enumerate(args)])
         raise self.error(node, f"{ast.unparse(node)!r} is not allowed in an update")
 

@@ -1476,9 +1476,15 @@ cdef class Stepper:
         """The gradients in `held` become the bound ones."""
         cdef Py_ssize_t i
         for i in range(self.plan.n):
-            if not isinstance(<object> self.plan.held[i], (cnp.ndarray, type(None))):
+            g = <object> self.plan.held[i]
+            if not isinstance(g, (cnp.ndarray, type(None))):
+                g = layout.shared(f"gradient of {self.plan.slots[i].name!r}", g)
+                Py_INCREF(g)
+                Py_DECREF(<object> self.plan.held[i])
+                self.plan.held[i] = <PyObject *> g
+            if not isinstance(g, (cnp.ndarray, type(None))):
                 kind = type(<object> self.plan.held[i]).__name__
-                raise TypeError(f"gradient of {self.plan.slots[i].name!r}: {kind}, expected a NumPy array to bind")
+                raise TypeError(f"gradient of {self.plan.slots[i].name!r}: {kind}, expected an array to bind")
             if self.plan.clear and <object> self.plan.held[i] is not None:
                 layout.check_clearable(self.plan.slots[i].name, <object> self.plan.held[i])
         given = [<object> self.plan.held[i] for i in range(self.plan.n)]

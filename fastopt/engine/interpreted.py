@@ -403,9 +403,11 @@ class Stepper:
             self._let_go()
 
     def _fix(self, grads: list[Any]) -> None:
+        named = list(zip(self._slots, grads, strict=True))
+        grads = [g if g is None else layout.shared(f"gradient of {slot.name!r}", g) for slot, g in named]
         for slot, g in zip(self._slots, grads, strict=True):
             if not isinstance(g, (np.ndarray, type(None))):
-                raise TypeError(f"gradient of {slot.name!r}: {type(g).__name__}, expected a NumPy array to bind")
+                raise TypeError(f"gradient of {slot.name!r}: {type(g).__name__}, expected an array to bind")
             if self._shared.zero_grads and g is not None:
                 layout.check_clearable(slot.name, g)
         if self._shared.zero_grads:

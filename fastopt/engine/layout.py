@@ -236,6 +236,11 @@ def converted(name: str, g: Any) -> np.ndarray:
     """What gives itself as an array, on the CPU and without a copy where it can."""
     try:
         a: object = shared(f"gradient of {name!r}", g)
+    except TypeError:
+        if not hasattr(g, "__array__") or hasattr(g, "detach"):
+            raise
+        a = g  # JAX's bfloat16, which NumPy's DLPack does not know
+    try:
         a = a if isinstance(a, np.ndarray) else np.asarray(g)
     except Exception as error:
         raise TypeError(f"gradient of {name!r}: {type(g).__name__}, which gives no array: {error}") from error

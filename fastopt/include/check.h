@@ -108,7 +108,8 @@ static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts
         return fo_refuse(FASTOPT_BAD_POINTER,
             "update %lld: kept_in and kept_out of %d numbers, expected both, and of several parts different ones",
                          at, (int)rule->n_kept);
-    if (u->n_stages < 0 || (u->n_stages && u->stages == NULL))
+    if (u->n_stages < 0) return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: %d stages", at, (int)u->n_stages);
+    if (u->n_stages && u->stages == NULL)
         return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: stages are NULL", at);
     sums = rule->n_sums;
     for (int32_t j = 0; j < u->n_stages; j++) {
@@ -128,7 +129,8 @@ static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts
 
 static int32_t fo_check(const fastopt_update *updates, int64_t count, int32_t part, int32_t parts)
 {
-    if (count < 0 || (count && updates == NULL)) return fo_refuse(FASTOPT_BAD_POINTER, "%lld updates at NULL", (long long)count);
+    if (count < 0) return fo_refuse(FASTOPT_BAD_NUMBER, "%lld updates", (long long)count);
+    if (count && updates == NULL) return fo_refuse(FASTOPT_BAD_POINTER, "%lld updates at NULL", (long long)count);
     if (parts < 1 || part < 0 || part >= parts) return fo_refuse(FASTOPT_BAD_NUMBER, "part %d of %d", (int)part, (int)parts);
     int64_t all = 0;
     for (int64_t k = 0; k < count; k++) {
