@@ -83,12 +83,12 @@ class Rule:
         text = self.text  # an error in the source comes first
         scalars = self._scalars or without_change(self.function)
         found = formula.Formula(self.__name__, {self.__name__: self.function, f"{self.__name__}_scalars": scalars})
-        from .codegen import own
+        from .codegen import RuleError, own
 
         found.text, found.label = text, own.label(text)
         for name in found.hyperparameters:
             if name in RESERVED:
-                raise own.RuleError(
+                raise RuleError(
                     f"{self.__name__}: the hyperparameter {name} would be an option of every optimizer, expected another name"
                 )
         for name in found.hyperparameters:

@@ -16,9 +16,10 @@ SIZES = (1, 7, 256, 1000)
 def check_rule(rule: Rule, **hyperparameters: Any) -> None:
     """Run the package's promises on a rule; silence is success.
 
-    Its update and state stay in the parameter's dtype and shape, and what is tagged nonnegative is; each element is on its own; what
-    is infinite or NaN stays where it is; steps, saved and loaded between them, are the same steps; and where the package is compiled,
-    so is the rule (`compile`), and its kernel has the bits of its Python, in float32 and float64, with one thread and with several.
+    Its update and state stay in the parameter's dtype and shape, and what is tagged nonnegative is; each element is on its own;
+    what is infinite or NaN stays where it is; steps, saved and loaded between them, are the same steps; and where the package is
+    compiled, so is the rule (`compile`), and its kernel has the bits of its Python, in float32 and float64, with one thread and with
+    several.
 
     Parameters
     ----------
