@@ -18,8 +18,8 @@ def check_rule(rule: Rule, **hyperparameters: Any) -> None:
 
     Its update and state stay in the parameter's dtype and shape, and what is tagged nonnegative is; each element is on its own;
     what is infinite or NaN stays where it is; steps, saved and loaded between them, are the same steps; and where the package is
-    compiled, so is the rule (`compile`), and its kernel has the bits of its Python, in float32 and float64, with one thread and with
-    several.
+    compiled, so is the rule (`compile`), and its kernel has the bits of its Python, in float32 and float64, with one thread and
+    with several.
 
     Parameters
     ----------
