@@ -201,6 +201,20 @@ def test_gradients_of_other_dtypes(dtype, of_gradient, cupy):
     run(cupy, "adam", DTYPES[dtype], of_gradient=DTYPES[of_gradient])
 
 
+@pytest.mark.parametrize("convention", ["keras", "optax"])
+@pytest.mark.parametrize("cls", [fo.Adam, fo.SGD, fo.RMSprop, fo.Adagrad])
+def test_conventions(cls, convention, cupy):
+    host = start()
+    on_device = there(cupy, host)
+    options = {"convention": convention, "weight_decay": 0.01} | ({"momentum": 0.9} if cls in (fo.SGD, fo.RMSprop) else {})
+    cpu, gpu = cls(host, **options), cls(on_device, **options)
+    for k in range(3):
+        grads = start(seed=k + 90)
+        cpu.step(grads)
+        gpu.step(there(cupy, grads))
+    check_same(cpu, gpu, host, on_device)
+
+
 def test_complex(cupy):
     run(cupy, "adam", np.complex64, clip_norm=1.0)
     run(cupy, "rmsprop-centered-momentum", np.complex64)
