@@ -21,8 +21,8 @@ REPO = dashboard.HERE.parent
 FACTOR, WATCHED = 1.2, "ratios.OfStream.track"  # what `asv continuous` compares, as CONTRIBUTING says
 PLANTED = "ratios.OfNumPy.track_time"
 CHROMIUM = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-STEP = "            updated = plan.advance(self.count, scale, hold)\n"
-EXTRA_PASS = "            for array in plan.given:\n                array += 0\n"
+STEP = "        updated = plan.advance(self.count, scale, hold)\n"
+EXTRA_PASS = "        for array in plan.given:\n            array += 0\n"
 
 
 def git(folder, *arguments):

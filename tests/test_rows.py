@@ -354,7 +354,11 @@ ERRORS = {
     "integers": (lambda: fo.RowGradient([1], np.ones((1, WIDTH), int)), TypeError, "values: dtype int64"),
     "no keys": (lambda: fo.Adam({"e": start()}).catch_up({"f": [1]}), ValueError, r"rows: missing keys \['e'\]"),
     "floats to catch up": (lambda: fo.Adam({"e": start()}).catch_up({"e": [1.5]}), TypeError, "rows of 'e': float64"),
-    "bind": (lambda: fo.Adam(start()).bind(fo.RowGradient([0], np.ones((1, WIDTH)))), TypeError, "RowGradient, expected a NumPy"),
+    "bind": (
+        lambda: fo.Adam(start()).bind(fo.RowGradient([0], np.ones((1, WIDTH)))),
+        TypeError,
+        "RowGradient, expected an array to bind",
+    ),
     "mode": (lambda: fo.Adam(start(), mode="sparse"), ValueError, "'lazy', 'exact'"),
     "rows to catch up": (lambda: fo.Adam(start(), mode="exact").catch_up([40]), ValueError, "row 40"),
 }

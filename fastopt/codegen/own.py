@@ -40,9 +40,10 @@ def definition(function: Callable[..., Any]) -> tuple[Path, ast.FunctionDef]:
         (node,) = ast.parse(textwrap.dedent("".join(lines))).body
     except (OSError, TypeError, SyntaxError, ValueError) as error:
         name = function.__qualname__
-        raise RuleError(f"{name}: its source cannot be read ({error}): define it with def in a file or a notebook") from None
+        where = "define it with def in a file or a notebook"
+        raise RuleError(f"{name}: its source cannot be read ({error}): {where}; {reader.ALLOWED}") from None
     if not isinstance(node, ast.FunctionDef):
-        raise RuleError(f"{path}:{first}: expected a function that def defines")
+        raise RuleError(f"{path}:{first}: expected a function that def defines; {reader.ALLOWED}")
     ast.increment_lineno(node, first - 1)
     node.decorator_list = []
     for argument in node.args.args:

@@ -208,9 +208,8 @@ class _Reader:
         self.known: set[str] = set()
 
     def error(self, node: ast.stmt | ast.expr, message: str) -> RuleError:
-        """Where it is, what is wrong, and where something is not allowed what is."""
-        allowed = f"; {ALLOWED}" if " not " in message else ""
-        return RuleError(f"{self.path}:{node.lineno}: {message}{allowed}")
+        """Where it is, what is wrong, and what is allowed."""
+        return RuleError(f"{self.path}:{node.lineno}: {message}; {ALLOWED}")
 
     def formula(self, name: str, update: ast.FunctionDef) -> Formula:
         function = self.elementwise(update)
