@@ -248,9 +248,7 @@ def test_what_is_outside_the_subset_is_refused_with_its_line(text, tmp_path, mon
 def test_a_rule_without_source_is_refused():
     space = {"fo": fo}
     exec("@fo.rule\ndef hidden(p, g, *, lr):\n    return lr * g", space)
-    with pytest.raises(
-        RuleError, match=r"hidden: its source cannot be read .*: define it with def in a file or a notebook; an update may use"
-    ):
+    with pytest.raises(RuleError, match=r"hidden: its source cannot be read .*: define it with def .*; an update may use"):
         fo.optimizer(space["hidden"], np.ones(2), lr=0.1)
     short = fo.rule(lambda p, g, *, lr: lr * g)
     with pytest.raises(RuleError, match=r"expected a function that def defines|its source cannot be read"):

@@ -357,7 +357,7 @@ ERRORS = {
     "bind": (
         lambda: fo.Adam(start()).bind(fo.RowGradient([0], np.ones((1, WIDTH)))),
         TypeError,
-        "RowGradient, expected an array to bind",
+        "RowGradient, expected an array",
     ),
     "mode": (lambda: fo.Adam(start(), mode="sparse"), ValueError, "'lazy', 'exact'"),
     "rows to catch up": (lambda: fo.Adam(start(), mode="exact").catch_up([40]), ValueError, "row 40"),
