@@ -136,9 +136,8 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self.dtypes = list(map(DTYPE, self.tensors))
         # the interpreted engine looks at arrays; a complex tensor may be conjugated and not say so in memory
         self.plain = not isinstance(self.fast, interpreted.Stepper) and not any(d.is_complex for d in self.dtypes)
-        self.seen: list[
-            Any
-        ] = []  # weak references to the gradients of the last step, where they were, and arrays over those places
+        # weak references to the gradients of the last step, where they were, and arrays over those places
+        self.seen: list[Any] = []
         self.seen_at: list[int] = []
         self.arrays: list[Any] = []
 
@@ -159,6 +158,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _rebuild(self) -> None:
         """With other groups, choices, or places in memory: state and counts of parameters that were there stay."""
+        self.fast.catch_up()
         each, whole = self.fast._counters()
         before = {id(p): (slot.state, counted) for p, slot, counted in zip(self.tensors, self.fast._slots, each, strict=True)}
         kept = dict(vars(self))
@@ -168,6 +168,11 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             for k, (p, slot) in enumerate(zip(self.tensors, self.fast._slots, strict=True)):
                 state, (t, numbers, pending) = before.get(id(p), ({}, now[k]))
                 for key in slot.state.keys() & state.keys():
+                    if slot.state[key].shape != state[key].shape:
+                        now_of, then = slot.state[key].shape, state[key].shape
+                        raise ValueError(
+                            f"parameter {slot.name!r}: shape {now_of}, expected {then}, as when the optimizer was made"
+                        )
                     slot.state[key][...] = state[key]
                 now[k] = (t, numbers if len(numbers) == len(now[k][1]) else now[k][1], pending)
             self.fast._set_counters(now, whole)
@@ -258,6 +263,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's, and under ``"fastopt"`` what is counted beside it."""
+        self.fast.catch_up()
         found: dict[str, Any] = super().state_dict()
         return {**found, "fastopt": self._counts()}
 
@@ -288,6 +294,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             self.loading = None
 
     def __getstate__(self) -> dict[str, Any]:
+        self.fast.catch_up()
         state = {p: {k: copied(x) for k, x in entry.items()} for p, entry in self.state.items()}
         own = {"cls": self.cls, "whole": self.whole, "names": dict(self.names), "loading": None, "counts": self._counts()}
         return {"defaults": self.defaults, "state": state, "param_groups": self.param_groups, **own}

@@ -429,6 +429,31 @@ def test_shapes_that_change_at_the_same_place():
     assert torch.equal(square, expected)
 
 
+def test_a_shape_that_state_does_not_fit_is_refused():
+    p = torch.nn.Parameter(torch.ones(8))
+    opt = fo.torch.optimizer(fo.Adam, [p])
+    p.grad = torch.ones(8)
+    opt.step()
+    p.grad, p.data = None, p.data[:4]
+    p.grad = torch.ones(4)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"parameter '0/0': shape \(4,\), expected \(8,\), as when the optimizer was made"):
+            opt.step()
+
+
+def test_rows_that_are_behind_catch_up_before_they_are_saved():
+    tables = [torch.nn.Embedding(300, 2, sparse=sparse) for sparse in (True, False)]
+    tables[1].weight.data.copy_(tables[0].weight.data)
+    opts = [fo.torch.optimizer(fo.Adam, t.parameters(), lr=0.1, mode="exact") for t in tables]
+    for k in range(3):
+        for opt, table in zip(opts, tables, strict=True):
+            opt.zero_grad()
+            table(torch.tensor([0, 10 * k, 299 - k])).sum().backward()
+            opt.step()
+    saved = [opt.state_dict()["state"][0]["exp_avg_sq"] for opt in opts]
+    assert torch.equal(*saved) and torch.equal(tables[0].weight, tables[1].weight)
+
+
 def test_the_engines_optimizer_has_no_gradients_of_its_own():
     params = tensors()
     opt = fo.torch.optimizer(fo.Adam, params)
