@@ -45,8 +45,10 @@ class Rule:
         return self.function(*arrays, **scalars)
 
     def __repr__(self) -> str:
-        how = "interpreted" if self.formula.capsule is None else "compiled"
-        return f"<rule {self.__name__}({', '.join(self.formula.arrays)}), {how}>"
+        found = vars(self).get("formula")  # which a rule in use has: reading its source may raise
+        if found is None:
+            return f"<rule {self.__name__}>"
+        return f"<rule {self.__name__}({', '.join(found.arrays)}), {'interpreted' if found.capsule is None else 'compiled'}>"
 
     def __reduce__(self) -> str:
         return self.__qualname__  # it is what its module calls so

@@ -253,6 +253,7 @@ def test_a_rule_without_source_is_refused():
     short = fo.rule(lambda p, g, *, lr: lr * g)
     with pytest.raises(RuleError, match=r"expected a function that def defines|its source cannot be read"):
         fo.optimizer(short, np.ones(2), lr=0.1)
+    assert repr(fo.rule(space["hidden"].function)) == "<rule hidden>"
     with pytest.raises(TypeError, match="rule: 3, expected a function"):
         fo.rule(3)
     with pytest.raises(RuntimeError, match=r"again.scalars: this rule is already in use"):
