@@ -2,6 +2,7 @@
 
 cdef enum:
     FIRST_TRUST = 32
+    AT_ONCE = 200  # microseconds from one step to the next in which an adapter may look at a thousand gradients
     QUIET = 6000  # microseconds after which workers that have nothing to do sleep
 
 cdef struct measured_t:  # steps of one size in one situation, in seconds

@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
-from fastopt.engine.chooser cimport chooser_t, learn_nothing, measure, measured_t
+from fastopt.engine.chooser cimport AT_ONCE, chooser_t, learn_nothing, measure, measured_t
 from fastopt.engine.formats cimport size_of
 from fastopt.engine.table cimport (
     ARRAY, BFLOAT16, BLOCK, CHECK, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GENERAL, GRADIENT, GROUP, INPUTS,
@@ -177,7 +177,7 @@ cdef int choose(const plan_t *plan) noexcept:
         return 1
     parts = min(<Py_ssize_t> (plan.most if plan.most > 0 else available()), plan.elements // GRAIN)
     if parts > 1 and plan.most == 0:
-        chooser.now = &chooser.measured[chooser.entered - chooser.left > 5e-5]
+        chooser.now = &chooser.measured[chooser.entered - chooser.left > 1e-6 * AT_ONCE]
         if not chooser.now.parallel:
             return 1
     return <int> parts
