@@ -73,6 +73,18 @@ CASES = {
 
 
 ADAFACTOR, MUON = {"adafactor", "adafactor-options"}, {"muon", "muon-options"}
+STAGE_OPTIONS = {  # of one stage each
+    "clip_value": {"clip_value": 0.5},
+    "clip_norm": {"clip_norm": 1.0},
+    "clip_global_norm": {"clip_global_norm": 1.0},
+    "trust_ratio": {"trust_ratio": 0.1},
+    "max_step": {"max_step": 1e-3},
+    "step_scale": {"step_scale": 0.5},
+    "bounds": {"bounds": (-0.5, 0.75)},
+    "ema": {"ema": 0.9},
+    "zero": {"nonfinite": "zero"},
+    "maximize": {"maximize": True},
+}
 PER_ARRAY = {"lars", "lamb"} | ADAFACTOR | MUON  # whose sums follow the arrays, so that a cut makes a difference
 
 

@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import standin
-from cases import CASES, MUON, data, make, same
+from cases import CASES, MUON, STAGE_OPTIONS, data, make, same
 
 import fastopt as fo
 from fastopt.cuda import compiler, stepper
@@ -32,21 +32,7 @@ DTYPES = {
     "bfloat16": ml_dtypes.bfloat16,
     "complex64": np.complex64,
 }
-OPTIONS = {
-    "none": {},
-    "clip_value": {"clip_value": 0.5},
-    "clip_norm": {"clip_norm": 1.0},
-    "clip_global_norm": {"clip_global_norm": 1.0},
-    "trust_ratio": {"trust_ratio": 0.1},
-    "max_step": {"max_step": 1e-3},
-    "step_scale": {"step_scale": 0.5},
-    "bounds": {"bounds": (-0.5, 0.75)},
-    "ema": {"ema": 0.9},
-    "zero": {"nonfinite": "zero"},
-    "skip": {"nonfinite": "skip"},
-    "norms": {"norms": True},
-    "maximize": {"maximize": True},
-}
+OPTIONS = {"none": {}, **STAGE_OPTIONS, "skip": {"nonfinite": "skip"}, "norms": {"norms": True}}
 ALL = {
     "clip_value": 2.0, "clip_norm": 10.0, "clip_global_norm": 20.0, "max_step": 0.05, "step_scale": 0.5, "bounds": (-1.5, 1.5),
     "ema": 0.9, "norms": True, "nonfinite": "zero",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import CASES, data, make, same
+from cases import CASES, STAGE_OPTIONS, data, make, same
 
 import fastopt as fo
 from fastopt import embed
@@ -191,31 +191,17 @@ def test_threads_have_the_bits_of_one(case, library):
     check(library, case, threads=1000)
 
 
-OPTIONS = {
-    "clip_value": {"clip_value": 0.5},
-    "clip_norm": {"clip_norm": 1.0},
-    "clip_global_norm": {"clip_global_norm": 1.0},
-    "trust_ratio": {"trust_ratio": 0.1},
-    "max_step": {"max_step": 1e-3},
-    "step_scale": {"step_scale": 0.5},
-    "bounds": {"bounds": (-0.5, 0.75)},
-    "ema": {"ema": 0.9},
-    "zero": {"nonfinite": "zero"},
-    "maximize": {"maximize": True},
-}
-
-
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", STAGE_OPTIONS)
 @pytest.mark.parametrize("case", ["momentum", "adamw", "adam-options"])
 def test_every_stage(case, option, library):
-    check(library, case, **OPTIONS[option])
+    check(library, case, **STAGE_OPTIONS[option])
 
 
 @pytest.mark.parametrize("case", NO_MATRICES[::4])
 def test_all_stages_together(case, library):
     if case.startswith("schedule-free"):
         pytest.skip("refuses some of them")
-    everything = {k: x for option in OPTIONS.values() for k, x in option.items()}
+    everything = {k: x for option in STAGE_OPTIONS.values() for k, x in option.items()}
     check(library, case, threads=2, **everything)
     check(library, case, "float64", threads=2, **everything)
 
