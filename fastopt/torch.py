@@ -7,7 +7,6 @@ torch's optimizer of the same name.
 from __future__ import annotations
 
 import operator
-import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 from .base import OPTIONS
 from .base import Optimizer as Fast
 from .engine import interpreted, layout
+from .engine.engine import exchange_of
 from .engine.rows import RowGradient
 from .engine.storage import narrowed8
 from .own import Rule
@@ -36,8 +36,13 @@ NAMES: Mapping[str, Mapping[str, str]] = {  # of state, by class: what torch cal
     "Adafactor": {"row": "row_var", "col": "col_var", "v": "variance"},
     "Muon": {"buf": "momentum_buffer"},
 }
-DTYPE = operator.attrgetter("dtype")
+EXCHANGE = exchange_of(torch.Tensor)  # None before torch 2.10: then each gradient is looked at in Python
 AXES = {"row_var": -1, "col_var": -2}  # that torch keeps, of length 1
+
+
+def laid(tensors: list[Any]) -> list[tuple[Any, ...]]:
+    """Where tensors are, and their shapes and strides."""
+    return [(t.data_ptr(), t.shape, t.stride()) for t in tensors]
 
 
 def tensor_of(a: np.ndarray) -> torch.Tensor:
@@ -128,22 +133,15 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             params = dict(zip(names, group["params"], strict=True)) if names else list(group["params"])
             groups.append({"params": params, **{k: number(x) for k, x in group.items() if k in known}})
         self.fast = self.cls(groups, **self.whole)
+        if not isinstance(self.fast, interpreted.Stepper):
+            self.fast._expect_threads()
         self.tensors = self._params()
-        self.at = list(map(torch.Tensor.data_ptr, self.tensors))
-        self.laid = self._laid()
         self.keys = [[k for k in group if k in known] for group in self.param_groups]
         self.told = [[number(group[k]) for k in keys] for group, keys in zip(self.param_groups, self.keys, strict=True)]
-        self.dtypes = list(map(DTYPE, self.tensors))
         # the interpreted engine looks at arrays; a complex tensor may be conjugated and not say so in memory
-        self.plain = not isinstance(self.fast, interpreted.Stepper) and not any(d.is_complex for d in self.dtypes)
-        # weak references to the gradients of the last step, where they were, and arrays over those places
-        self.seen: list[Any] = []
-        self.seen_at: list[int] = []
-        self.arrays: list[Any] = []
-
-    def _laid(self) -> list[Any]:
-        """Shapes and strides of the parameters."""
-        return [*map(torch.Tensor.size, self.tensors), *map(torch.Tensor.stride, self.tensors)]
+        compiled = not isinstance(self.fast, interpreted.Stepper)
+        self.exchange = EXCHANGE if compiled and not any(p.is_complex() for p in self.tensors) else None
+        self.laid = [] if self.exchange else laid(self.tensors)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch's; what lives between steps stays."""
@@ -315,12 +313,11 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self._take(entries, counts)
 
     def _sync(self) -> None:
-        """Tell the engine what was changed since the last step: groups, hyperparameters, where parameters are."""
-        params = self._params()
-        moved = len(params) != len(self.tensors) or not all(map(operator.is_, params, self.tensors))
-        moved = moved or len(self.param_groups) != len(self.keys) or list(map(torch.Tensor.data_ptr, params)) != self.at
-        known = self.known
-        if moved or any(
+        """Tell the engine what was changed in the groups since the last step."""
+        params, known = self._params(), self.known
+        others = len(params) != len(self.tensors) or not all(map(operator.is_, params, self.tensors))
+        others = others or len(self.param_groups) != len(self.keys)
+        if others or any(
             k in known and k not in keys for group, keys in zip(self.param_groups, self.keys, strict=True) for k in group
         ):
             self._rebuild()
@@ -373,34 +370,24 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 loss = closure()
         self._sync()
         grads = [p.grad for p in self.tensors]
-        try:
-            same = self.seen and all(map(operator.is_, grads, [r() for r in self.seen]))
-            same = same and list(map(torch.Tensor.data_ptr, grads)) == self.seen_at
-        except TypeError:  # they are gone, and there are none
-            same = False
-        if not same:
-            self._look_at(grads)
-        self.fast._step_flat(self.arrays if self.seen else [self._array_of(k, g) for k, g in enumerate(grads)])
-        stepped = self.tensors if self.seen else [p for p, g in zip(self.tensors, grads, strict=True) if g is not None]
-        torch.autograd.graph.increment_version(stepped)  # a graph that saved the old values may not go on with the new
+        arrays = self._arrays(grads)
+        self.fast._step_flat(arrays)
+        # a graph that saved the old values may not go on with the new
+        torch.autograd.graph.increment_version([p for p, g in zip(self.tensors, grads, strict=True) if g is not None])
         return loss
 
-    def _look_at(self, grads: list[Any]) -> None:
-        """Find arrays over these gradients, if all are there, in C order and of their parameters' dtypes and shapes.
+    def _arrays(self, grads: list[Any]) -> list[Any]:
+        """Arrays over the gradients, after a look at where the parameters are.
 
-        None of them is held, so that whoever lets go of gradients has their memory back.
+        None of the gradients is held, so that whoever lets go of them has their memory back.
         """
-        self.seen, self.seen_at, self.arrays = [], [], []
-        if self._laid() != self.laid:
+        if self.exchange:
+            arrays: list[Any] | None = self.fast._over(self.exchange, torch.Tensor, self.tensors, grads, self._array_of)
+            if arrays is not None:
+                return arrays
+        if self.exchange or laid(self.tensors) != self.laid:
             self._rebuild()
-        if not self.plain or any(g is None or g.layout is not torch.strided for g in grads):
-            return
-        fits = list(map(DTYPE, grads)) == self.dtypes and all(map(torch.Tensor.is_contiguous, grads))
-        if not fits or any(map(torch.Tensor.is_neg, grads)) or list(map(torch.Tensor.size, grads)) != self.laid[: len(grads)]:
-            return
-        at = list(map(torch.Tensor.data_ptr, grads))
-        self.arrays = self.fast._arrays_at(at)
-        self.seen, self.seen_at = list(map(weakref.ref, grads)), at
+        return [self._array_of(k, g) for k, g in enumerate(grads)]
 
     def _array_of(self, k: int, g: Any) -> Any:
         """A gradient as an array over its memory, one of rows as `RowGradient`."""

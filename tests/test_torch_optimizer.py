@@ -2,6 +2,7 @@
 
 import copy
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -203,7 +204,16 @@ def test_groups():
         ours.add_param_group({"params": a[0]})
 
 
-def test_gradients_that_come_and_go():
+@pytest.fixture(params=[True, False], ids=["exchange", "no exchange"])
+def exchange(request, monkeypatch):
+    """Where tensors lie is told by torch's half of DLPack in C, or, before torch 2.10, by their methods."""
+    if not request.param:
+        monkeypatch.setattr(fo.torch, "EXCHANGE", None)
+    else:
+        assert fo.torch.EXCHANGE is not None
+
+
+def test_gradients_that_come_and_go(exchange):
     """None leaves a parameter and its step count alone; new memory is seen, and changes in place."""
     a, b = tensors(), tensors()
     ours, theirs = fo.torch.optimizer(fo.Adam, a, lr=0.1), T.Adam(b, lr=0.1)
@@ -226,7 +236,7 @@ def test_gradients_that_come_and_go():
 
 @pytest.mark.compiled
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_gradients_are_not_held(dtype):
+def test_gradients_are_not_held(dtype, exchange):
     """Whoever lets go of a gradient has its memory back."""
     params = tensors(dtype)
     opt = fo.torch.optimizer(fo.Adam, params)
@@ -244,7 +254,7 @@ def test_gradients_are_not_held(dtype):
     assert [r() for r in held] == [None, None]
 
 
-def test_parameters_that_move():
+def test_parameters_that_move(exchange):
     a, b = tensors(), tensors()
     ours, theirs = fo.torch.optimizer(fo.Adam, a, lr=0.1), T.Adam(b, lr=0.1)
     for opt, params in ((ours, a), (theirs, b)):
@@ -264,7 +274,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("of_gradient", LAYOUTS)
 @pytest.mark.parametrize("of_parameter", LAYOUTS)
-def test_layouts_and_dtypes(of_parameter, of_gradient, dtype):
+def test_layouts_and_dtypes(of_parameter, of_gradient, dtype, exchange):
     (start,) = tensors(torch.float64, [(6, 4)])
     ours = torch.nn.Parameter(LAYOUTS[of_parameter](start.detach().to(dtype)))
     theirs = torch.nn.Parameter(start.detach().to(dtype).clone())
@@ -616,6 +626,35 @@ def test_conjugated_gradients():
         fo.torch.optimizer(fo.SGD, [p], zero_grads=True)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (5,), (2, 3)])
+def test_lazily_negated_gradients(shape):
+    """The imaginary part of a conjugated tensor is negated when it is read, which its memory does not say."""
+    g = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.complex64).conj().imag
+    assert g.is_neg()
+    p = torch.nn.Parameter(torch.zeros(shape))
+    p.grad = g
+    fo.torch.optimizer(fo.SGD, [p], lr=1.0).step()
+    assert torch.equal(p.detach(), -g.resolve_neg())
+
+
+class Tagged(torch.Tensor):
+    """A tensor of another kind, whose methods may be its own."""
+
+
+@pytest.mark.parametrize("change", ["kind", "expanded", "empty"])
+def test_gradients_that_are_not_torchs_plainest(change, exchange):
+    shape = (0, 3) if change == "empty" else (4, 3)
+    p, q = (torch.nn.Parameter(torch.ones(shape)) for _ in range(2))
+    a, b = fo.torch.optimizer(fo.Adam, [p], lr=0.1), T.Adam([q], lr=0.1)
+    for k in range(3):
+        g = torch.full(shape, k + 1.0)
+        q.grad = g.clone()
+        p.grad = {"kind": lambda g: g.as_subclass(Tagged), "expanded": lambda g: g[:1].expand(4, 3)}.get(change, torch.clone)(g)
+        a.step()
+        b.step()
+    torch.testing.assert_close(p.detach(), q.detach())
+
+
 def test_choices_of_a_checkpoint_hold():
     """AMSGrad's switch is in the groups, which a checkpoint brings along."""
     a, b = tensors(), tensors()
@@ -643,6 +682,29 @@ def test_loss_scaling():
     scaler.scale((p * 3).sum()).backward()
     scaler.step(opt)
     torch.testing.assert_close(p.detach(), before - 0.3)
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts the threads that Linux shows")
+@pytest.mark.parametrize(
+    ("adapter", "started"), [("fo.torch.optimizer(fo.SGD, [p])", True), ("fo.SGD([p.detach().numpy()])", False)]
+)
+def test_threads_are_tried_at_once(adapter, started):
+    """Torch's backward pass has our threads: there is no wait for others to leave the processors, as after NumPy's products."""
+    code = f"""
+import os, time, numpy as np, torch, fastopt as fo
+p = torch.nn.Parameter(torch.from_numpy(np.ones(300_000, np.float32)))
+p.grad = torch.from_numpy(np.ones(300_000, np.float32))
+opt = {adapter}
+n = len(os.listdir("/proc/self/task"))
+for _ in range(4):
+    time.sleep(2e-3)
+    opt.step() if isinstance(opt, torch.optim.Optimizer) else opt.step([p.grad.numpy()])
+print(len(os.listdir("/proc/self/task")) - n)
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert int(found.stdout) == started
 
 
 @pytest.mark.compiled

@@ -39,7 +39,7 @@ SECTIONS = {
         },
     ),
     "In torch": (
-        "`fastopt.torch.optimizer(fastopt.Adam, ...)` on torch's tensors, whose gradients stay where they are.",
+        "`fastopt.torch.optimizer(fastopt.Adam, ...)` on torch's tensors; gradients stay the same, or are new in each step.",
         {
             f"{n}, in torch": w
             for n, w in by_size(("10", "1000", "1e4", "1e5", "1e6", "1e7"), "torch", "torch foreach", grads="torch").items()
@@ -47,7 +47,12 @@ SECTIONS = {
         | {
             "1000 tensors of 100, in torch": bench.WORKS["1000 tensors of 100, in torch"],
             "200 tensors of 10000, in torch": replace(bench.WORKS["200 arrays of 10000"], peers=("torch",), grads="torch"),
-        },
+        }
+        | {
+            f"{n}, new gradients": w
+            for n, w in by_size(("10", "1000", "1e4", "1e5", "1e6", "1e7"), "torch", grads="torch", before="renew").items()
+        }
+        | {"1000 tensors of 100, new gradients": replace(bench.WORKS["1000 tensors of 100, in torch"], before="renew")},
     ),
     "Small vectors in float64": (
         "The Adams that packages bring with them, beside a bound step, one with a list of gradients, and `fastopt.functional`.",
@@ -113,6 +118,7 @@ GOALS = (
     Goal("1000 arrays of 100, mapping", "torch", 50),
     Goal("1000 tensors of 100, in torch", "torch", 10),
     *(Goal(f"{n} elements, in torch", "torch", 0.95) for n in ("10", "1000", "1e4", "1e5", "1e6", "1e7")),
+    *(Goal(f"{n} elements, new gradients", "torch", 0.95) for n in ("10", "1000", "1e4", "1e5", "1e6", "1e7")),
     Goal("200 arrays of 10000", "torch", 5.5, why="32 MB of float32 and state: bound by memory where they do not fit in cache"),
     Goal("network, 6 arrays, 235146", "torch", 3.3, why="in cache, square roots and divisions set the pace, torch's too"),
     Goal("1e5 elements, product", "one thread", most=1.5),

@@ -31,11 +31,14 @@ class Step:
         The parameters as they are now, as arrays.
     steps : int
         That one call of `run` makes: some packages have a loop, and no step.
+    renew : function without arguments, optional
+        Makes all gradients new arrays, as backpropagation does; not part of the step.
     """
 
     run: Callable[[], Any]
     params: Callable[[], Iterable[Any]]
     steps: int = 1
+    renew: Callable[[], Any] | None = None
 
 
 def step_of_fastopt(work: Work, threads: int | None = None, grads: str = "") -> Step:
@@ -98,8 +101,12 @@ def step_of_torch(work: Work, kind: str = "fused") -> Step:
     def values() -> Iterable[Any]:
         return [t.detach().float().numpy() for t in tensors]
 
+    def renew() -> None:
+        for t in tensors:
+            t.grad = t.grad.clone()
+
     if "ema" not in work.options:
-        return Step(optimizer.step, values)
+        return Step(optimizer.step, values, renew=renew)
     averages = [t.detach().clone() for t in tensors]
 
     def step() -> None:

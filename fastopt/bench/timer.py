@@ -17,7 +17,7 @@ WARM = 0.01  # seconds of steps before those timed: threads that slept need as l
 TRIES = 4  # timings, the best of which says how many steps make a visit
 IDLE = 0.01  # seconds of sleep, where a work asks for it
 AWAY = 0.2  # seconds after which the threads of the last visit's matrix products have gone to sleep
-AFTER = {"idle": 30, "product": 60}  # steps of a visit, each after something else
+AFTER = {"idle": 30, "product": 60, "renew": 60}  # steps of a visit, each after something else
 
 
 class Timer:
@@ -27,7 +27,8 @@ class Timer:
         step = PEERS[peer].step(work)
         self.step, self.steps = step.run, step.steps
         self.product = np.random.default_rng(0).standard_normal((300, 300), np.float32)
-        self.before = {"": None, "idle": lambda: time.sleep(IDLE), "product": lambda: self.product @ self.product}[work.before]
+        ways = {"": None, "idle": lambda: time.sleep(IDLE), "product": lambda: self.product @ self.product, "renew": step.renew}
+        self.before = ways[work.before]
         for _ in range(3):
             self.step()
         if self.before and self.steps > 1:

@@ -33,9 +33,9 @@ class Work:
         How fastopt is given the gradients, or that it is torch's optimizer there; the peers have their own way.
     schedule : bool
         A learning rate that is a function of the step.
-    before : {"", "idle", "product"}
+    before : {"", "idle", "product", "renew"}
         What happens before each step, not timed: nothing; 10 ms of sleep; a 300 x 300 matrix product, as those have who make
-        gradients with NumPy.
+        gradients with NumPy; all gradients become new tensors, as backpropagation in torch makes them.
     rows : int
         Rows that each gradient has; 0: all.
     scale : float

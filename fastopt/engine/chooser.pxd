@@ -38,6 +38,11 @@ cdef inline void learn_nothing(chooser_t *chooser) noexcept nogil:
     chooser.now = NULL
 
 
+cdef inline void expect_threads(chooser_t *chooser) noexcept nogil:
+    """Learn that what the caller does between steps uses the same threads, so that they hold no processor then."""
+    chooser.measured[1] = chooser.measured[0]
+
+
 cdef inline void measure(measured_t *m, double seconds) noexcept nogil:
     """Learn from a step: parallel while it is ahead of serial or its losses are small; then wait in proportion to them."""
     if not m.parallel:

@@ -14,7 +14,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
-from fastopt.engine.chooser cimport AT_ONCE, chooser_t, learn_nothing, measure, measured_t
+from fastopt.engine.chooser cimport AT_ONCE, chooser_t, expect_threads, learn_nothing, measure, measured_t
+from fastopt.engine.dlpack cimport data_of, exchange_t, fits, has_neighbours, lies_under, tensor_t
 from fastopt.engine.formats cimport size_of
 from fastopt.engine.table cimport (
     ARRAY, BFLOAT16, BLOCK, CHECK, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GENERAL, GRADIENT, GROUP, INPUTS,
@@ -30,7 +31,7 @@ cnp.import_array()
 
 cdef extern from "numpy/arrayobject.h":
     PyTypeObject ARRAY_TYPE "PyArray_Type"
-    object array_at "PyArray_NewFromDescr"(PyTypeObject *kind, object dtype, int ndim, const cnp.npy_intp *shape,
+    object array_at "PyArray_NewFromDescr"(PyTypeObject *kind, cnp.PyArray_Descr *dtype, int ndim, const cnp.npy_intp *shape,
                                            const cnp.npy_intp *strides, void *data, int flags, PyObject *base)
 
 cdef extern from "block.h" nogil:
@@ -1267,6 +1268,31 @@ cdef class Plan:
         self.n_active += 1
 
 
+cdef const char *EXCHANGE = "dlpack_exchange_api"
+
+
+def exchange_of(kind):
+    """What tells where a class's tensors lie, or None if it has nothing that is known here."""
+    cdef const exchange_t *api
+    exchange = getattr(kind, "__dlpack_c_exchange_api__", None)
+    if exchange is None:
+        return None
+    api = <const exchange_t *> PyCapsule_GetPointer(exchange, EXCHANGE)
+    return exchange if api.major == 1 and api.look != NULL else None
+
+
+cdef object over(const tensor_t *x, cnp.ndarray p):
+    """An array over a tensor that fits a parameter; it holds nothing."""
+    cdef cnp.npy_intp[cnp.NPY_MAXDIMS] strides
+    cdef object dtype = TAGGED if cnp.PyArray_TYPE(p) == cnp.NPY_USHORT else <object> cnp.PyArray_DESCR(p)
+    cdef int k
+    for k in range(x.ndim):
+        strides[k] = x.strides[k] * cnp.PyArray_ITEMSIZE(p)
+    Py_INCREF(dtype)  # which the array takes over
+    return array_at(&ARRAY_TYPE, <cnp.PyArray_Descr *> dtype, x.ndim, cnp.PyArray_DIMS(p), strides,
+                    <void *> NOTHING if data_of(x) == NULL else data_of(x), cnp.NPY_ARRAY_WRITEABLE, NULL)
+
+
 cdef class Stepper:
     """One step over all arrays: what can raise comes before the first write. Not a public name: see `Optimizer`."""
 
@@ -1274,6 +1300,7 @@ cdef class Stepper:
     cdef int64_t count, missed  # steps of the optimizer; those that were not made
     cdef int gathered  # gradients for the step to come
     cdef bint busy, stale  # stale: the tasks' gradients are not the bound ones
+    cdef list over  # arrays over the last gradients that were tensors
 
     def _plan(self, capsule, structure, list slots, list groups, settings):
         """Lay out the walk over these parameters; what is counted and kept of those that were there stays."""
@@ -1427,28 +1454,50 @@ cdef class Stepper:
             release(self.plan.held, self.plan.n)
             self.busy = False
 
-    def _arrays_at(self, list addresses):
-        """Arrays over gradients of the parameters' own dtypes and shapes in C order, by where they lie; for -1 None.
+    def _over(self, exchange, kind, list params, list grads, other):
+        """Arrays over the gradients that tensors are, or None if a parameter is no longer where it was.
 
-        They hold nothing: whoever uses them sees to it that the memory is still there.
+        They hold nothing: whoever uses them sees to it that the memory is still there. What is not an own tensor of `kind`, on the
+        CPU, of its parameter's real dtype and shape, `other` makes an array of, from its place and itself.
         """
+        cdef const exchange_t *api = <const exchange_t *> PyCapsule_GetPointer(exchange, EXCHANGE)
+        cdef Plan plan = self.planned()
         cdef Py_ssize_t i
+        cdef tensor_t x
         cdef cnp.ndarray p
-        cdef object dtype
         cdef list arrays = []
-        if len(addresses) != self.planned().n:
-            raise ValueError(f"{len(addresses)} gradients, expected {self.plan.n}")
-        for i in range(self.plan.n):
-            p = <cnp.ndarray> self.plan.arrays[i]
-            if addresses[i] == -1:
+        if len(params) != plan.n or len(grads) != plan.n:
+            raise ValueError(f"{len(params)} parameters and {len(grads)} gradients, expected {plan.n}")
+        if self.over is None or len(self.over) != plan.n:
+            self.over = [None] * plan.n
+        for i in range(plan.n):
+            p = <cnp.ndarray> plan.arrays[i]
+            api.look(<void *> params[i], &x)
+            if not fits(&x, p) or not lies_under(&x, p):
+                return None
+            g = grads[i]
+            if g is None:
                 arrays.append(None)
                 continue
-            dtype = TAGGED if cnp.PyArray_TYPE(p) == cnp.NPY_USHORT else <object> cnp.PyArray_DESCR(p)
-            Py_INCREF(dtype)  # which the array takes over
-            arrays.append(array_at(
-                &ARRAY_TYPE, dtype, cnp.PyArray_NDIM(p), cnp.PyArray_DIMS(p), NULL,
-                <void *> <uintptr_t> addresses[i] if addresses[i] else <void *> NOTHING, cnp.NPY_ARRAY_WRITEABLE, NULL))
+            if type(g) is not kind or not self.look(api, g, p, &x) or (not has_neighbours(&x) and g.is_neg()):
+                arrays.append(other(i, g))
+                continue
+            if self.over[i] is None or not fits(&x, <cnp.ndarray> self.over[i]) or not lies_under(&x, <cnp.ndarray> self.over[i]):
+                self.over[i] = over(&x, p)
+            arrays.append(self.over[i])
         return arrays
+
+    cdef bint look(self, const exchange_t *api, object g, cnp.ndarray p, tensor_t *x):
+        """Whether a tensor can be described, and has a parameter's dtype and shape."""
+        try:
+            api.look(<void *> g, x)
+        except Exception:  # it has no memory, or no strides
+            return False
+        return fits(x, p)
+
+    def _expect_threads(self):
+        """Be told that the caller computes its gradients with the threads of this process's OpenMP, as PyTorch does."""
+        expect_threads(&self.planned().chooser)
 
     def _step_flat(self, list grads):
         """As `step`, of gradients in a list."""

@@ -235,7 +235,9 @@ cdef inline void store_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n
                 codes[i] = <uint16_t> ((word + <uint32_t> 0x8000) >> 16)
                 low[i] = <int16_t> <uint16_t> word
         else:
-            narrow(codes, block, n, task.p.format, NULL if task.nearest or task.master != NULL else bits, 0, False)
+            if task.nearest or task.master != NULL:
+                bits = NULL
+            narrow(codes, block, n, task.p.format, bits, 0, False)
         if task.p.flat:
             return
         move(<char *> codes, &task.p, lo, n, sizeof(uint16_t), True, block[0])

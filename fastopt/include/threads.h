@@ -12,7 +12,7 @@
 
 #if defined(_WIN32)
 #include <windows.h>
-static double fo_now(void)
+static inline double fo_now(void)
 {
     LARGE_INTEGER t, f;
     QueryPerformanceCounter(&t);
@@ -24,7 +24,7 @@ static void fo_watch_forks(void) {}
 #else
 #include <pthread.h>
 #include <time.h>
-static double fo_now(void)
+static inline double fo_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
