@@ -188,6 +188,22 @@ def ascontiguousarray(a: ndarray) -> ndarray:
     return wrapped(np.ascontiguousarray(a._a).reshape(a.shape), a.device.id)
 
 
+class csr_matrix:
+    """As those of cupyx.scipy.sparse."""
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix, self.shape, self.indptr = matrix, matrix.shape, ndarray(matrix.indptr)
+
+    def tocsr(self) -> csr_matrix:
+        return self
+
+    def __getitem__(self, rows: ndarray) -> csr_matrix:
+        return csr_matrix(self.matrix[rows._a])
+
+    def toarray(self) -> ndarray:
+        return ndarray(self.matrix.toarray())
+
+
 class Module:
     counter = itertools.count()
 
@@ -237,7 +253,9 @@ def create(text: str, name: str, headers: Any, names: Any) -> dict[str, Any]:
 def compile_(program: dict[str, Any], options: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
-        source.write_text(f'#include "{SHIM}"\n{program["text"]}')
+        flush = "-ftz=true" in options
+        assert flush or "-ftz=false" in options
+        source.write_text(f'#define SHIM_FLUSH {int(flush)}\n#include "{SHIM}"\n{program["text"]}')
         done = subprocess.run(["g++", *FLAGS, source, "-o", library], capture_output=True, text=True)
         program["log"] = done.stderr
         if done.returncode:

@@ -15,6 +15,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+import scipy.sparse
 import standin
 from cases import CASES, MUON, STAGE_OPTIONS, data, make, same
 
@@ -109,8 +110,8 @@ def run(cupy, case, dtype=np.float32, steps=3, shapes=SHAPES, of_gradient=None, 
     return cpu, gpu
 
 
-@pytest.mark.parametrize("target", ARCHITECTURES)
-def test_every_kernel_compiles(target):
+def need_nvrtc(target):
+    """Skip where there is no compiler, or none for this."""
     pytest.importorskip("cupy")
     from cupy.cuda import nvrtc
 
@@ -118,8 +119,20 @@ def test_every_kernel_compiles(target):
         supported = nvrtc.getSupportedArchs()
     except RuntimeError as error:
         pytest.skip(f"no NVRTC: {error}")
-    if int(target[3:]) not in supported:
+    if int(target.partition("_")[2]) not in supported:
         pytest.skip(f"NVRTC {nvrtc.getVersion()} compiles for {supported}")
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_subnormals_are_flushed_where_it_was_asked_for(flush):
+    need_nvrtc("compute_80")
+    text = compiler.compiled(compiler.source("adam"), "compute_80", flush)
+    assert (b"mul.rn.ftz.f32" in text) == flush and (b"mul.rn.f32" in text) != flush
+
+
+@pytest.mark.parametrize("target", ARCHITECTURES)
+def test_every_kernel_compiles(target):
+    need_nvrtc(target)
     names = list(RULES)
     parts = names[::2], names[1::2]
     texts = [compiler.source(part) for part in parts]
@@ -369,6 +382,69 @@ def test_gradients_of_rows(case, options, cupy):
         check_same(cpu, gpu, host, on_device)
 
 
+@pytest.mark.parametrize("options", [{}, {"clip_global_norm": 0.5, "weight_decay": 0.1, "ema": 0.9}, {"state_dtype": "bfloat16"}])
+@pytest.mark.parametrize("case", ["adamw", "momentum", "amsgrad"])
+def test_gradients_of_rows_that_update_all(case, options, cupy):
+    """With ``mode="exact"``, as the CPU once its rows have caught up; a device makes all steps at once."""
+    shapes = {"table": (600, 3), "bias": (300,)}
+    host = start(shapes=shapes)
+    on_device = there(cupy, host)
+    cpu, gpu = (make(case, params, mode="exact", **options) for params in (host, on_device))
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        rows, values = rng.integers(0, 600, 9), rng.standard_normal((9, 3), np.float32)
+        grads = start(shapes=shapes, seed=k + 80)
+        given = there(cupy, grads)
+        if k != 2:
+            grads["table"], given["table"] = fo.RowGradient(rows, values), fo.RowGradient(rows, cupy.array(values))
+        if k == 3:
+            grads["table"] = given["table"] = fo.RowGradient([], np.empty((0, 3), np.float32))
+            given["table"] = fo.RowGradient([], cupy.array(np.empty((0, 3), np.float32)))
+        assert cpu.step(grads) and gpu.step(given)
+    gpu.catch_up(), cpu.catch_up()
+    check_same(cpu, gpu, host, on_device)
+    with pytest.raises(ValueError, match="sums over all rows, expected mode='lazy'"):
+        fo.LAMB(on_device, mode="exact").step(given)
+
+
+@pytest.mark.parametrize("mode", ["lazy", "exact"])
+def test_sparse_matrices(mode, cupy):
+    host = np.ones((50, 4), np.float32)
+    on_device = cupy.array(host)
+    cpu, gpu = fo.Adam(host, mode=mode), fo.Adam(on_device, mode=mode)
+    for k in range(3):
+        matrix = scipy.sparse.random(50, 4, 0.1, format="csr", dtype=np.float32, random_state=k)
+        if cupy.ndarray is standin.ndarray:
+            given = standin.csr_matrix(matrix)
+        else:
+            given = pytest.importorskip("cupyx.scipy.sparse").csr_matrix(matrix)
+        assert cpu.step(matrix) and gpu.step(given)
+    cpu.catch_up()
+    assert same(host, on_device.get())
+    with pytest.raises(ValueError, match=r"gradient of '0': csr_matrix of shape \(50, 4\), expected \(4, 50\)"):
+        fo.Adam(cupy.array(np.ones((4, 50), np.float32))).step(given)
+    with pytest.raises(TypeError, match="values of ndarray, expected an array on device 0"):
+        gpu.step(matrix)
+
+
+@pytest.mark.parametrize("state_dtype", [None, "bfloat16", "float8"])
+@pytest.mark.parametrize("case", ["momentum", "adamw", "adam-options"])
+def test_subnormals_that_are_flushed(case, state_dtype, cupy):
+    """In the step alone: what is summed of a gradient is what it is."""
+    found = []
+    for flush in (True, False):
+        host = {"w": np.full(300, 1e-38, np.float32), "b": np.ones(5, np.float32)}
+        on_device = there(cupy, host)
+        options = {"flush_subnormals": flush, "state_dtype": state_dtype, "clip_norm": 1e-37, "accumulate": 2}
+        cpu, gpu = make(case, host, **options), make(case, on_device, **options)
+        for k in range(6):
+            g = {"w": data(300, np.float32, k) * np.float32(1e-38), "b": data(5, np.float32, k)}
+            assert cpu.step(g) == gpu.step(there(cupy, g)) == (k % 2 == 1)
+        check_same(cpu, gpu, host, on_device)
+        found.append(gpu.fingerprint())
+    assert found[0] != found[1]
+
+
 def test_average_and_state(cupy):
     on_device = there(cupy, start())
     gpu = fo.SGD(on_device, lr=0.1, ema=0.5)
@@ -432,8 +508,8 @@ def test_errors_name_what_is_wrong(cupy):
         fo.Adam({"w": cupy.array(np.ones(3, np.int32))})
     with pytest.raises(ValueError, match="share memory"):
         fo.Adam({"w": w, "again": w[0]})
-    with pytest.raises(ValueError, match="flush_subnormals: True, expected False for CuPy arrays"):
-        fo.Adam(w, flush_subnormals=True)
+    with pytest.raises(ValueError, match="flush_subnormals: 'v' is of 64 bits, where CUDA never flushes; expected narrower"):
+        fo.Adam({"w": w, "v": cupy.array(np.ones(3))}, flush_subnormals=True)
     opt = fo.Adam({"w": w})
     before = opt.fingerprint()
     for g, error, text in [

@@ -8,8 +8,8 @@ from typing import Any
 from .. import cache
 from ..codegen import PACKAGE, chosen, cuda, pasted, read
 
-OPTIONS = ("-fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true")  # not RawModule, which adds -ftz=true
-QUIET = "-diag-suppress=177"  # functions that no kernel here calls
+OPTIONS = ("-fmad=false", "-prec-div=true", "-prec-sqrt=true", "-diag-suppress=177")  # 177: functions that no kernel here calls
+FLUSH = {False: "-ftz=false", True: "-ftz=true"}  # which RawModule always has
 
 
 @functools.cache
@@ -51,11 +51,11 @@ def architecture(supported: tuple[int, ...], capability: str) -> str:
     raise RuntimeError(f"this NVRTC compiles for compute capabilities from {min(supported) / 10} on; the device has {own / 10}")
 
 
-def compiled(text: str, target: str) -> bytes:
-    """Machine code of a text, or for ``compute_`` targets the intermediate that the driver compiles."""
+def compiled(text: str, target: str, flush: bool = False) -> bytes:
+    """Machine code of a text, or for ``compute_`` targets the intermediate that the driver compiles; maybe one that flushes."""
     from cupy.cuda import nvrtc
 
-    options = (f"--gpu-architecture={target}", *OPTIONS, QUIET)
+    options = (f"--gpu-architecture={target}", FLUSH[flush], *OPTIONS)
 
     def make() -> bytes:
         program = nvrtc.createProgram(text, "fastopt.cu", [], [])
@@ -72,12 +72,12 @@ def compiled(text: str, target: str) -> bytes:
 
 
 @functools.cache
-def kernels(text: str, device: int) -> Any:
-    """The loaded module of a text's kernels on a device; it gives functions by name."""
+def kernels(text: str, device: int, flush: bool = False) -> Any:
+    """The loaded module of a text's kernels on a device, which may take subnormal floats for zeros; it gives functions by name."""
     import cupy
     from cupy.cuda import function, nvrtc
 
     with cupy.cuda.Device(device) as here:
         module = function.Module()
-        module.load(compiled(text, architecture(nvrtc.getSupportedArchs(), here.compute_capability)))
+        module.load(compiled(text, architecture(nvrtc.getSupportedArchs(), here.compute_capability), flush))
     return module

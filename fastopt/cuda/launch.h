@@ -16,6 +16,7 @@ typedef struct { /* what a step is told of a parameter */
     int32_t clear;   /* the gradient, once it is used */
     const int64_t *rows; /* ascending, that a gradient has; NULL: all */
     int64_t n_rows, row; /* how many, and elements of one */
+    int64_t every;       /* the others are updated too, as by zeros */
 } fo_turn;
 
 typedef struct {
@@ -129,21 +130,6 @@ FO_INLINE fo_now fo_now_of(const fo_plan *plan, int64_t k)
 
 FO_INLINE int fo_size(int32_t format) { return format == FO_FLOAT64 ? 8 : format == FO_FLOAT32 ? 4 : 2; }
 
-/* Whether a gradient has element j, of all that it has. */
-FO_INLINE int fo_inside(const fo_array *a, const fo_turn *turn, int64_t j)
-{
-    return j < (turn->rows ? turn->n_rows * turn->row : a->n);
-}
-
-/* Which element of the parameter that is; the gradient's begins where it is found by this number. */
-FO_INLINE int64_t fo_place(const fo_turn *turn, int64_t j, fo_now *now)
-{
-    if (!turn->rows) return j;
-    const int64_t i = turn->rows[j / turn->row] * turn->row + j % turn->row;
-    now->g += (j - i) * fo_size(now->format);
-    return i;
-}
-
 /* Whether a gradient has the row of element i; it then begins where it is found by this number. */
 FO_INLINE int fo_has(const fo_turn *turn, int64_t i, fo_now *now)
 {
@@ -157,6 +143,27 @@ FO_INLINE int fo_has(const fo_turn *turn, int64_t i, fo_now *now)
     }
     now->g += (lo - row) * turn->row * fo_size(now->format);
     return lo < turn->n_rows && turn->rows[lo] == row;
+}
+
+/* Whether a step has element j, of all that it updates. */
+FO_INLINE int fo_inside(const fo_array *a, const fo_turn *turn, int64_t j)
+{
+    return j < (turn->rows && !turn->every ? turn->n_rows * turn->row : a->n);
+}
+
+__device__ static const double fo_zero = 0;
+
+/* Which element of the parameter that is; the gradient's begins where it is found by this number. */
+FO_INLINE int64_t fo_place(const fo_turn *turn, int64_t j, fo_now *now)
+{
+    if (!turn->rows) return j;
+    if (turn->every) {
+        if (!fo_has(turn, j, now)) now->g = (const char *)&fo_zero - j * fo_size(now->format);
+        return j;
+    }
+    const int64_t i = turn->rows[j / turn->row] * turn->row + j % turn->row;
+    now->g += (j - i) * fo_size(now->format);
+    return i;
 }
 
 /* Hyperparameters of a parameter's rule. */

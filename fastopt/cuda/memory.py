@@ -10,7 +10,7 @@ import numpy as np
 
 from ..engine import layout, storage
 from ..engine.memory import Memory
-from ..engine.rows import RowGradient, check_below, check_kind, walked_rows
+from ..engine.rows import RowGradient, check_below, check_kind, of_matrix, walked_rows
 
 
 def is_cupy(a: object) -> bool:
@@ -100,10 +100,11 @@ class DeviceMemory(Memory):
         there = np.asarray(SimpleNamespace(__array_interface__={**said, "data": (a.data.ptr, False)}))
         return there.view(storage.bfloat16) if narrow else there
 
-    def rows(self, slot: Any, g: RowGradient, accumulate: int) -> tuple[Any, Any, np.ndarray]:
+    def rows(self, slot: Any, g: Any, accumulate: int, exact: bool) -> tuple[Any, Any, np.ndarray]:
         """As `gradient`, one of rows: which, ascending, and their values, on the device; and where those lie."""
         name, p, what = slot.name, slot.array, f"gradient of {slot.name!r}"
-        check_kind(slot, accumulate, False)
+        check_kind(slot, accumulate, exact)
+        g = g if isinstance(g, RowGradient) else of_matrix(what, p, g)
         values, indices = g.values, check_below(what, g.indices, p)
         if not is_cupy(values):
             raise TypeError(f"{what}: values of {type(values).__name__}, expected an array on device {self.device}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..engine import interpreted, layout, storage
-from ..engine.rows import RowGradient
+from ..engine.rows import is_rows
 from ..engine.structure import Structure
 from ..formula import RULE_AT, STAGES, Formula
 from .compiler import kernels, source
@@ -36,7 +36,18 @@ ARRAY = struct(
     ndim="i4", wide="i4", split="i4", constant="i4", group="i4", rule="i4", beside="i4",
 )  # fmt: skip
 TURN = struct(
-    g="u8", t="i8", on="u8", summed="u8", format="i4", active="i4", known="i4", clear="i4", rows="u8", n_rows="i8", row="i8"
+    g="u8",
+    t="i8",
+    on="u8",
+    summed="u8",
+    format="i4",
+    active="i4",
+    known="i4",
+    clear="i4",
+    rows="u8",
+    n_rows="i8",
+    row="i8",
+    every="i8",
 )
 PLAN = struct(
     arrays="u8", turns="u8", order="u8", ranges="u8", h="u8", kept="u8", kept_after="u8", c64="u8", sums_c="u8", stage_c64="u8",
@@ -56,8 +67,8 @@ class Tables:
 
     spaces: tuple[int, int, int]  # blocks of the index spaces of sums, by their scope
 
-    def __init__(self, memory: DeviceMemory, slots: list[Any], groups: list[Any]) -> None:
-        self.memory, self.slots, self.groups = memory, slots, groups
+    def __init__(self, memory: DeviceMemory, slots: list[Any], groups: list[Any], flush: bool) -> None:
+        self.memory, self.slots, self.groups, self.flush = memory, slots, groups, flush
         self.rules = list(dict.fromkeys(s.rule.name for s in slots))
         self.texts = {s.rule.name: source(s.rule if s.rule.text else s.rule.name) for s in slots}
         self.spans = dict.fromkeys(self.rules, (0, 0))  # of each rule's blocks in the index space of steps
@@ -213,12 +224,14 @@ class Tables:
     def load(self) -> None:
         """Whatever can fail to compile, before anything is written."""
         for text in self.texts.values():
-            kernels(text, self.memory.device)
+            for flush in {False, self.flush}:
+                kernels(text, self.memory.device, flush)
 
     def launch(self, rule: str, kernel: str, blocks: int, x: int = 0, y: int = 0, z: int = 0) -> None:
         """Run a kernel on the current stream."""
         if blocks > 0:
-            function = kernels(self.texts[rule], self.memory.device).get_function(kernel)
+            flush = self.flush and kernel in (f"{rule}_step", "gather_gradients")  # no sums, as on the CPU
+            function = kernels(self.texts[rule], self.memory.device, flush).get_function(kernel)
             numbers = [np.int64(x), np.int64(y), np.int64(z)]
             function((min(int(blocks), GRID),), (BLOCK,), (np.intp(self.there.data.ptr), *numbers))
 
@@ -236,9 +249,6 @@ class Stepper(interpreted.Stepper):
 
     def __init__(self, params: Any, *positional: Any, **options: Any) -> None:
         self._memory = DeviceMemory(first_of(params).device.id)
-        for name, usual in (("flush_subnormals", False), ("mode", "lazy")):
-            if options.get(name, usual) != usual:
-                raise ValueError(f"{name}: {options[name]!r}, expected {usual!r} for CuPy arrays")
         super().__init__(params, *positional, **options)  # type: ignore[call-arg]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -251,12 +261,20 @@ class Stepper(interpreted.Stepper):
         super().__setstate__(state)  # type: ignore[misc]
 
     def _plan(self, capsule: Any, structure: Structure | None, slots: list[Any], groups: list[Any], settings: Any) -> None:
+        wide = [s.name for s in slots if s.real.itemsize == 8] if settings.flush_subnormals else []
+        if wide:
+            raise ValueError(f"flush_subnormals: {wide[0]!r} is of 64 bits, where CUDA never flushes; expected narrower parameters")
         kept = self._counters()[0] if self._tables else []
         super()._plan(capsule, structure, slots, groups, settings)
         self._each = [*kept, *self._each[len(kept) :]]
         with self._memory.here():
-            self._tables = Tables(self._memory, slots, groups)
+            self._tables = Tables(self._memory, slots, groups, settings.flush_subnormals)
         self._put_kept()
+
+    @property
+    def _exact(self) -> bool:
+        """Whether a gradient of rows updates all others too, as one of zeros: at once, since here that is no more than reading."""
+        return bool(self._shared.mode == "exact")
 
     def _ranges(self, slots: list[Any]) -> list[tuple[int, int]]:
         return layout.ranges(self._memory.located(a) for s in slots for _, a in s.written())
@@ -312,8 +330,8 @@ class Stepper(interpreted.Stepper):
                 checked.append(None)
                 continue
             indices = None
-            if isinstance(g, RowGradient):
-                indices, flat, there = self._memory.rows(slot, g, self._shared.accumulate)
+            if is_rows(g):
+                indices, flat, there = self._memory.rows(slot, g, self._shared.accumulate, self._exact)
             else:
                 flat, there = self._memory.gradient(slot.name, slot.array, slot.order, g)
             self._check_apart(slot, there, ranges)
@@ -360,11 +378,12 @@ class Stepper(interpreted.Stepper):
         clear = settings.zero_grads and bound
         rows = [None if x is None else x[2] for x in grads]
         work = [
-            slot_n if x is None else x.size * (slot_n // max(1, s.array.shape[0]))
+            slot_n if x is None or self._exact else x.size * (slot_n // max(1, s.array.shape[0]))
             for slot_n, x, s in zip(sizes, rows, slots, strict=True)
         ]
         if work != tables.work:
             tables.order(work)
+        turns["every"] = self._exact
         turns["rows"] = [0 if x is None else x.data.ptr for x in rows]
         turns["n_rows"] = [0 if x is None else x.size for x in rows]
         turns["row"] = [0 if x is None else n // max(1, s.array.shape[0]) for n, x, s in zip(sizes, rows, slots, strict=True)]

@@ -57,7 +57,7 @@ class RowGradient:
 
 
 def is_rows(g: Any) -> bool:
-    """Whether a gradient is of rows: a `RowGradient`, or a matrix of scipy.sparse."""
+    """Whether a gradient is of rows: a `RowGradient`, or a matrix of scipy.sparse or cupyx.scipy.sparse."""
     return isinstance(g, RowGradient) or (hasattr(g, "tocsr") and not isinstance(g, np.ndarray))
 
 
@@ -69,13 +69,7 @@ def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
     name, p = slot.name, slot.array
     what = f"gradient of {name!r}"
     check_kind(slot, accumulate, exact)
-    if not isinstance(g, RowGradient):
-        if tuple(g.shape) != p.shape or p.ndim != 2:
-            expected = p.shape if p.ndim == 2 else f"a RowGradient for {p.ndim} axes"
-            raise ValueError(f"{what}: {type(g).__name__} of shape {tuple(g.shape)}, expected {expected}")
-        matrix = g.tocsr()
-        touched = np.flatnonzero(np.diff(matrix.indptr))
-        g = RowGradient(touched, matrix[touched].toarray())
+    g = g if isinstance(g, RowGradient) else of_matrix(what, p, g)
     values = layout.check_gradient(name, p, g.values, (g.indices.size, *p.shape[1:]))
     indices = check_below(what, g.indices, p)
     if (np.diff(indices) <= 0).any():
@@ -86,6 +80,16 @@ def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
     values = np.require(values.transpose(walked_rows(slot)), requirements=["C", "ALIGNED"])
     object.__setattr__(checked, "values", values)
     return checked
+
+
+def of_matrix(what: str, p: Any, g: Any) -> RowGradient:
+    """The rows of a sparse matrix that have an entry; on a device where that is."""
+    if tuple(g.shape) != p.shape or p.ndim != 2:
+        expected = p.shape if p.ndim == 2 else f"a RowGradient for {p.ndim} axes"
+        raise ValueError(f"{what}: {type(g).__name__} of shape {tuple(g.shape)}, expected {expected}")
+    matrix = g.tocsr()
+    touched = np.flatnonzero(np.diff(matrix.indptr))
+    return RowGradient(touched, matrix[touched].toarray())
 
 
 def walked_rows(slot: Any) -> list[int]:
