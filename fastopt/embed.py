@@ -82,7 +82,7 @@ def source(language: str, rules: Any = None) -> str:
     >>> "int32_t fastopt_apply(" in source("c", "adam")
     True
     """
-    from .codegen import PACKAGE, chosen, pasted, read
+    from .codegen import chosen, formulas, pasted
     from .codegen import source as c
 
     if language == "cuda":
@@ -91,12 +91,11 @@ def source(language: str, rules: Any = None) -> str:
         return cuda.source(rules)
     if language != "c":
         raise ValueError(f"language: {language!r}, expected 'c' or 'cuda'")
-    known = {rule.name: rule for rule in read(PACKAGE / "rules.py") if not rule.terms_scope}
-    wanted = chosen(rules, known)
-    texts = read(PACKAGE / "stages.py")
+    known, stages = formulas()
+    wanted = chosen(rules, [rule for rule in known if not rule.terms_scope])
     domains = {rule.name: [domain(h, rule.name) for h in rule.scalars.hyperparameters] for rule in wanted}
-    domains |= {f"{stage.name} stage": [stage_domain(h) for h in stage.scalars.hyperparameters] for stage in texts}
-    return pasted(c.render(wanted, texts, domains))
+    domains |= {f"{stage.name} stage": [stage_domain(h) for h in stage.scalars.hyperparameters] for stage in stages}
+    return pasted(c.render(wanted, stages, domains))
 
 
 def _interface() -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import arithmetic
-from .codegen import PACKAGE, read
+from .codegen import formulas
 from .engine.interpreted import Work
 from .formula import RULE_AT, STAGES, SUBTRACT_AT
 
@@ -19,7 +19,7 @@ FUNCTIONS = {name: getattr(arithmetic, name) for name in ("sqrt", "fabs", "sign"
 
 def lines(optimizer: Any, slot: Any, place: int, grad: float) -> Iterator[tuple[str, Any]]:
     """What is computed, as text and value, of the element with this place in the order walked."""
-    texts = {f.name: f for f in (*read(PACKAGE / "rules.py"), *read(PACKAGE / "stages.py"))}
+    texts = {f.name: f for of in formulas() for f in of}
     (t, kept, _) = optimizer._counters()[0][optimizer._slots.index(slot)]
     for group in optimizer._groups:
         group.evaluate(optimizer.steps)

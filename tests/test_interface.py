@@ -45,7 +45,7 @@ def standalone(tmp_path_factory):
     """One C file without Python, of all rules."""
     folder = tmp_path_factory.mktemp("c")
     (folder / "fastopt.c").write_text(fo.source("c"))
-    warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-Wno-unused-parameter"]
+    warnings = ["-Wall", "-Wextra", "-Werror"]
     subprocess.run(
         ["cc", *C_FLAGS, *warnings, "-shared", "-fPIC", folder / "fastopt.c", "-o", folder / "fastopt.so", "-lm"], check=True
     )

@@ -1,6 +1,8 @@
 """Rules as text: reads ``rules.py`` and ``stages.py``, writes what is rendered from them. Needs the standard library alone."""
 
+import functools
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ __all__ = [
     "chosen",
     "cuda",
     "cython",
+    "formulas",
     "functional",
     "pasted",
     "read",
@@ -25,9 +28,15 @@ __all__ = [
 ]
 
 
+@functools.cache
+def formulas() -> tuple[tuple[Formula, ...], tuple[Formula, ...]]:
+    """The package's rules, and its stages in their order."""
+    return tuple(read(PACKAGE / "rules.py")), tuple(read(PACKAGE / "stages.py"))
+
+
 def rendered() -> dict[Path, str]:
     """Every generated file, with the text that it should have."""
-    rules, stages = read(PACKAGE / "rules.py"), read(PACKAGE / "stages.py")
+    rules, stages = formulas()
     return {
         PACKAGE / "engine" / "kernels.pyx": cython.render(rules, stages),
         PACKAGE / "cuda" / "kernels.cu": cuda.render(rules, stages),
@@ -52,8 +61,9 @@ def pasted(text: str) -> str:
     return paste(text)
 
 
-def chosen(rules: Any, known: dict[str, Any]) -> list[Any]:
-    """Rules as the code generator reads them, by their names or of users' own."""
+def chosen(rules: Any, of: Iterable[Formula]) -> list[Any]:
+    """Rules as the code generator reads them, by their names among some, or of users' own; all of those for None."""
+    known: dict[str, Any] = {rule.name: rule for rule in of}
     wanted = [*known] if rules is None else list(rules) if isinstance(rules, (list, tuple)) else [rules]
     if unknown := [name for name in wanted if isinstance(name, str) and name not in known]:
         raise ValueError(f"rules: {unknown}, expected among {', '.join(known)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
+from collections.abc import Sequence
 
 from .reader import Formula, Function, Scalars
 
@@ -53,7 +54,7 @@ TERMS = {"over_lines": "LINES", "over_matrix": "MATRIX"}
 GIVEN = {"g": "GRADIENT", "p": "PARAMETER", "u": "UPDATE", "m": "VELOCITY"}  # a stage's arrays that are not its own
 
 
-def render(rules: list[Formula], stages: list[Formula]) -> str:
+def render(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
     """The whole text of ``kernels.pyx``; or without stages, that of a module of rules beside it."""
     parts = [HEAD.replace("IMPORTS", WHOLE if stages else RULES_ALONE)]
     for formula in (*rules, *stages):
@@ -72,7 +73,7 @@ def render(rules: list[Formula], stages: list[Formula]) -> str:
     return "\n\n".join(parts)
 
 
-def own_arrays(stages: list[Formula]) -> list[str]:
+def own_arrays(stages: Sequence[Formula]) -> list[str]:
     """Names of the arrays that stages have for themselves."""
     return list(dict.fromkeys(a for s in stages for a in s.arrays if a not in GIVEN))
 
@@ -246,7 +247,7 @@ def _codes(arrays: tuple[str, ...], own: list[str]) -> list[str]:
     return [GIVEN[a] if a in GIVEN else f"OWN + {own.index(a)}" for a in arrays]
 
 
-def _table(rules: list[Formula], stages: list[Formula]) -> str:
+def _table(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
     own = own_arrays(stages)
     lines = [f"cdef formula_t[{len(rules)}] RULES"]
     if stages:

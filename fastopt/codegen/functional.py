@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .reader import Formula
 
 WIDTH = 132
@@ -44,7 +46,7 @@ def _update(name: str) -> Callable[..., Result]:
 '''
 
 
-def render(rules: list[Formula]) -> str:
+def render(rules: Sequence[Formula]) -> str:
     """The whole text of ``functional.py``."""
     rules = [rule for rule in rules if not rule.terms]  # whose state is of other shapes
     names = ", ".join(f'"{name}"' for name in sorted(rule.name for rule in rules))

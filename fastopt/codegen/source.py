@@ -15,6 +15,9 @@ HEAD = """\
    The functions are those that fastopt.h, below, describes; nothing else is needed but the mathematical library. Compile it with
    -O3 -ffp-contract=off, and it computes the bits that the package computes; -fno-math-errno -fno-trapping-math makes it as fast,
    and -fopenmp gives fastopt_apply threads. */
+#if defined(__GNUC__)
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* a rule need not use all that it is given */
+#endif
 #define FASTOPT_DECLARE
 #include "library.h"
 """

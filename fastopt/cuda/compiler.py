@@ -6,16 +6,10 @@ import functools
 from typing import Any
 
 from .. import cache
-from ..codegen import PACKAGE, chosen, cuda, pasted, read
+from ..codegen import chosen, cuda, formulas, pasted
 
 OPTIONS = ("-fmad=false", "-prec-div=true", "-prec-sqrt=true", "-diag-suppress=177")  # 177: functions that no kernel here calls
 FLUSH = {False: "-ftz=false", True: "-ftz=true"}  # which RawModule always has
-
-
-@functools.cache
-def formulas() -> tuple[dict[str, Any], list[Any]]:
-    """The rules by name, and the stages, as text."""
-    return {rule.name: rule for rule in read(PACKAGE / "rules.py")}, read(PACKAGE / "stages.py")
 
 
 def source(rules: Any = None) -> str:

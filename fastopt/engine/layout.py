@@ -144,7 +144,8 @@ def of_torch(what: str, a: Any) -> np.ndarray:
 def check_array(what: str, a: object) -> np.ndarray:
     """The array, or the error that says why no kernel can read it."""
     if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
-        raise TypeError(f"{what}: {type(a).__name__}, expected a NumPy array, or what shares its memory by DLPack or as a buffer")
+        view = "; numpy.from_dlpack(x) is one over its memory" if hasattr(a, "__dlpack__") else ""
+        raise TypeError(f"{what}: {type(a).__name__}, expected a NumPy array{view}")
     if not a.dtype.isnative:
         raise TypeError(f"{what}: dtype {a.dtype} in foreign byte order, expected native")
     if a.dtype.char not in "efdFD" and not is_bfloat16(a.dtype):
