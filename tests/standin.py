@@ -55,7 +55,7 @@ class ndarray:
 
     @property
     def data(self) -> Any:
-        return types.SimpleNamespace(ptr=self._a.ctypes.data)
+        return types.SimpleNamespace(ptr=self._a.ctypes.data if self._a.size else 0)
 
     @property
     def flags(self) -> Any:

@@ -14,8 +14,8 @@ typedef struct { /* what a step is told of a parameter */
     int32_t active;  /* has one */
     int32_t known;   /* a parameter from which one without gradient takes what its group knows together; -1: none */
     int32_t clear;   /* the gradient, once it is used */
-    const int64_t *rows; /* ascending, that a gradient has; NULL: all */
-    int64_t n_rows, row; /* how many, and elements of one */
+    const int64_t *rows; /* ascending, that a gradient has */
+    int64_t n_rows, row; /* how many, -1: all; and elements of one */
     int64_t every;       /* the others are updated too, as by zeros */
 } fo_turn;
 
@@ -133,7 +133,7 @@ FO_INLINE int fo_size(int32_t format) { return format == FO_FLOAT64 ? 8 : format
 /* Whether a gradient has the row of element i; it then begins where it is found by this number. */
 FO_INLINE int fo_has(const fo_turn *turn, int64_t i, fo_now *now)
 {
-    if (!turn->rows) return 1;
+    if (turn->n_rows < 0) return 1;
     int64_t lo = 0, hi = turn->n_rows;
     const int64_t row = i / turn->row;
     while (lo < hi) {
@@ -148,7 +148,7 @@ FO_INLINE int fo_has(const fo_turn *turn, int64_t i, fo_now *now)
 /* Whether a step has element j, of all that it updates. */
 FO_INLINE int fo_inside(const fo_array *a, const fo_turn *turn, int64_t j)
 {
-    return j < (turn->rows && !turn->every ? turn->n_rows * turn->row : a->n);
+    return j < (turn->n_rows < 0 || turn->every ? a->n : turn->n_rows * turn->row);
 }
 
 __device__ static const double fo_zero = 0;
@@ -156,7 +156,7 @@ __device__ static const double fo_zero = 0;
 /* Which element of the parameter that is; the gradient's begins where it is found by this number. */
 FO_INLINE int64_t fo_place(const fo_turn *turn, int64_t j, fo_now *now)
 {
-    if (!turn->rows) return j;
+    if (turn->n_rows < 0) return j;
     if (turn->every) {
         if (!fo_has(turn, j, now)) now->g = (const char *)&fo_zero - j * fo_size(now->format);
         return j;

@@ -36,19 +36,9 @@ ARRAY = struct(
     ndim="i4", wide="i4", split="i4", constant="i4", group="i4", rule="i4", beside="i4",
 )  # fmt: skip
 TURN = struct(
-    g="u8",
-    t="i8",
-    on="u8",
-    summed="u8",
-    format="i4",
-    active="i4",
-    known="i4",
-    clear="i4",
-    rows="u8",
-    n_rows="i8",
-    row="i8",
+    g="u8", t="i8", on="u8", summed="u8", format="i4", active="i4", known="i4", clear="i4", rows="u8", n_rows="i8", row="i8",
     every="i8",
-)
+)  # fmt: skip
 PLAN = struct(
     arrays="u8", turns="u8", order="u8", ranges="u8", h="u8", kept="u8", kept_after="u8", c64="u8", sums_c="u8", stage_c64="u8",
     c="u8", stage_c="u8", partials="u8", totals="u8", n="i8", groups="i8", room="i8", spaces=("i8", 3), key="u4", nearest="i4",
@@ -385,7 +375,7 @@ class Stepper(interpreted.Stepper):
             tables.order(work)
         turns["every"] = self._exact
         turns["rows"] = [0 if x is None else x.data.ptr for x in rows]
-        turns["n_rows"] = [0 if x is None else x.size for x in rows]
+        turns["n_rows"] = [-1 if x is None else x.size for x in rows]
         turns["row"] = [0 if x is None else n // max(1, s.array.shape[0]) for n, x, s in zip(sizes, rows, slots, strict=True)]
         turns["clear"] = [clear and x is not None and x[0].data.ptr == x[1].data.ptr for x in grads]
         tables.load()

@@ -1472,8 +1472,7 @@ cdef class Stepper:
             self.over = [None] * plan.n
         for i in range(plan.n):
             p = <cnp.ndarray> plan.arrays[i]
-            api.look(<void *> params[i], &x)
-            if not fits(&x, p) or not lies_under(&x, p):
+            if not self.look(api, params[i], p, &x) or not lies_under(&x, p):
                 return None
             g = grads[i]
             if g is None:
@@ -1487,10 +1486,10 @@ cdef class Stepper:
             arrays.append(self.over[i])
         return arrays
 
-    cdef bint look(self, const exchange_t *api, object g, cnp.ndarray p, tensor_t *x):
+    cdef bint look(self, const exchange_t *api, object tensor, cnp.ndarray p, tensor_t *x):
         """Whether a tensor can be described, and has a parameter's dtype and shape."""
         try:
-            api.look(<void *> g, x)
+            api.look(<void *> tensor, x)
         except Exception:  # it has no memory, or no strides
             return False
         return fits(x, p)
