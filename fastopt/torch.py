@@ -18,8 +18,7 @@ import numpy as np
 
 from .base import OPTIONS
 from .base import Optimizer as Fast
-from .engine import interpreted, layout
-from .engine.engine import exchange_of
+from .engine import dispatch, interpreted, layout
 from .engine.rows import RowGradient
 from .engine.storage import narrowed8
 from .own import Rule
@@ -36,13 +35,17 @@ NAMES: Mapping[str, Mapping[str, str]] = {  # of state, by class: what torch cal
     "Adafactor": {"row": "row_var", "col": "col_var", "v": "variance"},
     "Muon": {"buf": "momentum_buffer"},
 }
-EXCHANGE = exchange_of(torch.Tensor)  # None before torch 2.10: then each gradient is looked at in Python
+EXCHANGE: Any = None  # what tells where tensors lie without an object for each; torch has it from 2.10 on
+if dispatch.ISA != dispatch.INTERPRETED:
+    from .engine.engine import exchange_of
+
+    EXCHANGE = exchange_of(torch.Tensor)
 AXES = {"row_var": -1, "col_var": -2}  # that torch keeps, of length 1
 
 
 def laid(tensors: list[Any]) -> list[tuple[Any, ...]]:
-    """Where tensors are, and their shapes and strides."""
-    return [(t.data_ptr(), t.shape, t.stride()) for t in tensors]
+    """Where tensors are, and how their numbers are laid out there."""
+    return [(t.data_ptr(), t.shape, t.stride(), t.dtype, t.is_conj(), t.is_neg()) for t in tensors]
 
 
 def tensor_of(a: np.ndarray) -> torch.Tensor:

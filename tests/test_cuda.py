@@ -360,46 +360,56 @@ def test_bound_gradients_that_are_cleared(cupy):
     assert other.step() and (transposed.get() == 0).all() and (other.params.get() == -1).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"clip_global_norm": 0.5, "weight_decay": 0.1, "ema": 0.9}, {"state_dtype": "bfloat16"}])
-@pytest.mark.parametrize("case", ["adamw", "momentum", "lamb", "prodigy"])
-def test_gradients_of_rows(case, options, cupy):
-    """Their rows alone are updated, as on the CPU; of a row that comes twice both count."""
-    shapes = {"table": (40, 7), "bias": (300,), "deep": (6, 2, 5)}
-    host = start(shapes=shapes)
+STAGES_OF_ROWS = {"clip_global_norm": 0.5, "weight_decay": 0.1, "ema": 0.9}
+ROWS = [  # of parameters and gradients, with options
+    ("float32", "float32", {}),
+    ("float32", "float64", STAGES_OF_ROWS),
+    ("float64", "float16", STAGES_OF_ROWS),
+    ("bfloat16", "bfloat16", {"state_dtype": "bfloat16"}),
+    ("float16", "float32", {"state_dtype": "float16", **STAGES_OF_ROWS}),
+]
+
+
+def of_rows(cupy, shapes, counts, dtype, seed):
+    """Gradients for both, some of them of so many rows, in any order, some twice."""
+    rng = np.random.default_rng(seed)
+    grads = start(dtype, shapes, seed + 80)
+    given = there(cupy, grads)
+    for name, count in counts.items():
+        rows = rng.integers(0, shapes[name][0], count)
+        values = rng.standard_normal((count, *shapes[name][1:])).astype(DTYPES[dtype])
+        grads[name], given[name] = fo.RowGradient(rows, values), fo.RowGradient(rows, cupy.array(values))
+    return grads, given
+
+
+def both(cupy, case, dtype, shapes, **options):
+    host = start(DTYPES[dtype], shapes)
     on_device = there(cupy, host)
-    cpu, gpu = make(case, host, **options), make(case, on_device, **options)
-    rng = np.random.default_rng(0)
-    for k in range(4):
-        rows = {name: rng.integers(0, shapes[name][0], n) for name, n in (("table", 9), ("deep", 5 if k != 3 else 0))}
-        values = {name: rng.standard_normal((r.size, *shapes[name][1:]), np.float32) for name, r in rows.items()}
-        grads = start(shapes=shapes, seed=k + 80)
-        given = there(cupy, grads)
-        if k != 2:
-            grads |= {name: fo.RowGradient(r, values[name]) for name, r in rows.items()}
-            device_rows = cupy.array(rows["table"]), rows["deep"]
-            given |= {n: fo.RowGradient(r, cupy.array(values[n])) for n, r in zip(rows, device_rows, strict=True)}
+    return make(case, host, **options), make(case, on_device, **options), host, on_device
+
+
+@pytest.mark.parametrize(("dtype", "of_gradient", "options"), ROWS)
+@pytest.mark.parametrize("case", ["adamw", "momentum", "lamb", "prodigy"])
+def test_gradients_of_rows(case, dtype, of_gradient, options, cupy):
+    """Their rows alone are updated, as on the CPU; of a row that comes twice both count."""
+    shapes = {"table": (200, 7), "bias": (300,), "deep": (6, 2, 5)}
+    cpu, gpu, host, on_device = both(cupy, case, dtype, shapes, **options)
+    for counts in ({"table": 90, "deep": 5}, {"table": 9, "deep": 0}, {}, {"table": 150}):
+        grads, given = of_rows(cupy, shapes, counts, of_gradient, len(counts))
         assert cpu.step(grads) and gpu.step(given)
-        check_same(cpu, gpu, host, on_device)
+    check_same(cpu, gpu, host, on_device)
+    given["deep"] = fo.RowGradient(cupy.array([1]), given["deep"][:1])  # which rows may be told on the device
+    assert gpu.step(given)
 
 
-@pytest.mark.parametrize("options", [{}, {"clip_global_norm": 0.5, "weight_decay": 0.1, "ema": 0.9}, {"state_dtype": "bfloat16"}])
+@pytest.mark.parametrize(("dtype", "of_gradient", "options"), ROWS)
 @pytest.mark.parametrize("case", ["adamw", "momentum", "amsgrad"])
-def test_gradients_of_rows_that_update_all(case, options, cupy):
+def test_gradients_of_rows_that_update_all(case, dtype, of_gradient, options, cupy):
     """With ``mode="exact"``, as the CPU once its rows have caught up; a device makes all steps at once."""
     shapes = {"table": (600, 3), "bias": (300,)}
-    host = start(shapes=shapes)
-    on_device = there(cupy, host)
-    cpu, gpu = (make(case, params, mode="exact", **options) for params in (host, on_device))
-    rng = np.random.default_rng(0)
-    for k in range(4):
-        rows, values = rng.integers(0, 600, 9), rng.standard_normal((9, 3), np.float32)
-        grads = start(shapes=shapes, seed=k + 80)
-        given = there(cupy, grads)
-        if k != 2:
-            grads["table"], given["table"] = fo.RowGradient(rows, values), fo.RowGradient(rows, cupy.array(values))
-        if k == 3:
-            none = np.empty((0, 3), np.float32)
-            grads["table"], given["table"] = fo.RowGradient([], none), fo.RowGradient([], cupy.array(none))
+    cpu, gpu, host, on_device = both(cupy, case, dtype, shapes, mode="exact", **options)
+    for counts in ({"table": 150}, {"table": 9}, {}, {"table": 0}):
+        grads, given = of_rows(cupy, shapes, counts, of_gradient, len(counts))
         assert cpu.step(grads) and gpu.step(given)
     gpu.catch_up(), cpu.catch_up()
     check_same(cpu, gpu, host, on_device)

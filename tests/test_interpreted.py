@@ -24,7 +24,7 @@ def test_the_same_tests_pass():
 
 def test_without_a_compiled_engine():
     code = """
-import sys, warnings
+import importlib.util, sys, warnings
 sys.modules["fastopt.engine.engine"] = None
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -35,6 +35,12 @@ with warnings.catch_warnings(record=True) as caught:
 assert [str(w.message).startswith("fastopt was installed without") for w in caught] == [True]
 assert (p == -2).all()
 fo.show_config()
+if importlib.util.find_spec("torch"):
+    import torch
+    q = torch.nn.Parameter(torch.zeros(2))
+    q.grad = torch.ones(2)
+    fo.torch.optimizer(fo.SGD, [q], lr=1.0).step()
+    assert q.tolist() == [-1, -1]
 """
     env = {k: v for k, v in os.environ.items() if k != "FASTOPT_ISA"}
     out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)

@@ -626,10 +626,12 @@ def test_conjugated_gradients():
         fo.torch.optimizer(fo.SGD, [p], zero_grads=True)
 
 
+@pytest.mark.parametrize("side_by_side", [False, True])
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1), (5,), (2, 3)])
-def test_lazily_negated_gradients(shape):
+def test_lazily_negated_gradients(shape, side_by_side, exchange):
     """The imaginary part of a conjugated tensor is negated when it is read, which its memory does not say."""
     g = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.complex64).conj().imag
+    g = g.as_strided(shape, torch.empty(shape).stride()) if side_by_side else g
     assert g.is_neg()
     p = torch.nn.Parameter(torch.zeros(shape))
     p.grad = g
@@ -641,10 +643,25 @@ class Tagged(torch.Tensor):
     """A tensor of another kind, whose methods may be its own."""
 
 
-@pytest.mark.parametrize("change", ["kind", "expanded", "empty"])
+class Weight(torch.nn.Parameter):
+    """A parameter of another kind."""
+
+
+def test_memory_that_was_freed_is_refused(exchange):
+    """As sharded training frees it; the shape stays."""
+    p = torch.nn.Parameter(torch.ones(1000))
+    p.grad = torch.ones(1000)
+    p.grad.untyped_storage().resize_(0)
+    opt = fo.torch.optimizer(fo.SGD, [p], lr=1.0)
+    with pytest.raises(TypeError, match="gradient of '0/0': a tensor whose memory was freed, expected one that has some"):
+        opt.step()
+    assert (p == 1).all()
+
+
+@pytest.mark.parametrize("change", ["kind", "expanded", "empty", "parameter"])
 def test_gradients_that_are_not_torchs_plainest(change, exchange):
     shape = (0, 3) if change == "empty" else (4, 3)
-    p, q = (torch.nn.Parameter(torch.ones(shape)) for _ in range(2))
+    p, q = (kind(torch.ones(shape)) for kind in (Weight if change == "parameter" else torch.nn.Parameter, torch.nn.Parameter))
     a, b = fo.torch.optimizer(fo.Adam, [p], lr=0.1), T.Adam([q], lr=0.1)
     for k in range(3):
         g = torch.full(shape, k + 1.0)

@@ -28,7 +28,9 @@ class Timer:
         self.step, self.steps = step.run, step.steps
         self.product = np.random.default_rng(0).standard_normal((300, 300), np.float32)
         ways = {"": None, "idle": lambda: time.sleep(IDLE), "product": lambda: self.product @ self.product, "renew": step.renew}
-        self.before = ways[work.before]
+        self.before, self.awake = ways[work.before], work.before == "renew"
+        if self.before is None and work.before:
+            raise ValueError(f"{peer} has no gradients that could be new")
         for _ in range(3):
             self.step()
         if self.before and self.steps > 1:
@@ -52,7 +54,12 @@ class Timer:
                 step()
             spent = clock() - begin
         else:
-            time.sleep(AWAY)
+            begin = clock()
+            while self.awake and clock() - begin < warm:
+                before()
+                step()
+            if not self.awake:
+                time.sleep(AWAY)
             for _ in range(self.repeats):
                 before()
                 begin = clock()

@@ -36,7 +36,7 @@ cdef inline char *data_of(const tensor_t *x) noexcept:
 
 
 cdef inline bint fits(const tensor_t *x, cnp.ndarray a) noexcept:
-    """Whether a tensor on the CPU has an array's dtype, which is real, and its shape."""
+    """Whether a tensor on the CPU has an array's dtype, which is real, and its shape, and memory for it."""
     cdef int k
     cdef uint8_t code = BRAIN if cnp.PyArray_TYPE(a) == cnp.NPY_USHORT else BINARY
     if x.device != CPU or x.code != code or x.lanes != 1 or x.bits != 8 * cnp.PyArray_ITEMSIZE(a) or x.ndim != cnp.PyArray_NDIM(a):
@@ -44,7 +44,7 @@ cdef inline bint fits(const tensor_t *x, cnp.ndarray a) noexcept:
     for k in range(x.ndim):
         if x.shape[k] != cnp.PyArray_DIM(a, k):
             return False
-    return True
+    return (x.ndim == 0 or x.strides != NULL) and (x.data != NULL or cnp.PyArray_SIZE(a) == 0)
 
 
 cdef inline bint lies_under(const tensor_t *x, cnp.ndarray a) noexcept:
@@ -58,12 +58,3 @@ cdef inline bint lies_under(const tensor_t *x, cnp.ndarray a) noexcept:
         if x.shape[k] != 1 and x.strides[k] * cnp.PyArray_ITEMSIZE(a) != cnp.PyArray_STRIDE(a, k):
             return False
     return True
-
-
-cdef inline bint has_neighbours(const tensor_t *x) noexcept:
-    """Whether elements lie side by side, as in no view of the imaginary parts of complex numbers, which may be negated lazily."""
-    cdef int k
-    for k in range(x.ndim):
-        if x.shape[k] > 1 and x.strides[k] == 1:
-            return True
-    return False

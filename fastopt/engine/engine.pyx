@@ -15,7 +15,7 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
 from fastopt.engine.chooser cimport AT_ONCE, chooser_t, expect_threads, learn_nothing, measure, measured_t
-from fastopt.engine.dlpack cimport data_of, exchange_t, fits, has_neighbours, lies_under, tensor_t
+from fastopt.engine.dlpack cimport data_of, exchange_t, fits, lies_under, tensor_t
 from fastopt.engine.formats cimport size_of
 from fastopt.engine.table cimport (
     ARRAY, BFLOAT16, BLOCK, CHECK, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GENERAL, GRADIENT, GROUP, INPUTS,
@@ -1300,7 +1300,7 @@ cdef class Stepper:
     cdef int64_t count, missed  # steps of the optimizer; those that were not made
     cdef int gathered  # gradients for the step to come
     cdef bint busy, stale  # stale: the tasks' gradients are not the bound ones
-    cdef list over  # arrays over the last gradients that were tensors
+    cdef list views  # arrays over the last gradients that were tensors, whose memory may be gone: not to be read but after a look
 
     def _plan(self, capsule, structure, list slots, list groups, settings):
         """Lay out the walk over these parameters; what is counted and kept of those that were there stays."""
@@ -1466,10 +1466,11 @@ cdef class Stepper:
         cdef tensor_t x
         cdef cnp.ndarray p
         cdef list arrays = []
+        cdef object negated = kind.is_neg  # when it is read, which memory does not say
         if len(params) != plan.n or len(grads) != plan.n:
             raise ValueError(f"{len(params)} parameters and {len(grads)} gradients, expected {plan.n}")
-        if self.over is None or len(self.over) != plan.n:
-            self.over = [None] * plan.n
+        if self.views is None or len(self.views) != plan.n:
+            self.views = [None] * plan.n
         for i in range(plan.n):
             p = <cnp.ndarray> plan.arrays[i]
             if not self.look(api, params[i], p, &x) or not lies_under(&x, p):
@@ -1478,12 +1479,12 @@ cdef class Stepper:
             if g is None:
                 arrays.append(None)
                 continue
-            if type(g) is not kind or not self.look(api, g, p, &x) or (not has_neighbours(&x) and g.is_neg()):
+            if type(g) is not kind or not self.look(api, g, p, &x) or negated(g):
                 arrays.append(other(i, g))
                 continue
-            if self.over[i] is None or not fits(&x, <cnp.ndarray> self.over[i]) or not lies_under(&x, <cnp.ndarray> self.over[i]):
-                self.over[i] = over(&x, p)
-            arrays.append(self.over[i])
+            if self.views[i] is None or not fits(&x, <cnp.ndarray> self.views[i]) or not lies_under(&x, <cnp.ndarray> self.views[i]):
+                self.views[i] = over(&x, p)
+            arrays.append(self.views[i])
         return arrays
 
     cdef bint look(self, const exchange_t *api, object tensor, cnp.ndarray p, tensor_t *x):

@@ -115,7 +115,7 @@ def shared(what: str, a: Any) -> Any:
     """A NumPy array over the memory of another library's, by DLPack or the buffer protocol; what gives none, as it is."""
     if isinstance(a, np.ndarray):
         return a
-    if type(a).__module__.partition(".")[0] == "torch" and hasattr(a, "detach"):
+    if any(c.__module__.partition(".")[0] == "torch" for c in type(a).__mro__) and hasattr(a, "detach"):
         return of_torch(what, a)
     try:
         return np.from_dlpack(a) if hasattr(a, "__dlpack__") else np.asarray(memoryview(a))
@@ -131,6 +131,8 @@ def of_torch(what: str, a: Any) -> np.ndarray:
     if a.device.type != "cpu" or str(a.layout) != "torch.strided":
         where = f"on {a.device}" if a.device.type != "cpu" else f"of layout {a.layout}"
         raise TypeError(f"{what}: a tensor {where}, expected a dense one on the CPU")
+    if a.numel() and a.data_ptr() == 0:
+        raise TypeError(f"{what}: a tensor whose memory was freed, expected one that has some")
     if str(a.dtype) == "torch.bfloat16":
         import torch
 
