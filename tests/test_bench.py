@@ -1,14 +1,18 @@
 """The benchmark runs every competitor that is here, and what it times is what it says."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fastopt import bench
 from fastopt.bench import peers, references, rounds, timer, works
+
+REPOSITORY = Path(__file__).parents[1]
 
 
 def test_a_row_of_every_competitor(tmp_path):
@@ -151,3 +155,25 @@ def test_a_picture_of_the_results(tmp_path):
     assert (tmp_path / "bench.png").stat().st_size > 10_000
     with pytest.raises(ValueError, match="no work is named"):
         bench.plot({"a network": found}, str(tmp_path / "none.png"))
+
+
+def test_the_readme_has_the_figures_of_the_run():
+    """Its table and its first lines say what ``docs/performance.json`` does, to two digits or three."""
+    found = json.loads((REPOSITORY / "docs" / "performance.json").read_text())["works"]
+    text = (REPOSITORY / "README.md").read_text()
+    names = {"10 elements, gradients bound": "10 elements", "1 000": "1000 elements", "10 000": "1e4 elements"}
+    names |= {"100 000": "1e5 elements", "1 000 000": "1e6 elements", "10 000 000": "1e7 elements"}
+    names |= {"1 000 arrays of 100": "1000 arrays of 100, bound", "200 arrays of 10 000": "200 arrays of 10000"}
+    names |= {"a network's 6 arrays, 235 146 elements": "network, 6 arrays, 235146"}
+    peers = ("torch", "optax", "numba", "scikit-learn", "numpy")
+    for label, name in names.items():
+        (row,) = (line for line in text.splitlines() if line.startswith(f"| {label} |"))
+        time, *ratios = (cell.strip() for cell in row.strip("| ").split("|")[1:])
+        number, unit = time.split()
+        assert float(number) * {"µs": 1e-6, "ms": 1e-3}[unit] == pytest.approx(found[name]["fastopt"]["seconds"], rel=0.05), label
+        assert [float(x) for x in ratios] == pytest.approx([found[name][peer]["ratio"] for peer in peers], rel=0.05), label
+    headline = re.search(
+        r"\*\*Fast\*\*: (.*) times torch's fused Adam at 1 000 elements, (.*) times at 10 000, (.*) times at", text
+    )
+    expected = [found[name]["torch"]["ratio"] for name in ("1000 elements", "1e4 elements", "1e5 elements")]
+    assert [float(x) for x in headline.groups()] == pytest.approx(expected, rel=0.05)
