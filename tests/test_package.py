@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -46,8 +45,7 @@ def sources(tmp_path_factory):
     shutil.copytree(REPOSITORY, folder / "tree", ignore=kept)
     run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "-o", str(folder), cwd=folder / "tree")
     (archive,) = folder.glob("*.tar.gz")
-    with tarfile.open(archive) as file:
-        file.extractall(folder, filter="data")
+    shutil.unpack_archive(archive, folder)
     return folder / archive.name.removesuffix(".tar.gz")
 
 
