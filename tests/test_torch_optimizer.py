@@ -578,6 +578,21 @@ def test_a_group_that_does_not_fit_changes_nothing():
     assert two.fast.lr == 0.1
 
 
+@pytest.mark.parametrize(("cls", "options"), [(T.SGD, {"momentum": 0.9}), (T.Adagrad, {}), (T.Rprop, {})])
+def test_a_checkpoint_of_another_optimizer_is_refused(cls, options):
+    a, b = tensors(), tensors()
+    ours, theirs = fo.torch.optimizer(fo.AdamW, a, lr=0.1), cls(b, lr=0.2, **options)
+    for opt, params in ((ours, a), (theirs, b)):
+        steps(opt, params, 0)
+    before, groups = ours.fast.fingerprint(), copy.deepcopy([{**g, "params": None} for g in ours.param_groups])
+    with pytest.raises(ValueError, match=r"state of '0/0': .*, which is another optimizer's, not of AdamW"):
+        ours.load_state_dict(theirs.state_dict())
+    assert ours.fast.fingerprint() == before and [{**g, "params": None} for g in ours.param_groups] == groups
+    plain = fo.torch.optimizer(fo.SGD, tensors(), lr=0.1)
+    with pytest.raises(ValueError, match="exp_avg, exp_avg_sq, which is another optimizer's, not of SGD"):
+        plain.load_state_dict(ours.state_dict())
+
+
 def test_a_rejected_checkpoint_changes_nothing():
     a, b = tensors(), tensors()
     opt = fo.torch.optimizer(fo.AdamW, a, lr=0.1, clip_norm=1.0)
