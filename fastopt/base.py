@@ -283,6 +283,8 @@ def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tupl
 
 def array_of(what: str, value: Any) -> np.ndarray:
     """Numbers as an array, or the error that says that they are none."""
+    if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):
+        return value.get()  # type: ignore[no-any-return]
     try:
         return np.asarray(value)
     except ValueError:

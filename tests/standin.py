@@ -22,6 +22,7 @@ FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fno-strict-aliasing", "-w",
 launches: list[tuple[str, int]] = []  # names and grids, of all
 synchronizations: list[str] = []  # whatever made the host wait
 uploads: list[int] = []  # sizes in bytes
+log: list[str] = []  # writes, launches and waits, in their order
 
 
 def unwrapped(x: Any) -> Any:
@@ -99,11 +100,16 @@ class ndarray:
         if stream is None:
             synchronizations.append("set")
         uploads.append(a.nbytes)
+        log.append("write")
         self._a[...] = a
 
     def __setitem__(self, key: Any, x: Any) -> None:
         if isinstance(x, np.ndarray) and x.ndim:
             raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+        assert current[-1] == self.device.id, f"device {current[-1]} is current, this is on device {self.device.id}"
+        if not isinstance(x, ndarray) and x == 0:
+            x = 0  # CuPy fills with bytes of zeros for -0.0
+        log.append("write")
         self._a[unwrapped(key)] = unwrapped(x)
 
     def __getitem__(self, key: Any) -> Any:
@@ -177,7 +183,10 @@ def zeros(shape: Any, dtype: Any = float) -> ndarray:
 
 
 def array(a: Any, dtype: Any = None) -> ndarray:
-    return ndarray(np.array(unwrapped(a), dtype), current[-1])
+    made = np.array(unwrapped(a), dtype)
+    if not made.ndim and made == 0:
+        made = np.zeros_like(made)  # a number is filled, and -0.0 with +0.0
+    return ndarray(made, current[-1])
 
 
 def asarray(a: Any, dtype: Any = None) -> ndarray:
@@ -222,6 +231,7 @@ class Module:
             assert block == (256,) and len(grid) == 1 and grid[0] > 0
             assert [type(x) for x in args] == [np.intp, np.int64, np.int64, np.int64]
             launches.append((name, grid[0]))
+            log.append("launch")
             assert launch(address, grid[0], *map(int, args)) == 0, f"{name}: a barrier that not all threads reach"
 
         return run
@@ -235,11 +245,15 @@ class Stream:
     def __init__(self, ptr: int) -> None:
         self.ptr = ptr
 
+    def synchronize(self) -> None:
+        synchronizations.append("stream")
+
     def record(self) -> int:
         return self.ptr
 
     def wait_event(self, event: int) -> None:
         waits.append((self.ptr, event))
+        log.append("wait")
 
 
 class NVRTCError(RuntimeError):

@@ -499,6 +499,53 @@ def test_another_stream_waits_for_the_steps_before():
         assert standin.waits == [(7, 0), (0, 7)]
 
 
+@pytest.mark.parametrize("what", ["step", "rows", "state_dict", "reset", "report", "average"])
+def test_all_work_on_another_stream_waits_before_anything_else(what):
+    with standin.installed() as cupy:
+        gpu = fo.SGD(cupy.array(np.ones((4, 3), np.float32)), momentum=0.9, ema=0.5)
+        rows = fo.RowGradient([2], cupy.array(np.ones((1, 3), np.float32)))
+        gpu.step(cupy.array(np.ones((4, 3), np.float32)))
+        given = cupy.array(np.ones((4, 3), np.float32))
+        does = {"step": lambda: gpu.step(given), "rows": lambda: gpu.step(rows), "average": lambda: gpu.average}
+        standin.streams.append(7)
+        standin.log.clear(), standin.waits.clear()
+        try:
+            does.get(what, lambda: getattr(gpu, what)())()
+        finally:
+            standin.streams.pop()
+        assert standin.waits == [(7, 0)] and standin.log[0] == "wait"
+        gpu.step(given)
+        assert standin.waits == [(7, 0), (0, 7)]
+
+
+def test_another_device_may_be_current():
+    with standin.installed() as cupy:
+        with cupy.cuda.Device(1):
+            w, g = cupy.array(np.ones((4, 3), np.float32)), cupy.array(np.ones((4, 3), np.float32))
+        gpu = fo.AdamW(w, ema=0.5, bounds=(-9, np.full((4, 3), 9.0)), state_dtype="float8")
+        assert gpu.step(g)
+        saved = gpu.state_dict()
+        assert gpu.average.device.id == 1
+        gpu.reset()
+        gpu.load_state_dict(saved)
+        again = copy.deepcopy(gpu)
+        assert again.fingerprint() == gpu.fingerprint() and pickle.loads(pickle.dumps(saved))["state"]
+
+
+def test_zeros_keep_their_signs(cupy):
+    """A number of -0.0 among parameters, gradients, bounds and saved state."""
+    host = {"number": np.array(-0.0), "vector": np.full(3, 2.0)}
+    on_device = {"number": cupy.array(np.array([-0.0])).reshape(()), "vector": cupy.array(host["vector"])}
+    cpu, gpu = (fo.SGD(params, lr=0.5, momentum=0.5, bounds=(-1.0, -0.0)) for params in (host, on_device))
+    assert cpu.step({"number": 0.0, "vector": np.ones(3)}) and gpu.step({"number": 0.0, "vector": cupy.array(np.ones(3))})
+    check_same(cpu, gpu, host, on_device)
+    assert np.signbit(host["vector"]).all() and np.signbit(host["number"])
+    cpu.step({"number": -0.0, "vector": None}), gpu.step({"number": -0.0, "vector": None})
+    check_same(cpu, gpu, host, on_device)
+    gpu.load_state_dict(cpu.state_dict())
+    check_same(cpu, gpu, host, on_device)
+
+
 def test_sums_that_decide_make_the_host_wait(cupy):
     p = cupy.array(np.ones(10, np.float32))
     gpu = fo.Adam(p, nonfinite="raise")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,8 @@ from ..engine.rows import RowGradient, check_below, check_kind, of_matrix, walke
 
 def is_cupy(a: object) -> bool:
     """Whether this is CuPy's array, without an import of CuPy."""
-    return type(a).__module__.partition(".")[0] == "cupy" and hasattr(a, "__cuda_array_interface__")
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(a, cupy.ndarray)
 
 
 def first_of(tree: object) -> Any:
@@ -73,8 +75,11 @@ class DeviceMemory(Memory):
         return self.zeros([a.shape[k] for k in walked], dtype).transpose([int(k) for k in np.argsort(walked)])
 
     def put(self, target: Any, values: Any) -> None:  # type: ignore[override]
-        with self.here():
-            target[...] = self.cupy.asarray(values) if isinstance(values, np.ndarray) else values
+        with self.here(), np.errstate(all="ignore"):
+            if not is_cupy(values):  # made on the host, since CuPy fills with +0.0 for -0.0, and flushes subnormals where it casts
+                values = np.broadcast_to(np.asarray(values).astype(target.dtype), target.shape)
+                values = self.cupy.asarray(np.ascontiguousarray(values).reshape(-1)).reshape(target.shape) if target.size else 0
+            target[...] = values
 
     def array(self, x: Any, dtype: np.dtype) -> Any:  # type: ignore[override]
         return x.astype(dtype, copy=False)
@@ -90,7 +95,8 @@ class DeviceMemory(Memory):
             return ((a.astype(np.uint32) << np.uint32(16)) + low.astype(np.int32).view(np.uint32)).view(np.float32)
 
     def host(self, a: Any) -> np.ndarray:  # type: ignore[override]
-        return a.get(order="C")  # type: ignore[no-any-return]
+        with self.here():
+            return a.get(order="C")  # type: ignore[no-any-return]
 
     def located(self, a: Any) -> np.ndarray:  # type: ignore[override]
         narrow = storage.is_bfloat16(a.dtype)
@@ -133,11 +139,17 @@ class DeviceMemory(Memory):
         """
         what = f"gradient of {name!r}"
         if isinstance(g, float) and p.ndim == 0:
-            g = self.cupy.asarray(g)
+            g = self.cupy.asarray(np.array([g])).reshape(())
+        narrow = False
         if hasattr(g, "detach"):
             g = g.detach()  # torch's tensors do not show their memory while they want gradients themselves
+            if narrow := str(g.dtype) == "torch.bfloat16":
+                import torch
+
+                g = g.view(torch.int16)
         if not is_cupy(g) and hasattr(g, "__cuda_array_interface__"):
             g = self.cupy.asarray(g)  # a view, of torch's and others' arrays
+            g = g.view(storage.bfloat16) if narrow else g
         if not is_cupy(g):
             raise TypeError(f"{what}: {type(g).__name__}, expected an array on device {self.device}")
         self.check_device(what, g)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -82,7 +85,7 @@ class Tables:
         self.turns = self.told[PLAN.itemsize : PLAN.itemsize + turns].view(TURN)
         self.h = self.told[PLAN.itemsize + turns :].view(np.float64).reshape(len(groups), OF_GROUP)
         self.there = memory.zeros(self.told.size, np.dtype(np.uint8))
-        self.stream: Any = memory.cupy.cuda.get_current_stream()  # of the last work on these
+        self.left: tuple[int, int, Any] | None = None  # stream and thread of the last work on these, and the event after it
         for name in self.buffers.keys() & set(PLAN.names or ()):
             self.plan[name] = self.buffers[name].data.ptr
         self.plan["n"], self.plan["groups"], self.plan["room"], self.plan["spaces"] = n, len(groups), self.room, self.spaces
@@ -202,12 +205,20 @@ class Tables:
         matrices: int = int(row["n"]) // max(1, rows * columns)
         return matrices * (int(rows) + -(-int(rows) // int(row["chunk"])) * int(columns))
 
-    def tell(self) -> None:
-        """Bring what this step is told to the device, after the steps before, on whatever stream those were."""
+    def follow(self) -> None:
+        """What comes on the current stream comes after all that was done with these before, on whatever stream that was."""
         stream = self.memory.cupy.cuda.get_current_stream()
-        if self.stream is not None and self.stream.ptr != stream.ptr:
-            stream.wait_event(self.stream.record())
-        self.stream = stream
+        if self.left is not None and self.left[:2] != (stream.ptr, threading.get_ident()):  # a thread may have its own of a number
+            stream.wait_event(self.left[2])
+
+    def leave(self) -> None:
+        """Remember where on the current stream all is done."""
+        stream = self.memory.cupy.cuda.get_current_stream()
+        self.left = (stream.ptr, threading.get_ident(), stream.record())
+
+    def tell(self) -> None:
+        """Bring what this step is told to the device."""
+        stream = self.memory.cupy.cuda.get_current_stream()
         for lo in range(0, self.told.size, UPLOAD):
             self.there[lo : lo + UPLOAD].set(self.told[lo : lo + UPLOAD], stream=stream)
 
@@ -239,7 +250,8 @@ class Stepper(interpreted.Stepper):
 
     def __init__(self, params: Any, *positional: Any, **options: Any) -> None:
         self._memory = DeviceMemory(first_of(params).device.id)
-        super().__init__(params, *positional, **options)  # type: ignore[call-arg]
+        with self._memory.here():
+            super().__init__(params, *positional, **options)  # type: ignore[call-arg]
 
     def __reduce__(self) -> tuple[Any, ...]:
         state: dict[str, Any] = super().__reduce__()[2]  # type: ignore[assignment]
@@ -248,18 +260,41 @@ class Stepper(interpreted.Stepper):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._memory = DeviceMemory(first_of(state["params"]).device.id)
-        super().__setstate__(state)  # type: ignore[misc]
+        with self._memory.here():
+            super().__setstate__(state)  # type: ignore[misc]
+
+    def _hold(self) -> None:
+        super()._hold()
+        if self._tables:
+            with self._memory.here():
+                self._tables.follow()
+
+    def _let_go(self) -> None:
+        try:
+            if self._tables:
+                with self._memory.here():
+                    self._tables.leave()
+        finally:
+            super()._let_go()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._memory.here(), super()._alone():  # type: ignore[misc]
+            yield
 
     def _plan(self, capsule: Any, structure: Structure | None, slots: list[Any], groups: list[Any], settings: Any) -> None:
         wide = [s.name for s in slots if s.real.itemsize == 8] if settings.flush_subnormals else []
         if wide:
             raise ValueError(f"flush_subnormals: {wide[0]!r} is of 64 bits, where CUDA never flushes; expected narrower parameters")
         kept = self._counters()[0] if self._tables else []
+        if self._tables:  # whose memory another stream may be given next
+            self._memory.cupy.cuda.get_current_stream().synchronize()
         super()._plan(capsule, structure, slots, groups, settings)
         self._each = [*kept, *self._each[len(kept) :]]
         with self._memory.here():
             self._tables = Tables(self._memory, slots, groups, settings.flush_subnormals)
-        self._put_kept()
+            self._put_kept()
+            self._tables.leave()
 
     @property
     def _exact(self) -> bool:
