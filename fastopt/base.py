@@ -690,7 +690,8 @@ class Optimizer(dispatch.Stepper):
     def explain(self, name: str, index: Any, grad: float) -> None:
         """Print every intermediate of one element's next step: the rule's own lines, and the stages around it.
 
-        Nothing is changed. Where elements are stored below 32 bits, what the step computes before it rounds is shown.
+        Nothing is changed. Where elements are stored below 32 bits, what the step computes before it rounds is shown; where a stage
+        needs sums over arrays, as clipping by norms does, a line says that the rest is as if it changed nothing.
 
         Parameters
         ----------

@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,19 @@ from pathlib import Path
 def folder() -> Path | None:
     """Where compiled code is kept, or None where no folder is that nobody else may write to.
 
-    ``FASTOPT_CACHE_DIR`` names another; else it is ``fastopt`` in ``XDG_CACHE_HOME``, or in ``~/.cache``.
+    ``FASTOPT_CACHE_DIR`` names another, and a warning says that it does not serve; else it is ``fastopt`` in ``XDG_CACHE_HOME``, or
+    in ``~/.cache``.
     """
     named = os.environ.get("FASTOPT_CACHE_DIR")
+    found = private(named)
+    if named and found is None:
+        said = "expected a folder that its owner alone may write to; what is compiled is not kept"
+        warnings.warn(f"FASTOPT_CACHE_DIR: {named}, {said}", RuntimeWarning, stacklevel=4)
+    return found
+
+
+def private(named: str | None) -> Path | None:
+    """The folder, made if need be; None where it cannot be, or others could put code there."""
     try:
         place = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastopt"
         place.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ def of_rule(slot: Any, texts: Any, element: dict[str, Any], values: Any, t: int,
 def of_stage(stage: Any, text: Any, element: dict[str, Any], values: Any, slot: Any) -> Iterator[tuple[str, Any]]:
     shaped = stage.arrays[0]
     if stage.sums and stage.name != "finite":
-        yield f"{stage.name}: depends on whole arrays, and is not shown", None
+        yield f"{stage.name}: depends on whole arrays; what follows is as if it changed nothing", None
         return
     scalars, _ = stage.scalars(values, sums=dict.fromkeys(stage.sums, 0.0))
     real = type(element["p"])

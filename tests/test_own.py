@@ -147,6 +147,8 @@ REFUSED = {
     "def bad(p, g, long, *, lr):\n    return lr * g, long": ":5: the name long is taken",
     "def bad(p, g, a, *, lr):\n    return lr * g, a": ":5: the name a is taken",
     "def bad(p, g, s1, s2, s3, s4, s5, s6, s7, *, lr):\n    return lr * g, s1, s2, s3, s4, s5, s6, s7": ":5: has .9, 1, 1.",
+    "def bad(p, g, *, lr, \u03bb):\n    return lr * g": ":5: the name \u03bb is not in ASCII",
+    "def größe(p, g, *, lr):\n    return lr * g\nbad = größe": ":5: the name größe is not in ASCII",
     "def register(p, g, *, lr):\n    return lr * g\nbad = register": ":5: the name register is taken",
     "def bad(p, g, NAN, *, lr):\n    return lr * g, NAN": ":5: the name NAN is taken",
     STEP + "{'step': lr ** 2}": r":9: 'lr \*\* 2' is not allowed in a scalars function",
@@ -234,7 +236,7 @@ def test_in_torch(compiled, monkeypatch):
 
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_is_outside_the_subset_is_refused_with_its_line(text, tmp_path, monkeypatch):
-    (tmp_path / "rules.py").write_text(f"import numpy as np\nimport fastopt as fo\n\n@fo.rule\n{text}\n")
+    (tmp_path / "rules.py").write_text(f"import numpy as np\nimport fastopt as fo\n\n@fo.rule\n{text}\n", "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     sys.modules.pop("rules", None)
     import rules
@@ -292,6 +294,8 @@ def test_explain(capsys):
     opt.explain("w", (1, 0), 8.0)
     out = capsys.readouterr().out
     assert out.splitlines()[0] == "w[(1, 0)], step 1 of Adam" and opt.fingerprint() == before
+    fo.Adam(w.copy(), clip_norm=1.0).explain("0", (1, 0), 8.0)
+    assert "  clip_norm: depends on whole arrays; what follows is as if it changed nothing\n" in capsys.readouterr().out
     for line in (
         "p = 3.0",
         "g = minimum(maximum(g, -most), most)  [clip_value]  ->  2.0",
@@ -405,10 +409,13 @@ def test_a_folder_that_others_can_write_to_is_no_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path / "cache"))
     assert cache.folder() == tmp_path / "cache" and (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
     (tmp_path / "cache").chmod(0o770)
-    assert cache.folder() is None
-    assert cache.cached("name", lambda: b"made") == b"made" and not (tmp_path / "cache" / "name").exists()
+    with pytest.warns(RuntimeWarning, match="FASTOPT_CACHE_DIR: .*cache, expected a folder that its owner alone may write to"):
+        assert cache.folder() is None
+    with pytest.warns(RuntimeWarning):
+        assert cache.cached("name", lambda: b"made") == b"made" and not (tmp_path / "cache" / "name").exists()
     monkeypatch.setenv("FASTOPT_CACHE_DIR", "/proc/nowhere")
-    assert cache.folder() is None
+    with pytest.warns(RuntimeWarning):
+        assert cache.folder() is None
 
 
 @pytest.mark.compiled

@@ -269,6 +269,8 @@ class _Reader:
         """An error where a name means something else in the generated code."""
         if name in TAKEN or name.startswith(("fo_", "FO_")) or name.endswith(("_", "_f32", "_f64", "_scalars", "_sums", "_terms")):
             raise self.error(node, f"the name {name} is taken by Python, C, C++ or the generated code, expected another")
+        if not name.isascii():
+            raise self.error(node, f"the name {name} is not in ASCII, which C asks for")
 
     def elementwise(self, node: ast.FunctionDef) -> Function:
         a = node.args

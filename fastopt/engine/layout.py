@@ -151,7 +151,8 @@ def check_array(what: str, a: object) -> np.ndarray:
     if not a.dtype.isnative:
         raise TypeError(f"{what}: dtype {a.dtype} in foreign byte order, expected native")
     if a.dtype.char not in "efdFD" and not is_bfloat16(a.dtype):
-        hint = "; bits of bfloat16 as a.view(fastopt.bfloat16)" if a.dtype == np.uint16 else ""
+        hints = {np.uint16: "; bits of bfloat16 as a.view(fastopt.bfloat16)", np.uint8: "; bytes as memoryview(x).cast('f')"}
+        hint = hints.get(a.dtype.type, "")
         raise TypeError(f"{what}: dtype {a.dtype}, expected float32, float64, complex64, complex128, float16 or bfloat16{hint}")
     return plain(a)  # type: ignore[no-any-return]
 
@@ -160,7 +161,7 @@ def check_writable(what: str, a: object) -> np.ndarray:
     """The array, or the error that says why it cannot be updated in place."""
     a = check_array(what, a)
     if not a.flags.writeable:
-        raise ValueError(f"{what}: read-only, as JAX's arrays always are; expected a writable array, which np.array(x) makes")
+        raise ValueError(f"{what}: read-only (JAX's arrays always are), expected a writable array, which np.array(x) makes")
     if overlaps_itself(a):
         raise ValueError(f"{what}: its elements share memory, expected each at its own place")
     return a
