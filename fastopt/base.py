@@ -283,8 +283,6 @@ def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tupl
 
 def array_of(what: str, value: Any) -> np.ndarray:
     """Numbers as an array, or the error that says that they are none."""
-    if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):
-        return value.get()  # type: ignore[no-any-return]
     try:
         return np.asarray(value)
     except ValueError:
@@ -299,7 +297,7 @@ def own_copy(value: Any) -> Any:
         return value.copy()
     if isinstance(value, Mapping):
         return {k: own_copy(x) for k, x in value.items()}
-    return type(value)(own_copy(x) for x in value) if type(value) in (list, tuple) else value
+    return type(value)(own_copy(x) for x in value) if type(value) in (list, tuple) else layout.on_host(value)
 
 
 def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:

@@ -215,8 +215,8 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         for p, slot, waits in zip(self.tensors, self.fast._slots, pending, strict=True):
             entry = entries.get(p) or {}
             first = [entry.get(self.names.get(key, key), entry.get(key)) for key in slot.rule.state if key in slot.state]
-            known = {"step", "mu", "master", "averaged", "gathered", *(self._name(slot, key) for key in slot.state)}
-            known |= {self.names.get(key, key) for key in (*slot.rule.state, *slot.rule.kept)} | set(slot.exponents)
+            known = {"step", "mu", "master", "averaged", "gathered", *slot.state}
+            known |= {self.names.get(key, key) for key in (*slot.rule.state, *slot.rule.kept)}
             others = [key for key, x in entry.items() if isinstance(x, torch.Tensor) and key not in known]
             if others and all(x is None for x in first):
                 raise ValueError(

@@ -190,6 +190,8 @@ def array(a: Any, dtype: Any = None) -> ndarray:
 
 
 def asarray(a: Any, dtype: Any = None) -> ndarray:
+    if not isinstance(a, ndarray) and hasattr(a, "__cuda_array_interface__"):
+        return ndarray(np.asarray(types.SimpleNamespace(__array_interface__=a.__cuda_array_interface__)), current[-1])
     return a if isinstance(a, ndarray) and dtype in (None, a.dtype) else array(a, dtype)
 
 

@@ -528,8 +528,52 @@ def test_another_device_may_be_current():
         assert gpu.average.device.id == 1
         gpu.reset()
         gpu.load_state_dict(saved)
+        with pytest.raises(TypeError, match="expected an array on device 1"):
+            gpu.step(np.ones((4, 3), np.float32))
+        gpu.bind(g)
+        assert gpu.step() and standin.current == [0]
         again = copy.deepcopy(gpu)
         assert again.fingerprint() == gpu.fingerprint() and pickle.loads(pickle.dumps(saved))["state"]
+
+
+def test_options_that_are_arrays_on_the_device(cupy):
+    """They are what they were when they were given."""
+    host = {"w": np.ones((4, 3), np.float32)}
+    on_device, factor, high = there(cupy, host), np.linspace(0, 1, 12).reshape(4, 3), np.full((4, 3), 0.8)
+    cpu = fo.SGD(host, lr=0.5, step_scale={"w": factor}, bounds=(-1.0, {"w": high}))
+    given, most = cupy.array(factor), cupy.array(high)
+    gpu = fo.SGD(on_device, lr=0.5, step_scale={"w": given}, bounds=(-1.0, {"w": most}))
+    given[...], most[...] = 0, 0
+    assert cpu.step({"w": np.ones((4, 3), np.float32)}) and gpu.step({"w": cupy.array(np.ones((4, 3), np.float32))})
+    check_same(cpu, gpu, host, on_device)
+
+
+def test_gradients_of_torch_in_bfloat16():
+    """Whose interface does not name that dtype."""
+    torch = pytest.importorskip("torch")
+
+    class OnDevice:
+        def __init__(self, tensor):
+            self.tensor, self.dtype = tensor, tensor.dtype
+
+        def detach(self):
+            return self
+
+        def view(self, dtype):
+            return OnDevice(self.tensor.view(dtype))
+
+        @property
+        def __cuda_array_interface__(self):
+            return self.tensor.numpy().__array_interface__
+
+    with standin.installed() as cupy:
+        for dtype in (np.float32, ml_dtypes.bfloat16):
+            host = {"w": np.ones(300, dtype)}
+            on_device = there(cupy, host)
+            cpu, gpu = fo.Adam(host, lr=0.1), fo.Adam(on_device, lr=0.1)
+            g = torch.linspace(-1, 1, 300, dtype=torch.bfloat16)
+            assert cpu.step({"w": g}) and gpu.step({"w": OnDevice(g)})
+            check_same(cpu, gpu, host, on_device)
 
 
 def test_zeros_keep_their_signs(cupy):

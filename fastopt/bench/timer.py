@@ -28,7 +28,7 @@ class Timer:
         self.step, self.steps = step.run, step.steps
         self.product = np.random.default_rng(0).standard_normal((300, 300), np.float32)
         ways = {"": None, "idle": lambda: time.sleep(IDLE), "product": lambda: self.product @ self.product, "renew": step.renew}
-        self.before, self.awake = ways[work.before], work.before == "renew"
+        self.before, self.awake = ways[work.before], work.before in ("", "renew")
         if self.before is None and work.before:
             raise ValueError(f"{peer} has no gradients that could be new")
         for _ in range(3):
@@ -45,21 +45,19 @@ class Timer:
         """Seconds a step, on average."""
         step, before, clock = self.step, self.before, time.perf_counter
         spent = 0.0
+        begin = clock()
+        while self.awake and clock() - begin < warm:
+            if before is not None:
+                before()
+            step()
+        if not self.awake:
+            time.sleep(AWAY)
         if before is None:
-            begin = clock()
-            while clock() - begin < warm:
-                step()
             begin = clock()
             for _ in range(self.repeats):
                 step()
             spent = clock() - begin
         else:
-            begin = clock()
-            while self.awake and clock() - begin < warm:
-                before()
-                step()
-            if not self.awake:
-                time.sleep(AWAY)
             for _ in range(self.repeats):
                 before()
                 begin = clock()

@@ -75,10 +75,12 @@ class DeviceMemory(Memory):
         return self.zeros([a.shape[k] for k in walked], dtype).transpose([int(k) for k in np.argsort(walked)])
 
     def put(self, target: Any, values: Any) -> None:  # type: ignore[override]
+        if target.size == 0:
+            return
         with self.here(), np.errstate(all="ignore"):
             if not is_cupy(values):  # made on the host, since CuPy fills with +0.0 for -0.0, and flushes subnormals where it casts
-                values = np.broadcast_to(np.asarray(values).astype(target.dtype), target.shape)
-                values = self.cupy.asarray(np.ascontiguousarray(values).reshape(-1)).reshape(target.shape) if target.size else 0
+                whole = np.broadcast_to(np.asarray(values).astype(target.dtype), target.shape)
+                values = self.cupy.asarray(np.ascontiguousarray(whole).reshape(-1)).reshape(target.shape)
             target[...] = values
 
     def array(self, x: Any, dtype: np.dtype) -> Any:  # type: ignore[override]

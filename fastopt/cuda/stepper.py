@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -246,6 +244,7 @@ class Stepper(interpreted.Stepper):
 
     _memory: DeviceMemory
     _tables: Tables | None = None
+    _here: Any = None  # the device as the current one, while this is at work
     _done: frozenset[str] = frozenset()
 
     def __init__(self, params: Any, *positional: Any, **options: Any) -> None:
@@ -265,22 +264,18 @@ class Stepper(interpreted.Stepper):
 
     def _hold(self) -> None:
         super()._hold()
+        self._here = self._memory.here()
+        self._here.__enter__()
         if self._tables:
-            with self._memory.here():
-                self._tables.follow()
+            self._tables.follow()
 
     def _let_go(self) -> None:
         try:
             if self._tables:
-                with self._memory.here():
-                    self._tables.leave()
+                self._tables.leave()
         finally:
+            self._here.__exit__(None, None, None)
             super()._let_go()
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        with self._memory.here(), super()._alone():  # type: ignore[misc]
-            yield
 
     def _plan(self, capsule: Any, structure: Structure | None, slots: list[Any], groups: list[Any], settings: Any) -> None:
         wide = [s.name for s in slots if s.real.itemsize == 8] if settings.flush_subnormals else []
@@ -291,15 +286,9 @@ class Stepper(interpreted.Stepper):
             self._memory.cupy.cuda.get_current_stream().synchronize()
         super()._plan(capsule, structure, slots, groups, settings)
         self._each = [*kept, *self._each[len(kept) :]]
-        with self._memory.here():
-            self._tables = Tables(self._memory, slots, groups, settings.flush_subnormals)
-            self._put_kept()
-            self._tables.leave()
-
-    @property
-    def _exact(self) -> bool:
-        """Whether a gradient of rows updates all others too, as one of zeros: at once, since here that is no more than reading."""
-        return bool(self._shared.mode == "exact")
+        self._tables = Tables(self._memory, slots, groups, settings.flush_subnormals)
+        self._put_kept()
+        self._tables.leave()
 
     def _ranges(self, slots: list[Any]) -> list[tuple[int, int]]:
         return layout.ranges(self._memory.located(a) for s in slots for _, a in s.written())
@@ -343,12 +332,12 @@ class Stepper(interpreted.Stepper):
                 if g is not None
             ]
             layout.check_disjoint(given)
-        with self._memory.here():
-            self._checked(grads)
+        self._checked(grads)
         self._fixed = list(grads)
 
     def _checked(self, grads: list[Any]) -> list[Any]:
         _, slots, _, ranges = self._parts()
+        exact = self._shared.mode == "exact"
         checked: list[tuple[Any, Any, Any] | None] = []
         for slot, g in zip(slots, grads, strict=True):
             if g is None:
@@ -356,7 +345,7 @@ class Stepper(interpreted.Stepper):
                 continue
             indices = None
             if is_rows(g):
-                indices, flat, there = self._memory.rows(slot, g, self._shared.accumulate, self._exact)
+                indices, flat, there = self._memory.rows(slot, g, self._shared.accumulate, exact)
             else:
                 flat, there = self._memory.gradient(slot.name, slot.array, slot.order, g)
             self._check_apart(slot, there, ranges)
@@ -367,11 +356,6 @@ class Stepper(interpreted.Stepper):
         if self._meets(there, ranges):
             for s in self._slots:
                 layout.check_apart(slot.name, there, [(what, self._memory.located(a)) for what, a in s.written()])
-
-    def step(self, grads: Any = None, *, scale: float = 1.0) -> bool:
-        """Update the parameters in place, on the current stream."""
-        with self._memory.here():
-            return super().step(grads, scale=scale)
 
     @staticmethod
     def _check_clearable(slot: Any, g: Any) -> None:
@@ -402,13 +386,14 @@ class Stepper(interpreted.Stepper):
         turns["format"] = [0 if g is None else format_of(g.dtype) for g in given]
         clear = settings.zero_grads and bound
         rows = [None if x is None else x[2] for x in grads]
+        every = settings.mode == "exact"  # a gradient of rows updates the others too, at once: here that takes but their reading
         work = [
-            slot_n if x is None or self._exact else x.size * (slot_n // max(1, s.array.shape[0]))
+            slot_n if x is None or every else x.size * (slot_n // max(1, s.array.shape[0]))
             for slot_n, x, s in zip(sizes, rows, slots, strict=True)
         ]
         if work != tables.work:
             tables.order(work)
-        turns["every"] = self._exact
+        turns["every"] = every
         turns["rows"] = [0 if x is None else x.data.ptr for x in rows]
         turns["n_rows"] = [-1 if x is None else x.size for x in rows]
         turns["row"] = [0 if x is None else n // max(1, s.array.shape[0]) for n, x, s in zip(sizes, rows, slots, strict=True)]

@@ -111,6 +111,11 @@ def state_dtype(name: str, a: np.ndarray, chosen: str | None) -> np.dtype:
     return DTYPES[chosen]
 
 
+def on_host(a: Any) -> Any:
+    """A NumPy array with the numbers of an array on a CUDA device; anything else as it is."""
+    return a.get() if hasattr(a, "__cuda_array_interface__") and hasattr(a, "get") else a
+
+
 def shared(what: str, a: Any) -> Any:
     """A NumPy array over the memory of another library's, by DLPack or the buffer protocol; what gives none, as it is."""
     if isinstance(a, np.ndarray):

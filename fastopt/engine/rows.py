@@ -140,7 +140,7 @@ def check_indices(name: str, p: np.ndarray, rows: Any) -> np.ndarray:
 
 def as_indices(what: str, rows: Any) -> np.ndarray:
     """Rows as int64, of one axis."""
-    where = np.asarray(rows.get() if hasattr(rows, "__cuda_array_interface__") and hasattr(rows, "get") else rows)
+    where = np.asarray(layout.on_host(rows))
     where = where.astype(np.int64) if where.size == 0 and where.ndim == 1 else where
     if where.dtype.kind not in "iu" or where.ndim != 1:
         raise TypeError(f"{what}: {where.dtype} of shape {where.shape}, expected whole numbers of shape (k,)")
