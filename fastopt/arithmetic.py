@@ -51,7 +51,7 @@ def exp(x):
     for k in range(16, 0, -1):
         y = 1.0 + r * y / k
     half = int(n / 2)
-    return _scaled(_scaled(y, half), n - half)
+    return ldexp(ldexp(y, half), n - half)
 
 
 def log(x):
@@ -70,9 +70,59 @@ def log(x):
     return e * 0.6931471803691238 + (e * 1.9082149292705877e-10 + 2 * s * y)
 
 
-def _scaled(x, n):
-    """``x * 2 ** n``; C's ldexp, which gives infinity where Python's raises."""
-    return float(np.ldexp(x, n))
+def ldexp(x, n):
+    """``x * 2 ** n``; C's, which gives infinity where Python's raises."""
+    return float(np.ldexp(x, int(n)))
+
+
+def ceil_log2(x):
+    """The least whole ``n`` with ``2 ** n >= x``, for a whole ``x >= 1``."""
+    return float(math.frexp(x - 0.5)[1])
+
+
+def scale_factor(x, n):
+    """Return ``x * 2 ** n`` over `scale_power`, which keeps it a normal number: both are for `scale_by`."""
+    return x if x == 0 or not math.isfinite(x) else ldexp(x, n - _beyond(x, n))
+
+
+def scale_power(x, n):
+    """Return the power of two that `scale_factor` leaves out: 1 but where ``x * 2 ** n`` leaves the range of doubles."""
+    return ldexp(1.0, _beyond(x, n))
+
+
+def _beyond(x, n):
+    """Exponent of that power of two."""
+    if x == 0 or not math.isfinite(x):
+        return 0
+    e = math.frexp(x)[1] + int(n)
+    return min(max(e + 1000 if e < -1000 else e - 1000 if e > 1000 else 0, -1000), 1000)
+
+
+def scale_by(x, factor, shift):
+    """Return ``x * shift * factor``, of a power of two and a factor that are `wide`: a double product, rounded once.
+
+    For floats the factor is taken as the sum of two floats of one sign, 47 bits, where it is in the middle of their range: a fused
+    operation then rounds as the double product does, but where that is within 2 ** -47 of the middle between two floats; subnormal
+    results may be off by one.
+    """
+    with np.errstate(all="ignore"):
+        wide_x = np.asarray(x, np.float64)
+        if x.dtype != np.float32 or shift != 1 or not 2.0**-100 <= abs(factor) <= 2.0**100:
+            return (factor * (shift * wide_x)).astype(x.dtype)
+        upper = (np.float64(factor).view(np.uint64) & np.uint64(0xFFFFFFFFE0000000)).view(np.float64)
+        lower = np.float32(factor - upper)
+        if lower == 0:
+            return np.float32(upper) * x
+        return (upper * wide_x + (lower * x).astype(np.float64)).astype(np.float32)
+
+
+def square(x):
+    """Mark a term of sums as a square: the scalars function is given the root of the sum, as a number and a power of two.
+
+    ``{"norm": square(g)}`` gives it ``norm`` and ``norm_exponent``: the norm is ``norm * 2 ** norm_exponent``, and neither huge
+    nor tiny squares leave the range of doubles.
+    """
+    return x
 
 
 class velocity:
@@ -101,6 +151,10 @@ class of_columns:
 
 class of_ratios:
     """Tag of a rule's array that has one number for each row of a matrix: its average, over the mean of all rows'."""
+
+
+class wide:
+    """Tag of a scalar that stays a double whatever the arrays hold: an argument of `scale_by`."""
 
 
 class over_array:

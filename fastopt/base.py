@@ -9,7 +9,9 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -17,8 +19,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import files, formula
-from .engine import dispatch, layout, storage
+from . import files, formula, state
+from .engine import dispatch, layout, overlap, storage
 from .engine.memory import HOST, Memory
 from .engine.rows import check_indices
 from .engine.structure import Structure, collect, flatten, unflatten
@@ -156,6 +158,7 @@ class Parameter:
     ) -> None:
         self.name = name
         self.given = self.caller = given
+        self.guard = guard(given)
         self.memory = memory
         self.array = array = memory.view(given)
         self.group = group
@@ -189,10 +192,10 @@ class Parameter:
             self.master = zeros(np.dtype(np.float32 if settings.master == "float32" else np.int16))
         self.own: dict[str, np.ndarray] = {}
         self.constant: set[str] = set()
-        stores = array.dtype if self.master is None else self.real
+        if "low" in operands:
+            stores = array.dtype if self.master is None else self.real
+            operands = {**operands, **dict(zip(("low", "high"), between(name, operands, stores), strict=True))}
         for key, value in operands.items():
-            if key in ("low", "high"):
-                value = storage.inward(value, stores, up=key == "low")
             if np.ndim(value) == 0:
                 self.constant.add(key)
                 self.own[key] = memory.zeros(storage.BLOCK, self.real.type(0).real.dtype)
@@ -217,6 +220,62 @@ class Parameter:
         master = {} if self.master is None else {"master": self.master}
         return {**lives, **exponents, **master, **{k: self.own[k] for k in ("gathered", "averaged") if k in self.own}}
 
+    @property
+    def state_names(self) -> list[str]:
+        """Names of the arrays that live between steps, as users see them."""
+        return [key for key in self.state if key.removesuffix("_exponents") not in self.exponents or key in self.exponents]
+
+    def is_narrow(self, key: str) -> bool:
+        """Return True if an array of state is stored in codes, not in numbers."""
+        return (
+            key in self.exponents
+            or (key == "master" and self.master is not None and self.master.dtype == np.int16)
+            or (self.state[key].dtype == storage.BFLOAT16)
+        )
+
+    def shown(self, key: str) -> Any:
+        """An array of state: a live view, or of what is stored in codes a read-only copy in float32."""
+        a = self.state[key]
+        if not self.is_narrow(key):
+            return a.view()
+        if key == "master":
+            found = self.value()
+        elif key in self.exponents:
+            flat = storage.widened8(self.flat(self.memory.host(a)), self.memory.host(self.exponents[key]), self.unsigned(key))
+            walked = [k for k in self.order if k < a.ndim]
+            found = flat.reshape([a.shape[k] for k in walked]).transpose(np.argsort(walked))
+        else:
+            found = storage.widened(self.memory.host(a))
+        if isinstance(found, np.ndarray):
+            found.flags.writeable = False
+        return found
+
+    def unsigned(self, key: str) -> bool:
+        return self.rule.tags.get(key) == "nonnegative"
+
+    def encoded(self, key: str, value: Any) -> tuple[np.ndarray, ...]:
+        """Numbers for an array of state, as they are stored: to nearest; or the error that says why they are none."""
+        a = self.state[key]
+        dtype = np.dtype(np.float32) if self.is_narrow(key) else a.dtype
+        x = state.as_numbers(f"state {key!r} of {self.name!r}", layout.on_host(value), a.shape, dtype)
+        if key == "master" and a.dtype == np.int16:
+            if not np.array_equal(storage.split(x)[0], self.memory.host(self.array)):
+                raise ValueError(
+                    f"state 'master' of {self.name!r}: numbers that are not the parameter's, expected others, or the parameter"
+                )
+            return (storage.split(x)[1].reshape(a.shape),)
+        if key in self.exponents:
+            codes, exponents = storage.narrowed8(self.flat(x), self.unsigned(key))
+            walked = [k for k in self.order if k < a.ndim]
+            return codes.reshape([a.shape[k] for k in walked]).transpose(np.argsort(walked)), exponents
+        return (storage.narrowed(x, a.dtype, None, self.unsigned(key)).reshape(a.shape),)
+
+    def put(self, key: str, encoded: tuple[np.ndarray, ...]) -> None:
+        """Write what `encoded` made."""
+        self.memory.put(self.state[key], encoded[0])
+        if key in self.exponents:
+            self.memory.put(self.exponents[key], encoded[1])
+
     def value(self) -> np.ndarray:
         """The parameter in the dtype that rules work in, a copy."""
         if self.master is None:
@@ -227,12 +286,13 @@ class Parameter:
         """A view of state in the order walked."""
         return a.transpose([k for k in self.order if k < a.ndim]).reshape(-1)
 
-    def reset(self) -> None:
-        """State as at the beginning."""
-        if self.master is not None:
+    def reset(self, keys: Collection[str] | None = None) -> None:
+        """State as at the beginning, all of it or that of these names."""
+        chosen = set(self.state) | set(self.rule_state) if keys is None else set(keys)
+        if self.master is not None and "master" in chosen:
             self.master[...] = 0 if self.master.dtype == np.int16 else self.memory.widened(self.array)
-        for key, a in self.rule_state.items():
-            first = self.initial.get(key, 0.0)
+        for key in chosen & set(self.rule_state):
+            a, first = self.rule_state[key], self.initial.get(key, 0.0)
             if self.rule.tags.get(key) == "start":
                 a[...] = self.value()
             elif key in self.exponents:  # all blocks are alike
@@ -240,7 +300,7 @@ class Parameter:
                 a[...], self.exponents[key][...] = codes[0], exponents[0]
             else:
                 a[...] = storage.narrowed(np.full(1, self._both(first), self.real), a.dtype)[0]
-        for key in {"gathered", "averaged"} & set(self.own):
+        for key in {"gathered", "averaged"} & set(self.own) & chosen:
             self.own[key][...] = self.value() if key == "averaged" else 0
 
     def change_matrix(self) -> None:
@@ -254,6 +314,11 @@ class Parameter:
         yield f"parameter {self.name!r}", self.array
         for key, a in self.state.items():
             yield f"state {key!r} of {self.name!r}", a
+
+
+def guard(a: Any) -> Any:
+    """Keep an array's memory where it is: NumPy does not resize in place what others refer to, not even with ``refcheck=False``."""
+    return weakref.ref(a) if type(a) is np.ndarray else None
 
 
 def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tuple[str, Any]], none: float = math.nan) -> list[Any]:
@@ -311,6 +376,7 @@ def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tupl
     if (pair := options["bounds"]) is not None:
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise ValueError("bounds: expected (low, high), of numbers or arrays; of pairs b that is tuple(np.array(b, float).T)")
+        refuse_pairs(pair, len(leaves))
         low, high = (
             per_parameter(f"bounds, {side}", x, path, leaves, none)
             for side, x, none in (("low", pair[0], -math.inf), ("high", pair[1], math.inf))
@@ -322,6 +388,61 @@ def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tupl
                 raise TypeError(f"bounds of {name!r}: {a.dtype} has no order, expected a real parameter")
             each["low"], each["high"] = x, y
     return found
+
+
+def refuse_pairs(bounds: tuple[Any, Any], parameters: int) -> None:
+    """Refuse bounds that may be meant as low and high, or as a pair for each of two numbers."""
+    if all(type(side) in (tuple, list) and len(side) == 2 and all(x is None or np.ndim(x) == 0 for x in side) for side in bounds):
+        (a, b), (c, d) = bounds
+        arrays = (
+            f"(np.array([{a}, {b}]), np.array([{c}, {d}]))"
+            if parameters == 1
+            else f'({{"0": {a}, "1": {b}}}, {{"0": {c}, "1": {d}}})'
+        )
+        pairs = (
+            f"scipy.optimize.Bounds([{a}, {c}], [{b}, {d}])"
+            if parameters == 1
+            else f'({{"0": {a}, "1": {c}}}, {{"0": {b}, "1": {d}}})'
+        )
+        raise ValueError(
+            f"bounds: {bounds}, which may be (low, high) or a pair for each of two numbers; expected {arrays}, or {pairs}"
+        )
+
+
+def between(name: str, operands: Mapping[str, Any], dtype: np.dtype) -> tuple[Any, Any]:
+    """The bounds as numbers of a dtype: none is outside of what was asked for, but where both are equal, the nearest to it."""
+    low, high = (np.asarray(operands[key], np.float64) for key in ("low", "high"))
+    rounded = [np.asarray(storage.inward(x, dtype, up=up)) for x, up in ((low, True), (high, False))]
+    nearest = np.asarray(storage.nearest(low, dtype))
+    least, most = (np.where(low == high, nearest, x) for x in rounded)
+    if not ((least <= most) & (least < np.inf) & (most > -np.inf)).all():
+        raise ValueError(
+            f"bounds of {name!r}: no number of {dtype if dtype != storage.BFLOAT16 else 'bfloat16'} lies between low and high"
+        )
+    return tuple(x if x.ndim else float(x) for x in (least, most))  # type: ignore[return-value]
+
+
+def clip_start(slot: Parameter) -> None:
+    """Bring a parameter between its bounds, and warn where it was not."""
+    if "low" not in slot.own:
+        return
+    low, high = (slot.memory.host(slot.own[k])[0 if k in slot.constant else ...] for k in ("low", "high"))
+    value = slot.memory.host(slot.value())
+    outside = np.count_nonzero((value < low) | (value > high))
+    if outside:
+        what = f"bounds of {slot.name!r}: {outside} elements of the parameter were outside, and are now on their bounds"
+        warnings.warn(what, RuntimeWarning, stacklevel=find_caller())
+        within = np.where(value < low, low, np.where(value > high, high, value)).astype(slot.real)
+        slot.memory.put(slot.array, storage.narrowed(within, slot.array.dtype).reshape(slot.array.shape))
+        slot.reset()
+
+
+def find_caller() -> int:
+    """The stack level of what called into this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def check_parameters(leaves: list[tuple[str, Any]], memory: Memory, beside: Sequence[Parameter] = ()) -> None:
@@ -338,7 +459,7 @@ def check_parameters(leaves: list[tuple[str, Any]], memory: Memory, beside: Sequ
         memory.check(f"parameter {name!r}", a)
         arrays[name] = a
     written = [*((f"parameter {n!r}", a) for n, a in arrays.items()), *(x for slot in beside for x in slot.written())]
-    layout.check_disjoint((what, memory.located(a)) for what, a in written)
+    overlap.check_disjoint((what, memory.located(a)) for what, a in written)
 
 
 def check_count(what: str, x: Any) -> int:
@@ -355,6 +476,25 @@ def check_float(what: str, x: Any) -> float:
     return float(x)
 
 
+def norm_of(norms: Iterable[Sequence[float]]) -> float:
+    """The norm of several arrays together, from each one's as a number and a power of two."""
+    return math.hypot(*(float(np.ldexp(x, int(exponent))) for x, exponent in norms))
+
+
+def norms_of(totals: Mapping[str, Any], stages: Collection[str], rows: Sequence[int]) -> dict[str, float | None]:
+    """What a report says of a group's norms, from the sums of its stages for each of its parameters."""
+    norms: dict[str, float | None] = dict.fromkeys(("gradient_norm", "unclipped_norm", "update_norm", "update_ratio"))
+    if found := totals["norms"]:
+        gradient, update, parameter = (norm_of([found[i][2 * j : 2 * j + 2] for i in rows]) for j in range(3))
+        if totals["moves"] and "moves" in stages:
+            update = norm_of([totals["moves"][i] for i in rows])
+        if totals["unclipped"] and "unclipped" in stages:
+            norms["unclipped_norm"] = norm_of([totals["unclipped"][i] for i in rows])
+        ratio = update / parameter if parameter else None
+        norms |= {"gradient_norm": gradient, "update_norm": update, "update_ratio": ratio}
+    return norms
+
+
 def at_bounds(slot: Parameter) -> int:
     """Elements of a parameter that lie on one of its bounds."""
     if "low" not in slot.own:
@@ -362,6 +502,16 @@ def at_bounds(slot: Parameter) -> int:
     low, high = (slot.memory.host(slot.own[k])[: 1 if k in slot.constant else None] for k in ("low", "high"))
     value = slot.memory.host(slot.value())
     return int(np.count_nonzero((value <= low) | (value >= high)))
+
+
+def targets_of(slot: Parameter) -> dict[str, tuple[str, np.ndarray]]:
+    """What is restored of a parameter, itself under an empty name, with what errors call it."""
+    return dict(zip(["", *slot.state], slot.written(), strict=True))
+
+
+def ceil_log2(n: int) -> int:
+    """The least whole number of twos whose product is at least `n`."""
+    return (n - 1).bit_length()
 
 
 def is_number(x: Any, number: Any) -> bool:
@@ -457,6 +607,10 @@ class Optimizer(dispatch.Stepper):
         """Whether the rule `beside` is for all arrays of a group."""
         return False
 
+    def decay_stage(self, options: Mapping[str, Any]) -> str | None:
+        """The stage that a group's ``weight_decay`` is, or None where the rule has it."""
+        return "decoupled" if options.get("decoupled_weight_decay") else self.decay
+
     def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
         """First values of state that does not begin at zero."""
         return {}
@@ -513,7 +667,8 @@ class Optimizer(dispatch.Stepper):
             raise TypeError(f"group: unknown {', '.join(sorted(unknown))}, expected among {', '.join(self.defaults)}")
         return {**self.defaults, **given}
 
-    def _build(self, params: Any, options: list[dict[str, Any]], grouped: bool) -> None:
+    def _build(self, params: Any, options: list[dict[str, Any]], grouped: bool, start: bool = True) -> None:
+        """Lay out parameters and groups. `start`: parameters begin between their bounds."""
         self._grouped = grouped
         structure, given = flatten(params)
         leaves = self._adopted(given)
@@ -529,6 +684,9 @@ class Optimizer(dispatch.Stepper):
             raise ValueError(f"master: {self._settings.master!r} for {slots[0].array.dtype}, expected bfloat16 parameters")
         with self._alone():
             self._plan(dispatch.TABLE, structure, slots, groups, self._settings)
+        if start:
+            for slot in slots:
+                clip_start(slot)
 
     def _group(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> Group:
         """Checked before they choose a rule."""
@@ -561,7 +719,7 @@ class Optimizer(dispatch.Stepper):
 
     def _stages(self, options: Mapping[str, Any]) -> set[str]:
         """Names of the stages that a group has: those that may be set later too, and what was asked for."""
-        decay = "decoupled" if options.get("decoupled_weight_decay") else self.decay
+        decay = self.decay_stage(options)
         if options["step_scale"] is not None and decay == "decoupled":
             decay = "late_decay"  # an element's own step size is of its decay too
         left_out = {*DECAYS} - {decay if "weight_decay" in options else None}
@@ -571,7 +729,10 @@ class Optimizer(dispatch.Stepper):
         left_out |= {"bounds", "release"} if options["bounds"] is None else set()
         left_out |= {"finite"} if self._settings.nonfinite == "propagate" else set()
         left_out |= {"hold", "gather"} if self._settings.accumulate == 1 else set()
-        left_out |= set() if self._settings.norms else {"norms"}
+        left_out |= set() if self._settings.norms else {"norms", "unclipped", "moves"}
+        left_out |= {"moves"} if options["bounds"] is None else set()
+        clips = ("clip_value", "clip_norm", "clip_global_norm")
+        left_out |= {"unclipped"} if all(options[name] in (None, math.inf) for name in clips) else set()
         return {*STAGES} - left_out
 
     def _adopted(self, given: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -618,12 +779,32 @@ class Optimizer(dispatch.Stepper):
             group["lr"] = value
 
     @property
-    def state(self) -> dict[str, dict[str, Any]]:
-        """Of each parameter: its step count ``"step"``, numbers that the rule keeps, and state as live views.
+    def state(self) -> state.State:
+        """Of each parameter, a mapping of its step count ``"step"``, of numbers that the rule keeps, and of its arrays of state.
 
-        bfloat16 is shown as uint16; float8 as uint8, with the exponents of its blocks.
+        Arrays are live views; what is stored in fewer bits is shown as float32, in read-only copies. All can be set, checked and in
+        place: ``optimizer.state["w"]["m"] = array``, ``optimizer.state["w"]["step"] = 5`` (`steps` sets all counts at once).
         """
-        return {s.name: {**self._numbers(s, n), **{k: a.view() for k, a in s.state.items()}} for s, n in self._counted()}
+        return state.State(self)
+
+    @property
+    def steps(self) -> int:
+        """Updates made so far. Setting it sets all parameters' counts too: schedules and bias corrections go on from there."""
+        return self._steps()
+
+    @steps.setter
+    def steps(self, value: Any) -> None:
+        count = check_count("steps", value)
+        with self._alone():
+            self._catch_up()
+            each, whole = self._counters()
+            self._set_counters([(count, kept, pending) for _, kept, pending in each], (count, *whole[1:]))
+
+    def _checked_numbers(self, slot: Parameter, numbers: Mapping[str, Any]) -> tuple[int, list[float], bool]:
+        """What is counted and kept of a parameter, from its numbers by name."""
+        step = check_count(f"step of {slot.name!r}", numbers["step"])
+        kept = [check_float(f"{key} of {slot.name!r}", numbers[key]) for key in slot.rule.kept]
+        return step, kept, bool(numbers.get("gathering", False))
 
     def _counted(self) -> list[tuple[Parameter, tuple[int, list[float], bool]]]:
         return list(zip(self._slots, self._counters()[0], strict=True))
@@ -659,11 +840,13 @@ class Optimizer(dispatch.Stepper):
         dict
             ``steps``; ``skipped``, the steps not made because of ``nonfinite="skip"``; ``groups``, a dict for each: ``lr``;
             ``clipped``, whether ``clip_norm`` or ``clip_global_norm`` shortened a gradient; ``at_bounds``, elements that lie on a
-            bound now; with ``norms=True`` the ``gradient_norm`` (after clipping), the ``update_norm`` and the ``update_ratio``,
-            that over the parameters' norm before the step. What is not known is None.
+            bound now; with ``norms=True`` the ``gradient_norm`` that the rule was given (after clipping and L2), the
+            ``unclipped_norm`` before that (where clipping was asked for at construction; else None), the ``update_norm`` of what
+            the parameters moved by (between their bounds) and the ``update_ratio``, that over the parameters' norm before the
+            step. What is not known, and the ratio to a norm of 0, is None.
         """
         self._catch_up_unless_at_work()
-        totals = {name: self._totals(name) for name in ("clip_norm", "clip_global_norm", "norms")}
+        totals = {name: self._totals(name) for name in ("clip_norm", "clip_global_norm", "norms", "unclipped", "moves")}
         used = self._used()
         members: dict[Group, list[int]] = {group: [] for group in self._groups}
         for i, slot in enumerate(self._slots):
@@ -674,13 +857,9 @@ class Optimizer(dispatch.Stepper):
             clipped: bool | None = None
             for name in ("clip_norm", "clip_global_norm"):
                 if (found := totals[name]) and name in numbers:
-                    squares = [found[i][0] for i in rows] if name == "clip_norm" else [found[0][0]]
-                    clipped = bool(clipped) or any(math.sqrt(x) > numbers[name] for x in squares)
-            norms: dict[str, float | None] = dict.fromkeys(("gradient_norm", "update_norm", "update_ratio"))
-            if found := totals["norms"]:
-                gradient, update, parameter = (math.sqrt(sum(found[i][j] for i in rows)) for j in range(3))
-                ratio = update / parameter if parameter else math.inf if update else 0.0
-                norms = {"gradient_norm": gradient, "update_norm": update, "update_ratio": ratio}
+                    lengths = [norm_of([found[i]]) for i in (rows if name == "clip_norm" else [0])]
+                    clipped = bool(clipped) or not all(x <= numbers[name] for x in lengths)
+            norms = norms_of(totals, {stage.name for stage in group.stages}, rows)
             at = sum(at_bounds(self._slots[i]) for i in rows)
             groups.append({"lr": numbers.get("lr"), "clipped": clipped, "at_bounds": at, **norms})
         return {"steps": self.steps, "skipped": self.skipped, "groups": groups}
@@ -789,6 +968,8 @@ class Optimizer(dispatch.Stepper):
             slots = self._slots + new
             structure = Structure(None, [*self._structure.children, child], "")
             self._plan(dispatch.TABLE, structure, slots, [*self._groups, added], self._settings)
+            for slot in new:
+                clip_start(slot)
 
     def reset(self) -> None:
         """State and step counts as at construction; parameters stay."""
@@ -810,6 +991,7 @@ class Optimizer(dispatch.Stepper):
             "optimizer": type(self).__name__,
             "steps": self.steps,
             "gathered": self._counters()[1][1],
+            "gathered_unit": ceil_log2(self._settings.accumulate),
             "skipped": self.skipped,
             "seed": self._settings.seed,
             "settings": {
@@ -875,9 +1057,11 @@ class Optimizer(dispatch.Stepper):
                 raise ValueError(f"{name}: saved {theirs!r}, here {getattr(self._settings, name)!r}; say hyperparameters='keep'")
         for k, (theirs, group) in enumerate(zip(saved["groups"], self._groups, strict=True)):
             decay = [x.name for x in group.stages if x.name in DECAYS]
-            if hyperparameters is None and theirs.get("decay", decay) != decay:
+            decays = theirs.get("weight_decay") != 0 or group.get("weight_decay") != 0
+            if hyperparameters is None and decays and theirs.get("decay", decay) != decay:
                 raise ValueError(f"weight_decay of group {k}: saved as {theirs['decay']}, here {decay}; say hyperparameters='keep'")
         each, writes = [], []
+        unit = check_count("gathered_unit", saved.get("gathered_unit", 0)) - ceil_log2(self._settings.accumulate)
         for slot in self._slots:
             entry = dict(saved["state"][slot.name])
             step = check_count(f"steps of {slot.name!r}", entry.pop("step", None))
@@ -888,7 +1072,9 @@ class Optimizer(dispatch.Stepper):
             if set(entry) != set(slot.state):
                 raise ValueError(f"state of {slot.name!r}: {sorted(entry)}, expected {sorted(slot.state)}")
             sources = {"": params[slot.name], **entry} if params is not None else entry
-            targets = dict(zip(["", *slot.state], slot.written(), strict=True))
+            if "gathered" in sources and unit:
+                sources["gathered"] = self._fitting(*targets_of(slot)["gathered"], sources["gathered"]) * slot.real.type(2.0**unit)
+            targets = targets_of(slot)
             for k, source in sources.items():
                 what, target = targets[k]
                 writes.append((slot.memory, target, self._fitting(what, target, source)))
@@ -1042,12 +1228,13 @@ class Optimizer(dispatch.Stepper):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state["attributes"])
-        self._build(state["params"], [chosen for chosen, _ in state["groups"]], state["grouped"])
+        params = self._memory.own(state["params"])
+        self._build(params, [chosen for chosen, _ in state["groups"]], state["grouped"], start=False)
         for group, (_, now) in zip(self.groups, state["groups"], strict=True):
             group.update({k: x for k, x in now.items() if k not in OPERANDS})
         self.load_state_dict(state["saved"], hyperparameters="keep")
         if state["bound"] is not None:
-            self._bind_flat(state["bound"])
+            self._bind_flat(self._memory.own(state["bound"]) if self._settings.zero_grads else state["bound"])
 
     def __repr__(self) -> str:
         shown = {k: v for k, v in self._groups[0].items() if k not in OPTIONS or not (v is OPTIONS[k] or is_number(v, OPTIONS[k]))}

@@ -34,10 +34,8 @@ def table(rules: list[Any]) -> Any:
 
     text = cython.render(rules, [])
     options = [*flags.UNIX, *flags.ISAS.get(dispatch.ISA, [])] if sys.platform != "win32" else []
-    headers = [
-        path.read_text()
-        for path in (PACKAGE / "engine" / "table.pxd", PACKAGE / "include" / "scalar.h", PACKAGE / "include" / "block.h")
-    ]
+    included = [PACKAGE / "include" / name for name in ("scalar.h", "total.h", "block.h")]
+    headers = [path.read_text() for path in (PACKAGE / "engine" / "table.pxd", *included)]
     environment = [f"{name}={os.environ.get(name, '')}" for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED")]
     versions = [
         __version__,
@@ -47,7 +45,19 @@ def table(rules: list[Any]) -> Any:
         str(sysconfig.get_config_var("CC")),
     ]
     name = f"fastopt_rule_{cache.key(text, SETUP, *headers, *versions, *environment, *options)}"
-    path = cache.file(f"{name}{importlib.machinery.EXTENSION_SUFFIXES[0]}", lambda folder: compiled(name, text, options, folder))
+    file = f"{name}{importlib.machinery.EXTENSION_SUFFIXES[0]}"
+
+    def make(folder: Path) -> Path:
+        return compiled(name, text, options, folder)
+
+    try:
+        return loaded(name, cache.file(file, make))
+    except ImportError:  # of another machine, whose folder this is too
+        return loaded(name, cache.file(file, make, again=True))
+
+
+def loaded(name: str, path: Path) -> Any:
+    """The table of an extension module."""
     loader = importlib.machinery.ExtensionFileLoader(name, str(path))
     spec = importlib.util.spec_from_loader(name, loader)
     assert spec

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .formula import RULES, STAGES
+from .formula import ACTED_ON, RULES, STAGES
 from .groups import domain, stage_domain
 
 STATES, ARRAYS = 6, 2  # as in include/fastopt.h
@@ -143,7 +143,7 @@ def stages() -> dict[str, dict[str, Any]]:
     return {
         name: {"hyperparameters": stage.hyperparameters, "arrays": stage.own}
         for name, stage in STAGES.items()
-        if name not in ("hold", "gather", "norms")
+        if name not in ACTED_ON
     }
 
 

@@ -11,10 +11,13 @@ import numpy as np
 
 from . import arithmetic
 from .codegen import formulas
-from .engine.interpreted import Work
-from .formula import RULE_AT, STAGES, SUBTRACT_AT
+from .engine.interpreted import Work, taken_wide
+from .formula import REPORTED, RULE_AT, STAGES, SUBTRACT_AT
 
-FUNCTIONS = {name: getattr(arithmetic, name) for name in ("sqrt", "fabs", "sign", "copysign", "maximum", "minimum", "where", "inf")}
+FUNCTIONS = {
+    name: getattr(arithmetic, name)
+    for name in ("sqrt", "fabs", "sign", "copysign", "maximum", "minimum", "where", "inf", "scale_by")
+}
 
 
 def lines(optimizer: Any, slot: Any, place: int, grad: float) -> Iterator[tuple[str, Any]]:
@@ -29,6 +32,8 @@ def lines(optimizer: Any, slot: Any, place: int, grad: float) -> Iterator[tuple[
     element = {name: real(a[place]) for name, a in whole.arrays.items()}
     element["g"] = real(grad)
     stages = {s.name: s for s in slot.group.stages}
+    on = [s for s in slot.group.stages if s.name != "hold" and not s.neutral(values)]
+    wide = taken_wide(on)
     for name in ("p", "g", *slot.rule.state):
         yield name, element[name]
     for k, name in enumerate(STAGES):
@@ -40,11 +45,12 @@ def lines(optimizer: Any, slot: Any, place: int, grad: float) -> Iterator[tuple[
         if (
             name not in stages
             or stages[name].neutral(values)
-            or name in ("hold", "norms")
+            or name in ("hold", *REPORTED)
             or (name == "finite" and optimizer._settings.nonfinite != "zero")
         ):
             continue
-        yield from of_stage(stages[name], texts[name], element, values, slot)
+        following = [*wide.values()][[*wide].index(name) + 1 :]
+        yield from of_stage(stages[name], texts[name], element, values, slot, any(following[:1]))
 
 
 def of_rule(slot: Any, texts: Any, element: dict[str, Any], values: Any, t: int, kept: Any) -> Iterator[tuple[str, Any]]:
@@ -55,7 +61,7 @@ def of_rule(slot: Any, texts: Any, element: dict[str, Any], values: Any, t: int,
     real = type(element["p"])
     names = dict(element)
     for name, x in scalars.items():
-        names[name] = real(x)
+        names[name] = np.float64(x) if name in rule.wide else real(x)
         yield name, names[name]
     with np.errstate(all="ignore"):
         for name, expression in text.function.body:
@@ -70,21 +76,24 @@ def of_rule(slot: Any, texts: Any, element: dict[str, Any], values: Any, t: int,
                 yield f"{name} = {ast.unparse(expression)}", element[name]
 
 
-def of_stage(stage: Any, text: Any, element: dict[str, Any], values: Any, slot: Any) -> Iterator[tuple[str, Any]]:
+def of_stage(stage: Any, text: Any, element: dict[str, Any], values: Any, slot: Any, gives_wide: bool) -> Iterator[tuple[str, Any]]:
     shaped = stage.arrays[0]
     if stage.sums and stage.name != "finite":
         yield f"{stage.name}: depends on whole arrays; what follows is as if it changed nothing", None
         return
-    scalars, _ = stage.scalars(values, sums=dict.fromkeys(stage.sums, 0.0))
+    scalars, _ = stage.scalars(values, sums=dict.fromkeys(stage.given, 0.0))
     real = type(element["p"])
-    for name, x in scalars.items():
-        yield f"{name} [{stage.name}]", real(x)
+    if stage.of_gradient:  # in double, where the next goes on with it so
+        real = np.float64 if gives_wide and (type(element["g"]) is np.float64 or not stage.exact(scalars)) else type(element["p"])
+    numbers = {name: np.float64(x) if name in stage.wide else real(x) for name, x in scalars.items()}
+    for name, x in numbers.items():
+        yield f"{name} [{stage.name}]", x
     for name in stage.own:
         yield f"{name} [{stage.name}]", element[name]
     states = [key for key, tag in slot.rule.tags.items() if tag == "velocity"] if shaped == "m" else [shaped]
     ((_, expression),) = text.function.results
     for state in states:
-        names = {**element, **{name: real(x) for name, x in scalars.items()}, shaped: element[state]}
+        names = {**element, **numbers, shaped: element[state]}
         with np.errstate(all="ignore"):
             element[state] = real(evaluated(expression, names))
         yield f"{told(state)} = {told(ast.unparse(expression))}  [{stage.name}]", element[state]

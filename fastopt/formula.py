@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
@@ -12,6 +13,9 @@ import numpy as np
 from . import rules, stages
 
 GIVEN = ("g", "p", "u", "m")  # a stage's arrays that are not its own
+REPORTED = ("unclipped", "norms", "moves")  # stages whose sums alone are of interest
+PASSIVE = ("finite", *REPORTED)  # those that take the gradient in double only if the next stage goes on with it so
+ACTED_ON = ("hold", "gather", *REPORTED)  # stages that an optimizer acts on, and other code does without
 
 
 class Formula:
@@ -60,7 +64,9 @@ class Formula:
         self.matrix: Callable[..., None] | None = functions.get(f"{name}_matrix")
         arguments = inspect.signature(self.function).parameters.values()
         self.arrays = [p.name for p in arguments if p.kind is p.POSITIONAL_OR_KEYWORD]
-        self.tags = {p.name: tag_of(p.annotation) for p in arguments if p.annotation is not p.empty}
+        tags = {p.name: (p.kind, tag_of(p.annotation)) for p in arguments if p.annotation is not p.empty}
+        self.tags = {name: tag for name, (kind, tag) in tags.items() if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD}
+        self.wide = {name for name, (_, tag) in tags.items() if tag == "wide"}
         self.state = self.arrays[2:]
         names = [p.name for p in arguments if p.kind is p.KEYWORD_ONLY]
         numbers = inspect.signature(self._scalars).parameters.values()
@@ -69,7 +75,9 @@ class Formula:
         self.hyperparameters = {
             p.name: None if p.default is p.empty else float(p.default) for p in numbers if p.kind is p.KEYWORD_ONLY
         }
-        self.sums = [p.name for p in positional if p.default is p.empty]
+        self.given = [p.name for p in positional if p.default is p.empty]
+        self.squares = {name for name in self.given if f"{name}_exponent" in self.given}
+        self.sums = [name for name in self.given if name.removesuffix("_exponent") not in self.squares or name in self.squares]
         self.timed = "t" in inspect.signature(self._scalars).parameters
         parts: list[Sequence[str]] = [self.arrays, names, list(self.kept), list(self.hyperparameters)]
         self.sums_arrays: list[str] = []
@@ -78,7 +86,7 @@ class Formula:
             summing = inspect.signature(self._sums)
             self.sums_arrays = [p.name for p in summing.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
             self.scope = summing.return_annotation.__name__
-            parts += [self.sums_arrays, self.sums, [self.scope]]
+            parts += [self.sums_arrays, self.given, [self.scope]]
         self.terms_arrays: list[str] = []
         self.terms_scope = ""
         if self._terms:
@@ -105,6 +113,18 @@ class Formula:
             (name, *_) = (name for name, x in zip(self.kept, kept, strict=True) if x is None)
             raise ValueError(f"{name}: not given, expected what the step before returned")
         return [float(first if x is None else x) for first, x in zip(self.kept.values(), kept, strict=True)]
+
+    @property
+    def of_gradient(self) -> bool:
+        """Of a stage: whether it needs nothing but the gradient, which it shapes in double."""
+        return self.arrays == ["g"]
+
+    def exact(self, scalars: Mapping[str, float]) -> bool:
+        """Of a stage of the gradient alone: whether it makes floats of floats without rounding, but for subnormal numbers."""
+        if not self.wide:
+            return all(float(np.float32(x)) == x for x in scalars.values())
+        factor, shift = scalars.values()
+        return shift == 1 and 2.0**-100 <= abs(factor) <= 1 and abs(math.frexp(factor)[0]) == 0.5
 
     @property
     def own(self) -> list[str]:
@@ -168,7 +188,8 @@ class Formula:
         """New arrays, in the dtype of the first."""
         real = arrays[0].dtype.type
         with np.errstate(all="ignore"):
-            result = self.function(*arrays, **{name: real(x) for name, x in scalars.items()})
+            numbers = {name: np.float64(x) if name in self.wide else real(x) for name, x in scalars.items()}
+            result = self.function(*arrays, **numbers)
         return result if isinstance(result, tuple) else (result,)
 
 

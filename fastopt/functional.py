@@ -24,7 +24,7 @@ import numpy as np
 
 from .engine import dispatch
 from .formula import RULES
-from .groups import check_number, domain
+from .groups import check_number, check_order, domain, is_ordered
 
 __all__ = [
     "adabelief",
@@ -36,6 +36,7 @@ __all__ = [
     "adan",
     "ademamix",
     "adopt",
+    "adopt_decoupled",
     "amsgrad",
     "asgd",
     "dog",
@@ -46,6 +47,7 @@ __all__ = [
     "nadam",
     "nesterov",
     "prodigy",
+    "prodigy_coupled",
     "radam",
     "rmsprop",
     "rmsprop_centered",
@@ -66,7 +68,9 @@ Result = tuple[Any, ...]
 
 def _update(name: str) -> Callable[..., Result]:
     rule = RULES[name]
-    return dispatch.Update(dispatch.TABLE, rule, [domain(n, name) for n in rule.hyperparameters], check_number).step
+    domains = [domain(n, name) for n in rule.hyperparameters]
+    together = check_order if is_ordered(rule.hyperparameters) else None
+    return dispatch.Update(dispatch.TABLE, rule, domains, check_number, together).step
 
 
 _sgd = _update("sgd")
@@ -632,6 +636,8 @@ def adan(
     beta2: float = 0.92,
     beta3: float = 0.99,
     eps: float = 1e-08,
+    eps_root: float = 0.0,
+    short_look: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Adan (Xie et al., 2022, algorithm 1, with bias corrections).
@@ -644,7 +650,7 @@ def adan(
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, beta1, beta2, beta3, eps : float
+    lr, beta1, beta2, beta3, eps, eps_root, short_look : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write p, m, d, v, last: the same arrays for a step in place, or others; new ones without.
@@ -659,7 +665,7 @@ def adan(
     TypeError, ValueError
         For what does not fit; nothing has been changed.
     """
-    return _adan((p, g, m, d, v, last), t, (lr, beta1, beta2, beta3, eps), out)
+    return _adan((p, g, m, d, v, last), t, (lr, beta1, beta2, beta3, eps, eps_root, short_look), out)
 
 
 _adopt = _update("adopt")
@@ -704,6 +710,51 @@ def adopt(
         For what does not fit; nothing has been changed.
     """
     return _adopt((p, g, m, v), t, (lr, beta1, beta2, eps), out)
+
+
+_adopt_decoupled = _update("adopt_decoupled")
+
+
+def adopt_decoupled(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.9999,
+    eps: float = 1e-06,
+    weight_decay: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """ADOPT (Taniguchi et al., 2024, algorithm 2) with decoupled weight decay.
+
+    Parameters
+    ----------
+    p, m, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, eps, weight_decay : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adopt_decoupled((p, g, m, v), t, (lr, beta1, beta2, eps, weight_decay), out)
 
 
 _ademamix = _update("ademamix")
@@ -1170,6 +1221,7 @@ def schedule_free_sgd(
     lr: float = 1.0,
     momentum: float = 0.9,
     warmup: float = 0.0,
+    warmup_from_zero: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken.
@@ -1184,7 +1236,7 @@ def schedule_free_sgd(
         Number of the step: 1, 2, ...
     weights, highest : float
         As the step before returned them; not needed in the first.
-    lr, momentum, warmup : float
+    lr, momentum, warmup, warmup_from_zero : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write p, z: the same arrays for a step in place, or others; new ones without.
@@ -1199,7 +1251,7 @@ def schedule_free_sgd(
     TypeError, ValueError
         For what does not fit; nothing has been changed.
     """
-    return _schedule_free_sgd((p, g, z), t, (lr, momentum, warmup), out, (weights, highest))
+    return _schedule_free_sgd((p, g, z), t, (lr, momentum, warmup, warmup_from_zero), out, (weights, highest))
 
 
 _schedule_free_adamw = _update("schedule_free_adamw")
@@ -1220,9 +1272,10 @@ def schedule_free_adamw(
     eps: float = 1e-08,
     weight_decay: float = 0.0,
     warmup: float = 0.0,
+    warmup_from_zero: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Schedule-free AdamW (Defazio et al., 2024, algorithm 1).
+    """Schedule-free AdamW (Defazio et al., 2024, as in the authors' package, whose bias correction is not in the learning rate).
 
     Parameters
     ----------
@@ -1234,7 +1287,7 @@ def schedule_free_adamw(
         Number of the step: 1, 2, ...
     weights, highest : float
         As the step before returned them; not needed in the first.
-    lr, beta1, beta2, eps, weight_decay, warmup : float
+    lr, beta1, beta2, eps, weight_decay, warmup, warmup_from_zero : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write p, v, z: the same arrays for a step in place, or others; new ones without.
@@ -1249,7 +1302,13 @@ def schedule_free_adamw(
     TypeError, ValueError
         For what does not fit; nothing has been changed.
     """
-    return _schedule_free_adamw((p, g, v, z), t, (lr, beta1, beta2, eps, weight_decay, warmup), out, (weights, highest))
+    return _schedule_free_adamw(
+        (p, g, v, z),
+        t,
+        (lr, beta1, beta2, eps, weight_decay, warmup, warmup_from_zero),
+        out,
+        (weights, highest),
+    )
 
 
 _lars = _update("lars")
@@ -1365,9 +1424,71 @@ def prodigy(
     d_coef: float = 1.0,
     growth_rate: float = inf,
     use_bias_correction: float = 0.0,
+    weight_decay: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4).
+    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay.
+
+    Parameters
+    ----------
+    p, m, v, s, p0 : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    d, d_max, numerator : float
+        As the step before returned them; not needed in the first.
+    lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction, weight_decay : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v, s, p0: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v, s, p0, and then d, d_max, numerator.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _prodigy(
+        (p, g, m, v, s, p0),
+        t,
+        (lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction, weight_decay),
+        out,
+        (d, d_max, numerator),
+    )
+
+
+_prodigy_coupled = _update("prodigy_coupled")
+
+
+def prodigy_coupled(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    s: Array,
+    p0: Array,
+    *,
+    t: int,
+    d: float | None = None,
+    d_max: float | None = None,
+    numerator: float | None = None,
+    lr: float = 1.0,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    d0: float = 1e-06,
+    d_coef: float = 1.0,
+    growth_rate: float = inf,
+    use_bias_correction: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), whose weight decay is in the gradient.
 
     Parameters
     ----------
@@ -1394,7 +1515,7 @@ def prodigy(
     TypeError, ValueError
         For what does not fit; nothing has been changed.
     """
-    return _prodigy(
+    return _prodigy_coupled(
         (p, g, m, v, s, p0),
         t,
         (lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction),

@@ -15,7 +15,7 @@ from .formula import STAGES, Formula
 from .schedules import Schedule
 
 FINITE = sys.float_info.max
-BELOW_ONE = math.nextafter(1.0, 0.0)
+BELOW_ONE, ABOVE_ONE = math.nextafter(1.0, 0.0), math.nextafter(1.0, 2.0)
 POSITIVE = (0.0, FINITE)
 FRACTION = (0.0, BELOW_ONE)
 LIMIT = (0.0, math.inf)
@@ -23,7 +23,12 @@ LIMITS = ("clip_value", "clip_norm", "clip_global_norm", "max_step")  # where No
 DOMAINS = {  # of a hyperparameter, or of a rule's; POSITIVE where nothing is said
     **dict.fromkeys(("beta1", "beta2", "beta3", "alpha", "rho", "ema"), FRACTION),
     **dict.fromkeys(("asgd alpha", "ademamix alpha"), POSITIVE),
-    **dict.fromkeys((*LIMITS, "growth_rate", "momentum_decay"), LIMIT),
+    **dict.fromkeys((*LIMITS, "momentum_decay"), LIMIT),
+    "growth_rate": (1.0, math.inf),  # what is less would shrink every estimate
+    "eta_minus": (sys.float_info.min, BELOW_ONE),
+    "eta_plus": (ABOVE_ONE, FINITE),
+    "schedule_free_sgd momentum": FRACTION,
+    "dog eps": (sys.float_info.min, FINITE),  # the sum of squares begins there, and is divided by
     "ftrl lr": (sys.float_info.min, FINITE),  # its rate is one over that
     **dict.fromkeys(("d0", "reps_rel"), (sys.float_info.min, FINITE)),  # from zero there is no way on
     **dict.fromkeys(("eps1", "muon eps"), (sys.float_info.min, FINITE)),  # a gradient of zeros is divided by no more
@@ -34,8 +39,9 @@ DOMAINS = {  # of a hyperparameter, or of a rule's; POSITIVE where nothing is sa
     "ns_steps": (0.0, 99.0),
 }
 WHOLE = ("ns_steps",)
+ORDERED = (("step_min", "step_max"),)  # hyperparameters of which the first may not be above the second
 OPERANDS = ("bounds", "step_scale")  # options that are arrays of a parameter's shape, or numbers for all elements
-DECAYS = ("l2", "decoupled", "late_decay")
+DECAYS = ("l2", "decoupled", "late_decay", "proximal")
 
 
 def domain(name: str, rule: str = "") -> tuple[float, float]:
@@ -62,10 +68,22 @@ def check_number(name: str, x: Any, rule: str = "") -> float:
     if name in WHOLE and value % 1:
         raise ValueError(f"{name}: {value}, expected a whole number")
     if not low <= value <= high:
-        above = "" if low == -FINITE else f"{low:g} <= "
+        above = "" if low == -FINITE else "1 < " if low == ABOVE_ONE else f"{low:g} <= "
         below = {BELOW_ONE: " < 1", math.inf: "", FINITE: ", a finite number"}.get(high, f" <= {high:g}")
         raise ValueError(f"{name}: {value}, expected {above}{name}{below}")
     return value
+
+
+def is_ordered(names: Collection[str]) -> bool:
+    """Whether some of these hyperparameters stand in a relation."""
+    return any(low in names for low, _ in ORDERED)
+
+
+def check_order(values: Mapping[str, float]) -> None:
+    """Raise where hyperparameters that stand in a relation do not."""
+    for low, high in ORDERED:
+        if low in values and high in values and values[low] > values[high]:
+            raise ValueError(f"{low}: {values[low]:g}, expected at most {high}, {values[high]:g}")
 
 
 def check_hyperparameter(name: str, x: Any, rule: str = "") -> float | None:
@@ -187,6 +205,7 @@ class Group(MutableMapping[str, Any]):
             x if number is None or (x is None and n in self.fixed) else number
             for n, x, number in zip(names, entries, checked, strict=True)
         )
+        check_order({n: number for n, number in zip(names, checked, strict=True) if number is not None})
         self.options[key] = entries if key in self.spread else entries[0]
         if not settable:
             return

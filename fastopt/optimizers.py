@@ -578,7 +578,13 @@ class Adan(Optimizer):
         Decay rates of the averages of the gradient, of its change, and of the square of both together.
     eps : float or schedule, default 1e-8
     weight_decay : float or schedule, default 0
-        Decoupled: before the rule, ``p *= 1 - lr * weight_decay``.
+        Decoupled, of the parameter as it will be: ``(p - update) / (1 + lr * weight_decay)``.
+    no_prox : bool, default False
+        Before the rule instead, ``p *= 1 - lr * weight_decay``.
+    eps_root : float or schedule, default 0
+        Added to the corrected second moment, inside of the root.
+    short_look : bool, default False
+        The look-ahead is ``1 - beta2`` of the difference, not ``beta2`` (optax).
     {common}
 
     Notes
@@ -589,7 +595,6 @@ class Adan(Optimizer):
     References
     ----------
     Xie et al., "Adan", 2022, algorithm 1, whose betas are one minus these, and the authors' code for the bias corrections.
-    optax has ``1 - beta2`` in the place of the look-ahead's ``beta2``.
 
     Examples
     --------
@@ -601,10 +606,22 @@ class Adan(Optimizer):
     array([0.5, 1.5])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "betas": (0.98, 0.92, 0.99), "eps": 1e-8, "weight_decay": 0.0}
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-3,
+        "betas": (0.98, 0.92, 0.99),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "no_prox": False,
+        "eps_root": 0.0,
+        "short_look": False,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {"no_prox": True, "eps_root": 1e-8, "short_look": True}}
     spread: ClassVar[Mapping[str, Any]] = {"betas": ("beta1", "beta2", "beta3")}
-    decay = "decoupled"
+    decay = "proximal"
     update = staticmethod(rules.adan)
+
+    def decay_stage(self, options: Mapping[str, Any]) -> str | None:
+        return "decoupled" if options["no_prox"] else self.decay
 
 
 class ADOPT(Optimizer):
@@ -619,17 +636,20 @@ class ADOPT(Optimizer):
         Decay rates of the averages of the gradient and of its square.
     eps : float or schedule, default 1e-6
     weight_decay : float or schedule, default 0
-        Decoupled: before the rule, ``p *= 1 - lr * weight_decay``.
+        L2 penalty, added to the gradient.
+    decoupled_weight_decay : bool, default False
+        ``lr * weight_decay * p`` is part of the update instead.
     {common}
 
     Notes
     -----
-    The first step only sets ``v = g * g``. Then ``c = clip(g / max(sqrt(v), eps), (t - 1) ** 0.25)``,
+    The first step only sets ``v = g * g``, and leaves the parameter as it is. Then
+    ``c = clip(g / max(sqrt(v), eps), (t - 1) ** 0.25)``,
     ``m = beta1 * m + (1 - beta1) * c``, ``p -= lr * m``, ``v = beta2 * v + (1 - beta2) * g * g``.
 
     References
     ----------
-    Taniguchi et al., "ADOPT", 2024, algorithm 2.
+    Taniguchi et al., "ADOPT", 2024, algorithm 2, and the authors' code.
 
     Examples
     --------
@@ -641,9 +661,19 @@ class ADOPT(Optimizer):
     array([1., 1.])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "betas": (0.9, 0.9999), "eps": 1e-6, "weight_decay": 0.0}
-    decay = "decoupled"
-    update = staticmethod(rules.adopt)
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-3,
+        "betas": (0.9, 0.9999),
+        "eps": 1e-6,
+        "weight_decay": 0.0,
+        "decoupled_weight_decay": False,
+    }
+
+    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+        return rules.adopt_decoupled if options["decoupled_weight_decay"] else rules.adopt
+
+    def decay_stage(self, options: Mapping[str, Any]) -> str | None:
+        return None if options["decoupled_weight_decay"] else self.decay
 
 
 class AdEMAMix(Optimizer):
@@ -896,11 +926,7 @@ class Rprop(Optimizer):
     spread: ClassVar[Mapping[str, Any]] = {"etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")}
     decay = None
 
-    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
-        sizes = options["step_sizes"]
-        if isinstance(sizes, (tuple, list)) and len(sizes) == 2 and not any(map(callable, sizes)) and not sizes[0] <= sizes[1]:
-            raise ValueError(f"step_sizes: {sizes}, expected the least before the most")
-        return rules.rprop
+    update = staticmethod(rules.rprop)
 
 
 class ASGD(Optimizer):
@@ -944,7 +970,7 @@ class ASGD(Optimizer):
     update = staticmethod(rules.asgd)
 
     def _average_of(self, slot: Parameter) -> Any:
-        return slot.rule_state["average"].view()
+        return slot.shown("average")
 
 
 class FTRL(Optimizer):
@@ -1015,6 +1041,8 @@ class ScheduleFreeSGD(Optimizer):
         L2 penalty, added to the gradient.
     warmup : float or schedule, default 0
         Steps over which the learning rate grows to its value.
+    warmup_from_zero : bool, default False
+        Step ``t`` has the rate of ``t - 1`` steps of warm-up, 0 in the first; its weight in the average is that of ``t`` (optax).
     {common}
 
     Notes
@@ -1025,7 +1053,7 @@ class ScheduleFreeSGD(Optimizer):
 
     References
     ----------
-    Defazio et al., "The road less scheduled", 2024, eq. 3-5.
+    Defazio et al., "The road less scheduled", 2024, eq. 3-5, and the authors' package, schedulefree.
 
     Examples
     --------
@@ -1037,7 +1065,14 @@ class ScheduleFreeSGD(Optimizer):
     array([0.5, 2. ])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {"lr": 1.0, "momentum": 0.9, "weight_decay": 0.0, "warmup": 0.0}
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1.0,
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "warmup": 0.0,
+        "warmup_from_zero": False,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {"warmup_from_zero": True}}
     share: ClassVar[str] = "momentum"  # which hyperparameter is the average's in the point where gradients are taken
     refuses: ClassVar[Sequence[str]] = ("step_scale", "max_step", "trust_ratio", "bounds")
     update: Callable[..., Any] = staticmethod(rules.schedule_free_sgd)
@@ -1066,6 +1101,8 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
         Decoupled, at the point where gradients are taken.
     warmup : float or schedule, default 0
         Steps over which the learning rate grows to its value.
+    warmup_from_zero : bool, default False
+        As of `ScheduleFreeSGD`.
     {common}
 
     Notes
@@ -1074,7 +1111,8 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
 
     References
     ----------
-    Defazio et al., "The road less scheduled", 2024, algorithm 1.
+    Defazio et al., "The road less scheduled", 2024, and the authors' package, schedulefree, since its version 1.3: the bias
+    correction of ``v`` is not in the learning rate, as it is in the paper's algorithm 1.
 
     Examples
     --------
@@ -1086,7 +1124,14 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
     array([0.5, 1.5])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {"lr": 2.5e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "warmup": 0.0}
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 2.5e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "warmup": 0.0,
+        "warmup_from_zero": False,
+    }
     decay = None
     share = "beta1"
     update = staticmethod(rules.schedule_free_adamw)
@@ -1188,7 +1233,9 @@ class Prodigy(Optimizer):
         Decay rates of the averages of the gradient and of its square.
     eps : float or schedule, default 1e-8
     weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
+        Decoupled, times the learning rate that was found.
+    decoupled_weight_decay : bool, default True
+        If not, an L2 penalty, added to the gradient.
     d0 : float or schedule, default 1e-6
         The first estimate.
     d_coef : float or schedule, default 1
@@ -1222,12 +1269,19 @@ class Prodigy(Optimizer):
         "betas": (0.9, 0.999),
         "eps": 1e-8,
         "weight_decay": 0.0,
+        "decoupled_weight_decay": True,
         "d0": 1e-6,
         "d_coef": 1.0,
         "growth_rate": inf,
         "use_bias_correction": False,
     }
-    update = staticmethod(rules.prodigy)
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {"use_bias_correction": True}}
+
+    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+        return rules.prodigy if options["decoupled_weight_decay"] else rules.prodigy_coupled
+
+    def decay_stage(self, options: Mapping[str, Any]) -> str | None:
+        return None if options["decoupled_weight_decay"] else self.decay
 
 
 class Adafactor(Optimizer):

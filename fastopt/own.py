@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
+import contextlib
 import functools
+import hashlib
+import importlib
 import inspect
+import linecache
+import operator
 import warnings
 from collections.abc import Callable
 from dataclasses import fields
@@ -50,8 +57,19 @@ class Rule:
             return f"<rule {self.__name__}>"
         return f"<rule {self.__name__}({', '.join(found.arrays)}), {'interpreted' if found.capsule is None else 'compiled'}>"
 
-    def __reduce__(self) -> str:
-        return self.__qualname__  # it is what its module calls so
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By what its module calls so, or where that cannot be imported, as in another process, by its text."""
+        from .codegen import own
+
+        texts = [own.source(f) for f in (self.function, self._scalars) if f is not None]
+        compiled = "formula" in vars(self) and self.formula.capsule is not None
+        return revived_rule, (self.__module__, self.__qualname__, texts, compiled)
+
+    def __copy__(self) -> Rule:
+        return self
+
+    def __deepcopy__(self, _: Any) -> Rule:
+        return self
 
     def scalars(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Say what the scalars of step ``t`` are; a decorator.
@@ -139,6 +157,42 @@ class OwnOptimizer(Optimizer):
 def interpreted_class(cls: Any) -> Any:
     """A class of optimizers whose steps are interpreted."""
     return type(cls.__name__, (interpreted.Stepper, cls), {"__module__": cls.__module__, "__qualname__": cls.__qualname__})
+
+
+@functools.cache
+def rule_of(texts: tuple[str, ...], module: str, qualname: str) -> Rule:
+    """A rule of these texts; one for the whole process."""
+    from . import arithmetic
+    from .codegen import own
+
+    space: dict[str, Any] = {"__name__": module, **{name: getattr(arithmetic, name) for name in own.FUNCTIONS}}
+    functions = []
+    for text in texts:
+        file = f"<rule {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
+        linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # its source is read again
+        exec(builtins.compile(text, file, "exec"), space)
+        functions.append(space[ast.parse(text).body[0].name])  # type: ignore[attr-defined]
+    made = Rule(functions[0])
+    made.__module__, made.__qualname__ = module, qualname
+    if len(functions) > 1:
+        made.scalars(functions[1])
+    return made
+
+
+def revived_rule(module: str, qualname: str, texts: list[str], compiled: bool) -> Rule:
+    """The rule that a module has under this name and with this text, or another of the text; compiled, if it was and can be."""
+    from .codegen import own
+
+    try:
+        found = operator.attrgetter(qualname)(importlib.import_module(module))
+        if not isinstance(found, Rule) or [own.source(f) for f in (found.function, found._scalars) if f is not None] != texts:
+            raise AttributeError(qualname)
+    except (ImportError, AttributeError):
+        found = rule_of(tuple(texts), module, qualname)
+    if compiled:
+        with contextlib.suppress(ImportError, RuntimeError):  # it runs interpreted
+            compile(found)
+    return found
 
 
 def revived(rule: Rule, slow: bool) -> Any:

@@ -13,6 +13,7 @@ from .arithmetic import (
     exp,
     fabs,
     inf,
+    ldexp,
     log,
     maximum,
     mean_over_array,
@@ -26,12 +27,17 @@ from .arithmetic import (
     over_lines,
     over_matrix,
     power,
+    scale_by,
+    scale_factor,
+    scale_power,
     scratch,
     sign,
     sqrt,
+    square,
     start,
     velocity,
     where,
+    wide,
 )
 from .matrices import newton_schulz
 
@@ -252,31 +258,34 @@ def yogi(p, g, m: velocity, v: nonnegative, *, step_size, w1, w2, eps):
     return step_size * m / (sqrt(v) + eps), m, v
 
 
-def adan_scalars(t, *, lr=1e-3, beta1=0.98, beta2=0.92, beta3=0.99, eps=1e-8):
+def adan_scalars(t, *, lr=1e-3, beta1=0.98, beta2=0.92, beta3=0.99, eps=1e-8, eps_root=0, short_look=0):
     """Bias corrections of step t; the first gradient has no difference to one before."""
-    c3 = sqrt(1 - power(beta3, t))
+    correct = 1 - power(beta3, t)
+    c3 = sqrt(correct)
     step_size = lr * c3
+    ahead = 1 - beta2 if short_look else beta2
     return {
         "of_m": step_size / (1 - power(beta1, t)),
-        "of_d": step_size * beta2 / (1 - power(beta2, t)),
+        "of_d": step_size * ahead / (1 - power(beta2, t)),
         "w1": 1 - beta1,
         "w2": 1 - beta2,
-        "ahead": beta2,
+        "ahead": ahead,
         "keep": beta3,
         "w3": 1 - beta3,
         "eps": eps * c3,
+        "root": eps_root * correct,
         "before": 1.0 if t > 1 else 0.0,
     }
 
 
-def adan(p, g, m: velocity, d: velocity, v: nonnegative, last, *, of_m, of_d, w1, w2, ahead, keep, w3, eps, before):
+def adan(p, g, m: velocity, d: velocity, v: nonnegative, last, *, of_m, of_d, w1, w2, ahead, keep, w3, eps, root, before):
     """Adan (Xie et al., 2022, algorithm 1, with bias corrections)."""
     change = where(before > 0, g - last, 0)
     look = g + ahead * change
     m = m + w1 * (g - m)
     d = d + w2 * (change - d)
     v = keep * v + w3 * look * look
-    return (of_m * m + of_d * d) / (sqrt(v) + eps), m, d, v, g
+    return (of_m * m + of_d * d) / (sqrt(v + root) + eps), m, d, v, g
 
 
 def adopt_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.9999, eps=1e-6):
@@ -297,6 +306,27 @@ def adopt(p, g, m: velocity, v: nonnegative, *, lr, w1, keep, w2, eps, most):
     m = m + w1 * (scaled - m)
     v = keep * v + w2 * g * g
     return lr * m, m, v
+
+
+def adopt_decoupled_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.9999, eps=1e-6, weight_decay=0):
+    """As `adopt_scalars`; the first step does not decay either."""
+    return {
+        "lr": lr if t > 1 else 0.0,
+        "w1": 1 - beta1 if t > 1 else 0.0,
+        "keep": beta2 if t > 1 else 0.0,
+        "w2": 1 - beta2 if t > 1 else 1.0,
+        "eps": eps,
+        "most": sqrt(sqrt(t - 1)),
+        "decay": lr * weight_decay if t > 1 else 0.0,
+    }
+
+
+def adopt_decoupled(p, g, m: velocity, v: nonnegative, *, lr, w1, keep, w2, eps, most, decay):
+    """ADOPT (Taniguchi et al., 2024, algorithm 2) with decoupled weight decay."""
+    scaled = minimum(maximum(g / maximum(sqrt(v), eps), -most), most)
+    m = m + w1 * (scaled - m)
+    v = keep * v + w2 * g * g
+    return lr * m + decay * p, m, v
 
 
 def ademamix_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5, warmup=0, eps=1e-8):
@@ -464,10 +494,11 @@ def ftrl(p, g, z, n2: nonnegative, *, rate, beta, l1, l2):
     return p - target, z, n2
 
 
-def schedule_free_sgd_scalars(t, weights=0, highest=0, *, lr=1, momentum=0.9, warmup=0):
+def schedule_free_sgd_scalars(t, weights=0, highest=0, *, lr=1, momentum=0.9, warmup=0, warmup_from_zero=0):
     """The newest point's share in the average: squares of the largest learning rates so far (eq. 23, with r = 0)."""
-    rate = lr * t / warmup if t < warmup else lr
-    top = rate if rate > highest else highest
+    full = lr * t / warmup if t < warmup else lr
+    rate = (lr * (t - 1) / warmup if t - 1 < warmup else lr) if warmup_from_zero else full
+    top = full if full > highest else highest
     total = weights + top * top
     share = top * top / total if total > 0 else 0.0
     return {"lr": rate, "share": share, "of_g": rate * (1 - momentum * (1 - share))}, total, top
@@ -478,11 +509,24 @@ def schedule_free_sgd(p, g, z: start, *, lr, share, of_g):
     return share * (p - z) + of_g * g, z - lr * g
 
 
-def schedule_free_adamw_scalars(t, weights=0, highest=0, *, lr=2.5e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0, warmup=0):
+def schedule_free_adamw_scalars(
+    t,
+    weights=0,
+    highest=0,
+    *,
+    lr=2.5e-3,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    weight_decay=0,
+    warmup=0,
+    warmup_from_zero=0,
+):
     """As `schedule_free_sgd_scalars`, with the second moment's bias correction; the decay is in the gradient's place."""
     correct = sqrt(1 - power(beta2, t))
-    rate = lr * t / warmup if t < warmup else lr
-    top = rate if rate > highest else highest
+    full = lr * t / warmup if t < warmup else lr
+    rate = (lr * (t - 1) / warmup if t - 1 < warmup else lr) if warmup_from_zero else full
+    top = full if full > highest else highest
     total = weights + top * top
     share = top * top / total if total > 0 else 0.0
     return (
@@ -502,47 +546,56 @@ def schedule_free_adamw_scalars(t, weights=0, highest=0, *, lr=2.5e-3, beta1=0.9
 
 
 def schedule_free_adamw(p, g, v: nonnegative, z: start, *, lr, share, of_d, correct, keep, w2, eps, decay):
-    """Schedule-free AdamW (Defazio et al., 2024, algorithm 1)."""
+    """Schedule-free AdamW (Defazio et al., 2024, as in the authors' package, whose bias correction is not in the learning rate)."""
     v = keep * v + w2 * g * g
     direction = correct * g / (sqrt(v) + eps) + decay * p
     return share * (p - z) + of_d * direction, v, z - lr * direction
 
 
 def lars_sums(p, g) -> over_array:
-    """Squares of both, for their norms."""
-    return {"params": p * p, "grads": g * g}
+    """Both, for their norms."""
+    return {"param": square(p), "grad": square(g)}
 
 
-def lars_scalars(t, params, grads, *, lr=1, momentum=0.9, weight_decay=0, trust_coefficient=1e-3, eps=0):
+def lars_scalars(
+    t, param, param_exponent, grad, grad_exponent, *, lr=1, momentum=0.9, weight_decay=0, trust_coefficient=1e-3, eps=0
+):
     """The array's own learning rate; where a norm is zero, the common one."""
-    ratio = trust_coefficient * sqrt(params) / (sqrt(grads) + weight_decay * sqrt(params) + eps) if params > 0 else 1.0
-    return {"lr": lr, "keep": momentum, "ratio": ratio if grads > 0 else 1.0, "decay": weight_decay}
+    top = grad_exponent if grad_exponent > param_exponent else param_exponent
+    length = ldexp(grad, grad_exponent - top) + weight_decay * ldexp(param, param_exponent - top) + ldexp(eps, -top)
+    both = grad * param
+    return {
+        "lr": lr,
+        "keep": momentum,
+        "ratio": 1.0 if both == 0 else scale_factor(trust_coefficient * param / length, param_exponent - top),
+        "shift": 1.0 if both == 0 else scale_power(trust_coefficient * param / length, param_exponent - top),
+        "decay": weight_decay,
+    }
 
 
-def lars(p, g, buf: velocity, *, lr, keep, ratio, decay):
+def lars(p, g, buf: velocity, *, lr, keep, ratio: wide, shift: wide, decay):
     """LARS (You et al., 2017, algorithm 1)."""
-    buf = keep * buf + lr * (ratio * (g + decay * p))
+    buf = keep * buf + lr * scale_by(g + decay * p, ratio, shift)
     return buf, buf
 
 
 def dog_sums(p, g, p0) -> over_group:
-    """Squares of the gradient, of the way from the start, and of the parameter, for their norms."""
-    return {"grads": g * g, "ways": (p - p0) * (p - p0), "params": p * p}
+    """Squares of the gradient, and for their norms the way from the start and the parameter."""
+    return {"grads": g * g, "way": square(p - p0), "param": square(p)}
 
 
-def dog_scalars(t, grads, ways, params, farthest=0, seen=0, *, lr=1, reps_rel=1e-6, eps=1e-8):
+def dog_scalars(t, grads, way, way_exponent, param, param_exponent, farthest=0, seen=0, *, lr=1, reps_rel=1e-6, eps=1e-8):
     """The farthest way so far over the root of all squared gradients so far."""
-    first = reps_rel * (1 + sqrt(params))
+    first = reps_rel * (1 + ldexp(param, param_exponent))
     far = farthest if farthest > 0 else first
-    way = sqrt(ways)
-    far_now = way if way > far else far
+    far_now = ldexp(way, way_exponent) if ldexp(way, way_exponent) > far else far
     total = (seen if farthest > 0 else eps) + grads
-    return {"lr": lr * far_now / sqrt(total)}, far_now, total
+    return {"lr": lr * far_now / sqrt(total), "shift": 1}, far_now, total
 
 
-def dog(p, g, p0: start, *, lr):
+def dog(p, g, p0: start, *, lr: wide, shift: wide):
     """DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together."""
-    return lr * g, p0
+    return scale_by(g, lr, shift), p0
 
 
 def prodigy_sums_scalars(t, d=0, d_max=0, numerator=0, *, lr, beta1, beta2, d0, use_bias_correction):
@@ -573,8 +626,65 @@ def prodigy_scalars(
     d_coef=1,
     growth_rate=inf,
     use_bias_correction=0,
+    weight_decay=0,
 ):
     """The distance's estimate, which sets the learning rate (algorithm 4)."""
+    now = d if d > 0 else d0
+    top = d_max if d > 0 else d0
+    dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
+    total = sqrt(beta2) * numerator + now / d0 * dlr * along
+    found = d_coef * total / length if length > 0 else now
+    raised = (found if found > now else now) if now == d0 else now
+    most = found if found > top else top
+    after = (most if most < raised * growth_rate else raised * growth_rate) if length > 0 else now
+    return (
+        {
+            "lr": dlr if length > 0 else 0.0,
+            "keep1": beta1,
+            "w1": now * (1 - beta1),
+            "keep2": beta2,
+            "w2": now * now * (1 - beta2),
+            "keep3": sqrt(beta2),
+            "push": now / d0 * dlr,
+            "eps": after * eps,
+            "decay": dlr * weight_decay if length > 0 else 0.0,
+        },
+        after,
+        most,
+        total,
+    )
+
+
+def prodigy(p, g, m: velocity, v: nonnegative, s, p0: start, *, lr, keep1, w1, keep2, w2, keep3, push, eps, decay):
+    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay."""
+    m = keep1 * m + w1 * g
+    v = keep2 * v + w2 * g * g
+    s = keep3 * s + push * g
+    return lr * m / (sqrt(v) + eps) + decay * p, m, v, s, p0
+
+
+prodigy_coupled_sums_scalars = prodigy_sums_scalars
+prodigy_coupled_sums = prodigy_sums
+
+
+def prodigy_coupled_scalars(
+    t,
+    along,
+    length,
+    d=0,
+    d_max=0,
+    numerator=0,
+    *,
+    lr=1,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    d0=1e-6,
+    d_coef=1,
+    growth_rate=inf,
+    use_bias_correction=0,
+):
+    """As `prodigy_scalars`."""
     now = d if d > 0 else d0
     top = d_max if d > 0 else d0
     dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
@@ -600,8 +710,8 @@ def prodigy_scalars(
     )
 
 
-def prodigy(p, g, m: velocity, v: nonnegative, s, p0: start, *, lr, keep1, w1, keep2, w2, keep3, push, eps):
-    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4)."""
+def prodigy_coupled(p, g, m: velocity, v: nonnegative, s, p0: start, *, lr, keep1, w1, keep2, w2, keep3, push, eps):
+    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), whose weight decay is in the gradient."""
     m = keep1 * m + w1 * g
     v = keep2 * v + w2 * g * g
     s = keep3 * s + push * g
@@ -624,17 +734,17 @@ def adafactor_sums_scalars(t, *, eps1, eps_inside):
 
 
 def adafactor_sums(p, g, col, ratio, *, floor) -> mean_over_array:
-    """Squares of the parameter and of the update before its size is known."""
-    return {"params": p * p, "updates": g * g / maximum(ratio * col, floor)}
+    """Squares of the update before its size is known, and the parameter, for its size."""
+    return {"param": square(p), "updates": g * g / maximum(ratio * col, floor)}
 
 
-def adafactor_scalars(t, params, updates, *, lr=1e-2, beta2_decay=-0.8, eps1=1e-7, eps2=1e-3, d=1, eps_inside=0):
+def adafactor_scalars(t, param, param_exponent, updates, *, lr=1e-2, beta2_decay=-0.8, eps1=1e-7, eps2=1e-3, d=1, eps_inside=0):
     """The relative step size times the parameter's size, over what the update is too long (algorithm 4)."""
     rate = lr if lr < 1 / sqrt(t) else 1 / sqrt(t)
-    size = sqrt(params) if sqrt(params) > eps2 else eps2
+    size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
     length = sqrt(updates) / d
     return {
-        "step_size": rate * size / (length if length > 1 else 1.0),
+        "step_size": rate * size / (1.0 if length <= 1 else length),
         "floor": 0.0 if eps_inside else eps1 * eps1,
     }
 
@@ -653,17 +763,19 @@ def adafactor_vector_sums_scalars(t, *, beta2_decay, eps1, eps_inside):
 def adafactor_vector_sums(p, g, v, *, keep, w, more, floor) -> mean_over_array:
     """As `adafactor_sums`, with the second moment as it will be."""
     v = keep * v + w * g * g + more
-    return {"params": p * p, "updates": g * g / maximum(v, floor)}
+    return {"param": square(p), "updates": g * g / maximum(v, floor)}
 
 
-def adafactor_vector_scalars(t, params, updates, *, lr=1e-2, beta2_decay=-0.8, eps1=1e-7, eps2=1e-3, d=1, eps_inside=0):
+def adafactor_vector_scalars(
+    t, param, param_exponent, updates, *, lr=1e-2, beta2_decay=-0.8, eps1=1e-7, eps2=1e-3, d=1, eps_inside=0
+):
     """As `adafactor_scalars`, and the newest square's weight."""
     rate = lr if lr < 1 / sqrt(t) else 1 / sqrt(t)
-    size = sqrt(params) if sqrt(params) > eps2 else eps2
+    size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
     length = sqrt(updates) / d
     w = exp(beta2_decay * log(t))
     return {
-        "step_size": rate * size / (length if length > 1 else 1.0),
+        "step_size": rate * size / (1.0 if length <= 1 else length),
         "keep": 1 - w,
         "w": w,
         "more": w * eps1 if eps_inside else 0.0,

@@ -7,19 +7,36 @@ and the update is subtracted after the last.
 
 The defaults of its hyperparameters are the values that change nothing: a stage whose hyperparameters all have them is skipped,
 never multiplied in. A stage without such is on where an optimizer has it.
+
+Stages that need nothing but the gradient are computed in double, one after another, and what they give is rounded to the
+parameter's precision once: a gradient of more range or precision is shaped before it is rounded.
 """
 
-from .arithmetic import inf, maximum, minimum, over_all, over_array, sqrt, where
+from .arithmetic import (
+    ceil_log2,
+    inf,
+    ldexp,
+    maximum,
+    minimum,
+    over_all,
+    over_array,
+    scale_by,
+    scale_factor,
+    scale_power,
+    square,
+    where,
+    wide,
+)
 
 
 def scale_scalars(*, scale=1):
     """Minus one, for a function to maximize, is in the scale."""
-    return {"scale": scale}
+    return {"scale": scale, "shift": 1}
 
 
-def scale(g, *, scale):
+def scale(g, *, scale: wide, shift: wide):
     """The gradient times a number (loss scaling; maximization)."""
-    return scale * g
+    return scale_by(g, scale, shift)
 
 
 def finite_sums(g) -> over_array:
@@ -37,24 +54,39 @@ def finite(g):
     return where(g - g == 0, g, 0)
 
 
-def hold_scalars():
-    """Nothing to compute."""
-    return {}
+def hold_scalars(*, accumulate=1):
+    """A power of two, which loses nothing but keeps the sum of as many finite gradients finite."""
+    return {"part": ldexp(1, -ceil_log2(accumulate))}
 
 
-def hold(gathered, g):
+def hold(gathered, g, *, part):
     """The gradients so far and this one, for a step that comes later."""
-    return gathered + g
+    return gathered + part * g
 
 
 def gather_scalars(*, accumulate=1):
-    """Each of the gradients' share in their mean."""
-    return {"share": 1 / accumulate}
+    """Each of the gradients' share in their mean, over that power of two."""
+    return {"part": ldexp(1, -ceil_log2(accumulate)), "share": ldexp(1 / accumulate, ceil_log2(accumulate))}
 
 
-def gather(g, gathered, *, share):
+def gather(g, gathered, *, part, share):
     """The mean of the gradients so far and this one."""
-    return share * (gathered + g)
+    return share * (gathered + part * g)
+
+
+def unclipped_sums(g) -> over_array:
+    """The gradient before it is clipped, for a report."""
+    return {"norm": square(g)}
+
+
+def unclipped_scalars(norm, norm_exponent):
+    """The norm is for the report alone."""
+    return {}
+
+
+def unclipped(g):
+    """Changes nothing: its sum alone is of interest."""
+    return g
 
 
 def clip_value_scalars(*, clip_value=inf):
@@ -64,39 +96,45 @@ def clip_value_scalars(*, clip_value=inf):
 
 def clip_value(g, *, most):
     """Each element of the gradient between ``-most`` and ``most``."""
-    return minimum(maximum(g, -most), most)
+    return where(g > most, most, where(g < -most, -most, g))
 
 
 def clip_norm_sums(g) -> over_array:
-    """Squares, whose sum is that of the norm."""
-    return {"squares": g * g}
+    """The gradient, whose norm it is."""
+    return {"norm": square(g)}
 
 
-def clip_norm_scalars(squares, *, clip_norm=inf):
-    """What shortens the gradient to the norm, where it is longer."""
-    norm = sqrt(squares)
-    return {"shrink": clip_norm / norm if norm > clip_norm else 1.0}
+def clip_norm_scalars(norm, norm_exponent, *, clip_norm=inf):
+    """What shortens the gradient to the norm, unless it is no longer: of a norm that is NaN, NaN, as torch's."""
+    length = ldexp(norm, norm_exponent)
+    return {
+        "shrink": 1.0 if length <= clip_norm else scale_factor(clip_norm / norm, -norm_exponent),
+        "shift": 1.0 if length <= clip_norm else scale_power(clip_norm / norm, -norm_exponent),
+    }
 
 
-def clip_norm(g, *, shrink):
+def clip_norm(g, *, shrink: wide, shift: wide):
     """An array's gradient, at most so long (Pascanu et al., 2013)."""
-    return shrink * g
+    return scale_by(g, shrink, shift)
 
 
 def clip_global_norm_sums(g) -> over_all:
-    """Squares, whose sum is that of the norm."""
-    return {"squares": g * g}
+    """All gradients, whose norm it is."""
+    return {"norm": square(g)}
 
 
-def clip_global_norm_scalars(squares, *, clip_global_norm=inf):
-    """What shortens all gradients together to the norm, where they are longer."""
-    norm = sqrt(squares)
-    return {"shrink": clip_global_norm / norm if norm > clip_global_norm else 1.0}
+def clip_global_norm_scalars(norm, norm_exponent, *, clip_global_norm=inf):
+    """What shortens all gradients together to the norm, as `clip_norm_scalars`."""
+    length = ldexp(norm, norm_exponent)
+    return {
+        "shrink": 1.0 if length <= clip_global_norm else scale_factor(clip_global_norm / norm, -norm_exponent),
+        "shift": 1.0 if length <= clip_global_norm else scale_power(clip_global_norm / norm, -norm_exponent),
+    }
 
 
-def clip_global_norm(g, *, shrink):
+def clip_global_norm(g, *, shrink: wide, shift: wide):
     """All arrays' gradients, together at most so long (Pascanu et al., 2013)."""
-    return shrink * g
+    return scale_by(g, shrink, shift)
 
 
 def l2_scalars(*, weight_decay=0):
@@ -129,20 +167,34 @@ def late_decay(u, p, *, decay):
     return u + decay * p
 
 
+def proximal_scalars(*, lr, weight_decay=0):
+    """The learning rate is in the update already, and is not in the decay."""
+    return {"decay": lr * weight_decay, "shorter": 1 / (1 + lr * weight_decay)}
+
+
+def proximal(u, p, *, decay, shorter):
+    """Weight decay of the parameter as it will be: ``(p - u) / (1 + lr * weight_decay)`` (Xie et al., 2022, algorithm 1)."""
+    return shorter * (u + decay * p)
+
+
 def trust_ratio_sums(u, p) -> over_array:
-    """Squares of both, for their norms."""
-    return {"updates": u * u, "params": p * p}
+    """Both, for their norms."""
+    return {"step": square(u), "param": square(p)}
 
 
-def trust_ratio_scalars(updates, params, *, lr, trust_ratio=0):
+def trust_ratio_scalars(step, step_exponent, param, param_exponent, *, lr, trust_ratio=0):
     """The learning rate times norm of parameter over norm of update; where one of them is zero, nothing."""
-    ratio = trust_ratio * lr * sqrt(params) / sqrt(updates) if updates > 0 else 1.0
-    return {"ratio": ratio if params > 0 else 1.0}
+    ratio = 1.0 if step == 0 else trust_ratio * lr * param / step
+    exponent = 0.0 if step == 0 else param_exponent - step_exponent
+    return {
+        "ratio": 1.0 if param == 0 else scale_factor(ratio, exponent),
+        "shift": 1.0 if param == 0 else scale_power(ratio, exponent),
+    }
 
 
-def trust_ratio(u, *, ratio):
+def trust_ratio(u, *, ratio: wide, shift: wide):
     """An update as long as its parameter, times the learning rate (You et al., 2020, "LAMB", algorithm 2)."""
-    return ratio * u
+    return scale_by(u, ratio, shift)
 
 
 def step_scale_scalars():
@@ -166,17 +218,32 @@ def max_step(u, *, most):
 
 
 def norms_sums(g, u, p) -> over_array:
-    """Squares of all three, for a report."""
-    return {"grads": g * g, "updates": u * u, "params": p * p}
+    """All three, for a report."""
+    return {"gradient": square(g), "step": square(u), "param": square(p)}
 
 
-def norms_scalars(grads, updates, params):
+def norms_scalars(gradient, gradient_exponent, step, step_exponent, param, param_exponent):
     """Norms are for the report alone."""
     return {}
 
 
 def norms(u):
     """Changes nothing: its sums alone are of interest."""
+    return u
+
+
+def moves_sums(u, p, low, high) -> over_array:
+    """What the parameter moves by between its bounds, for a report."""
+    return {"move": square(p - minimum(maximum(p - u, low), high))}
+
+
+def moves_scalars(move, move_exponent):
+    """The norm is for the report alone."""
+    return {}
+
+
+def moves(u):
+    """Changes nothing: its sum alone is of interest."""
     return u
 
 

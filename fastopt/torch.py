@@ -7,98 +7,31 @@ torch's optimizer of the same name.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 try:
     import torch
 except ImportError as error:
     raise ImportError("fastopt.torch needs PyTorch: pip install torch") from error
-import numpy as np
 
-from .base import OPTIONS
+from .base import OPTIONS, ceil_log2
 from .base import Optimizer as Fast
 from .engine import dispatch, interpreted, layout
 from .engine.rows import RowGradient
-from .engine.storage import narrowed8
 from .own import Rule
+from .torch_state import NAMES, OPTIONAL, Entry, State
 
-MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq", "vmax": "max_exp_avg_sq", "product": "mu_product"}
-NAMES: Mapping[str, Mapping[str, str]] = {  # of state, by class: what torch calls it
-    "SGD": {"buf": "momentum_buffer"},
-    **{name: MOMENTS for name in ("Adam", "NAdam", "RAdam")},
-    "Adamax": {"m": "exp_avg", "largest": "exp_inf"},
-    "Adadelta": {"v": "square_avg", "moved": "acc_delta"},
-    "RMSprop": {"v": "square_avg", "mean": "grad_avg", "buf": "momentum_buffer"},
-    "Rprop": {"last": "prev", "size": "step_size"},
-    "ASGD": {"average": "ax"},
-    "Adafactor": {"row": "row_var", "col": "col_var", "v": "variance"},
-    "Muon": {"buf": "momentum_buffer"},
-}
 EXCHANGE: Any = None  # what tells where tensors lie without an object for each; torch has it from 2.10 on
 if dispatch.ISA != dispatch.INTERPRETED:
     from .engine.engine import exchange_of
 
     EXCHANGE = exchange_of(torch.Tensor)
-AXES = {"row_var": -1, "col_var": -2}  # that torch keeps, of length 1
 
 
 def laid(tensors: list[Any]) -> list[tuple[Any, ...]]:
     """Where tensors are, and how their numbers are laid out there."""
     return [(t.data_ptr(), t.shape, t.stride(), t.dtype, t.is_conj(), t.is_neg()) for t in tensors]
-
-
-def tensor_of(a: np.ndarray) -> torch.Tensor:
-    """A tensor over the memory of state; bfloat16 is stored in uint16."""
-    if a.dtype == np.uint16:
-        return torch.from_numpy(a.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(a)
-
-
-class Entry(dict[str, Any]):
-    """State of one parameter; what is assigned to a name is taken over."""
-
-    def __init__(self, owner: Optimizer, p: Any, entry: dict[str, Any]) -> None:
-        super().__init__(entry)
-        self.owner, self.p = owner, p
-
-    def __setitem__(self, name: str, x: Any) -> None:
-        super().__setitem__(name, x)
-        self.owner.state[self.p] = dict(self)
-
-
-class State(MutableMapping[Any, dict[str, Any]]):
-    """State of each parameter that has had a gradient, by torch's names; tensors are live, but for ``"step"``."""
-
-    def __init__(self, owner: Optimizer) -> None:
-        self.owner = owner
-
-    def _started(self) -> dict[Any, tuple[int, Any]]:
-        """Of parameters that have had a gradient: their places, and what is counted of them."""
-        counted = zip(self.owner.tensors, self.owner.fast._counters()[0], strict=True)
-        return {p: (k, numbers) for k, (p, numbers) in enumerate(counted) if numbers[0] or numbers[2]}
-
-    def __getitem__(self, p: Any) -> dict[str, Any]:
-        found = self._started().get(p)
-        return Entry(self.owner, p, {} if found is None else self.owner._entry(*found))
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._started())
-
-    def __len__(self) -> int:
-        return len(self._started())
-
-    def __contains__(self, p: object) -> bool:
-        return p in self._started()
-
-    def items(self) -> Any:
-        return [(p, self.owner._entry(*found)) for p, found in self._started().items()]
-
-    def __setitem__(self, p: Any, entry: dict[str, Any]) -> None:
-        self.owner._take({**dict(self.items()), p: entry})
-
-    def __delitem__(self, p: Any) -> None:
-        self.owner._take({q: entry for q, entry in self.items() if q is not p})
 
 
 class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
@@ -123,6 +56,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self.loading: dict[str, Any] | None = None
         super().__init__(params, {**cls.arguments, **preset, "maximize": False, **of_groups})
         self._build()
+        self._state = State(self)
 
     def _params(self) -> list[Any]:
         return [p for group in self.param_groups for p in group["params"]]
@@ -159,6 +93,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _rebuild(self) -> None:
         """With other groups, choices, or places in memory: state and counts of parameters that were there stay."""
+        self._state.pull()
         self.fast.catch_up()
         each, whole = self.fast._counters()
         before = {id(p): (slot.state, counted) for p, slot, counted in zip(self.tensors, self.fast._slots, each, strict=True)}
@@ -180,43 +115,34 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         except BaseException:
             self.__dict__.update(kept)
             raise
+        self._state.lay()
 
     @property
     def state(self) -> State:
-        """Of each parameter that has had a gradient, its state by torch's names; tensors are live, but for ``"step"``."""
-        return State(self)
+        """Of each parameter that has had a gradient, its state by torch's names, live; all of it can be set, and hold other keys.
+
+        What is written is copied into the engine's arrays at once, so that later steps do not change a tensor that was assigned.
+        """
+        return self._state
 
     @state.setter
     def state(self, entries: Mapping[Any, Any]) -> None:
-        if hasattr(self, "fast"):
-            self._take(entries)
-
-    def _name(self, slot: Any, key: str) -> str:
-        """What a state is called: 8-bit floats, which torch would take for numbers, as here."""
-        return key if key in slot.exponents else self.names.get(key, key)
-
-    def _entry(self, place: int, counted: tuple[int, list[float], bool]) -> dict[str, Any]:
-        slot, (t, kept, _) = self.fast._slots[place], counted
-        entry: dict[str, Any] = {"step": torch.tensor(float(t))}
-        for key, a in slot.state.items():
-            name = self._name(slot, key)
-            x = tensor_of(a)
-            entry[name] = x.unsqueeze(AXES[name]) if name in AXES else x
-        for key, value in zip(slot.rule.kept, kept, strict=True):
-            entry[self.names.get(key, key)] = torch.tensor(value, dtype=torch.float64)
-        if "eta" in entry:  # torch's ASGD keeps this too, which follows from the step
-            entry["mu"] = torch.tensor(1 / max(1.0, t - slot.group.number("t0", t)))
-        return entry
+        if hasattr(self, "_state") and entries is not self._state:
+            given = dict(entries)
+            for key in [key for key in self._state if key not in given]:
+                del self._state[key]
+            self._state.update(given)
 
     def _take(self, entries: Mapping[Any, Any], counts: Mapping[str, Any] | None = None) -> None:
         """Take over state, all or nothing; parameters without begin anew. `counts`: those of `_counts`."""
-        each, writes = [], []
+        state = State(self)
+        each, writes, begins = [], [], []
         pending = (counts or {}).get("pending", [False] * len(self.tensors))
-        for p, slot, waits in zip(self.tensors, self.fast._slots, pending, strict=True):
-            entry = entries.get(p) or {}
+        for p, named, waits in zip(self.tensors, state.slots, pending, strict=True):
+            entry, slot = entries.get(p) or {}, named.slot
             first = [entry.get(self.names.get(key, key), entry.get(key)) for key in slot.rule.state if key in slot.state]
-            known = {"step", "mu", "master", "averaged", "gathered", *slot.state}
-            known |= {self.names.get(key, key) for key in (*slot.rule.state, *slot.rule.kept)}
+            known = {"step", "mu", *OPTIONAL, *slot.state, *named.kept}
+            known |= {self.names.get(key, key) for key in slot.rule.state}
             others = [key for key, x in entry.items() if isinstance(x, torch.Tensor) and key not in known]
             if others and all(x is None for x in first):
                 raise ValueError(
@@ -227,53 +153,44 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             numbers = {key: entry.get(self.names.get(key, key)) if begun else None for key in slot.rule.kept}
             kept = [initial if (x := numbers[key]) is None else float(x) for key, initial in slot.rule.kept.items()]
             each.append((t, kept, bool(waits)))
-            for key, a in slot.state.items() if begun else ():
-                writes += self._writes(slot, key, a, entry)
+            for key in slot.state if begun else ():
+                writes += named.writes(key, entry)
+            if not begun:
+                begins.append(slot)
         whole = (counts or {}).get("whole", (max((t for t, _, _ in each), default=0), 0, 0))
-        self.fast.reset()
+        unit = (counts or {}).get("gathered_unit", 0) - ceil_log2(self.fast._settings.accumulate)
+        for slot in begins:
+            slot.reset()
         self.fast._set_counters(each, tuple(map(int, whole)))
         with torch.no_grad():
             for target, x in writes:
                 target.copy_(x)
-
-    def _writes(self, slot: Any, key: str, a: np.ndarray, entry: Mapping[str, Any]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """What of an entry is to be written into one array of state, or the error that says why it does not fit."""
-        target, x = tensor_of(a), entry.get(self._name(slot, key))
-        named = f"state {self.names.get(key, key)!r} of {slot.name!r}"
-        if x is None and key in slot.exponents and isinstance(entry.get(self.names.get(key, key)), torch.Tensor):
-            wide = entry[self.names.get(key, key)]  # torch's, to be stored in 8 bits
-            if wide.numel() != target.numel() or not wide.is_floating_point():
-                raise ValueError(
-                    f"{named}: {wide.dtype} of shape {tuple(wide.shape)}, expected numbers of shape {tuple(target.shape)}"
-                )
-            flat = wide.detach().float().reshape(target.shape).numpy().reshape(-1)  # in C order, as 8-bit floats are walked
-            codes, exponents = narrowed8(flat, slot.rule.tags.get(key) == "nonnegative")
-            return [
-                (target, torch.from_numpy(codes).reshape(target.shape)),
-                (torch.from_numpy(slot.exponents[key]), torch.from_numpy(exponents)),
-            ]
-        if x is None and key.removesuffix("_exponents") in slot.exponents and f"{key.removesuffix('_exponents')}" not in entry:
-            return []  # written with the codes
-        if x is None and key in ("averaged", "gathered", "master"):
-            return []  # of another optimizer, which has none
-        if not isinstance(x, torch.Tensor) or x.numel() != target.numel():
-            told = "nothing" if x is None else f"shape {tuple(getattr(x, 'shape', ()))}"
-            raise ValueError(f"{named}: {told}, expected a tensor of shape {tuple(target.shape)}")
-        numeric = target.is_floating_point() or target.is_complex()
-        if numeric != (x.is_floating_point() or x.is_complex()) or (not numeric and x.dtype != target.dtype):
-            raise ValueError(f"{named}: {x.dtype}, expected {target.dtype}: state_dtype and master as they were saved")
-        return [(target, x.reshape(target.shape))]
+        for named in state.slots:
+            if unit and whole[1] and "gathered" in named.slot.own:
+                named.slot.own["gathered"] *= named.slot.real.type(2.0**unit)
+        self._state = state
+        own = {"step", "mu", *OPTIONAL}
+        for key, entry in entries.items():
+            if key not in state.places:
+                state[key] = entry
+            elif entry:
+                slot = state.slots[state.places[key]]
+                names = own | slot.engine_keys()
+                state[key].update({name: x for name, x in entry.items() if name not in names})
 
     def _counts(self) -> dict[str, Any]:
         """What is counted of the optimizer as a whole, and for whom gradients wait."""
         each, whole = self.fast._counters()
-        return {"whole": list(whole), "pending": [bool(pending) for _, _, pending in each]}
+        unit = ceil_log2(self.fast._settings.accumulate)
+        return {"whole": list(whole), "pending": [bool(pending) for _, _, pending in each], "gathered_unit": unit}
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's, and under ``"fastopt"`` what is counted beside it."""
+        self._state.pull()
         self.fast.catch_up()
         found: dict[str, Any] = super().state_dict()
-        return {**found, "fastopt": self._counts()}
+        state = {k: dict(x) if isinstance(x, dict) else x for k, x in found["state"].items()}
+        return {**found, "state": state, "fastopt": self._counts()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a checkpoint of this, or of torch's optimizer of the same name.
@@ -302,8 +219,9 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             self.loading = None
 
     def __getstate__(self) -> dict[str, Any]:
+        self._state.pull()
         self.fast.catch_up()
-        state = {p: {k: copied(x) for k, x in entry.items()} for p, entry in self.state.items()}
+        state = {p: {k: copied(x) for k, x in e.items()} if isinstance(e, Entry) else e for p, e in self.state.items()}
         own = {"cls": self.cls, "whole": self.whole, "names": dict(self.names), "loading": None, "counts": self._counts()}
         return {"defaults": self.defaults, "state": state, "param_groups": self.param_groups, **own}
 
@@ -318,12 +236,14 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
                     group.setdefault(key, x)
             saved = [k for group in loading["param_groups"] for k in group["params"]]
             entries = {p: loading["state"].get(k) for p, k in zip(self._params(), saved, strict=True)}
+            entries |= {k: x for k, x in loading["state"].items() if k not in saved}
             counts = loading.get("fastopt")
         self._build()
         self._take(entries, counts)
 
     def _sync(self) -> None:
-        """Tell the engine what was changed in the groups since the last step."""
+        """Tell the engine what was changed in the groups, and of counts in place, since the last step."""
+        self._state.pull()
         params, known = self._params(), self.known
         others = len(params) != len(self.tensors) or not all(map(operator.is_, params, self.tensors))
         others = others or len(self.param_groups) != len(self.keys)
@@ -382,6 +302,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         grads = [p.grad for p in self.tensors]
         arrays = self._arrays(grads)
         self.fast._step_flat(arrays)
+        self._state.stepped(grads)
         # a graph that saved the old values may not go on with the new
         torch.autograd.graph.increment_version([p for p, g in zip(self.tensors, grads, strict=True) if g is not None])
         return loss

@@ -21,6 +21,26 @@ class History:
     seconds: float = 0.0
 
 
+def has_rows(a: Any) -> bool:
+    """Whether this is an array, of NumPy or CuPy, or a table that gives one."""
+    return isinstance(a, np.ndarray) or hasattr(a, "to_numpy") or hasattr(a, "__cuda_array_interface__")
+
+
+def rows_of(k: int, a: Any) -> Any:
+    """An array whose rows are counted from 0, whatever labels they had."""
+    if hasattr(a, "to_numpy"):
+        a = a.to_numpy()
+    elif not isinstance(a, np.ndarray) and not hasattr(a, "__cuda_array_interface__") and not hasattr(a, "tocsr"):
+        try:
+            a = np.asarray(a)
+        except ValueError:
+            a = np.array(a, object)
+    kind = getattr(a, "dtype", np.dtype(object))
+    if not has_rows(a) or (np.dtype(kind).kind not in "biufc" and not np.dtype(kind).isbuiltin == 2) or np.ndim(a) == 0:
+        raise TypeError(f"data {k}: {type(a).__name__} of {kind}, expected an array of numbers with rows")
+    return a
+
+
 def fit(
     loss_and_grad: Callable[..., tuple[float, Any]],
     params: Any,
@@ -75,8 +95,8 @@ def fit(
     >>> w.round(3)
     array([2.])
     """
-    several = isinstance(data, tuple) or (isinstance(data, list) and all(isinstance(a, np.ndarray) for a in data))
-    arrays = tuple(data) if several else (data,)
+    several = isinstance(data, tuple) or (isinstance(data, list) and all(map(has_rows, data)))
+    arrays = tuple(rows_of(k, a) for k, a in enumerate(data if several else (data,)))
     lengths = {len(a) for a in arrays}
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"data: lengths {[len(a) for a in arrays]}, expected the same, at least 1")

@@ -1,5 +1,7 @@
 """The table of optimizers that drives every test of all of them, and the oracle: the rules' own Python."""
 
+import warnings
+
 import numpy as np
 
 import fastopt as fo
@@ -57,10 +59,13 @@ CASES = {
     "asgd-options": (fo.ASGD, {"lr": 0.05, "lambd": 0.01, "alpha": 0.5, "t0": 3, "weight_decay": 0.1, "maximize": True}),
     "ftrl": (fo.FTRL, {"lr": 0.1, "l1": 0.05, "l2": 0.1}),
     "adan": (fo.Adan, {"lr": 0.01, "weight_decay": 0.1}),
+    "adan-options": (fo.Adan, {"lr": 0.01, "weight_decay": 0.1, "no_prox": True, "eps_root": 1e-4, "short_look": True}),
     "adopt": (fo.ADOPT, {"lr": 0.01, "weight_decay": 0.1}),
+    "adopt-decoupled": (fo.ADOPT, {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
     "ademamix": (fo.AdEMAMix, {"lr": 0.01, "betas": (0.9, 0.99, 0.999), "weight_decay": 0.1, "warmup": 10}),
     "schedule-free-sgd": (fo.ScheduleFreeSGD, {"lr": 0.1, "weight_decay": 0.01, "warmup": 5}),
     "schedule-free-adamw": (fo.ScheduleFreeAdamW, {"lr": 0.01, "weight_decay": 0.1, "warmup": 5}),
+    "schedule-free-from-zero": (fo.ScheduleFreeAdamW, {"lr": 0.01, "warmup": 5, "warmup_from_zero": True}),
     "lars": (fo.LARS, {"lr": 0.1, "weight_decay": 0.01, "trust_coefficient": 0.01}),
     "lamb": (fo.LAMB, {"lr": 0.01, "weight_decay": 0.1}),
     "dog": (fo.DoG, {"lr": 1.0, "reps_rel": 1e-3}),
@@ -69,6 +74,8 @@ CASES = {
     "muon": (fo.Muon, {"lr": 0.02}),
     "muon-options": (fo.Muon, {"lr": 0.02, "nesterov": False, "adjust_lr_fn": "match_rms_adamw", "momentum": 0.8}),
     "prodigy": (fo.Prodigy, {"lr": 1.0, "d0": 1e-3, "use_bias_correction": True, "growth_rate": 1.5}),
+    "prodigy-coupled": (fo.Prodigy, {"lr": 1.0, "d0": 1e-3, "weight_decay": 0.1, "decoupled_weight_decay": False}),
+    "prodigy-decay": (fo.Prodigy, {"lr": 1.0, "d0": 1e-3, "weight_decay": 0.1}),
 }
 
 
@@ -96,12 +103,15 @@ def data(n, dtype=np.float64, seed=0, scale=1.0):
 
 def make(case, params, **options):
     cls, hyperparameters = CASES[case]
-    return cls(params, **{**hyperparameters, **options})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "bounds of .* were outside, and are now on their bounds")
+        return cls(params, **{**hyperparameters, **options})
 
 
 def arrays_of(optimizer, name="0"):
-    """A parameter's state without its numbers."""
-    return [a for a in optimizer.state[name].values() if isinstance(a, np.ndarray)]
+    """A parameter's state as it is stored, without its numbers."""
+    (slot,) = (s for s in optimizer._slots if s.name == name)
+    return [a for a in slot.state.values() if isinstance(a, np.ndarray)]
 
 
 class Oracle:

@@ -1,5 +1,6 @@
 """What was generated and compiled: not stale, three modules that are three, packed loops; the subset's errors."""
 
+import ast
 import ctypes
 import os
 import re
@@ -65,7 +66,7 @@ def test_every_loop_is_packed(module):
             f"{formula.name}_sums": formula.sums,
             f"{formula.name}_terms": formula.terms,
         }.items():
-            if function is None or name == "norms":  # which computes nothing
+            if function is None or all(isinstance(x, ast.Name) for _, x in function.results):  # it computes nothing
                 continue
             for suffix, packed in (("f32", "pd" if name.endswith(("_sums", "_terms")) else "ps"), ("f64", "pd")):
                 bodies = [body for symbol, body in functions.items() if re.search(rf"_\d+{module}_{name}_{suffix}$", symbol)]

@@ -159,21 +159,56 @@ def test_optax(case, optax):
     compare(params, expected, TOLERANCES.get(case, 1e-12))
 
 
-def constant(cls, options, steps=STEPS):
+def constant(cls, options, steps=STEPS, **convention):
     params = [data(30, seed=5000).reshape(5, 6), data(7, seed=5001)]
-    optimizer = cls(params, **options)
+    optimizer = cls(params, **options, **convention)
     for k in range(steps):
         optimizer.step(gradients(k))
     return params, optimizer
 
 
-def test_prodigy_is_optaxs(optax):
+def by_torch(cls, options, steps=STEPS):
+    """The same steps by a torch optimizer of another package; gradients are copies, which some of them change."""
+    torch = pytest.importorskip("torch")
+    params = [torch.tensor(a, requires_grad=True) for a in (data(30, seed=5000).reshape(5, 6), data(7, seed=5001))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peer = cls(params, **options)
+        if hasattr(peer, "train"):
+            peer.train()
+        for k in range(steps):
+            for p, g in zip(params, gradients(k), strict=True):
+                p.grad = torch.tensor(g)
+            peer.step()
+        points = [p.detach().numpy().copy() for p in params]
+        if hasattr(peer, "eval"):
+            peer.eval()
+    return points, [p.detach().numpy() for p in params]
+
+
+@pytest.mark.parametrize(
+    ("options", "theirs"),
+    [
+        ({}, {}),
+        ({"weight_decay": 0.1}, {"weight_decay": 0.1}),
+        ({"weight_decay": 0.1, "decoupled_weight_decay": False}, {"weight_decay": 0.1, "decouple": False}),
+        ({"use_bias_correction": True}, {"use_bias_correction": True}),
+        ({"growth_rate": 1.02, "d_coef": 0.5, "weight_decay": 0.01}, {"growth_rate": 1.02, "d_coef": 0.5, "weight_decay": 0.01}),
+    ],
+)
+def test_prodigy_is_its_authors(options, theirs, capsys):
+    prodigyopt = pytest.importorskip("prodigyopt")
+    params, _ = constant(fo.Prodigy, {"lr": 1.0, "d0": 1e-3, **options}, 50)
+    compare(params, by_torch(prodigyopt.Prodigy, {"lr": 1.0, "d0": 1e-3, **theirs}, 50)[0], 1e-10)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_prodigy_is_optaxs(optax, decay):
     import jax
 
-    options = {"lr": 1.0, "d0": 1e-3, "use_bias_correction": True}
     x = np.zeros(3)
-    optimizer = fo.Prodigy(x, **options)
-    peer = optax.contrib.prodigy(1.0, estim_lr0=1e-3, safeguard_warmup=False)
+    optimizer = fo.Prodigy(x, lr=1.0, d0=1e-3, weight_decay=decay, convention="optax")
+    peer = optax.contrib.prodigy(1.0, estim_lr0=1e-3, weight_decay=decay, safeguard_warmup=False)
     theirs = jax.numpy.zeros(3)
     state = peer.init(theirs)
     for _ in range(STEPS):
@@ -182,6 +217,54 @@ def test_prodigy_is_optaxs(optax):
         theirs = optax.apply_updates(theirs, updates)
     np.testing.assert_allclose(x, theirs, rtol=1e-9)
     assert optimizer.state["0"]["d"] > 0.1
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_adopt_is_its_authors(decay, decoupled):
+    adopt = pytest.importorskip("adopt")
+    params, _ = constant(fo.ADOPT, {"lr": 0.01, "weight_decay": decay, "decoupled_weight_decay": decoupled})
+    compare(params, by_torch(adopt.ADOPT, {"lr": 0.01, "weight_decay": decay, "decouple": decoupled})[0], 1e-12)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("no_prox", [False, True])
+def test_adan_is_its_authors(decay, no_prox):
+    adan = pytest.importorskip("pytorch_optimizer").Adan  # which checks itself against the authors' code, not on PyPI
+    params, _ = constant(fo.Adan, {"lr": 0.01, "weight_decay": decay, "no_prox": no_prox})
+    compare(params, by_torch(adan, {"lr": 0.01, "weight_decay": decay, "weight_decouple": no_prox})[0], 1e-12)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adan_is_optaxs(optax, decay):
+    params, _ = constant(fo.Adan, {"lr": 0.01, "weight_decay": decay}, convention="optax")
+    compare(params, by_optax(optax, optax.adan(0.01, weight_decay=decay))[0], 1e-10)
+
+
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"warmup": 20}, {"warmup": 20, "weight_decay": 0.1}])
+@pytest.mark.parametrize("name", ["ScheduleFreeSGD", "ScheduleFreeAdamW"])
+def test_schedule_free_is_its_authors(name, options):
+    schedulefree = pytest.importorskip("schedulefree")
+    params, optimizer = constant(getattr(fo, name), {"lr": 0.01, **options})
+    theirs = {{"warmup": "warmup_steps"}.get(key, key): x for key, x in options.items()}
+    peer = {"ScheduleFreeSGD": "SGDScheduleFree", "ScheduleFreeAdamW": "AdamWScheduleFree"}[name]
+    points, averages = by_torch(getattr(schedulefree, peer), {"lr": 0.01, "foreach": False, **theirs})
+    compare(params, points, 1e-12)
+    compare(optimizer.average, averages, 1e-11)
+
+
+@pytest.mark.parametrize("warmup", [0, 20])
+def test_schedule_free_with_warmup_is_optaxs(optax, warmup):
+    import jax
+
+    def grows(count):  # optax's own schedules are in single precision
+        return 0.01 * jax.numpy.minimum(1.0, jax.numpy.asarray(count, float) / warmup)
+
+    rate = grows if warmup else 0.01
+    params, optimizer = constant(fo.ScheduleFreeSGD, {"lr": 0.01, "warmup": warmup}, convention="optax")
+    expected, state = by_optax(optax, optax.contrib.schedule_free(optax.sgd(rate), learning_rate=rate, b1=0.9))
+    compare(params, expected, 1e-10)
+    compare(optimizer.average, optax.contrib.schedule_free_eval_params(state, expected), 1e-9)
 
 
 def test_lars_as_its_paper_says():

@@ -136,9 +136,9 @@ def test_resume_is_exact(state, tmp_path):
 def test_state_is_as_small_as_it_says():
     n = 10_000
     for state, most in {"float32": 8, "bfloat16": 4, "float16": 4, "float8": 2.05}.items():
-        found = fo.Adam(np.zeros(n, np.float32), state_dtype=state).state["0"]
+        found = fo.Adam(np.zeros(n, np.float32), state_dtype=state).state_dict()["state"]["0"]
         assert sum(a.nbytes for a in found.values() if isinstance(a, np.ndarray)) <= most * n
-    found = fo.SGD(draw(n, "bfloat16", 1), master="split").state["0"]
+    found = fo.SGD(draw(n, "bfloat16", 1), master="split").state_dict()["state"]["0"]
     assert found["master"].nbytes == 2 * n
 
 
@@ -373,5 +373,5 @@ def test_construction_needs_no_more_memory_than_the_state(state_dtype):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    kept = sum(a.nbytes for a in optimizer.state["0"].values() if isinstance(a, np.ndarray))
+    kept = sum(a.nbytes for a in optimizer.state_dict()["state"]["0"].values() if isinstance(a, np.ndarray))
     assert peak < 1.1 * kept + 100_000

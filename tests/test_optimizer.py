@@ -796,7 +796,7 @@ def test_add_group_beside_steps():
 
 
 def test_an_interrupted_add_group_changes_nothing(monkeypatch):
-    from fastopt.engine import layout
+    from fastopt.engine import layout, overlap
 
     optimizer = fo.Adam([{"params": [np.zeros(3), np.zeros(3)]}])
     optimizer.step([[np.ones(3)] * 2])
@@ -805,9 +805,9 @@ def test_an_interrupted_add_group_changes_nothing(monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    for name in ("ranges", "zeros_like", "check_disjoint"):
+    for module, name in ((overlap, "ranges"), (layout, "zeros_like"), (overlap, "check_disjoint")):
         with monkeypatch.context() as patch:
-            patch.setattr(layout, name, interrupt)
+            patch.setattr(module, name, interrupt)
             with pytest.raises(KeyboardInterrupt):
                 optimizer.add_group({"params": np.zeros(3)})
         assert snapshot(optimizer) == before and len(optimizer.groups) == 1

@@ -1,6 +1,7 @@
 """Users' own rules: interpreted, compiled, explained, checked; and everywhere that built-in rules are."""
 
 import copy
+import linecache
 import os
 import pickle
 import re
@@ -45,7 +46,7 @@ def ignored(*arguments, **options):
         return fo.optimizer(*arguments, **options)
 
 
-OPTIONS = {"clip_global_norm": 1.0, "weight_decay": 0.1, "bounds": (-1.0, 1.0), "ema": 0.9}
+OPTIONS = {"clip_global_norm": 1.0, "weight_decay": 0.1, "bounds": (-6.0, 6.0), "max_step": 0.1, "ema": 0.9}
 
 
 @pytest.mark.parametrize("options", [{}, OPTIONS, {"state_dtype": "float8"}, {"state_dtype": "bfloat16", "nonfinite": "zero"}])
@@ -298,7 +299,7 @@ def test_explain(capsys):
     assert "  clip_norm: depends on whole arrays; what follows is as if it changed nothing\n" in capsys.readouterr().out
     for line in (
         "p = 3.0",
-        "g = minimum(maximum(g, -most), most)  [clip_value]  ->  2.0",
+        "g = where(g > most, most, where(g < -most, -most, g))  [clip_value]  ->  2.0",
         "g = g + weight_decay * p  [l2]  ->  2.75",
         "w1 = 0.5",
         "m = m + w1 * (g - m)  ->  1.375",
@@ -393,16 +394,18 @@ def test_two_processes_at_once_and_the_cache(tmp_path):
     both = [subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     out = [process.communicate()[0] for process in both]
     assert out[0] == out[1] and "compiled> 0.999" in out[0] and [process.returncode for process in both] == [0, 0]
-    (built,) = (tmp_path / "cache").glob("*")
-    assert built.stat().st_mode & 0o077 == 0 and (tmp_path / "cache").stat().st_mode & 0o077 == 0
-    before = built.stat().st_mtime_ns
+    built, digest = sorted((tmp_path / "cache").iterdir())
+    assert (
+        digest.name == f"{built.name}.sha256"
+        and built.stat().st_mode & 0o077 == 0
+        and (tmp_path / "cache").stat().st_mode & 0o077 == 0
+    )
+    before = built.stat().st_ino
     assert subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout == out[0]
-    assert built.stat().st_mtime_ns == before
+    assert built.stat().st_ino == before
     (tmp_path / "cache").chmod(0o777)
     assert subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout == out[0]
-    assert built.stat().st_mtime_ns == before and len(list((tmp_path / "cache").iterdir())) == 1, (
-        "a folder of everybody's is not used"
-    )
+    assert built.stat().st_ino == before and len(list((tmp_path / "cache").iterdir())) == 2, "a folder of everybody's is not used"
 
 
 def test_a_folder_that_others_can_write_to_is_no_cache(tmp_path, monkeypatch):
@@ -416,6 +419,97 @@ def test_a_folder_that_others_can_write_to_is_no_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTOPT_CACHE_DIR", "/proc/nowhere")
     with pytest.warns(RuntimeWarning):
         assert cache.folder() is None
+
+
+def damaged(path, how):
+    """What can become of a file of the cache."""
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "changed":
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    elif how == "digest":
+        cache.beside(path).unlink()
+    elif how == "mode":
+        path.chmod(0o666)
+    elif how == "link":
+        path.rename(path.with_name("elsewhere"))
+        path.symlink_to(path.with_name("elsewhere"))
+    elif how == "folder":
+        path.unlink()
+        path.mkdir()
+    elif how == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "changed", "digest", "mode", "link", "folder", "pipe"])
+def test_a_file_of_the_cache_that_does_not_verify_is_made_again(tmp_path, monkeypatch, how):
+    monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path / "cache"))
+    made = []
+
+    def make():
+        made.append(len(made))
+        return bytes(5000)
+
+    path = tmp_path / "cache" / "name"
+    assert cache.cached("name", make) == cache.cached("name", make) == bytes(5000) and made == [0]
+    damaged(path, how)
+    assert cache.cached("name", make) == bytes(5000) and made == [0, 1]
+    assert path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o777 == 0o600
+    assert cache.cached("name", make) == bytes(5000) and made == [0, 1]
+
+
+@pytest.mark.compiled
+@needs_compiler
+@pytest.mark.parametrize("how", ["cut", "changed"])
+def test_a_damaged_kernel_is_compiled_again(tmp_path, how):
+    environment = {**os.environ, "FASTOPT_CACHE_DIR": str(tmp_path / "cache")}
+    program = [sys.executable, "-c", PROGRAM.format(folder=str(Path(own_rules.__file__).parent))]
+    before = subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout
+    (built,) = (path for path in (tmp_path / "cache").iterdir() if not path.name.endswith(".sha256"))
+    damaged(built, how)
+    assert subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout == before
+    assert cache.verified(built) is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="root can make files of others")
+def test_what_others_own_is_not_trusted(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path / "cache"))
+    cache.cached("name", lambda: b"right")
+    os.chown(tmp_path / "cache" / "name", 12345, 12345)
+    assert cache.cached("name", lambda: b"new") == b"new"
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 12345, 12345)
+    (tmp_path / "theirs" / "link").symlink_to(tmp_path / "cache")
+    (tmp_path / "link").symlink_to(tmp_path / "cache")
+    os.chown(tmp_path / "link", 12345, 12345, follow_symlinks=False)
+    for place in ("link", "theirs/link"):
+        monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path / place))
+        with pytest.warns(RuntimeWarning, match="expected a folder that its owner alone may write to"):
+            assert cache.folder() is None, place
+    (tmp_path / "own").symlink_to(tmp_path / "cache")
+    monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path / "own"))
+    assert cache.folder() == tmp_path / "own"
+
+
+def test_the_cache_is_pruned(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(cache, "MOST", 2500)
+    for k in range(5):
+        cache.cached(f"{k}", lambda: bytes(1000))
+        os.utime(tmp_path / f"{k}", (1e9 + k, 1e9 + k)) if k == 0 else None
+    (tmp_path / ".new-left").write_bytes(b"killed")
+    (tmp_path / "tmpleft").mkdir()
+    for name in (".new-left", "tmpleft"):
+        os.utime(tmp_path / name, (1e9, 1e9))
+    cache.cached("last", lambda: bytes(1000))
+    left = {path.name for path in tmp_path.iterdir()}
+    assert "last" in left and "0" not in left and "0.sha256" not in left and not left & {".new-left", "tmpleft"}
+    assert len(left) == 6  # three files with their digests: what is kept, and as many as are not too much
 
 
 @pytest.mark.compiled
@@ -455,3 +549,43 @@ def test_annotations_that_are_text(tmp_path, monkeypatch):
         "velocity",
         "nonnegative",
     )
+
+
+ELSEWHERE = """
+import pickle, sys
+import numpy as np
+import warnings
+warnings.simplefilter("ignore")
+opt = pickle.loads(sys.stdin.buffer.read())
+opt.step(np.full(3, 0.5))
+print(repr(opt.params), type(opt).update.__qualname__)
+"""
+
+
+def test_a_rule_that_nobody_can_import_goes_into_another_process():
+    space = {"__name__": "__main__", "fo": fo}
+    text = """
+from fastopt.arithmetic import power, sign, velocity
+@fo.rule
+def vote(p, g, m: velocity, *, step, w):
+    m = m + w * (g - m)
+    return step * sign(m), m
+@vote.scalars
+def _(t, *, lr=0.1, beta=0.5):
+    return {"step": lr * (1 - power(beta, t)), "w": 1 - beta}
+"""
+    linecache.cache["<cell>"] = (len(text), None, text.splitlines(keepends=True), "<cell>")
+    exec(compile(text, "<cell>", "exec"), space)
+    here = ignored(space["vote"], np.ones(3))
+    here.step(np.full(3, 0.5))
+    sent = pickle.dumps(here)
+    here.step(np.full(3, 0.5))
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE], input=sent, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().strip() == f"{here.params!r} vote"
+    again_here = pickle.loads(pickle.dumps(space["vote"]))
+    assert again_here is pickle.loads(pickle.dumps(again_here)) and copy.deepcopy(space["vote"]) is space["vote"]
+
+
+def test_a_rule_of_a_module_is_that_very_rule():
+    assert pickle.loads(pickle.dumps(again)) is again

@@ -345,7 +345,7 @@ def test_copies():
 def test_state_is_live_and_can_be_set():
     (p,) = params = tensors(shapes=[(4,)])
     opt = fo.torch.optimizer(fo.SGD, params, lr=1.0, momentum=0.5)
-    assert p not in opt.state and opt.state[p] == {} and list(opt.state) == []
+    assert p not in opt.state and list(opt.state) == [] and opt.state[p] == {} and list(opt.state) == [p]
     give_gradients(params, 0)
     opt.step()
     opt.state[p]["momentum_buffer"].zero_()
@@ -439,6 +439,116 @@ def test_shapes_that_change_at_the_same_place():
     assert torch.equal(square, expected)
 
 
+def written(opt, p, how):
+    """One of the ways in which people write to an optimizer's state; what they write is the same for all optimizers."""
+    state = opt.state
+    moved = {k: x.clone() if isinstance(x, torch.Tensor) else x for k, x in state[p].items()}
+    new = torch.full_like(state[p]["exp_avg"], 0.25)
+    if how == "name":
+        state[p]["exp_avg"] = new
+    elif how == "in place":
+        state[p]["exp_avg"].copy_(new)
+        state[p]["step"].fill_(7)
+    elif how == "entry":
+        state[p] = {**moved, "exp_avg": new}
+    elif how == "lightning":
+        for q, entry in state.items():
+            state[q] = {k: x.to("cpu") if isinstance(x, torch.Tensor) else x for k, x in entry.items()}
+    elif how == "all":
+        opt.state = {q: dict(entry) for q, entry in state.items()}
+    elif how == "itself":
+        state[p] = state[p]
+        opt.state = opt.state
+    elif how == "update":
+        state[p].update(exp_avg=new, step=torch.tensor(5.0))
+    elif how == "merge":
+        state[p] |= {"exp_avg_sq": new}
+    elif how == "pop":
+        state[p]["exp_avg"] = state[p].pop("exp_avg") * 0.5
+        state[p]["step"] = state[p].pop("step") + 2
+    elif how == "setdefault":
+        state[p].setdefault("exp_avg", new)
+    elif how == "items":
+        dict(state.items())[p]["exp_avg"] = new
+    elif how == "begin anew":
+        del state[p]
+    elif how == "begin anew by an empty entry":
+        state[p] = {}
+    elif how == "begin all anew":
+        state.clear()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("name", "in place", "entry", "lightning", "all", "itself", "update", "merge", "pop", "setdefault", "items"),
+        *("begin anew", "begin anew by an empty entry", "begin all anew"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"amsgrad": True}])
+def test_every_way_of_writing_to_state_is_torchs(how, options):
+    a, b = tensors(), tensors()
+    ours, theirs = fo.torch.optimizer(fo.Adam, a, lr=0.1, **options), T.Adam(b, lr=0.1, **options)
+    for k in range(3):
+        steps(ours, a, k)
+        steps(theirs, b, k)
+    for opt, params in ((ours, a), (theirs, b)):
+        written(opt, params[1], how)
+    for k in range(3, 6):
+        steps(ours, a, k)
+        steps(theirs, b, k)
+    for x, y in zip(a, b, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-12)
+        assert {k: float(z) if z.ndim == 0 else z.shape for k, z in ours.state[x].items()} == {
+            k: float(z) if z.ndim == 0 else z.shape for k, z in theirs.state[y].items()
+        }
+
+
+def test_state_holds_what_its_users_put_there():
+    a = tensors()
+    opt = fo.torch.optimizer(fo.Adam, a, lr=0.1)
+    opt.state["x"] = 1  # as torch's own tests do
+    opt.state[a[0]]["note"] = "mine"
+    steps(opt, a, 0)
+    held, step = opt.state[a[0]], opt.state[a[0]]["step"]
+    steps(opt, a, 1)
+    assert held is opt.state[a[0]] and float(step) == opt.fast.steps > 2 and held["note"] == "mine" and opt.state["x"] == 1
+    saved = copy.deepcopy(opt.state_dict())
+    assert saved["state"]["x"] == 1 and saved["state"][0]["note"] == "mine" and type(saved["state"][0]) is dict
+    again = fo.torch.optimizer(fo.Adam, tensors(), lr=0.1)
+    again.load_state_dict(saved)
+    assert again.state["x"] == 1 and again.state[again.tensors[0]]["note"] == "mine"
+    opt.state = {}
+    assert len(opt.state) == 0 and [t for t, _, _ in opt.fast._counters()[0]] == [0] * len(a)
+
+
+def test_writing_one_entry_touches_that_alone():
+    a = tensors()
+    opt = fo.torch.optimizer(fo.Adam, a, lr=0.1)
+    steps(opt, a, 0)
+    before = [[x.clone() for x in opt.state[p].values()] for p in a]
+    with pytest.raises(ValueError, match=r"state 'exp_avg' of '0/0': shape \(9,\), expected a tensor"):
+        opt.state[a[0]].update(exp_avg_sq=torch.ones_like(a[0]), exp_avg=torch.ones(9))
+    opt.state[a[1]]["exp_avg"] = torch.zeros_like(a[1])
+    after = [list(opt.state[p].values()) for p in a]
+    for k, (old, new) in enumerate(zip(before, after, strict=True)):
+        assert [torch.equal(x, y) for x, y in zip(old, new, strict=True)] == [True, k != 1, True]
+
+
+def test_numbers_of_a_rule_can_be_set():
+    a, b = tensors(), tensors()
+    ours, theirs = fo.torch.optimizer(fo.NAdam, a, lr=0.1), T.NAdam(b, lr=0.1)
+    for k in range(4):
+        steps(ours, a, k)
+        steps(theirs, b, k)
+        for opt, params in ((ours, a), (theirs, b)):
+            if k == 1:
+                opt.state[params[0]]["mu_product"] = torch.tensor(0.5)
+            if k == 2:
+                opt.state[params[0]]["mu_product"].mul_(0.5)
+    torch.testing.assert_close(a[0], b[0], rtol=1e-7, atol=1e-9)
+
+
 def test_a_shape_that_state_does_not_fit_is_refused():
     p = torch.nn.Parameter(torch.ones(8))
     opt = fo.torch.optimizer(fo.Adam, [p])
@@ -520,7 +630,7 @@ def test_state_of_another_format_is_converted_or_refused():
     steps(theirs, b, 0)
     narrow = fo.torch.optimizer(fo.Adam, a, lr=0.1, state_dtype="float8")
     narrow.load_state_dict(theirs.state_dict())
-    codes, exponents = narrow.fast.state["0/0"]["m"], narrow.fast.state["0/0"]["m_exponents"]
+    codes, exponents = (narrow.state[a[0]][name].numpy() for name in ("m", "m_exponents"))
     found = fo.engine.storage.widened8(codes.reshape(-1), exponents, False).reshape(codes.shape)
     np.testing.assert_allclose(found, theirs.state[b[0]]["exp_avg"].numpy(), rtol=0.07, atol=1e-6)
     steps(narrow, a, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .reader import Formula, Function, Scalars
 
@@ -97,15 +97,24 @@ def summands(name: str, function: Function) -> list[str]:
 
 
 def element(name: str, f: Formula, text: Text) -> list[str]:
-    """A rule: from an element to its update, its state in place. A stage: what its first array becomes."""
+    """A rule: from an element to its update, its state in place. A stage: what its first array becomes.
+
+    Scalars are found in ``c``, as reals, and in ``c64_``, as doubles.
+    """
     function, real = f.function, text.real
     (_, value), *state = function.results
     assigned = {n for n, _ in function.body}
     changed = {a: e for a, (_, e) in zip(f.state, state, strict=True) if a in assigned or ast.unparse(e) != a} if f.is_rule else {}
     given = ["p", "g"] if f.is_rule else list(f.arrays)
-    arguments = [*(f"{real} {a}" for a in given), *([f"{real} *state_"] if f.is_rule else []), f"const {real} *c"]
+    arguments = [
+        *(f"{real} {a}" for a in given),
+        *([f"{real} *state_"] if f.is_rule else []),
+        f"const {real} *c",
+        "const double *c64_",
+    ]
     lines = [f"{text.kind} {real} {name}({', '.join(arguments)})", "{"]
-    lines += declared(f"const {real}", [f"{n} = c[{i}]" for i, n in enumerate(function.scalars)])
+    lines += declared(f"const {real}", [f"{n} = c[{i}]" for i, n in enumerate(function.scalars) if n not in function.wide])
+    lines += declared("const double", [f"{n} = c64_[{i}]" for i, n in enumerate(function.scalars) if n in function.wide])
     if f.is_rule:
         read = [*(e for _, e in function.body), value, *changed.values()]
         lines += declared(real, [f"{a} = state_[{k}]" for k, a in enumerate(f.state) if any(uses(e, a) for e in read)])
@@ -139,6 +148,93 @@ def declared(kind: str, values: Sequence[str]) -> list[str]:
         else:
             lines += [f"    {kind} {value};"]
     return lines
+
+
+def squares(function: Function | None) -> int:
+    """The sums that are of squares, a bit each."""
+    return sum(1 << k for k, (name, _) in enumerate(function.results) if name in function.squares) if function else 0
+
+
+def shape(
+    stages: Sequence[Formula], real: str, places: Mapping[str, str], own: str, call: Callable[[Formula, str, bool], str]
+) -> list[str]:
+    """Each stage of some that follow one another, where it is on.
+
+    Those of the gradient alone shape it in double, as ``e->w``, where it came so or the next that is on goes on with it; where
+    others begin it is rounded. The stage that looks for what is not finite looks at rounded ones, but where the next that is on
+    shapes it further. `call` writes a stage's call from its arguments, in double or not.
+    """
+    of_gradient = [s.arrays == ("g",) for s in stages]
+    lines = ["    int wide = now->format == FO_FLOAT64;"] if any(of_gradient) else []
+    for k, s in enumerate(stages):
+        on = f"fo_on(now, {number(s)}, last)"
+        if of_gradient[k]:
+            if s.is_passive:
+                lines += where_on(f"{number(s)} <= last && !{goes_on(stages[k + 1 :])}", f"e->w = ({real})e->w, wide = 0;")
+            lines += [f"    if ({on}) {{"]
+            more, c64 = goes_on(stages[k + 1 :]), f"now->stage_c64[{number(s)}]"
+            lines += broken(f"        const int next = {more if more == '0' else f'(wide || !({exact(s, c64=c64)})) && {more}'};")
+            lines += where_on("wide || next", f"e->w = {call(s, 'e->w', True)};", "    ")
+            lines += broken(f"        else e->w = {call(s, f'({real})e->w', False)};")
+            lines += ["        wide = next;", "    }"]
+            if not any(of_gradient[k + 1 : k + 2]):
+                lines += [f"    e->g = ({real})e->w;"]
+            continue
+        arguments = [places.get(a) or own.replace("{}", a.upper()) for a in s.arrays]
+        text = f"{arguments[0]} = {call(s, ', '.join(arguments), False)};"
+        if s.arrays[0] == "m":
+            lines += [
+                f"    for (int k = 0; k < FO_STATES && {on}; k++)",
+                *(f"    {x}" for x in where_on("velocity >> k & 1", text)),
+            ]
+        else:
+            lines += where_on(on, f"{'wide = 0, e->w = ' if s.arrays[0] == 'g' and any(of_gradient[k:]) else ''}{text}")
+    return lines
+
+
+def where_on(condition: str, text: str, indent: str = "") -> list[str]:
+    """A statement under a condition, in lines that are not too long."""
+    lines = [f"{indent}    if ({condition}) {text}"]
+    if len(lines[0]) > WIDTH - 12:
+        lines = [f"{indent}    if ({condition})", f"{indent}        {text}"]
+    return [part for line in lines for part in broken(line)]
+
+
+def broken(line: str) -> list[str]:
+    """A line in two, where it is too long."""
+    if len(line) <= WIDTH - 4:
+        return [line]
+    at = line.rindex(" ", 0, WIDTH - 4)
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return [line[:at], *broken(indent + line[at + 1 :])]
+
+
+def exact(s: Formula, both: str = " && ", always: str = "1", c64: str = "c") -> str:
+    """Whether a stage of the gradient alone makes floats of floats without rounding."""
+    names = s.function.scalars
+    if s.function.wide:
+        return f"fo_is_exact({', '.join(f'{c64}[{names.index(n)}]' for n in s.function.wide)})"
+    return both.join(f"fo_is_float({c64}[{k}])" for k in range(len(names))) or always
+
+
+def goes_on(after: Sequence[Formula]) -> str:
+    """Whether one of the stages that come after one of the gradient goes on with it in double."""
+    wide = [s for s in after if s.arrays == ("g",) and not s.is_passive]
+    if not wide:
+        return "0"
+    narrow = [s for s in after[: after.index(wide[0])] if "g" in s.arrays and not s.is_passive]
+    on, others = (f"(now->on & ({' | '.join(f'1u << {number(s)}' for s in x)}))" for x in (wide, narrow))
+    return f"(!{others} && {on})" if narrow else f"{on} != 0"
+
+
+def summed(s: Formula, places: Mapping[str, str]) -> list[str]:
+    """What a stage sums, of an element."""
+    assert s.sums
+    return ["e->w"] if s.arrays == ("g",) else [places[a] for a in s.sums.arrays]
+
+
+def number(s: Formula) -> str:
+    return f"FO_{s.name.upper()}"
 
 
 def bits(f: Formula, tag: str) -> int:

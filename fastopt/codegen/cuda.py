@@ -31,7 +31,7 @@ def formula(f: Formula) -> list[str]:
     if f.is_rule:
         numbers = {"states": len(f.state), "velocity": c.bits(f, "velocity"), "nonnegative": c.bits(f, "nonnegative")}
         numbers |= {"scratch": f.function.tags[2:].index("scratch")} if "scratch" in f.function.tags else {}
-        numbers |= {"mean": 1} if f.scope.startswith("mean") else {}
+        numbers |= {"squares": c.squares(f.sums)}
         inner += (
             [[f"enum {{ {', '.join(f'{name} = {x}' for name, x in numbers.items() if x)} }};"]] if any(numbers.values()) else []
         )
@@ -51,10 +51,13 @@ def formula(f: Formula) -> list[str]:
 
 def adapter(kind: str, f: Formula, arrays: Sequence[str]) -> list[str]:
     """What is summed, of an element."""
-    places = PLACES | ({a: f"e->state[{k}]" for k, a in enumerate(f.state)} if f.is_rule else {})
-    given = ", ".join([*(places[a] for a in arrays), "c", "out"])
+    own = {a: f"*fo_own(a, FO_{a.upper()}, i, e)" for a in arrays if a not in PLACES}
+    places = PLACES | ({a: f"e->state[{k}]" for k, a in enumerate(f.state)} if f.is_rule else own)
+    found = [places[a] for a in arrays] if f.is_rule else c.summed(f, places)
+    given = ", ".join([*found, "c", "out"])
+    where = "" if f.is_rule else "const fo_array *a, int64_t i, "
     return [
-        f"template <class real> FO_INLINE void {kind}(const fo_element<real> *e, const double *c, double *out)",
+        f"template <class real> FO_INLINE void {kind}({where}const fo_element<real> *e, const double *c, double *out)",
         "{",
         f"    {kind}_of({given});",
         "}",
@@ -80,22 +83,23 @@ def around(stages: Sequence[Formula]) -> list[list[str]]:
         before,
         after,
         switch(
-            "template <class real> FO_INLINE void stage_terms(int id, const fo_element<real> *e, double *out)",
-            [f"case {number(s)}: stage::{s.name}::sums(e, 0, out); break;" for s in summing],
+            "template <class real>\n"
+            "FO_INLINE void stage_terms(int id, const fo_array *a, int64_t i, const fo_element<real> *e, double *out)",
+            [f"case {c.number(s)}: stage::{s.name}::sums(a, i, e, 0, out); break;" for s in summing],
         ),
         switch(
             "FO_INLINE void stage_scalars(int id, const double *sums, const double *h, double *c)",
-            [f"case {number(s)}: stage::{s.name}::scalars(0, 0, sums, h, c); break;" for s in stages],
+            [f"case {c.number(s)}: stage::{s.name}::scalars(0, 0, sums, h, c); break;" for s in stages],
         ),
         switch(
             "FO_INLINE int stage_scope(int id)",
-            [*(f"case {number(s)}: return {SCOPES[s.scope]};" for s in summing), "default: return FO_ARRAY;"],
+            [*(f"case {c.number(s)}: return {SCOPES[s.scope]};" for s in summing), "default: return FO_ARRAY;"],
+        ),
+        switch(
+            "FO_INLINE int stage_squares(int id)",
+            [*(f"case {c.number(s)}: return {c.squares(s.sums)};" for s in summing if c.squares(s.sums)), "default: return 0;"],
         ),
     ]
-
-
-def number(s: Formula) -> str:
-    return f"FO_{s.name.upper()}"
 
 
 def switch(head: str, cases: Sequence[str]) -> list[str]:
@@ -104,16 +108,12 @@ def switch(head: str, cases: Sequence[str]) -> list[str]:
 
 def shape(stages: Sequence[Formula]) -> list[str]:
     """Each stage, where it is on."""
-    lines = []
-    for s in stages:
-        places = [PLACES.get(a) or f"*fo_own(a, FO_{a.upper()}, i, e)" for a in s.arrays]
-        value = f"stage::{s.name}::shape({', '.join(places)}, fo_stage_c(now, {number(s)}, e));"
-        if s.arrays[0] == "m":
-            lines += [f"    for (int k = 0; k < FO_STATES && fo_on(now, {number(s)}, last); k++)", "        if (velocity >> k & 1)"]
-            lines += [f"            {places[0]} =", f"                {value}"]
-        else:
-            lines += [f"    if (fo_on(now, {number(s)}, last))", f"        {places[0]} = {value}"]
-    return lines
+
+    def call(s: Formula, arguments: str, wide: bool) -> str:
+        c64 = f"now->stage_c64[{c.number(s)}]"
+        return f"stage::{s.name}::shape({arguments}, {c64 if wide else f'fo_stage_c(now, {c.number(s)}, e)'}, {c64})"
+
+    return c.shape(stages, "real", PLACES, "*fo_own(a, FO_{}, i, e)", call)
 
 
 def kernels(rule: Formula) -> list[str]:

@@ -6,6 +6,7 @@ import ast
 import textwrap
 from collections.abc import Sequence
 
+from . import c
 from .reader import Formula, Function, Scalars
 
 HEAD = '''\
@@ -22,7 +23,7 @@ IMPORTS
 ctypedef fused real:
     float
     double
-
+MIXED
 cdef extern from "block.h" nogil:
     const char *FO_ISA
     double power "fo_power"(double x, int64_t n)
@@ -42,7 +43,24 @@ cdef extern from "block.h" nogil:
     double minimum "fo_minimum"(double x, double y)
     float where "fo_wheref"(bint c, float x, float y)
     double where "fo_where"(bint c, double x, double y)
+    float scale_by "fo_scale_byf"(float x, double factor, double power)
+    double scale_by "fo_scale_by"(double x, double factor, double power)
+    double ldexp "fo_ldexp"(double x, double n)
+    double ceil_log2 "fo_ceil_log2"(double x)
+    double scale_factor "fo_scale_factor"(double x, double n)
+    double scale_power "fo_scale_power"(double x, double n)
+    bint fo_is_exact(double factor, double shift)
+    bint fo_is_float(double x)
 '''
+MIXED = """
+ctypedef fused source:
+    float
+    double
+
+ctypedef fused target:
+    float
+    double
+"""
 WHOLE = """\
 from fastopt.engine.formats cimport add_up, lines_of, span, spread
 from fastopt.engine.table cimport (
@@ -56,7 +74,7 @@ GIVEN = {"g": "GRADIENT", "p": "PARAMETER", "u": "UPDATE", "m": "VELOCITY"}  # a
 
 def render(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
     """The whole text of ``kernels.pyx``; or without stages, that of a module of rules beside it."""
-    parts = [HEAD.replace("IMPORTS", WHOLE if stages else RULES_ALONE)]
+    parts = [HEAD.replace("IMPORTS", WHOLE if stages else RULES_ALONE).replace("MIXED", MIXED if stages else "")]
     for formula in (*rules, *stages):
         if formula.scalars.name == f"{formula.name}_scalars":
             parts += [_scalars(formula.scalars, formula)]
@@ -64,7 +82,7 @@ def render(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
             ("terms", formula.terms_scalars, formula.terms),
             ("sums", formula.sums_scalars, formula.sums),
         ):
-            if scalars:
+            if scalars and scalars.name == f"{formula.name}_{kind}_scalars":
                 parts += [_scalars(scalars, formula)]
             if function:
                 parts += [_summands(f"{formula.name}_{kind}", function, formula)]
@@ -82,7 +100,7 @@ def signature(formula: Formula) -> str:
     """All names that the engine takes from a formula by position."""
     scalars, sums, terms = formula.scalars, formula.sums, formula.terms
     parts = [formula.arrays, formula.function.scalars, scalars.kept, scalars.hyperparameters]
-    parts += [sums.arrays, tuple(n for n, _ in sums.results), (formula.scope,)] if sums else []
+    parts += [sums.arrays, sums.given, (formula.scope,)] if sums else []
     parts += [terms.arrays, (formula.terms_scope,)] if terms else []
     return " | ".join(" ".join(names) for names in parts)
 
@@ -115,6 +133,12 @@ class _Time(ast.NodeTransformer):
 def _text(expression: ast.expr, transformer: ast.NodeTransformer | None) -> str:
     copied = ast.parse(ast.unparse(expression), mode="eval").body
     return ast.unparse(ast.fix_missing_locations(transformer.visit(copied)) if transformer else copied)
+
+
+def _numbers(function: Function, real: str = "real") -> list[str]:
+    """Declarations of an update's scalars, of which some are doubles whatever the arrays hold."""
+    narrow = tuple(n for n in function.scalars if n not in function.wide)
+    return _unpack(narrow, "c", real, function.scalars) + _unpack(function.wide, "c", "double", function.scalars)
 
 
 def _unpack(names: tuple[str, ...], source: str, real: str, places: tuple[str, ...] = ()) -> list[str]:
@@ -213,7 +237,7 @@ def _rule(rule: Formula) -> str:
     stores = [f"update = {_text(update, _Literals())}", "if u_ is NULL:", "    p_[i] = p - update", "else:", "    u_[i] = update"]
     stores += [f"{a}_[i] = {_text(e, _Literals())}" for a, (_, e) in zip(rule.state, state, strict=True) if a not in kept]
     pointers = [f"{'const ' if a == 'g' or a in kept else ''}real *restrict {a}_" for a in rule.arrays] + ["real *restrict u_"]
-    loop = _loop(function, rule.name, pointers, _unpack(function.scalars, "c", "real"), "real", stores)
+    loop = _loop(function, rule.name, pointers, _numbers(function), "real", stores)
     return loop + "\n" + _instances(rule.name, [_cast(k) for k in (*range(len(rule.arrays)), "UPDATE")])
 
 
@@ -227,8 +251,23 @@ def _stage(stage: Formula) -> str:
     read = [a for a in stage.arrays if a != shaped or out]
     written = f"{target}_[i] = {_text(value, _Literals())}"
     pointers = [f"real *restrict {target}_", *(f"const real *restrict {a}_" for a in read)]
-    loop = _loop(function, stage.name, pointers, _unpack(function.scalars, "c", "real"), "real", [written])
-    return loop + "\n" + _instances(stage.name, [_cast(k) for k in range(len(pointers))])
+    loop = _loop(function, stage.name, pointers, _numbers(function), "real", [written])
+    text = loop + "\n" + _instances(stage.name, [_cast(k) for k in range(len(pointers))])
+    return text + "\n" + _mixed(stage) if stage.arrays == ("g",) else text
+
+
+def _mixed(stage: Formula) -> str:
+    """A stage of the gradient alone, in double, from or into a block of floats."""
+    function = stage.function
+    ((_, value),) = function.results
+    pointers = ["target *restrict out_", "const source *restrict g_"]
+    written = f"out_[i] = <target> ({_text(value, _Literals('double'))})"
+    lines = [_loop(function, f"{stage.name}_mixed", pointers, _numbers(function, "double"), "double", [written])]
+    for kind, given, made in (("widen", "float", "double"), ("narrow", "double", "float")):
+        head = f"cdef void {stage.name}_{kind}(void **a, Py_ssize_t n, const double *c) noexcept nogil:"
+        lines += [f"{head}\n    {stage.name}_mixed[{made}, {given}](<{made} *> a[0], <{given} *> a[1], n, c)\n"]
+    lines += [f"cdef bint {stage.name}_exact(const double *c) noexcept nogil:\n    return {c.exact(stage, ' and ', 'True')}\n"]
+    return "\n".join(lines)
 
 
 def _summands(name: str, function: Function, formula: Formula) -> str:
@@ -281,11 +320,17 @@ def _table(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
                 lines += [f"{to}.n_arrays, {to}.neutral = {len(f.arrays)}, &NEUTRAL[{i}][0]"]
                 ((_, value),) = f.function.results
                 lines += [f"{to}.idle = True"] if _text(value, None) == f.arrays[0] else []
+                if f.arrays == ("g",):
+                    lines += [f"{to}.widen, {to}.narrow, {to}.exact = {f.name}_widen, {f.name}_narrow, {f.name}_exact"]
+                    lines += [f"{to}.checks = True"] if f.is_passive else []
                 for k, x in enumerate(f.scalars.defaults):
                     lines += [f"NEUTRAL[{i}][{k}] = {x.replace('inf', 'INFINITY') or 'NAN'}"]
             if f.sums:
                 lines += [f"{to}.sums, {to}.scope = {len(f.sums.results)}, {SCOPES[f.scope]}"]
                 lines += [f"{to}.sums_f32, {to}.sums_f64 = {f.name}_sums_f32, {f.name}_sums_f64"]
+                if f.sums.squares:
+                    squares = sum(1 << k for k, (name, _) in enumerate(f.sums.results) if name in f.sums.squares)
+                    lines += [f"{to}.squares = {squares}"]
                 if f.scope.startswith("mean"):
                     lines += [f"{to}.mean = True"]
                 if f.sums_scalars:

@@ -34,7 +34,7 @@ import numpy as np
 
 from .engine import dispatch
 from .formula import RULES
-from .groups import check_number, domain
+from .groups import check_number, check_order, domain, is_ordered
 
 Array = np.ndarray[Any, Any]
 Result = tuple[Any, ...]
@@ -42,7 +42,9 @@ Result = tuple[Any, ...]
 
 def _update(name: str) -> Callable[..., Result]:
     rule = RULES[name]
-    return dispatch.Update(dispatch.TABLE, rule, [domain(n, name) for n in rule.hyperparameters], check_number).step
+    domains = [domain(n, name) for n in rule.hyperparameters]
+    together = check_order if is_ordered(rule.hyperparameters) else None
+    return dispatch.Update(dispatch.TABLE, rule, domains, check_number, together).step
 '''
 
 

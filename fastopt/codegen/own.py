@@ -52,6 +52,11 @@ def definition(function: Callable[..., Any]) -> tuple[Path, ast.FunctionDef]:
     return Path(path), node
 
 
+def source(function: Callable[..., Any]) -> str:
+    """The text of a function that stands for itself: without decorators."""
+    return ast.unparse(definition(function)[1]) + "\n"
+
+
 def handed_on(update: ast.FunctionDef) -> ast.FunctionDef:
     """The scalars of a rule that says nothing of them: its hyperparameters, whose defaults the update may have."""
     names = [x.arg for x in update.args.kwonlyargs]

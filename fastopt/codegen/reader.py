@@ -7,8 +7,8 @@ import keyword
 from dataclasses import dataclass
 from pathlib import Path
 
-ELEMENTWISE = {"sqrt": 1, "fabs": 1, "sign": 1, "copysign": 2, "maximum": 2, "minimum": 2, "where": 3}
-IN_SCALARS = {"sqrt": 1, "exp": 1, "log": 1, "power": 2}
+ELEMENTWISE = {"sqrt": 1, "fabs": 1, "sign": 1, "copysign": 2, "maximum": 2, "minimum": 2, "where": 3, "scale_by": 3}
+IN_SCALARS = {"sqrt": 1, "exp": 1, "log": 1, "power": 2, "ldexp": 2, "ceil_log2": 1, "scale_factor": 2, "scale_power": 2}
 COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 SCOPES = ("over_array", "mean_over_array", "over_group", "over_all")
 MATRICES = ("over_lines", "over_matrix")  # scopes of terms
@@ -98,7 +98,10 @@ class RuleError(SyntaxError):
 
 @dataclass(frozen=True)
 class Function:
-    """Elementwise arithmetic: from arrays and scalars to one or several values, of which sums have names."""
+    """Elementwise arithmetic: from arrays and scalars to one or several values, of which sums have names.
+
+    `wide` are the scalars that stay doubles; `squares` the names of sums whose terms are to be squared.
+    """
 
     name: str
     doc: str
@@ -107,6 +110,13 @@ class Function:
     scalars: tuple[str, ...]
     body: Named
     results: Named
+    wide: tuple[str, ...] = ()
+    squares: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Of sums: the names of the numbers that a scalars function is given; of squares the root and its exponent."""
+        return tuple(x for n, _ in self.results for x in ((n, f"{n}_exponent") if n in self.squares else (n,)))
 
     @property
     def temporaries(self) -> tuple[str, ...]:
@@ -159,6 +169,12 @@ class Formula:
         return self.arrays[:2] == ("p", "g")
 
     @property
+    def is_passive(self) -> bool:
+        """Of a stage: whether its sums alone are of interest, or what they find: it takes the gradient as the next does."""
+        ((_, value),) = self.function.results
+        return self.name == "finite" or ast.unparse(value) == self.arrays[0]
+
+    @property
     def state(self) -> tuple[str, ...]:
         """Of a rule: the arrays after the parameter and its gradient."""
         return self.arrays[2:]
@@ -204,6 +220,7 @@ class _Reader:
         self.functions = functions
         self.imported = imported
         self.sums = False
+        self.wide: set[str] = set()
         self.elements: set[str] = set()
         self.known: set[str] = set()
 
@@ -219,7 +236,7 @@ class _Reader:
         prepare = self.functions.get(f"{name}_scalars")
         if prepare is None:
             raise self.error(update, f"{name} has no {name}_scalars")
-        scalars = self.numbers(prepare, function, tuple(n for n, _ in sums.results) if sums else (), of_rule)
+        scalars = self.numbers(prepare, function, sums.given if sums else (), of_rule)
         for other in (sums_scalars, terms_scalars):
             if other and not set(other.hyperparameters) <= set(scalars.hyperparameters):
                 raise self.error(prepare, f"{prepare.name} does not take all hyperparameters of {other.name}")
@@ -286,7 +303,8 @@ class _Reader:
             raise self.error(node, "expected a rule of p, g, its state, * and scalars")
         body, value = self.split(node)
         self.sums = node.name.endswith(("_sums", "_terms"))
-        self.elements, self.known = set(arrays), set(arrays) | set(scalars)
+        self.wide = {x.arg for x in a.kwonlyargs if x.annotation and ast.unparse(x.annotation) == "wide"}
+        self.elements, self.known = set(arrays), (set(arrays) | set(scalars)) - self.wide
         for name, expression in body:
             self.free(expression, name)
             if name == "p" or name in scalars:
@@ -296,9 +314,12 @@ class _Reader:
             self.elements.add(name)
             self.known.add(name)
         results = self.results(value)
+        squares = tuple(name for name, x in results if name and _is_square(x))
+        results = tuple((name, x.args[0] if name in squares and isinstance(x, ast.Call) else x) for name, x in results)
         for _, expression in results:
             self.check(expression)
-        return Function(node.name, ast.get_docstring(node) or "", arrays, tags, scalars, tuple(body), results)
+        wide = tuple(name for name in scalars if name in self.wide)
+        return Function(node.name, ast.get_docstring(node) or "", arrays, tags, scalars, tuple(body), results, wide, squares)
 
     def results(self, value: ast.expr) -> Named:
         match value:
@@ -383,6 +404,12 @@ class _Reader:
                 return any([self.check(x), self.check(y)])
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if ELEMENTWISE.get(name) == len(args):
                 self.is_imported(node, name)
+                if name == "scale_by":
+                    if not all(isinstance(x, ast.Name) and x.id in self.wide for x in args[1:]):
+                        raise self.error(
+                            node, f"{ast.unparse(node)!r}: the factor and the power of two are not scalars that are wide"
+                        )
+                    return self.check(args[0])
                 if not self.sums and all(isinstance(x, ast.Constant | ast.UnaryOp) for x in args[name == "where" :]):
                     raise self.error(
                         node, f"{ast.unparse(node)!r} is of numbers alone, which are doubles in Python; take one from the scalars"
@@ -420,3 +447,8 @@ class _Reader:
         """An error where Python would not know a function that C knows."""
         if name not in self.imported:
             raise self.error(node, f"{name} is not imported from fastopt.arithmetic")
+
+
+def _is_square(node: ast.expr) -> bool:
+    """Whether a term of sums is marked as one whose square is summed."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "square" and len(node.args) == 1

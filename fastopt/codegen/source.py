@@ -8,7 +8,7 @@ from . import c
 from .reader import Formula
 
 REALS = (("f32", "float", "f", "c"), ("f64", "double", "", "c64"))  # with where their scalars are
-ACTED_ON = ("hold", "gather", "norms")  # stages that an optimizer acts on
+ACTED_ON = ("hold", "gather", "unclipped", "norms", "moves")  # stages that an optimizer acts on
 HEAD = """\
 /* Optimizer steps in C99, of fastopt (fastopt.source("c")): {rules}.
 
@@ -105,10 +105,7 @@ def around(stages: Sequence[Formula], first: int, subtract: int, real: tuple[str
     after += [*shape(stages[first:subtract], real), "    if (last < FO_STAGES) return;", "    e->p = e->p - e->u;"]
     after += [*shape(stages[subtract:], real), "}"]
     summing = [s for s in stages if s.sums and s.name != "finite"]
-    cases = [
-        f"    case {number(s)}: {s.name}_sums({', '.join(GIVEN[a] for a in (s.sums.arrays if s.sums else ()))}, NULL, out); break;"
-        for s in summing
-    ]
+    cases = [f"    case {c.number(s)}: {s.name}_sums({', '.join(c.summed(s, GIVEN))}, NULL, out); break;" for s in summing]
     return [
         before,
         after,
@@ -123,41 +120,32 @@ def around(stages: Sequence[Formula], first: int, subtract: int, real: tuple[str
     ]
 
 
-def number(s: Formula) -> str:
-    return f"FO_{s.name.upper()}"
-
-
 def shape(stages: Sequence[Formula], real: tuple[str, ...]) -> list[str]:
     """Each stage, where it is on."""
-    name, lines = real[0], []
-    for s in stages:
-        places = [GIVEN.get(a) or f"*fo_own_{name}(a, FO_{a.upper()}, i)" for a in s.arrays]
-        text = f"{places[0]} = {s.name}_{name}({', '.join(places)}, now->stage_{real[3]}[{number(s)}]);"
-        if s.arrays[0] == "m":
-            lines += [
-                f"    for (int k = 0; k < FO_STATES && fo_on(now, {number(s)}, last); k++)",
-                f"        if (velocity >> k & 1) {text}",
-            ]
-        else:
-            lines += [f"    if (fo_on(now, {number(s)}, last)) {text}"]
-    return lines
+
+    def call(s: Formula, arguments: str, wide: bool) -> str:
+        kind, c64 = "f64" if wide else real[0], f"now->stage_c64[{c.number(s)}]"
+        return f"{s.name}_{kind}({arguments}, {c64 if wide else f'now->stage_{real[3]}[{c.number(s)}]'}, {c64})"
+
+    return c.shape(stages, real[1], GIVEN, f"*fo_own_{real[0]}(a, FO_{{}}, i)", call)
 
 
 def steps(f: Formula, kind: tuple[str, ...]) -> list[str]:
     """A loop over elements that need no decoding, and one over a block of any."""
     name, real, _, scalars = kind
     arguments = f"{real} *restrict p_, const {real} *restrict g_, char *const *states_, int64_t lo, int64_t n, const {real} *c"
+    arguments += ", const double *c64_"
     lines = [f"static void {f.name}_plain_{name}({arguments})", "{"]
     lines += [f"    {real} *restrict {a}_ = ({real} *)states_[{k}] + lo;" for k, a in enumerate(f.state)]
     lines += ["    for (int64_t i = 0; i < n; i++) {"]
     lines += [f"        {real} state_[] = {{{', '.join(f'{a}_[i]' for a in f.state) or '0'}}};"]
-    lines += [f"        p_[i] = p_[i] - {f.name}_{name}(p_[i], g_[i], state_, c);"]
+    lines += [f"        p_[i] = p_[i] - {f.name}_{name}(p_[i], g_[i], state_, c, c64_);"]
     lines += [f"        {a}_[i] = state_[{k}];" for k, a in enumerate(f.state)]
     lines += ["    }", *(["    (void)states_, (void)lo;"] if not f.state else []), "}", ""]
     arguments = f"const fo_array *a, const fo_now *now, int64_t lo, int64_t n, fo_{name} *e"
     lines += [f"static void {f.name}_block_{name}({arguments})", "{", "    for (int64_t i = lo; i < lo + n; i++, e++) {"]
     lines += [f"        fo_fetch_{name}(a, now, i, {len(f.state)}, e);", f"        before_{name}(a, now, i, FO_STAGES, e);"]
-    lines += [f"        e->u = {f.name}_{name}(e->p, e->g, e->state, now->{scalars});"]
+    lines += [f"        e->u = {f.name}_{name}(e->p, e->g, e->state, now->{scalars}, now->c64);"]
     return [*lines, f"        after_{name}(a, now, i, FO_STAGES, {c.bits(f, 'velocity')}, e);", "    }", "}"]
 
 
@@ -173,7 +161,7 @@ def terms(f: Formula) -> list[str]:
             f"            fo_fetch_{name}(a, now, i, {len(f.state)}, &e);",
         ]
         lines += [f"            before_{name}(a, now, i, id, &e);"]
-        inner = [f"e.u = {f.name}_{name}(e.p, e.g, e.state, now->{scalars});"]
+        inner = [f"e.u = {f.name}_{name}(e.p, e.g, e.state, now->{scalars}, now->c64);"]
         inner += [f"after_{name}(a, now, i, id, {c.bits(f, 'velocity')}, &e);", f"stage_terms_{name}(id, &e, sums);"]
         if f.sums:
             places = {"p": "e.p", "g": "e.g"} | {a: f"e.state[{k}]" for k, a in enumerate(f.state)}
@@ -219,6 +207,7 @@ def row(f: Formula, domains: Sequence[tuple[float, float]]) -> str:
     ]  # fmt: skip
     of_sums = f"{f.name}_sums_scalars" if f.sums_scalars else "NULL"
     numbers = [str(c.bits(f, "nonnegative")), str(int(f.scope in ("over_group", "over_all"))), str(int(f.scope.startswith("mean")))]
+    numbers += [str(c.squares(f.sums))]
     functions = [f"{f.name}_{kind}" for kind in ("plain_f32", "plain_f64", "block_f32", "block_f64", "terms")]
     return f"{{{{{', '.join(shown)}}}, {', '.join([*numbers, f'{f.name}_scalars', of_sums, *functions])}}},"
 
@@ -232,4 +221,4 @@ def stage_row(f: Formula, k: int, own: Sequence[str], domains: Sequence[tuple[fl
     places = ", ".join(str(own.index(a)) for a in arrays) or "0"
     whole = int(f.scope in ("over_group", "over_all"))
     shown += [doubles([x for x, _ in domains]), doubles([x for _, x in domains])]
-    return f"{{{{{', '.join(shown)}}}, {k}, {whole}, {{{places}}}, {f.name}_scalars}},"
+    return f"{{{{{', '.join(shown)}}}, {k}, {whole}, {c.squares(f.sums)}, {{{places}}}, {f.name}_scalars}},"

@@ -1,6 +1,7 @@
 // Generated from rules.py and stages.py by python fastopt/codegen: edit those files.
-enum { FO_SCALE, FO_FINITE, FO_HOLD, FO_GATHER, FO_CLIP_VALUE, FO_CLIP_NORM, FO_CLIP_GLOBAL_NORM, FO_L2, FO_DECOUPLED,
-    FO_LATE_DECAY, FO_TRUST_RATIO, FO_STEP_SCALE, FO_MAX_STEP, FO_NORMS, FO_BOUNDS, FO_RELEASE, FO_EMA };
+enum { FO_SCALE, FO_FINITE, FO_HOLD, FO_GATHER, FO_UNCLIPPED, FO_CLIP_VALUE, FO_CLIP_NORM, FO_CLIP_GLOBAL_NORM, FO_L2,
+    FO_DECOUPLED, FO_LATE_DECAY, FO_PROXIMAL, FO_TRUST_RATIO, FO_STEP_SCALE, FO_MAX_STEP, FO_NORMS, FO_MOVES, FO_BOUNDS,
+    FO_RELEASE, FO_EMA };
 enum { FO_GATHERED, FO_FACTOR, FO_LOW, FO_HIGH, FO_AVERAGED };
 #include "launch.h"
 
@@ -12,12 +13,13 @@ struct scale {
     {
         double scale = h[0];
         c[0] = scale;
+        c[1] = 1.0; /* shift */
     }
 
-    template <class real> FO_INLINE real shape(real g, const real *c)
+    template <class real> FO_INLINE real shape(real g, const real *c, const double *c64_)
     {
-        const real scale = c[0];
-        return scale * g;
+        const double scale = c64_[0], shift = c64_[1];
+        return fo_scale_by(g, scale, shift);
     }
 };
 
@@ -32,12 +34,12 @@ struct finite {
         out[0] = fo_where(g - g == 0.0, 0.0, 1.0); /* bad */
     }
 
-    template <class real> FO_INLINE void sums(const fo_element<real> *e, const double *c, double *out)
+    template <class real> FO_INLINE void sums(const fo_array *a, int64_t i, const fo_element<real> *e, const double *c, double *out)
     {
-        sums_of(e->g, c, out);
+        sums_of(e->w, c, out);
     }
 
-    template <class real> FO_INLINE real shape(real g, const real *c)
+    template <class real> FO_INLINE real shape(real g, const real *c, const double *c64_)
     {
         return fo_where(g - g == (real)0.0, g, (real)0.0);
     }
@@ -47,11 +49,14 @@ struct finite {
 struct hold {
     FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
     {
+        double accumulate = h[0];
+        c[0] = fo_ldexp(1.0, -fo_ceil_log2(accumulate)); /* part */
     }
 
-    template <class real> FO_INLINE real shape(real gathered, real g, const real *c)
+    template <class real> FO_INLINE real shape(real gathered, real g, const real *c, const double *c64_)
     {
-        return gathered + g;
+        const real part = c[0];
+        return gathered + part * g;
     }
 };
 
@@ -60,13 +65,36 @@ struct gather {
     FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
     {
         double accumulate = h[0];
-        c[0] = 1.0 / accumulate; /* share */
+        c[0] = fo_ldexp(1.0, -fo_ceil_log2(accumulate)); /* part */
+        c[1] = fo_ldexp(1.0 / accumulate, fo_ceil_log2(accumulate)); /* share */
     }
 
-    template <class real> FO_INLINE real shape(real g, real gathered, const real *c)
+    template <class real> FO_INLINE real shape(real g, real gathered, const real *c, const double *c64_)
     {
-        const real share = c[0];
-        return share * (gathered + g);
+        const real part = c[0], share = c[1];
+        return share * (gathered + part * g);
+    }
+};
+
+// Changes nothing: its sum alone is of interest.
+struct unclipped {
+    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    {
+    }
+
+    FO_INLINE void sums_of(double g, const double *c, double *out)
+    {
+        out[0] = g; /* norm */
+    }
+
+    template <class real> FO_INLINE void sums(const fo_array *a, int64_t i, const fo_element<real> *e, const double *c, double *out)
+    {
+        sums_of(e->w, c, out);
+    }
+
+    template <class real> FO_INLINE real shape(real g, const real *c, const double *c64_)
+    {
+        return g;
     }
 };
 
@@ -78,10 +106,10 @@ struct clip_value {
         c[0] = clip_value; /* most */
     }
 
-    template <class real> FO_INLINE real shape(real g, const real *c)
+    template <class real> FO_INLINE real shape(real g, const real *c, const double *c64_)
     {
         const real most = c[0];
-        return fo_minimum(fo_maximum(g, -most), most);
+        return fo_where(g > most, most, fo_where(g < -most, -most, g));
     }
 };
 
@@ -89,26 +117,27 @@ struct clip_value {
 struct clip_norm {
     FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
     {
-        double squares = sums[0];
+        double norm = sums[0], norm_exponent = sums[1];
         double clip_norm = h[0];
-        double norm = fo_sqrt(squares);
-        c[0] = norm > clip_norm ? clip_norm / norm : 1.0; /* shrink */
+        double length = fo_ldexp(norm, norm_exponent);
+        c[0] = length <= clip_norm ? 1.0 : fo_scale_factor(clip_norm / norm, -norm_exponent); /* shrink */
+        c[1] = length <= clip_norm ? 1.0 : fo_scale_power(clip_norm / norm, -norm_exponent); /* shift */
     }
 
     FO_INLINE void sums_of(double g, const double *c, double *out)
     {
-        out[0] = g * g; /* squares */
+        out[0] = g; /* norm */
     }
 
-    template <class real> FO_INLINE void sums(const fo_element<real> *e, const double *c, double *out)
+    template <class real> FO_INLINE void sums(const fo_array *a, int64_t i, const fo_element<real> *e, const double *c, double *out)
     {
-        sums_of(e->g, c, out);
+        sums_of(e->w, c, out);
     }
 
-    template <class real> FO_INLINE real shape(real g, const real *c)
+    template <class real> FO_INLINE real shape(real g, const real *c, const double *c64_)
     {
-        const real shrink = c[0];
-        return shrink * g;
+        const double shrink = c64_[0], shift = c64_[1];
+        return fo_scale_by(g, shrink, shift);
     }
 };
 
@@ -116,26 +145,27 @@ struct clip_norm {
 struct clip_global_norm {
     FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
     {
-        double squares = sums[0];
+        double norm = sums[0], norm_exponent = sums[1];
         double clip_global_norm = h[0];
-        double norm = fo_sqrt(squares);
-        c[0] = norm > clip_global_norm ? clip_global_norm / norm : 1.0; /* shrink */
+        double length = fo_ldexp(norm, norm_exponent);
+        c[0] = length <= clip_global_norm ? 1.0 : fo_scale_factor(clip_global_norm / norm, -norm_exponent); /* shrink */
+        c[1] = length <= clip_global_norm ? 1.0 : fo_scale_power(clip_global_norm / norm, -norm_exponent); /* shift */
     }
 
     FO_INLINE void sums_of(double g, const double *c, double *out)
     {
-        out[0] = g * g; /* squares */
+        out[0] = g; /* norm */
     }
 
-    template <class real> FO_INLINE void sums(const fo_element<real> *e, const double *c, double *out)
+    template <class real> FO_INLINE void sums(const fo_array *a, int64_t i, const fo_element<real> *e, const double *c, double *out)
     {
-        sums_of(e->g, c, out);
+        sums_of(e->w, c, out);
     }
 
-    template <class real> FO_INLINE real shape(real g, const real *c)
+    template <class real> FO_INLINE real shape(real g, const real *c, const double *c64_)
     {
-        const real shrink = c[0];
-        return shrink * g;
+        const double shrink = c64_[0], shift = c64_[1];
+        return fo_scale_by(g, shrink, shift);
     }
 };
 
@@ -147,7 +177,7 @@ struct l2 {
         c[0] = weight_decay;
     }
 
-    template <class real> FO_INLINE real shape(real g, real p, const real *c)
+    template <class real> FO_INLINE real shape(real g, real p, const real *c, const double *c64_)
     {
         const real weight_decay = c[0];
         return g + weight_decay * p;
@@ -162,7 +192,7 @@ struct decoupled {
         c[0] = 1.0 - lr * weight_decay; /* keep */
     }
 
-    template <class real> FO_INLINE real shape(real p, const real *c)
+    template <class real> FO_INLINE real shape(real p, const real *c, const double *c64_)
     {
         const real keep = c[0];
         return keep * p;
@@ -177,10 +207,26 @@ struct late_decay {
         c[0] = lr * weight_decay; /* decay */
     }
 
-    template <class real> FO_INLINE real shape(real u, real p, const real *c)
+    template <class real> FO_INLINE real shape(real u, real p, const real *c, const double *c64_)
     {
         const real decay = c[0];
         return u + decay * p;
+    }
+};
+
+// Weight decay of the parameter as it will be: ``(p - u) / (1 + lr * weight_decay)`` (Xie et al., 2022, algorithm 1).
+struct proximal {
+    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    {
+        double lr = h[0], weight_decay = h[1];
+        c[0] = lr * weight_decay; /* decay */
+        c[1] = 1.0 / (1.0 + lr * weight_decay); /* shorter */
+    }
+
+    template <class real> FO_INLINE real shape(real u, real p, const real *c, const double *c64_)
+    {
+        const real decay = c[0], shorter = c[1];
+        return shorter * (u + decay * p);
     }
 };
 
@@ -188,27 +234,29 @@ struct late_decay {
 struct trust_ratio {
     FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
     {
-        double updates = sums[0], params = sums[1];
+        double step = sums[0], step_exponent = sums[1], param = sums[2], param_exponent = sums[3];
         double lr = h[0], trust_ratio = h[1];
-        double ratio = updates > 0.0 ? trust_ratio * lr * fo_sqrt(params) / fo_sqrt(updates) : 1.0;
-        c[0] = params > 0.0 ? ratio : 1.0; /* ratio */
+        double ratio = step == 0.0 ? 1.0 : trust_ratio * lr * param / step;
+        double exponent = step == 0.0 ? 0.0 : param_exponent - step_exponent;
+        c[0] = param == 0.0 ? 1.0 : fo_scale_factor(ratio, exponent); /* ratio */
+        c[1] = param == 0.0 ? 1.0 : fo_scale_power(ratio, exponent); /* shift */
     }
 
     FO_INLINE void sums_of(double u, double p, const double *c, double *out)
     {
-        out[0] = u * u; /* updates */
-        out[1] = p * p; /* params */
+        out[0] = u; /* step */
+        out[1] = p; /* param */
     }
 
-    template <class real> FO_INLINE void sums(const fo_element<real> *e, const double *c, double *out)
+    template <class real> FO_INLINE void sums(const fo_array *a, int64_t i, const fo_element<real> *e, const double *c, double *out)
     {
         sums_of(e->u, e->p, c, out);
     }
 
-    template <class real> FO_INLINE real shape(real u, const real *c)
+    template <class real> FO_INLINE real shape(real u, const real *c, const double *c64_)
     {
-        const real ratio = c[0];
-        return ratio * u;
+        const double ratio = c64_[0], shift = c64_[1];
+        return fo_scale_by(u, ratio, shift);
     }
 };
 
@@ -218,7 +266,7 @@ struct step_scale {
     {
     }
 
-    template <class real> FO_INLINE real shape(real u, real factor, const real *c)
+    template <class real> FO_INLINE real shape(real u, real factor, const real *c, const double *c64_)
     {
         return fo_where(factor == (real)0.0, (real)0.0, factor * u);
     }
@@ -232,7 +280,7 @@ struct max_step {
         c[0] = max_step; /* most */
     }
 
-    template <class real> FO_INLINE real shape(real u, const real *c)
+    template <class real> FO_INLINE real shape(real u, const real *c, const double *c64_)
     {
         const real most = c[0];
         return fo_minimum(fo_maximum(u, -most), most);
@@ -247,17 +295,39 @@ struct norms {
 
     FO_INLINE void sums_of(double g, double u, double p, const double *c, double *out)
     {
-        out[0] = g * g; /* grads */
-        out[1] = u * u; /* updates */
-        out[2] = p * p; /* params */
+        out[0] = g; /* gradient */
+        out[1] = u; /* step */
+        out[2] = p; /* param */
     }
 
-    template <class real> FO_INLINE void sums(const fo_element<real> *e, const double *c, double *out)
+    template <class real> FO_INLINE void sums(const fo_array *a, int64_t i, const fo_element<real> *e, const double *c, double *out)
     {
         sums_of(e->g, e->u, e->p, c, out);
     }
 
-    template <class real> FO_INLINE real shape(real u, const real *c)
+    template <class real> FO_INLINE real shape(real u, const real *c, const double *c64_)
+    {
+        return u;
+    }
+};
+
+// Changes nothing: its sum alone is of interest.
+struct moves {
+    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    {
+    }
+
+    FO_INLINE void sums_of(double u, double p, double low, double high, const double *c, double *out)
+    {
+        out[0] = p - fo_minimum(fo_maximum(p - u, low), high); /* move */
+    }
+
+    template <class real> FO_INLINE void sums(const fo_array *a, int64_t i, const fo_element<real> *e, const double *c, double *out)
+    {
+        sums_of(e->u, e->p, *fo_own(a, FO_LOW, i, e), *fo_own(a, FO_HIGH, i, e), c, out);
+    }
+
+    template <class real> FO_INLINE real shape(real u, const real *c, const double *c64_)
     {
         return u;
     }
@@ -269,7 +339,7 @@ struct bounds {
     {
     }
 
-    template <class real> FO_INLINE real shape(real p, real low, real high, const real *c)
+    template <class real> FO_INLINE real shape(real p, real low, real high, const real *c, const double *c64_)
     {
         return fo_minimum(fo_maximum(p, low), high);
     }
@@ -281,7 +351,7 @@ struct release {
     {
     }
 
-    template <class real> FO_INLINE real shape(real m, real p, real low, real high, const real *c)
+    template <class real> FO_INLINE real shape(real m, real p, real low, real high, const real *c, const double *c64_)
     {
         return fo_where(p <= low, fo_minimum(m, (real)0.0), fo_where(p >= high, fo_maximum(m, (real)0.0), m));
     }
@@ -295,7 +365,7 @@ struct ema {
         c[0] = 1.0 - ema; /* share */
     }
 
-    template <class real> FO_INLINE real shape(real averaged, real p, const real *c)
+    template <class real> FO_INLINE real shape(real averaged, real p, const real *c, const double *c64_)
     {
         const real share = c[0];
         return averaged + share * (p - averaged);
@@ -306,59 +376,116 @@ struct ema {
 
 template <class real> FO_INLINE void before(const fo_array *a, const fo_now *now, int64_t i, int last, fo_element<real> *e)
 {
-    if (fo_on(now, FO_SCALE, last))
-        e->g = stage::scale::shape(e->g, fo_stage_c(now, FO_SCALE, e));
-    if (fo_on(now, FO_FINITE, last))
-        e->g = stage::finite::shape(e->g, fo_stage_c(now, FO_FINITE, e));
+    int wide = now->format == FO_FLOAT64;
+    if (fo_on(now, FO_SCALE, last)) {
+        const int next = (wide || !(fo_is_exact(now->stage_c64[FO_SCALE][0], now->stage_c64[FO_SCALE][1]))) && (!(now->on & (1u
+            << FO_HOLD | 1u << FO_GATHER)) && (now->on & (1u << FO_CLIP_VALUE | 1u << FO_CLIP_NORM | 1u <<
+                FO_CLIP_GLOBAL_NORM)));
+        if (wide || next) e->w = stage::scale::shape(e->w, now->stage_c64[FO_SCALE], now->stage_c64[FO_SCALE]);
+        else e->w = stage::scale::shape((real)e->w, fo_stage_c(now, FO_SCALE, e), now->stage_c64[FO_SCALE]);
+        wide = next;
+    }
+    if (FO_FINITE <= last && !(!(now->on & (1u << FO_HOLD | 1u << FO_GATHER)) && (now->on & (1u << FO_CLIP_VALUE | 1u <<
+        FO_CLIP_NORM | 1u << FO_CLIP_GLOBAL_NORM))))
+        e->w = (real)e->w, wide = 0;
+    if (fo_on(now, FO_FINITE, last)) {
+        const int next = (wide || !(1)) && (!(now->on & (1u << FO_HOLD | 1u << FO_GATHER)) && (now->on & (1u << FO_CLIP_VALUE |
+            1u << FO_CLIP_NORM | 1u << FO_CLIP_GLOBAL_NORM)));
+        if (wide || next) e->w = stage::finite::shape(e->w, now->stage_c64[FO_FINITE], now->stage_c64[FO_FINITE]);
+        else e->w = stage::finite::shape((real)e->w, fo_stage_c(now, FO_FINITE, e), now->stage_c64[FO_FINITE]);
+        wide = next;
+    }
+    e->g = (real)e->w;
     if (fo_on(now, FO_HOLD, last))
-        *fo_own(a, FO_GATHERED, i, e) = stage::hold::shape(*fo_own(a, FO_GATHERED, i, e), e->g, fo_stage_c(now, FO_HOLD, e));
+        *fo_own(a, FO_GATHERED, i, e) = stage::hold::shape(*fo_own(a, FO_GATHERED, i, e), e->g, fo_stage_c(now, FO_HOLD, e),
+            now->stage_c64[FO_HOLD]);
     if (fo_on(now, FO_GATHER, last))
-        e->g = stage::gather::shape(e->g, *fo_own(a, FO_GATHERED, i, e), fo_stage_c(now, FO_GATHER, e));
-    if (fo_on(now, FO_CLIP_VALUE, last))
-        e->g = stage::clip_value::shape(e->g, fo_stage_c(now, FO_CLIP_VALUE, e));
-    if (fo_on(now, FO_CLIP_NORM, last))
-        e->g = stage::clip_norm::shape(e->g, fo_stage_c(now, FO_CLIP_NORM, e));
-    if (fo_on(now, FO_CLIP_GLOBAL_NORM, last))
-        e->g = stage::clip_global_norm::shape(e->g, fo_stage_c(now, FO_CLIP_GLOBAL_NORM, e));
-    if (fo_on(now, FO_L2, last))
-        e->g = stage::l2::shape(e->g, e->p, fo_stage_c(now, FO_L2, e));
+        wide = 0, e->w = e->g = stage::gather::shape(e->g, *fo_own(a, FO_GATHERED, i, e), fo_stage_c(now, FO_GATHER, e),
+            now->stage_c64[FO_GATHER]);
+    if (FO_UNCLIPPED <= last && !(now->on & (1u << FO_CLIP_VALUE | 1u << FO_CLIP_NORM | 1u << FO_CLIP_GLOBAL_NORM)) != 0)
+        e->w = (real)e->w, wide = 0;
+    if (fo_on(now, FO_UNCLIPPED, last)) {
+        const int next = (wide || !(1)) && (now->on & (1u << FO_CLIP_VALUE | 1u << FO_CLIP_NORM | 1u << FO_CLIP_GLOBAL_NORM))
+            != 0;
+        if (wide || next)
+            e->w = stage::unclipped::shape(e->w, now->stage_c64[FO_UNCLIPPED], now->stage_c64[FO_UNCLIPPED]);
+        else e->w = stage::unclipped::shape((real)e->w, fo_stage_c(now, FO_UNCLIPPED, e), now->stage_c64[FO_UNCLIPPED]);
+        wide = next;
+    }
+    if (fo_on(now, FO_CLIP_VALUE, last)) {
+        const int next = (wide || !(fo_is_float(now->stage_c64[FO_CLIP_VALUE][0]))) && (now->on & (1u << FO_CLIP_NORM | 1u <<
+            FO_CLIP_GLOBAL_NORM)) != 0;
+        if (wide || next)
+            e->w = stage::clip_value::shape(e->w, now->stage_c64[FO_CLIP_VALUE], now->stage_c64[FO_CLIP_VALUE]);
+        else e->w = stage::clip_value::shape((real)e->w, fo_stage_c(now, FO_CLIP_VALUE, e), now->stage_c64[FO_CLIP_VALUE]);
+        wide = next;
+    }
+    if (fo_on(now, FO_CLIP_NORM, last)) {
+        const int next = (wide || !(fo_is_exact(now->stage_c64[FO_CLIP_NORM][0], now->stage_c64[FO_CLIP_NORM][1]))) && (now->on
+            & (1u << FO_CLIP_GLOBAL_NORM)) != 0;
+        if (wide || next)
+            e->w = stage::clip_norm::shape(e->w, now->stage_c64[FO_CLIP_NORM], now->stage_c64[FO_CLIP_NORM]);
+        else e->w = stage::clip_norm::shape((real)e->w, fo_stage_c(now, FO_CLIP_NORM, e), now->stage_c64[FO_CLIP_NORM]);
+        wide = next;
+    }
+    if (fo_on(now, FO_CLIP_GLOBAL_NORM, last)) {
+        const int next = 0;
+        if (wide || next)
+            e->w = stage::clip_global_norm::shape(e->w, now->stage_c64[FO_CLIP_GLOBAL_NORM],
+                now->stage_c64[FO_CLIP_GLOBAL_NORM]);
+        else e->w = stage::clip_global_norm::shape((real)e->w, fo_stage_c(now, FO_CLIP_GLOBAL_NORM, e),
+            now->stage_c64[FO_CLIP_GLOBAL_NORM]);
+        wide = next;
+    }
+    e->g = (real)e->w;
+    if (fo_on(now, FO_L2, last)) e->g = stage::l2::shape(e->g, e->p, fo_stage_c(now, FO_L2, e), now->stage_c64[FO_L2]);
     if (fo_on(now, FO_DECOUPLED, last))
-        e->p = stage::decoupled::shape(e->p, fo_stage_c(now, FO_DECOUPLED, e));
+        e->p = stage::decoupled::shape(e->p, fo_stage_c(now, FO_DECOUPLED, e), now->stage_c64[FO_DECOUPLED]);
 }
 
 template <class real>
 FO_INLINE void after(const fo_array *a, const fo_now *now, int64_t i, int last, int velocity, fo_element<real> *e)
 {
     if (fo_on(now, FO_LATE_DECAY, last))
-        e->u = stage::late_decay::shape(e->u, e->p, fo_stage_c(now, FO_LATE_DECAY, e));
+        e->u = stage::late_decay::shape(e->u, e->p, fo_stage_c(now, FO_LATE_DECAY, e), now->stage_c64[FO_LATE_DECAY]);
+    if (fo_on(now, FO_PROXIMAL, last))
+        e->u = stage::proximal::shape(e->u, e->p, fo_stage_c(now, FO_PROXIMAL, e), now->stage_c64[FO_PROXIMAL]);
     if (fo_on(now, FO_TRUST_RATIO, last))
-        e->u = stage::trust_ratio::shape(e->u, fo_stage_c(now, FO_TRUST_RATIO, e));
+        e->u = stage::trust_ratio::shape(e->u, fo_stage_c(now, FO_TRUST_RATIO, e), now->stage_c64[FO_TRUST_RATIO]);
     if (fo_on(now, FO_STEP_SCALE, last))
-        e->u = stage::step_scale::shape(e->u, *fo_own(a, FO_FACTOR, i, e), fo_stage_c(now, FO_STEP_SCALE, e));
+        e->u = stage::step_scale::shape(e->u, *fo_own(a, FO_FACTOR, i, e), fo_stage_c(now, FO_STEP_SCALE, e),
+            now->stage_c64[FO_STEP_SCALE]);
     if (fo_on(now, FO_MAX_STEP, last))
-        e->u = stage::max_step::shape(e->u, fo_stage_c(now, FO_MAX_STEP, e));
+        e->u = stage::max_step::shape(e->u, fo_stage_c(now, FO_MAX_STEP, e), now->stage_c64[FO_MAX_STEP]);
     if (fo_on(now, FO_NORMS, last))
-        e->u = stage::norms::shape(e->u, fo_stage_c(now, FO_NORMS, e));
+        e->u = stage::norms::shape(e->u, fo_stage_c(now, FO_NORMS, e), now->stage_c64[FO_NORMS]);
+    if (fo_on(now, FO_MOVES, last))
+        e->u = stage::moves::shape(e->u, fo_stage_c(now, FO_MOVES, e), now->stage_c64[FO_MOVES]);
     if (last < FO_STAGES) return;
     e->p = e->p - e->u;
     if (fo_on(now, FO_BOUNDS, last))
-        e->p = stage::bounds::shape(e->p, *fo_own(a, FO_LOW, i, e), *fo_own(a, FO_HIGH, i, e), fo_stage_c(now, FO_BOUNDS, e));
+        e->p = stage::bounds::shape(e->p, *fo_own(a, FO_LOW, i, e), *fo_own(a, FO_HIGH, i, e), fo_stage_c(now, FO_BOUNDS, e),
+            now->stage_c64[FO_BOUNDS]);
     for (int k = 0; k < FO_STATES && fo_on(now, FO_RELEASE, last); k++)
         if (velocity >> k & 1)
-            e->state[k] =
-                stage::release::shape(e->state[k], e->p, *fo_own(a, FO_LOW, i, e), *fo_own(a, FO_HIGH, i, e), fo_stage_c(now, FO_RELEASE, e));
+            e->state[k] = stage::release::shape(e->state[k], e->p, *fo_own(a, FO_LOW, i, e), *fo_own(a, FO_HIGH, i, e),
+                fo_stage_c(now, FO_RELEASE, e), now->stage_c64[FO_RELEASE]);
     if (fo_on(now, FO_EMA, last))
-        *fo_own(a, FO_AVERAGED, i, e) = stage::ema::shape(*fo_own(a, FO_AVERAGED, i, e), e->p, fo_stage_c(now, FO_EMA, e));
+        *fo_own(a, FO_AVERAGED, i, e) = stage::ema::shape(*fo_own(a, FO_AVERAGED, i, e), e->p, fo_stage_c(now, FO_EMA, e),
+            now->stage_c64[FO_EMA]);
 }
 
-template <class real> FO_INLINE void stage_terms(int id, const fo_element<real> *e, double *out)
+template <class real>
+FO_INLINE void stage_terms(int id, const fo_array *a, int64_t i, const fo_element<real> *e, double *out)
 {
     switch (id) {
-    case FO_FINITE: stage::finite::sums(e, 0, out); break;
-    case FO_CLIP_NORM: stage::clip_norm::sums(e, 0, out); break;
-    case FO_CLIP_GLOBAL_NORM: stage::clip_global_norm::sums(e, 0, out); break;
-    case FO_TRUST_RATIO: stage::trust_ratio::sums(e, 0, out); break;
-    case FO_NORMS: stage::norms::sums(e, 0, out); break;
+    case FO_FINITE: stage::finite::sums(a, i, e, 0, out); break;
+    case FO_UNCLIPPED: stage::unclipped::sums(a, i, e, 0, out); break;
+    case FO_CLIP_NORM: stage::clip_norm::sums(a, i, e, 0, out); break;
+    case FO_CLIP_GLOBAL_NORM: stage::clip_global_norm::sums(a, i, e, 0, out); break;
+    case FO_TRUST_RATIO: stage::trust_ratio::sums(a, i, e, 0, out); break;
+    case FO_NORMS: stage::norms::sums(a, i, e, 0, out); break;
+    case FO_MOVES: stage::moves::sums(a, i, e, 0, out); break;
     }
 }
 
@@ -369,16 +496,19 @@ FO_INLINE void stage_scalars(int id, const double *sums, const double *h, double
     case FO_FINITE: stage::finite::scalars(0, 0, sums, h, c); break;
     case FO_HOLD: stage::hold::scalars(0, 0, sums, h, c); break;
     case FO_GATHER: stage::gather::scalars(0, 0, sums, h, c); break;
+    case FO_UNCLIPPED: stage::unclipped::scalars(0, 0, sums, h, c); break;
     case FO_CLIP_VALUE: stage::clip_value::scalars(0, 0, sums, h, c); break;
     case FO_CLIP_NORM: stage::clip_norm::scalars(0, 0, sums, h, c); break;
     case FO_CLIP_GLOBAL_NORM: stage::clip_global_norm::scalars(0, 0, sums, h, c); break;
     case FO_L2: stage::l2::scalars(0, 0, sums, h, c); break;
     case FO_DECOUPLED: stage::decoupled::scalars(0, 0, sums, h, c); break;
     case FO_LATE_DECAY: stage::late_decay::scalars(0, 0, sums, h, c); break;
+    case FO_PROXIMAL: stage::proximal::scalars(0, 0, sums, h, c); break;
     case FO_TRUST_RATIO: stage::trust_ratio::scalars(0, 0, sums, h, c); break;
     case FO_STEP_SCALE: stage::step_scale::scalars(0, 0, sums, h, c); break;
     case FO_MAX_STEP: stage::max_step::scalars(0, 0, sums, h, c); break;
     case FO_NORMS: stage::norms::scalars(0, 0, sums, h, c); break;
+    case FO_MOVES: stage::moves::scalars(0, 0, sums, h, c); break;
     case FO_BOUNDS: stage::bounds::scalars(0, 0, sums, h, c); break;
     case FO_RELEASE: stage::release::scalars(0, 0, sums, h, c); break;
     case FO_EMA: stage::ema::scalars(0, 0, sums, h, c); break;
@@ -389,11 +519,26 @@ FO_INLINE int stage_scope(int id)
 {
     switch (id) {
     case FO_FINITE: return FO_ARRAY;
+    case FO_UNCLIPPED: return FO_ARRAY;
     case FO_CLIP_NORM: return FO_ARRAY;
     case FO_CLIP_GLOBAL_NORM: return FO_WHOLE;
     case FO_TRUST_RATIO: return FO_ARRAY;
     case FO_NORMS: return FO_ARRAY;
+    case FO_MOVES: return FO_ARRAY;
     default: return FO_ARRAY;
+    }
+}
+
+FO_INLINE int stage_squares(int id)
+{
+    switch (id) {
+    case FO_UNCLIPPED: return 1;
+    case FO_CLIP_NORM: return 1;
+    case FO_CLIP_GLOBAL_NORM: return 1;
+    case FO_TRUST_RATIO: return 3;
+    case FO_NORMS: return 7;
+    case FO_MOVES: return 1;
+    default: return 0;
     }
 }
 
@@ -406,7 +551,7 @@ struct sgd : fo_rule {
         c[0] = lr;
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0];
         return lr * g;
@@ -432,7 +577,7 @@ struct momentum : fo_rule {
         c[2] = lr_in_velocity ? take * lr : take; /* take */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0], keep = c[1], take = c[2];
         real buf = state_[0];
@@ -462,7 +607,7 @@ struct nesterov : fo_rule {
         c[3] = lr_in_velocity ? momentum : lr * momentum; /* ahead */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real keep = c[0], take = c[1], lr = c[2], ahead = c[3];
         real buf = state_[0];
@@ -487,7 +632,7 @@ struct signsgd : fo_rule {
         c[0] = lr;
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0];
         return lr * fo_sign(g);
@@ -511,7 +656,7 @@ struct signum : fo_rule {
         c[1] = 1.0 - momentum; /* w */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0], w = c[1];
         real buf = state_[0];
@@ -540,7 +685,7 @@ struct lion : fo_rule {
         c[2] = 1.0 - beta2; /* w2 */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0], w1 = c[1], w2 = c[2];
         real m = state_[0];
@@ -574,7 +719,7 @@ struct adam : fo_rule {
         c[5] = eps_root * correct; /* root */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], root = c[5];
         real m = state_[0], v = state_[1];
@@ -611,7 +756,7 @@ struct amsgrad : fo_rule {
         c[6] = eps_root * c2 * c2; /* root */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], seen = c[4], eps = c[5], root = c[6];
         real m = state_[0], v = state_[1], vmax = state_[2];
@@ -646,7 +791,7 @@ struct adamax : fo_rule {
         c[4] = eps_inside ? 0.0 : eps; /* outer */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real step_size = c[0], w = c[1], keep = c[2], inner = c[3], outer = c[4];
         real m = state_[0], largest = state_[1];
@@ -686,7 +831,7 @@ struct nadam : fo_rule {
         kept[0] = product; /* product */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real of_g = c[0], of_m = c[1], w1 = c[2], keep = c[3], w2 = c[4], eps = c[5];
         real m = state_[0], v = state_[1];
@@ -725,7 +870,7 @@ struct radam : fo_rule {
         c[5] = length > 5.0 ? 1.0 : 0.0; /* adapt */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], adapt = c[5];
         real m = state_[0], v = state_[1];
@@ -760,7 +905,7 @@ struct adabelief : fo_rule {
         c[5] = eps * c2; /* eps */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], root = c[4], eps = c[5];
         real m = state_[0], v = state_[1];
@@ -793,7 +938,7 @@ struct yogi : fo_rule {
         c[3] = eps * c2; /* eps */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real step_size = c[0], w1 = c[1], w2 = c[2], eps = c[3];
         real m = state_[0], v = state_[1];
@@ -818,30 +963,34 @@ struct adan : fo_rule {
 
     FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
     {
-        double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], eps = h[4];
-        double c3 = fo_sqrt(1.0 - fo_power(beta3, t));
+        double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], eps = h[4], eps_root = h[5], short_look = h[6];
+        double correct = 1.0 - fo_power(beta3, t);
+        double c3 = fo_sqrt(correct);
         double step_size = lr * c3;
+        double ahead = short_look ? 1.0 - beta2 : beta2;
         c[0] = step_size / (1.0 - fo_power(beta1, t)); /* of_m */
-        c[1] = step_size * beta2 / (1.0 - fo_power(beta2, t)); /* of_d */
+        c[1] = step_size * ahead / (1.0 - fo_power(beta2, t)); /* of_d */
         c[2] = 1.0 - beta1; /* w1 */
         c[3] = 1.0 - beta2; /* w2 */
-        c[4] = beta2; /* ahead */
+        c[4] = ahead;
         c[5] = beta3; /* keep */
         c[6] = 1.0 - beta3; /* w3 */
         c[7] = eps * c3; /* eps */
-        c[8] = t > 1 ? 1.0 : 0.0; /* before */
+        c[8] = eps_root * correct; /* root */
+        c[9] = t > 1 ? 1.0 : 0.0; /* before */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
-        const real of_m = c[0], of_d = c[1], w1 = c[2], w2 = c[3], ahead = c[4], keep = c[5], w3 = c[6], eps = c[7], before = c[8];
+        const real of_m = c[0], of_d = c[1], w1 = c[2], w2 = c[3], ahead = c[4], keep = c[5], w3 = c[6], eps = c[7], root = c[8];
+        const real before = c[9];
         real m = state_[0], d = state_[1], v = state_[2], last = state_[3];
         real change = fo_where(before > (real)0.0, g - last, (real)0.0);
         real look = g + ahead * change;
         m = m + w1 * (g - m);
         d = d + w2 * (change - d);
         v = keep * v + w3 * look * look;
-        const real update = (of_m * m + of_d * d) / (fo_sqrt(v) + eps);
+        const real update = (of_m * m + of_d * d) / (fo_sqrt(v + root) + eps);
         state_[0] = m;
         state_[1] = d;
         state_[2] = v;
@@ -871,7 +1020,7 @@ struct adopt : fo_rule {
         c[5] = fo_sqrt(fo_sqrt((double)t - 1.0)); /* most */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], most = c[5];
         real m = state_[0], v = state_[1];
@@ -889,6 +1038,42 @@ struct adopt : fo_rule {
 FO_KERNEL adopt_prepare(FO_ARGUMENTS) { fo_prepare<rule::adopt>(plan, x, y, z); }
 FO_KERNEL adopt_step(FO_ARGUMENTS) { fo_step<rule::adopt>(plan, x, y, z); }
 FO_KERNEL adopt_sum(FO_ARGUMENTS) { fo_sum<rule::adopt>(plan, x, y, z); }
+
+namespace rule {
+// ADOPT (Taniguchi et al., 2024, algorithm 2) with decoupled weight decay.
+struct adopt_decoupled : fo_rule {
+    enum { states = 2, velocity = 1, nonnegative = 2 };
+
+    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    {
+        double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4];
+        c[0] = t > 1 ? lr : 0.0; /* lr */
+        c[1] = t > 1 ? 1.0 - beta1 : 0.0; /* w1 */
+        c[2] = t > 1 ? beta2 : 0.0; /* keep */
+        c[3] = t > 1 ? 1.0 - beta2 : 1.0; /* w2 */
+        c[4] = eps;
+        c[5] = fo_sqrt(fo_sqrt((double)t - 1.0)); /* most */
+        c[6] = t > 1 ? lr * weight_decay : 0.0; /* decay */
+    }
+
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
+    {
+        const real lr = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], most = c[5], decay = c[6];
+        real m = state_[0], v = state_[1];
+        real scaled = fo_minimum(fo_maximum(g / fo_maximum(fo_sqrt(v), eps), -most), most);
+        m = m + w1 * (scaled - m);
+        v = keep * v + w2 * g * g;
+        const real update = lr * m + decay * p;
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+};
+}
+
+FO_KERNEL adopt_decoupled_prepare(FO_ARGUMENTS) { fo_prepare<rule::adopt_decoupled>(plan, x, y, z); }
+FO_KERNEL adopt_decoupled_step(FO_ARGUMENTS) { fo_step<rule::adopt_decoupled>(plan, x, y, z); }
+FO_KERNEL adopt_decoupled_sum(FO_ARGUMENTS) { fo_sum<rule::adopt_decoupled>(plan, x, y, z); }
 
 namespace rule {
 // AdEMAMix (Pagliardini et al., 2024, algorithm 1).
@@ -912,7 +1097,7 @@ struct ademamix : fo_rule {
         c[6] = eps * c2; /* eps */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real fast = c[0], slow = c[1], w1 = c[2], keep = c[3], w2 = c[4], w3 = c[5], eps = c[6];
         real m = state_[0], v = state_[1], m2 = state_[2];
@@ -947,7 +1132,7 @@ struct rmsprop : fo_rule {
         c[4] = eps_inside ? 0.0 : eps; /* eps */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4];
         real v = state_[0];
@@ -978,7 +1163,7 @@ struct rmsprop_centered : fo_rule {
         c[4] = eps_inside ? 0.0 : eps; /* eps */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4];
         real v = state_[0], mean = state_[1];
@@ -1013,7 +1198,7 @@ struct rmsprop_momentum : fo_rule {
         c[6] = lr_in_velocity ? lr : 1.0; /* take */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4], roll = c[5], take = c[6];
         real v = state_[0], buf = state_[1];
@@ -1048,7 +1233,7 @@ struct rmsprop_centered_momentum : fo_rule {
         c[6] = lr_in_velocity ? lr : 1.0; /* take */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4], roll = c[5], take = c[6];
         real v = state_[0], mean = state_[1], buf = state_[2];
@@ -1081,7 +1266,7 @@ struct adagrad : fo_rule {
         c[2] = eps_inside ? 0.0 : eps; /* eps */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real step_size = c[0], root = c[1], eps = c[2];
         real sum = state_[0];
@@ -1111,7 +1296,7 @@ struct adadelta : fo_rule {
         c[3] = eps;
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0], keep = c[1], w = c[2], eps = c[3];
         real v = state_[0], moved = state_[1];
@@ -1145,7 +1330,7 @@ struct rprop : fo_rule {
         c[4] = step_max; /* most */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real start = c[0], down = c[1], up = c[2], least = c[3], most = c[4];
         real last = state_[0], size = state_[1];
@@ -1182,7 +1367,7 @@ struct asgd : fo_rule {
         kept[0] = after; /* eta */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0], decay = c[1], share = c[2];
         real average = state_[0];
@@ -1213,7 +1398,7 @@ struct ftrl : fo_rule {
         c[3] = l2_doubled ? 2.0 * l2 : l2; /* l2 */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real rate = c[0], beta = c[1], l1 = c[2], l2 = c[3];
         real z = state_[0], n2 = state_[1];
@@ -1242,9 +1427,10 @@ struct schedule_free_sgd : fo_rule {
     FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
     {
         double weights = kept[0], highest = kept[1];
-        double lr = h[0], momentum = h[1], warmup = h[2];
-        double rate = (double)t < warmup ? lr * (double)t / warmup : lr;
-        double top = rate > highest ? rate : highest;
+        double lr = h[0], momentum = h[1], warmup = h[2], warmup_from_zero = h[3];
+        double full = (double)t < warmup ? lr * (double)t / warmup : lr;
+        double rate = warmup_from_zero ? ((double)t - 1.0 < warmup ? lr * ((double)t - 1.0) / warmup : lr) : full;
+        double top = full > highest ? full : highest;
         double total = weights + top * top;
         double share = total > 0.0 ? top * top / total : 0.0;
         c[0] = rate; /* lr */
@@ -1254,7 +1440,7 @@ struct schedule_free_sgd : fo_rule {
         kept[1] = top; /* highest */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0], share = c[1], of_g = c[2];
         real z = state_[0];
@@ -1270,17 +1456,18 @@ FO_KERNEL schedule_free_sgd_step(FO_ARGUMENTS) { fo_step<rule::schedule_free_sgd
 FO_KERNEL schedule_free_sgd_sum(FO_ARGUMENTS) { fo_sum<rule::schedule_free_sgd>(plan, x, y, z); }
 
 namespace rule {
-// Schedule-free AdamW (Defazio et al., 2024, algorithm 1).
+// Schedule-free AdamW (Defazio et al., 2024, as in the authors' package, whose bias correction is not in the learning rate).
 struct schedule_free_adamw : fo_rule {
     enum { states = 2, nonnegative = 1 };
 
     FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
     {
         double weights = kept[0], highest = kept[1];
-        double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4], warmup = h[5];
+        double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4], warmup = h[5], warmup_from_zero = h[6];
         double correct = fo_sqrt(1.0 - fo_power(beta2, t));
-        double rate = (double)t < warmup ? lr * (double)t / warmup : lr;
-        double top = rate > highest ? rate : highest;
+        double full = (double)t < warmup ? lr * (double)t / warmup : lr;
+        double rate = warmup_from_zero ? ((double)t - 1.0 < warmup ? lr * ((double)t - 1.0) / warmup : lr) : full;
+        double top = full > highest ? full : highest;
         double total = weights + top * top;
         double share = total > 0.0 ? top * top / total : 0.0;
         c[0] = rate; /* lr */
@@ -1295,7 +1482,7 @@ struct schedule_free_adamw : fo_rule {
         kept[1] = top; /* highest */
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0], share = c[1], of_d = c[2], correct = c[3], keep = c[4], w2 = c[5], eps = c[6], decay = c[7];
         real v = state_[0], z = state_[1];
@@ -1316,23 +1503,26 @@ FO_KERNEL schedule_free_adamw_sum(FO_ARGUMENTS) { fo_sum<rule::schedule_free_ada
 namespace rule {
 // LARS (You et al., 2017, algorithm 1).
 struct lars : fo_rule {
-    enum { states = 1, velocity = 1 };
+    enum { states = 1, velocity = 1, squares = 3 };
 
     FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
     {
-        double params = sums[0], grads = sums[1];
+        double param = sums[0], param_exponent = sums[1], grad = sums[2], grad_exponent = sums[3];
         double lr = h[0], momentum = h[1], weight_decay = h[2], trust_coefficient = h[3], eps = h[4];
-        double ratio = params > 0.0 ? trust_coefficient * fo_sqrt(params) / (fo_sqrt(grads) + weight_decay * fo_sqrt(params) + eps) : 1.0;
+        double top = grad_exponent > param_exponent ? grad_exponent : param_exponent;
+        double length = fo_ldexp(grad, grad_exponent - top) + weight_decay * fo_ldexp(param, param_exponent - top) + fo_ldexp(eps, -top);
+        double both = grad * param;
         c[0] = lr;
         c[1] = momentum; /* keep */
-        c[2] = grads > 0.0 ? ratio : 1.0; /* ratio */
-        c[3] = weight_decay; /* decay */
+        c[2] = both == 0.0 ? 1.0 : fo_scale_factor(trust_coefficient * param / length, param_exponent - top); /* ratio */
+        c[3] = both == 0.0 ? 1.0 : fo_scale_power(trust_coefficient * param / length, param_exponent - top); /* shift */
+        c[4] = weight_decay; /* decay */
     }
 
     FO_INLINE void sums_of(double p, double g, const double *c, double *out)
     {
-        out[0] = p * p; /* params */
-        out[1] = g * g; /* grads */
+        out[0] = p; /* param */
+        out[1] = g; /* grad */
     }
 
     template <class real> FO_INLINE void sums(const fo_element<real> *e, const double *c, double *out)
@@ -1340,11 +1530,12 @@ struct lars : fo_rule {
         sums_of(e->p, e->g, c, out);
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
-        const real lr = c[0], keep = c[1], ratio = c[2], decay = c[3];
+        const real lr = c[0], keep = c[1], decay = c[4];
+        const double ratio = c64_[2], shift = c64_[3];
         real buf = state_[0];
-        buf = keep * buf + lr * (ratio * (g + decay * p));
+        buf = keep * buf + lr * fo_scale_by(g + decay * p, ratio, shift);
         const real update = buf;
         state_[0] = buf;
         return update;
@@ -1359,19 +1550,19 @@ FO_KERNEL lars_sum(FO_ARGUMENTS) { fo_sum<rule::lars>(plan, x, y, z); }
 namespace rule {
 // DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together.
 struct dog : fo_rule {
-    enum { states = 1 };
+    enum { states = 1, squares = 6 };
 
     FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
     {
         double farthest = kept[0], seen = kept[1];
-        double grads = sums[0], ways = sums[1], params = sums[2];
+        double grads = sums[0], way = sums[1], way_exponent = sums[2], param = sums[3], param_exponent = sums[4];
         double lr = h[0], reps_rel = h[1], eps = h[2];
-        double first = reps_rel * (1.0 + fo_sqrt(params));
+        double first = reps_rel * (1.0 + fo_ldexp(param, param_exponent));
         double far = farthest > 0.0 ? farthest : first;
-        double way = fo_sqrt(ways);
-        double far_now = way > far ? way : far;
+        double far_now = fo_ldexp(way, way_exponent) > far ? fo_ldexp(way, way_exponent) : far;
         double total = (farthest > 0.0 ? seen : eps) + grads;
         c[0] = lr * far_now / fo_sqrt(total); /* lr */
+        c[1] = 1.0; /* shift */
         kept[0] = far_now; /* farthest */
         kept[1] = total; /* seen */
     }
@@ -1379,8 +1570,8 @@ struct dog : fo_rule {
     FO_INLINE void sums_of(double p, double g, double p0, const double *c, double *out)
     {
         out[0] = g * g; /* grads */
-        out[1] = (p - p0) * (p - p0); /* ways */
-        out[2] = p * p; /* params */
+        out[1] = p - p0; /* way */
+        out[2] = p; /* param */
     }
 
     template <class real> FO_INLINE void sums(const fo_element<real> *e, const double *c, double *out)
@@ -1388,10 +1579,10 @@ struct dog : fo_rule {
         sums_of(e->p, e->g, e->state[0], c, out);
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
-        const real lr = c[0];
-        return lr * g;
+        const double lr = c64_[0], shift = c64_[1];
+        return fo_scale_by(g, lr, shift);
     }
 };
 }
@@ -1401,8 +1592,83 @@ FO_KERNEL dog_step(FO_ARGUMENTS) { fo_step<rule::dog>(plan, x, y, z); }
 FO_KERNEL dog_sum(FO_ARGUMENTS) { fo_sum<rule::dog>(plan, x, y, z); }
 
 namespace rule {
-// Prodigy (Mishchenko and Defazio, 2024, algorithm 4).
+// Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay.
 struct prodigy : fo_rule {
+    enum { states = 4, velocity = 1, nonnegative = 2 };
+
+    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    {
+        double d = kept[0], d_max = kept[1], numerator = kept[2];
+        double along = sums[0], length = sums[1];
+        double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], d0 = h[4], d_coef = h[5], growth_rate = h[6];
+        double use_bias_correction = h[7], weight_decay = h[8];
+        double now = d > 0.0 ? d : d0;
+        double top = d > 0.0 ? d_max : d0;
+        double dlr = now * lr * (use_bias_correction ? fo_sqrt(1.0 - fo_power(beta2, t)) / (1.0 - fo_power(beta1, t)) : 1.0);
+        double total = fo_sqrt(beta2) * numerator + now / d0 * dlr * along;
+        double found = length > 0.0 ? d_coef * total / length : now;
+        double raised = now == d0 ? (found > now ? found : now) : now;
+        double most = found > top ? found : top;
+        double after = length > 0.0 ? (most < raised * growth_rate ? most : raised * growth_rate) : now;
+        c[0] = length > 0.0 ? dlr : 0.0; /* lr */
+        c[1] = beta1; /* keep1 */
+        c[2] = now * (1.0 - beta1); /* w1 */
+        c[3] = beta2; /* keep2 */
+        c[4] = now * now * (1.0 - beta2); /* w2 */
+        c[5] = fo_sqrt(beta2); /* keep3 */
+        c[6] = now / d0 * dlr; /* push */
+        c[7] = after * eps; /* eps */
+        c[8] = length > 0.0 ? dlr * weight_decay : 0.0; /* decay */
+        kept[0] = after; /* d */
+        kept[1] = most; /* d_max */
+        kept[2] = total; /* numerator */
+    }
+
+    FO_INLINE void sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    {
+        double d = kept[0];
+        double lr = h[0], beta1 = h[1], beta2 = h[2], d0 = h[4], use_bias_correction = h[7];
+        double now = d > 0.0 ? d : d0;
+        double dlr = now * lr * (use_bias_correction ? fo_sqrt(1.0 - fo_power(beta2, t)) / (1.0 - fo_power(beta1, t)) : 1.0);
+        c[0] = fo_sqrt(beta2); /* keep3 */
+        c[1] = now / d0 * dlr; /* push */
+    }
+
+    FO_INLINE void sums_of(double p, double g, double s, double p0, const double *c, double *out)
+    {
+        const double keep3 = c[0], push = c[1];
+        out[0] = g * (p0 - p); /* along */
+        out[1] = fo_fabs(keep3 * s + push * g); /* length */
+    }
+
+    template <class real> FO_INLINE void sums(const fo_element<real> *e, const double *c, double *out)
+    {
+        sums_of(e->p, e->g, e->state[2], e->state[3], c, out);
+    }
+
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
+    {
+        const real lr = c[0], keep1 = c[1], w1 = c[2], keep2 = c[3], w2 = c[4], keep3 = c[5], push = c[6], eps = c[7], decay = c[8];
+        real m = state_[0], v = state_[1], s = state_[2];
+        m = keep1 * m + w1 * g;
+        v = keep2 * v + w2 * g * g;
+        s = keep3 * s + push * g;
+        const real update = lr * m / (fo_sqrt(v) + eps) + decay * p;
+        state_[0] = m;
+        state_[1] = v;
+        state_[2] = s;
+        return update;
+    }
+};
+}
+
+FO_KERNEL prodigy_prepare(FO_ARGUMENTS) { fo_prepare<rule::prodigy>(plan, x, y, z); }
+FO_KERNEL prodigy_step(FO_ARGUMENTS) { fo_step<rule::prodigy>(plan, x, y, z); }
+FO_KERNEL prodigy_sum(FO_ARGUMENTS) { fo_sum<rule::prodigy>(plan, x, y, z); }
+
+namespace rule {
+// Prodigy (Mishchenko and Defazio, 2024, algorithm 4), whose weight decay is in the gradient.
+struct prodigy_coupled : fo_rule {
     enum { states = 4, velocity = 1, nonnegative = 2 };
 
     FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
@@ -1454,7 +1720,7 @@ struct prodigy : fo_rule {
         sums_of(e->p, e->g, e->state[2], e->state[3], c, out);
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0], keep1 = c[1], w1 = c[2], keep2 = c[3], w2 = c[4], keep3 = c[5], push = c[6], eps = c[7];
         real m = state_[0], v = state_[1], s = state_[2];
@@ -1470,23 +1736,23 @@ struct prodigy : fo_rule {
 };
 }
 
-FO_KERNEL prodigy_prepare(FO_ARGUMENTS) { fo_prepare<rule::prodigy>(plan, x, y, z); }
-FO_KERNEL prodigy_step(FO_ARGUMENTS) { fo_step<rule::prodigy>(plan, x, y, z); }
-FO_KERNEL prodigy_sum(FO_ARGUMENTS) { fo_sum<rule::prodigy>(plan, x, y, z); }
+FO_KERNEL prodigy_coupled_prepare(FO_ARGUMENTS) { fo_prepare<rule::prodigy_coupled>(plan, x, y, z); }
+FO_KERNEL prodigy_coupled_step(FO_ARGUMENTS) { fo_step<rule::prodigy_coupled>(plan, x, y, z); }
+FO_KERNEL prodigy_coupled_sum(FO_ARGUMENTS) { fo_sum<rule::prodigy_coupled>(plan, x, y, z); }
 
 namespace rule {
 // Adafactor (Shazeer and Stern, 2018, algorithm 4): the second moment by its rows and columns.
 struct adafactor : fo_rule {
-    enum { states = 3, mean = 1 };
+    enum { states = 3, squares = 1 };
 
     FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
     {
-        double params = sums[0], updates = sums[1];
+        double param = sums[0], param_exponent = sums[1], updates = sums[2];
         double lr = h[0], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5];
         double rate = lr < 1.0 / fo_sqrt((double)t) ? lr : 1.0 / fo_sqrt((double)t);
-        double size = fo_sqrt(params) > eps2 ? fo_sqrt(params) : eps2;
+        double size = fo_ldexp(param, param_exponent) <= eps2 ? eps2 : fo_ldexp(param, param_exponent);
         double length = fo_sqrt(updates) / d;
-        c[0] = rate * size / (length > 1.0 ? length : 1.0); /* step_size */
+        c[0] = rate * size / (length <= 1.0 ? 1.0 : length); /* step_size */
         c[1] = eps_inside ? 0.0 : eps1 * eps1; /* floor */
     }
 
@@ -1518,7 +1784,7 @@ struct adafactor : fo_rule {
     FO_INLINE void sums_of(double p, double g, double col, double ratio, const double *c, double *out)
     {
         const double floor = c[0];
-        out[0] = p * p; /* params */
+        out[0] = p; /* param */
         out[1] = g * g / fo_maximum(ratio * col, floor); /* updates */
     }
 
@@ -1527,7 +1793,7 @@ struct adafactor : fo_rule {
         sums_of(e->p, e->g, e->state[1], e->state[2], c, out);
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real step_size = c[0], floor = c[1];
         real col = state_[1], ratio = state_[2];
@@ -1545,17 +1811,17 @@ FO_KERNEL adafactor_columns(FO_ARGUMENTS) { fo_columns<rule::adafactor>(plan, x,
 namespace rule {
 // Adafactor where there are no rows and columns (Shazeer and Stern, 2018, algorithm 5).
 struct adafactor_vector : fo_rule {
-    enum { states = 1, nonnegative = 1, mean = 1 };
+    enum { states = 1, nonnegative = 1, squares = 1 };
 
     FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
     {
-        double params = sums[0], updates = sums[1];
+        double param = sums[0], param_exponent = sums[1], updates = sums[2];
         double lr = h[0], beta2_decay = h[1], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5];
         double rate = lr < 1.0 / fo_sqrt((double)t) ? lr : 1.0 / fo_sqrt((double)t);
-        double size = fo_sqrt(params) > eps2 ? fo_sqrt(params) : eps2;
+        double size = fo_ldexp(param, param_exponent) <= eps2 ? eps2 : fo_ldexp(param, param_exponent);
         double length = fo_sqrt(updates) / d;
         double w = fo_exp(beta2_decay * fo_log((double)t));
-        c[0] = rate * size / (length > 1.0 ? length : 1.0); /* step_size */
+        c[0] = rate * size / (length <= 1.0 ? 1.0 : length); /* step_size */
         c[1] = 1.0 - w; /* keep */
         c[2] = w;
         c[3] = eps_inside ? w * eps1 : 0.0; /* more */
@@ -1576,7 +1842,7 @@ struct adafactor_vector : fo_rule {
     {
         const double keep = c[0], w = c[1], more = c[2], floor = c[3];
         v = keep * v + w * g * g + more;
-        out[0] = p * p; /* params */
+        out[0] = p; /* param */
         out[1] = g * g / fo_maximum(v, floor); /* updates */
     }
 
@@ -1585,7 +1851,7 @@ struct adafactor_vector : fo_rule {
         sums_of(e->p, e->g, e->state[0], c, out);
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real step_size = c[0], keep = c[1], w = c[2], more = c[3], floor = c[4];
         real v = state_[0];
@@ -1632,7 +1898,7 @@ struct muon : fo_rule {
         terms_of(e->g, e->state[0], c, out);
     }
 
-    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c)
+    template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
     {
         const real lr = c[0], w = c[1];
         real buf = state_[0], o = state_[1];

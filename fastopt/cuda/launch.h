@@ -19,6 +19,11 @@ typedef struct { /* what a step is told of a parameter */
     int64_t every;       /* the others are updated too, as by zeros */
 } fo_turn;
 
+typedef struct { /* of squares in units of 2^unit */
+    double sum;
+    int64_t unit;
+} fo_partial;
+
 typedef struct {
     const fo_array *arrays;
     const fo_turn *turns;
@@ -32,8 +37,8 @@ typedef struct {
     double *stage_c64;
     float *c;
     float *stage_c;
-    double *partials; /* sums of each block */
-    double *totals;   /* of each stage, and of rules: of each parameter, of each group, or once */
+    fo_partial *partials; /* sums of each block, FO_SUMS for each */
+    double *totals;       /* FO_TOTALS of each stage, and of rules: of each parameter, of each group, or once */
     int64_t n, groups, room;
     int64_t spaces[3];
     uint32_t key;
@@ -46,8 +51,10 @@ enum { FO_OF_GROUP = 2 * FO_SCALARS + FO_STAGES * FO_INPUTS };
 template <class real> struct fo_element;
 template <> struct fo_element<float> : fo_f32 {};
 template <> struct fo_element<double> : fo_f64 {};
-FO_INLINE void fo_fetch_gradient(const fo_now *now, int64_t i, fo_f32 *e) { e->g = fo_read_f32(now->g, now->format, i); }
-FO_INLINE void fo_fetch_gradient(const fo_now *now, int64_t i, fo_f64 *e) { e->g = fo_read_f64(now->g, now->format, i); }
+template <class real> FO_INLINE void fo_fetch_gradient(const fo_now *now, int64_t i, fo_element<real> *e)
+{
+    e->w = fo_read_f64(now->g, now->format, i);
+}
 FO_INLINE void fo_fetch(const fo_array *a, const fo_now *now, int64_t i, int n, fo_f32 *e) { fo_fetch_f32(a, now, i, n, e); }
 FO_INLINE void fo_fetch(const fo_array *a, const fo_now *now, int64_t i, int n, fo_f64 *e) { fo_fetch_f64(a, now, i, n, e); }
 FO_INLINE const float *fo_c(const fo_now *now, const fo_f32 *) { return now->c; }
@@ -63,13 +70,14 @@ FO_INLINE double *fo_own(const fo_array *a, int k, int64_t i, const fo_f64 *) { 
 template <class real> FO_INLINE void before(const fo_array *a, const fo_now *now, int64_t i, int last, fo_element<real> *e);
 template <class real> FO_INLINE void after(const fo_array *a, const fo_now *now, int64_t i, int last, int velocity,
     fo_element<real> *e);
-template <class real> FO_INLINE void stage_terms(int id, const fo_element<real> *e, double *out);
+template <class real> FO_INLINE void stage_terms(int id, const fo_array *a, int64_t i, const fo_element<real> *e, double *out);
 FO_INLINE int stage_scope(int id);
+FO_INLINE int stage_squares(int id);
 FO_INLINE void stage_scalars(int id, const double *sums, const double *h, double *c);
 
 /* What a rule has that says nothing else. */
 struct fo_rule {
-    enum { states = 0, velocity = 0, nonnegative = 0, scratch = 0, mean = 0, prepares_sums = 0, prepares_terms = 0 };
+    enum { states = 0, velocity = 0, nonnegative = 0, scratch = 0, squares = 0, prepares_sums = 0, prepares_terms = 0 };
     FO_INLINE void sums_scalars(int64_t, double *, const double *, const double *, double *) {}
     FO_INLINE void terms_scalars(int64_t, double *, const double *, const double *, double *) {}
     template <class real> FO_INLINE void sums(const fo_element<real> *, const double *, double *) {}
@@ -84,7 +92,7 @@ FO_INLINE int fo_targets(const fo_plan *plan, int scope, int64_t k)
 
 FO_INLINE const double *fo_totals(const fo_plan *plan, int id, int scope, int64_t k)
 {
-    return plan->totals + (id * plan->room + fo_targets(plan, scope, k)) * FO_SUMS;
+    return plan->totals + (id * plan->room + fo_targets(plan, scope, k)) * FO_TOTALS;
 }
 
 /* The parameter whose block this is, in the index space of steps, and where this thread's element is among those of it. */
@@ -202,27 +210,53 @@ FO_INLINE void fo_clear(const fo_turn *turn, int64_t i)
     }
 }
 
-/* Sums of a block, of one number of each for each thread: 16 lanes side by side, then halves of lanes. All threads come here. */
-FO_INLINE void fo_fold_block(const double *terms, double *sums)
+/* The sum of lane `thread` of a block: of numbers, or of the squares of so many times them. */
+FO_INLINE double fo_fold_lane(const double *lane, int square, double scale)
+{
+    double x = 0;
+    for (int i = 0; i < FO_BLOCK; i += 16) {
+        const double y = square ? scale * lane[i] * (scale * lane[i]) : lane[i];
+        x = i == 0 ? y : x + y;
+    }
+    return x;
+}
+
+/* What squares of a block are to be scaled by, if the sum of the squares of what is there is this; as fo_fold_squares. */
+FO_INLINE double fo_scale_of(const double *x, double sum)
+{
+    int some = 0;
+    if (sum >= 0x1p-900 && sum < 0x1p1000) return 1;
+    for (int i = 0; i < FO_BLOCK; i++) {
+        if (x[i] - x[i] != 0) return 1;
+        some |= x[i] != 0;
+    }
+    return !some ? 1 : sum < 1 ? 0x1p600 : 0x1p-600;
+}
+
+/* Sums of a block, of one number of each for each thread, those of `squares` (a bit each) of their squares: 16 lanes side by side,
+   then halves of lanes. All threads come here. */
+FO_INLINE void fo_fold_block(const double *terms, int squares, fo_partial *partials)
 {
     __shared__ double all[FO_SUMS * FO_BLOCK];
     __shared__ double lanes[FO_SUMS * 16];
+    __shared__ double scales[FO_SUMS];
     const int thread = (int)threadIdx.x;
     __syncthreads();
     for (int j = 0; j < FO_SUMS; j++) all[j * FO_BLOCK + thread] = terms[j];
-    __syncthreads();
-    if (thread < FO_SUMS * 16) {
-        const double *lane = all + thread / 16 * FO_BLOCK + thread % 16;
-        double x = lane[0];
-        for (int i = 16; i < FO_BLOCK; i += 16) x = x + lane[i];
-        lanes[thread] = x;
-    }
-    __syncthreads();
-    if (thread < FO_SUMS) {
-        double *x = lanes + thread * 16;
-        for (int width = 8; width > 0; width /= 2)
-            for (int i = 0; i < width; i++) x[i] = x[i] + x[i + width];
-        sums[thread] = x[0];
+    if (thread < FO_SUMS) scales[thread] = 1;
+    for (int again = 0; again < (squares ? 2 : 1); again++) { /* once more those whose squares are huge or tiny */
+        __syncthreads();
+        if (thread < FO_SUMS * 16)
+            lanes[thread] = fo_fold_lane(all + thread / 16 * FO_BLOCK + thread % 16, squares >> thread / 16 & 1, scales[thread / 16]);
+        __syncthreads();
+        if (thread < FO_SUMS) {
+            double *x = lanes + thread * 16;
+            for (int width = 8; width > 0; width /= 2)
+                for (int i = 0; i < width; i++) x[i] = x[i] + x[i + width];
+            partials[thread].sum = x[0];
+            partials[thread].unit = scales[thread] == 1 ? 0 : scales[thread] > 1 ? -FO_UNIT : FO_UNIT;
+            if (squares >> thread & 1 && again == 0) scales[thread] = fo_scale_of(all + thread * FO_BLOCK, x[0]);
+        }
     }
 }
 
@@ -238,24 +272,25 @@ FO_INLINE void fo_join(const fo_array *a, int k, int64_t i, double x, double w)
     else ((float *)a->state[k])[i] = (float)x;
 }
 
-/* Sums of blocks, one block of them after another: of each parameter, of each group, or of all. */
-FO_KERNEL add_blocks(const fo_plan *plan, int64_t id, int64_t scope, int64_t targets)
+/* Exact sums of the sums of blocks, of each parameter, of each group, or of all, and of them the numbers that scalars are made of.
+   `y` says the scope, whether they are means, and which are of squares. */
+FO_KERNEL add_blocks(const fo_plan *plan, int64_t id, int64_t y, int64_t targets)
 {
-    __shared__ double blocks[FO_SUMS * FO_BLOCK];
-    const int thread = (int)threadIdx.x;
+    const int scope = (int)y & 3, mean = (int)y >> 2 & 1, squares = (int)(y >> 3), thread = (int)threadIdx.x;
+    if (thread >= FO_SUMS) return;
+    int place = thread; /* of its numbers, among those of all sums */
+    for (int j = 0; j < thread; j++) place += squares >> j & 1;
     for (int64_t target = blockIdx.x; target < targets; target += gridDim.x) {
         const int64_t *range = plan->ranges + 2 * (target + (scope == FO_ARRAY ? 0 : scope == FO_GROUP
             ? plan->n : plan->n + plan->groups));
-        double total = 0;
-        for (int64_t first = range[0]; first < range[1]; first += FO_BLOCK) {
-            const int64_t count = range[1] - first < FO_BLOCK ? range[1] - first : FO_BLOCK;
-            __syncthreads();
-            for (int64_t i = thread; i < FO_SUMS * count; i += FO_BLOCK) blocks[i] = plan->partials[FO_SUMS * first + i];
-            __syncthreads();
-            if (thread < FO_SUMS)
-                for (int64_t i = 0; i < count; i++) total = total + blocks[FO_SUMS * i + thread];
+        fo_total total;
+        fo_total_clear(&total);
+        for (int64_t block = range[0]; block < range[1]; block++) {
+            const fo_partial *partial = plan->partials + FO_SUMS * block + thread;
+            fo_total_add(&total, partial->sum, (int)partial->unit);
         }
-        if (thread < FO_SUMS) plan->totals[(id * plan->room + target) * FO_SUMS + thread] = total;
+        fo_totals_given(&total, 1, squares >> thread & 1, mean ? (double)plan->arrays[target].n : -1,
+                        plan->totals + (id * plan->room + target) * FO_TOTALS + place);
     }
 }
 
@@ -280,7 +315,7 @@ template <class real> FO_INLINE void fo_gradient_terms(const fo_array *a, const 
     fo_element<real> e;
     fo_fetch_gradient(now, i, &e);
     before(a, now, i, id, &e);
-    stage_terms(id, &e, out);
+    stage_terms(id, a, i, &e, out);
 }
 
 /* Sums of each block that stage `x` needs of the gradients, in the index space of scope `y`. */
@@ -297,7 +332,7 @@ FO_KERNEL sum_gradients(FO_ARGUMENTS)
             else if (a->wide) fo_gradient_terms<double>(a, &now, i, (int)x, terms);
             else fo_gradient_terms<float>(a, &now, i, (int)x, terms);
         }
-        fo_fold_block(terms, plan->partials + block * FO_SUMS);
+        fo_fold_block(terms, stage_squares((int)x), plan->partials + block * FO_SUMS);
     }
 }
 
@@ -329,7 +364,7 @@ template <class Rule> FO_INLINE void fo_prepare(FO_ARGUMENTS)
     for (int64_t k = blockIdx.x * (int64_t)FO_BLOCK + threadIdx.x; k < plan->n; k += gridDim.x * (int64_t)FO_BLOCK) {
         if (plan->arrays[k].rule != z) continue;
         const int64_t from = plan->turns[k].active ? k : plan->turns[k].known;
-        double kept[FO_KEPT], sums[FO_SUMS], c[FO_SCALARS] = {0};
+        double kept[FO_KEPT], c[FO_SCALARS] = {0};
         for (int j = 0; j < FO_KEPT; j++) kept[j] = plan->kept[(from < 0 ? k : from) * FO_KEPT + j];
         if (from >= 0) {
             const double *h = fo_hyperparameters(plan, k);
@@ -337,10 +372,8 @@ template <class Rule> FO_INLINE void fo_prepare(FO_ARGUMENTS)
             if (x == FO_STAGES) Rule::sums_scalars(t, kept, 0, h, c);
             else if (x == FO_TERMS) Rule::terms_scalars(t, kept, 0, h, c);
             else {
-                for (int j = 0; j < FO_SUMS; j++) {
-                    sums[j] = fo_totals(plan, FO_STAGES, (int)y, from)[j];
-                    if (Rule::mean) sums[j] = sums[j] / (double)plan->arrays[from].n; /* not of rows */
-                }
+                double sums[FO_TOTALS];
+                for (int j = 0; j < FO_TOTALS; j++) sums[j] = fo_totals(plan, FO_STAGES, (int)y, from)[j];
                 Rule::scalars(t, kept, sums, h, c);
             }
         }
@@ -360,7 +393,7 @@ template <class Rule> FO_INLINE void fo_prepare(FO_ARGUMENTS)
 template <class Rule, class real> FO_INLINE void fo_update(const fo_array *a, const fo_now *now, int64_t i, int last,
    fo_element<real> *e)
 {
-    e->u = Rule::update(e->p, e->g, e->state, fo_c(now, e));
+    e->u = Rule::update(e->p, e->g, e->state, fo_c(now, e), now->c64);
     after(a, now, i, last, Rule::velocity, e);
 }
 
@@ -412,7 +445,7 @@ template <class Rule, class real> FO_INLINE void fo_terms_in(const fo_array *a, 
     else if (id == FO_TERMS) Rule::terms(&e, c, out);
     else {
         fo_update<Rule>(a, now, i, id, &e);
-        stage_terms(id, &e, out);
+        stage_terms(id, a, i, &e, out);
     }
 }
 
@@ -437,7 +470,7 @@ template <class Rule> FO_INLINE void fo_sum(FO_ARGUMENTS)
         if (y == FO_ARRAY && a->rule != z) continue;
         if (i < a->n && a->rule == z && plan->turns[k].active && (x >= FO_STAGES || plan->turns[k].summed >> x & 1))
             fo_terms<Rule>(plan, k, i, (int)x, terms);
-        fo_fold_block(terms, plan->partials + block * FO_SUMS);
+        fo_fold_block(terms, x == FO_STAGES ? Rule::squares : stage_squares((int)x), plan->partials + block * FO_SUMS);
     }
 }
 
@@ -458,7 +491,7 @@ template <class Rule> FO_INLINE void fo_spread(FO_ARGUMENTS)
 /* Sums of terms over each row of parameter `x`. */
 template <class Rule> FO_INLINE void fo_rows(FO_ARGUMENTS)
 {
-    __shared__ double sums[FO_SUMS];
+    __shared__ fo_partial sums[FO_SUMS];
     const fo_array *a = plan->arrays + x;
     for (int64_t row = blockIdx.x; row < a->n / a->columns; row += gridDim.x) {
         double total = 0;
@@ -466,8 +499,8 @@ template <class Rule> FO_INLINE void fo_rows(FO_ARGUMENTS)
             const int64_t column = first + threadIdx.x;
             double terms[FO_SUMS] = {0, 0, 0, 0};
             if (column < a->columns) fo_terms<Rule>(plan, x, row * a->columns + column, FO_TERMS, terms);
-            fo_fold_block(terms, sums);
-            if (threadIdx.x == 0) total = total + sums[0];
+            fo_fold_block(terms, 0, sums);
+            if (threadIdx.x == 0) total = total + sums[0].sum;
         }
         if (threadIdx.x == 0) a->of_rows[row] = total;
     }

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..engine import layout, storage
 from ..engine.memory import Memory
-from ..engine.rows import RowGradient, check_below, check_kind, of_matrix, walked_rows
+from ..engine.rows import RowGradient, as_indices, check_below, check_kind, of_matrix, walked_rows
 
 
 def is_cupy(a: object) -> bool:
@@ -49,6 +49,10 @@ class DeviceMemory(Memory):
     @staticmethod
     def shared(what: str, a: Any) -> Any:
         return a
+
+    @staticmethod
+    def own(tree: Any) -> Any:
+        return tree
 
     def check(self, what: str, a: object) -> None:  # type: ignore[override]
         if not is_cupy(a):
@@ -113,7 +117,7 @@ class DeviceMemory(Memory):
         name, p, what = slot.name, slot.array, f"gradient of {slot.name!r}"
         check_kind(slot, accumulate, exact)
         g = g if isinstance(g, RowGradient) else of_matrix(what, p, g)
-        values, indices = g.values, check_below(what, g.indices, p)
+        values, indices = g.values, check_below(what, as_indices(f"{what}, indices", g.indices), p)
         if not is_cupy(values):
             raise TypeError(f"{what}: values of {type(values).__name__}, expected an array on device {self.device}")
         self.check_device(what, values)

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import interpreted, layout, storage
+from ..engine import interpreted, layout, overlap, storage
 from ..engine.rows import is_rows
 from ..engine.structure import Structure
-from ..formula import RULE_AT, STAGES, Formula
+from ..formula import REPORTED, RULE_AT, STAGES, Formula
 from .compiler import kernels, source
 from .memory import DeviceMemory, first_of, is_cupy
 
 BLOCK, STATES, SCALARS, N_STAGES, INPUTS, KEPT, SUMS, OWNS = 256, 6, 12, 24, 4, 6, 4, 8  # as in include/element.h
+TOTALS = 2 * SUMS  # of each sum a number, or a root and its exponent
 TERMS = N_STAGES + 1
 OF_GROUP = 2 * SCALARS + N_STAGES * INPUTS
 GRID = 1 << 16  # blocks of threads that a launch has at most
@@ -70,10 +71,10 @@ class Tables:
         self.buffers: dict[str, Any] = {}
         sizes = {"c64": n * SCALARS, "sums_c": n * SCALARS, "stage_c64": n * N_STAGES * INPUTS}
         self.room = max(n, len(groups))
-        sizes |= {"totals": (N_STAGES + 1) * self.room * SUMS, "kept": n * KEPT, "kept_after": n * KEPT}
+        sizes |= {"totals": (N_STAGES + 1) * self.room * TOTALS, "kept": n * KEPT, "kept_after": n * KEPT}
         sizes |= {"c": n * SCALARS, "stage_c": n * N_STAGES * INPUTS}
         self.lay(n)
-        sizes["partials"] = SUMS * max((1, self.spaces[0], self.spaces[1], self.spaces[2]))
+        sizes["partials"] = 2 * SUMS * max((1, self.spaces[0], self.spaces[1], self.spaces[2]))
         for name, size in sizes.items():
             self.buffers[name] = memory.zeros(size, np.dtype(np.float32 if name in ("c", "stage_c") else np.float64))
         h = len(groups) * OF_GROUP * 8
@@ -291,7 +292,7 @@ class Stepper(interpreted.Stepper):
         self._tables.leave()
 
     def _ranges(self, slots: list[Any]) -> list[tuple[int, int]]:
-        return layout.ranges(self._memory.located(a) for s in slots for _, a in s.written())
+        return overlap.ranges(self._memory.located(a) for s in slots for _, a in s.written())
 
     def _put_kept(self) -> None:
         """Numbers that live from step to step, to the device."""
@@ -317,9 +318,9 @@ class Stepper(interpreted.Stepper):
         if name not in self._done or self._tables is None:
             return None
         stage = STAGES[name]
-        totals = self._memory.host(self._tables.buffers["totals"]).reshape(-1, self._tables.room, SUMS)[PLACE[name]]
+        totals = self._memory.host(self._tables.buffers["totals"]).reshape(-1, self._tables.room, TOTALS)[PLACE[name]]
         rows = len(self._slots) if SCOPES[stage.scope] == 0 else 1
-        return [[float(x) for x in row[: len(stage.sums)]] for row in totals[:rows]]
+        return [[float(x) for x in row[: len(stage.given)]] for row in totals[:rows]]
 
     def _fix(self, grads: list[Any]) -> None:
         for slot, g in zip(self._slots, grads, strict=True):
@@ -331,7 +332,7 @@ class Stepper(interpreted.Stepper):
                 for s, g in zip(self._slots, grads, strict=True)
                 if g is not None
             ]
-            layout.check_disjoint(given)
+            overlap.check_disjoint(given)
         self._checked(grads)
         self._fixed = list(grads)
 
@@ -354,8 +355,10 @@ class Stepper(interpreted.Stepper):
 
     def _check_apart(self, slot: Any, there: np.ndarray, ranges: list[tuple[int, int]]) -> None:
         if self._meets(there, ranges):
-            for s in self._slots:
-                layout.check_apart(slot.name, there, [(what, self._memory.located(a)) for what, a in s.written()])
+            self._written().check_apart(slot.name, there)
+
+    def _located(self, a: Any) -> np.ndarray:  # type: ignore[override]
+        return self._memory.located(a)
 
     @staticmethod
     def _check_clearable(slot: Any, g: Any) -> None:
@@ -449,7 +452,7 @@ class Run:
                     continue
                 if stage.name in ("hold", "gather") and (stage.name == "hold") != self.hold:
                     continue
-                checks = stage.name == "norms" or (stage.name == "finite" and self.settings.nonfinite != "zero")
+                checks = stage.name in REPORTED or (stage.name == "finite" and self.settings.nonfinite != "zero")
                 bit = np.uint64(1 << PLACE[stage.name])
                 if not checks:
                     on[k] |= bit
@@ -472,7 +475,7 @@ class Run:
         self.sum_up(STAGES["finite"])
         self.at += 1
         tables = self.tables
-        totals = tables.memory.host(tables.buffers["totals"]).reshape(-1, tables.room, SUMS)[PLACE["finite"]]
+        totals = tables.memory.host(tables.buffers["totals"]).reshape(-1, tables.room, TOTALS)[PLACE["finite"]]
         self.counted = [[float(x) for x in row] for row in totals[: len(tables.slots)]]
         return not any(row[0] > 0 for row in self.counted)
 
@@ -521,12 +524,15 @@ class Run:
         else:
             for k, rule in enumerate(tables.rules):
                 tables.launch(rule, f"{rule}_sum", tables.spaces[scope], id_, scope, k)
-        self.add_blocks(id_, scope)
+        self.add_blocks(id_, stage)
 
-    def add_blocks(self, id_: int, scope: int) -> None:
-        tables = self.tables
+    def add_blocks(self, id_: int, formula: Formula) -> None:
+        tables, scope = self.tables, SCOPES[formula.scope]
         targets = (len(tables.slots), len(tables.groups), 1)[scope]
-        tables.launch(tables.rules[0], "add_blocks", targets, id_, scope, targets)
+        squares = sum(1 << k for k, name in enumerate(formula.sums) if name in formula.squares)
+        tables.launch(
+            tables.rules[0], "add_blocks", targets, id_, scope + 4 * formula.scope.startswith("mean") + 8 * squares, targets
+        )
 
     def prepare_rules(self) -> None:
         """The scalars of the rules, after terms of matrices and sums."""
@@ -544,8 +550,8 @@ class Run:
                 scope = SCOPES[rule.scope]
                 tables.launch(name, f"{name}_prepare", self.threads(), N_STAGES, scope, k)
                 tables.launch(name, f"{name}_sum", tables.spaces[scope], N_STAGES, scope, k)
-        if any(rule.sums for rule in rules.values()):
-            self.add_blocks(N_STAGES, scope)
+        for rule in [rule for rule in rules.values() if rule.sums][:1]:
+            self.add_blocks(N_STAGES, rule)
         for k, name in enumerate(rules):
             tables.launch(name, f"{name}_prepare", self.threads(), 0, scope, k)
 

@@ -18,14 +18,18 @@ from fastopt.engine.chooser cimport AT_ONCE, chooser_t, expect_threads, learn_no
 from fastopt.engine.dlpack cimport data_of, exchange_t, fits, lies_under, tensor_t
 from fastopt.engine.formats cimport size_of
 from fastopt.engine.table cimport (
-    ARRAY, BFLOAT16, BLOCK, CHECK, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GENERAL, GRADIENT, GROUP, INPUTS,
+    ARRAY, BFLOAT16, BLOCK, CHECK, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GRADIENT, GROUP, INPUTS,
     KEPT, LINES, LONGDOUBLE, MATRIX, OWN, RATIOS, ROWS, RULE, RULE_ALONE, SCALARS, STAGE, STAGES, STATES, STRAIGHT, SUBTRACT, SUMS,
-    TERMS, UFLOAT8, VERSION, WHOLE, format_t, formula_t, lines_t, op_t, scope_t, table_t, task_t, view_t,
+    TERMS, TOTALS, UFLOAT8, VERSION, WHOLE, format_t, formula_t, lines_t, mark_wide, op_of, op_t, partial_t, scope_t, table_t,
+    task_t, view_t,
 )
+
+import weakref
 
 from numpy import zeros
 
-from fastopt.engine import layout, rows, storage, threads as system
+from fastopt.engine import layout, overlap, rows, storage, threads as system
+from fastopt import formula as formulas
 
 cnp.import_array()
 
@@ -39,6 +43,11 @@ cdef extern from "block.h" nogil:
     fo_env fo_enter(int flush)
     uint32_t fo_key(uint32_t key, uint32_t number)
     void fo_leave(fo_env caller)
+    ctypedef struct fo_total:
+        pass
+    void fo_total_clear(fo_total *total)
+    void fo_total_add(fo_total *total, double x, int unit)
+    int fo_totals_given(fo_total *totals, int sums, int squares, double n, double *given)
 
 cdef extern from "threads.h" nogil:
     const bint FO_OPENMP
@@ -135,9 +144,10 @@ cdef struct pass_t:
     pass_kind_t kind
     int id  # of the operation whose sums are wanted
     int count  # of those sums
+    int squares  # which of them are of squares, a bit each
     const Py_ssize_t *starts  # of each array, in an index space that is summed block by block
     Py_ssize_t blocks
-    double *partials  # SUMS for each block
+    partial_t *partials  # `count` for each block
 
 
 def simulate(serial, parallel, int steps, bint other):
@@ -225,7 +235,7 @@ cdef void walk(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t
                 plan.table.lines_of(task, max(lo, task.lines.first) - task.lines.first, min(hi, end) - task.lines.first, TERMS)
         return
     if what.kind == SUMMING:
-        plan.table.add_up(plan.tasks, plan.n, what.starts, what.id, what.count, lo, hi, what.partials)
+        plan.table.add_up(plan.tasks, plan.n, what.starts, what.id, what.count, what.squares, lo, hi, what.partials)
         return
     while end - i > 1:
         middle = (i + end) // 2
@@ -449,17 +459,19 @@ cdef class Plan:
     cdef pass_t update, summing
     cdef chooser_t chooser
     cdef readonly object capsule, structure
+    cdef object written  # what a step writes, to be asked where gradients reach into its ranges; or None
     cdef readonly list slots, groups  # of fastopt.base: Parameter, Group
     cdef list arrays  # the parameters' own views, whose shape nobody else can set
     cdef list given  # the same as the caller has them
     cdef list numbers, scheduled  # each group's hyperparameters, and which of them are schedules
     cdef list fixed  # gradients bound, or None
+    cdef list guards  # of those: NumPy does not resize in place what others refer to
     cdef double *c  # a row of the rule's scalars for each parameter, used where it differs from its neighbour's
     cdef double *kept  # a row of the rule's numbers that live from step to step for each parameter
     cdef double *sums_c  # a row of scalars for the rule's sums for each parameter
     cdef double *stage_c  # a row of the stages' scalars for each group
     cdef double *array_c[STAGES]  # of stages whose sums each array has for itself: a row for each parameter
-    cdef double *totals[STAGES + 1]  # of each stage's sums, and of the rule's: SUMS for each array, each group, or once
+    cdef double *totals[STAGES + 1]  # of each stage's sums, and of the rule's: TOTALS for each array, each group, or once
     cdef int64_t *t  # steps of each parameter
     cdef bint *active  # has a gradient in this step
     cdef Py_ssize_t n_active
@@ -529,7 +541,7 @@ cdef class Plan:
     def __init__(self, capsule, structure, list slots, list groups, object settings):
         cdef Py_ssize_t i
         cdef const table_t *table = table_of(capsule)
-        ranges = layout.ranges(a for s in slots for _, a in s.written())
+        ranges = overlap.ranges(a for s in slots for _, a in s.written())
         self.n, self.n_groups = len(slots), len(groups)
         self.capsule, self.structure, self.slots, self.groups = capsule, structure, slots, groups
         self.arrays = [s.array for s in slots]
@@ -563,7 +575,7 @@ cdef class Plan:
         learn_nothing(&self.chooser)
         self.lay_groups(table)
         self.lay_slots(table)
-        self.update = pass_t(STEPPING, 0, 0, NULL, self.walk.blocks, NULL)
+        self.update = pass_t(STEPPING, 0, 0, 0, NULL, self.walk.blocks, NULL)
 
     cdef int lay_groups(self, const table_t *table) except -1:
         """Each group's rule and stages, and where they find their hyperparameters."""
@@ -858,8 +870,9 @@ cdef class Plan:
     cdef int check_apart(self, Py_ssize_t i, object g, uintptr_t first, uintptr_t end) except -1:
         """Refuse a gradient, of these bytes, that has one in common with what a step writes."""
         if self.walk.tasks[i].n and not self.is_clear(i, first, end):
-            for s in self.slots:
-                layout.check_apart(self.slots[i].name, g, s.written())
+            if self.written is None:
+                self.written = overlap.Written(x for s in self.slots for x in s.written())
+            self.written.check_apart(self.slots[i].name, g)
         return 0
 
     cdef bint is_clear(self, Py_ssize_t i, uintptr_t first, uintptr_t end) noexcept:
@@ -908,9 +921,9 @@ cdef class Plan:
     cdef int make_room(self, int id, const formula_t *f) except -1:
         """For sums, when they are first needed."""
         if self.summing.partials == NULL:
-            self.summing.partials = <double *> self.own(SUMS * max(self.space[0], self.space[1], self.space[2]), sizeof(double))
+            self.summing.partials = <partial_t *> self.own(SUMS * max(self.space[0], self.space[1], self.space[2]), sizeof(partial_t))
         if self.totals[id] == NULL:
-            self.totals[id] = <double *> self.own(SUMS * max(self.n, self.n_groups), sizeof(double))
+            self.totals[id] = <double *> self.own(TOTALS * max(self.n, self.n_groups), sizeof(double))
         if id < STAGES and f.scope == ARRAY and self.array_c[id] == NULL:
             self.array_c[id] = <double *> self.own(self.n * INPUTS, sizeof(double))
         if id == STAGES and self.sums_c == NULL:
@@ -949,7 +962,7 @@ cdef class Plan:
         cdef bint always
         cdef int64_t staged = 0
         for k in range(self.hold_at + 1 if hold else table.n_stages):
-            if not self.present[group * STAGES + k]:
+            if not self.present[group * STAGES + k] or (k == self.hold_at and not hold):
                 continue
             stage = &table.stages[k]
             always = True
@@ -958,7 +971,7 @@ cdef class Plan:
                     always = False
                     h = self.hyperparameter(group, k, j, scale)
                     staged |= <int64_t> (h != stage.neutral[j]) << k
-            staged |= <int64_t> (always and (k != self.hold_at or hold)) << k
+            staged |= <int64_t> always << k
         self.staged[group] = staged
         return staged
 
@@ -977,67 +990,72 @@ cdef class Plan:
         cdef bint early = True, shaped = staged & ~self.checks & of_update != 0
         for k in range(table.n_stages + 1):
             if k == table.rule_at and not hold:
-                op[0] = op_t(RULE, STAGES, self.rules[group], self.sums_c, SCALARS if self.sums_c != NULL else 0, False, GENERAL)
+                op[0] = op_of(RULE, STAGES, self.rules[group], self.sums_c, SCALARS if self.sums_c != NULL else 0, False)
                 op += 1
             if k == table.subtract_at and shaped:
-                op[0] = op_t(SUBTRACT, -1, NULL, NULL, 0, False, GENERAL)
+                op[0] = op_of(SUBTRACT, -1, NULL, NULL, 0, False)
                 op += 1
             if k == table.n_stages or not staged >> k & 1:
                 continue
             stage = &table.stages[k]
             for j in range(stage.n_arrays):
                 early = early and (stage.arrays[j] == GRADIENT or stage.arrays[j] >= OWN)
-            op[0] = op_t(STAGE, k, stage, self.stage_c + (group * STAGES + k) * INPUTS, 0, early, GENERAL)
+            op[0] = op_of(STAGE, k, stage, self.stage_c + (group * STAGES + k) * INPUTS, 0, early)
             if stage.sums and stage.scope == ARRAY:
                 op.c, op.stride = self.array_c[k], INPUTS
             if self.checks >> k & 1:
                 op.kind = CHECK
             op += 1
             if k == self.gather_at:
-                op[0] = op_t(EMPTY, -1, stage, NULL, 0, False, GENERAL)
+                op[0] = op_of(EMPTY, -1, stage, NULL, 0, False)
                 op += 1
         if self.clear and bound:
-            op[0] = op_t(CLEAR, -1, NULL, NULL, 0, False, GENERAL)
+            op[0] = op_of(CLEAR, -1, NULL, NULL, 0, False)
             op += 1
-        op[0] = op_t(END, -1, NULL, NULL, 0, False, GENERAL)
+        op[0] = op_of(END, -1, NULL, NULL, 0, False)
+        mark_wide(self.ops + group * OPS)
         if not hold and not (self.clear and bound) and not staged >> self.gather_at & 1:
             self.ops[group * OPS].path = RULE_ALONE if staged & ~self.checks == 0 else STRAIGHT
 
-    cdef void sum_up(self, int id, int count, scope_t scope, int parts) noexcept:
-        """The sums of one operation over all arrays, in a fixed order."""
-        cdef Py_ssize_t i, next = 0, last = -1, into, start, k
-        cdef double *totals = self.totals[id]
+    cdef void sum_up(self, int id, const formula_t *f, int parts) noexcept:
+        """The sums of one operation over all arrays, exact sums of blocks that are summed in a fixed order."""
+        cdef Py_ssize_t i, next = 0, into, start, k
         cdef const task_t *task
+        cdef fo_total totals[SUMS]
         cdef int j
-        self.summing.kind, self.summing.id, self.summing.count = SUMMING, id, count
-        self.summing.starts, self.summing.blocks = self.starts[<int> scope], self.space[<int> scope]
+        self.summing.kind, self.summing.id, self.summing.count, self.summing.squares = SUMMING, id, f.sums, f.squares
+        self.summing.starts, self.summing.blocks = self.starts[<int> f.scope], self.space[<int> f.scope]
         go(&self.walk, &self.summing, parts)
         for i in range(self.n):
             task = &self.walk.tasks[i]
-            into = i if scope == ARRAY else self.group_of[i] if scope == GROUP else 0
-            if into != last:
-                last, next = into, 0
-                memset(totals + into * SUMS, 0, SUMS * sizeof(double))
-            if not task.active:
-                continue
+            into = self.target(f.scope, i)
+            if i == 0 or into != self.target(f.scope, i - 1):
+                next = 0
+                for j in range(f.sums):
+                    fo_total_clear(&totals[j])
             start = self.summing.starts[i]
-            if task.rows == NULL:
-                next = self.add_blocks(totals + into * SUMS, next, start, start + task.n)
-            else:  # others are zeros
+            if task.active and task.rows == NULL:
+                next = self.add_blocks(totals, next, start, start + task.n)
+            elif task.active:  # others are zeros
                 for k in range(task.n_rows if task.row else 0):
-                    next = self.add_blocks(totals + into * SUMS, next, start + task.rows[k] * task.row,
-                                           start + (task.rows[k] + 1) * task.row)
-            if id == STAGES and task.rule.mean:
-                for j in range(count):
-                    totals[i * SUMS + j] = totals[i * SUMS + j] / task.work
+                    next = self.add_blocks(totals, next, start + task.rows[k] * task.row, start + (task.rows[k] + 1) * task.row)
+            if i == self.n - 1 or into != self.target(f.scope, i + 1):
+                fo_totals_given(totals, f.sums, f.squares, task.work if task.rule.mean and id == STAGES else -1,
+                                self.totals[id] + into * TOTALS)
 
-    cdef Py_ssize_t add_blocks(self, double *totals, Py_ssize_t next, Py_ssize_t lo, Py_ssize_t hi) noexcept:
-        """The partial sums of blocks with places lo to hi, from block `next` on, one after another; returns the first after them."""
+    cdef inline Py_ssize_t target(self, scope_t scope, Py_ssize_t i) noexcept:
+        """Where the sums of a parameter are, among those of a scope."""
+        return i if scope == ARRAY else self.group_of[i] if scope == GROUP else 0
+
+    cdef Py_ssize_t add_blocks(self, fo_total *totals, Py_ssize_t next, Py_ssize_t lo, Py_ssize_t hi) noexcept:
+        """The partial sums of blocks with places lo to hi, from block `next` on; returns the first after them."""
         cdef Py_ssize_t i, first = max(next, lo // BLOCK), end = (hi + BLOCK - 1) // BLOCK
+        cdef const partial_t *partial
         cdef int j
-        for j in range(self.summing.count):
-            for i in range(first, end):
-                totals[j] = totals[j] + self.summing.partials[i * SUMS + j]
+        for i in range(first, end):
+            for j in range(self.summing.count):
+                partial = self.summing.partials + i * self.summing.count + j
+                fo_total_add(&totals[j], partial.sum, <int> partial.unit)
         return max(next, end)
 
     cdef bint prepare_stage(self, int k, double scale, int parts) noexcept:
@@ -1047,10 +1065,10 @@ cdef class Plan:
         cdef Py_ssize_t i, group
         cdef int j
         if stage.sums and not (k == self.finite_at and self.policy == ZERO):
-            self.sum_up(k, stage.sums, stage.scope, parts)
+            self.sum_up(k, stage, parts)
             if k == self.finite_at:
                 for i in range(self.n):
-                    if self.totals[k][i * SUMS] > 0:
+                    if self.totals[k][i * TOTALS] > 0:
                         return False
                 return True
         for group in range(self.n_groups):
@@ -1063,7 +1081,7 @@ cdef class Plan:
                 continue
             for i in range(self.n):
                 if self.group_of[i] == group and self.walk.tasks[i].active:
-                    stage.prepare(0, NULL, self.totals[k] + i * SUMS, h, self.array_c[k] + i * INPUTS)
+                    stage.prepare(0, NULL, self.totals[k] + i * TOTALS, h, self.array_c[k] + i * INPUTS)
         return True
 
     cdef void prepare_rules(self, int parts) noexcept:
@@ -1080,7 +1098,7 @@ cdef class Plan:
                 rule = self.walk.tasks[i].rule
                 if rule.sums_prepare != NULL and self.walk.tasks[i].active:
                     rule.sums_prepare(self.t[i] + 1, self.kept + i * KEPT, NULL, self.hyperparameters_of(i), self.sums_c + i * SCALARS)
-            self.sum_up(STAGES, self.summing_rule.sums, self.summing_rule.scope, parts)
+            self.sum_up(STAGES, self.summing_rule, parts)
         if self.settled:  # each group's scalars lie where they lay
             for group in range(self.n_groups):
                 i = self.firsts[group]
@@ -1097,7 +1115,7 @@ cdef class Plan:
                 group, last = self.group_of[i], -1
                 self.firsts[group] = i
             if rule.sums:
-                sums = self.totals[STAGES] + (i if rule.scope == ARRAY else group if rule.scope == GROUP else 0) * SUMS
+                sums = self.totals[STAGES] + (i if rule.scope == ARRAY else group if rule.scope == GROUP else 0) * TOTALS
             same = last >= 0 and self.t[i] == self.t[last] and rule == self.walk.tasks[last].rule
             same = same and not (rule.sums and rule.scope == ARRAY)
             for k in range(rule.kept):
@@ -1335,10 +1353,26 @@ cdef class Stepper:
     def _groups(self):
         return self.planned().groups
 
-    @property
-    def steps(self):
+    def _steps(self):
         """Updates made so far."""
         return self.count
+
+    def _counter(self, Py_ssize_t i):
+        """Of one parameter, as in `_counters`."""
+        cdef Plan plan = self.planned()
+        cdef int k
+        return plan.t[i], [plan.kept[i * KEPT + k] for k in range(plan.walk.tasks[i].rule.kept)], bool(plan.pending[i])
+
+    def _set_counter(self, Py_ssize_t i, tuple counted):
+        """Set what is counted of one parameter, whose rows have caught up."""
+        cdef Plan plan = self.planned()
+        cdef int k
+        cdef int64_t t
+        t, kept, pending = counted
+        plan.settled = False
+        plan.t[i], plan.pending[i] = t, pending
+        for k, x in enumerate(kept):
+            plan.kept[i * KEPT + k] = x
 
     def _at_work(self):
         """Whether a step is being made, or something else that none may interrupt."""
@@ -1362,12 +1396,7 @@ cdef class Stepper:
         """Of each parameter: its steps, its kept numbers, whether gradients wait; of all: steps, gradients gathered, skipped."""
         cdef Plan plan = self.planned()
         cdef Py_ssize_t i
-        cdef int k
-        each = []
-        for i in range(plan.n):
-            kept = [plan.kept[i * KEPT + k] for k in range(plan.walk.tasks[i].rule.kept)]
-            each.append((plan.t[i], kept, bool(plan.pending[i])))
-        return each, (self.count, self.gathered, self.missed)
+        return [self._counter(i) for i in range(plan.n)], (self.count, self.gathered, self.missed)
 
     def _set_counters(self, list each, tuple whole):
         cdef Plan plan = self.planned()
@@ -1404,7 +1433,8 @@ cdef class Stepper:
         if k < 0 or plan.totals[k] == NULL or not plan.done >> k & 1:
             return None
         entries = plan.n if plan.walk.table.stages[k].scope == ARRAY else 1
-        return [[plan.totals[k][i * SUMS + j] for j in range(plan.walk.table.stages[k].sums)] for i in range(entries)]
+        given = len(formulas.STAGES[name].given)
+        return [[plan.totals[k][i * TOTALS + j] for j in range(given)] for i in range(entries)]
 
     def _used(self):
         """Hyperparameters of each group in the last step that was made, in the order of their slots; None before one."""
@@ -1538,10 +1568,11 @@ cdef class Stepper:
                 layout.check_clearable(self.plan.slots[i].name, <object> self.plan.held[i])
         given = [<object> self.plan.held[i] for i in range(self.plan.n)]
         if self.plan.clear:
-            layout.check_disjoint([(f"gradient of {x.name!r}", g) for x, g in zip(self.plan.slots, given) if g is not None])
+            overlap.check_disjoint([(f"gradient of {x.name!r}", g) for x, g in zip(self.plan.slots, given) if g is not None])
         self.stale = True
         self.plan.take()
         self.plan.fixed = given
+        self.plan.guards = [weakref.ref(g) for g in given if type(g) is cnp.ndarray]
         self.stale = False
         return 0
 
@@ -1624,8 +1655,8 @@ cdef class Stepper:
         """Raise the error that names the parameters whose gradients are not finite."""
         cdef Plan plan = self.plan
         cdef Py_ssize_t i
-        bad = {plan.slots[i].name: int(plan.totals[plan.finite_at][i * SUMS]) for i in range(plan.n)
-               if plan.totals[plan.finite_at][i * SUMS] > 0}
+        bad = {plan.slots[i].name: int(plan.totals[plan.finite_at][i * TOTALS]) for i in range(plan.n)
+               if plan.totals[plan.finite_at][i * TOTALS] > 0}
         first = next(iter(bad))
         more = f", and of {len(bad) - 1} more" if len(bad) > 1 else ""
         raise FloatingPointError(f"gradient of {first!r}: {bad[first]} elements are infinite or NaN{more}")
@@ -1662,17 +1693,19 @@ cdef class Update:
         Of each hyperparameter, half open.
     check : function
         What makes a float of a hyperparameter or raises.
+    together : function or None
+        What raises where hyperparameters, by name, do not go together.
     """
 
-    cdef object capsule, formula, check
+    cdef object capsule, formula, check, together
     cdef const table_t *table
     cdef const formula_t *rule
     cdef int arrays
     cdef double[2][SCALARS] domains
 
-    def __init__(self, capsule, formula, domains, check):
+    def __init__(self, capsule, formula, domains, check, together=None):
         cdef int k
-        self.capsule, self.formula, self.check = capsule, formula, check
+        self.capsule, self.formula, self.check, self.together = capsule, formula, check, together
         self.table = table_of(capsule)
         self.rule = find(self.table, formula)
         self.arrays = self.rule.states + 1
@@ -1731,6 +1764,8 @@ cdef class Update:
                 h[k] = x
             else:
                 h[k] = self.check(list(self.formula.hyperparameters)[k], x, self.formula.name)
+        if self.together is not None:
+            self.together({name: h[k] for k, name in enumerate(self.formula.hyperparameters)})
         return 0
 
     cdef tuple copies(self, PyObject **inputs, int order):
@@ -1751,13 +1786,14 @@ cdef class Update:
         cdef pass_t update, summing
         cdef chooser_t chooser
         cdef double[SCALARS] c
-        cdef double[SUMS] totals
+        cdef double[TOTALS] given
+        cdef fo_total totals[SUMS]
         cdef Py_ssize_t start = 0, i
         cdef cnp.ndarray p = <cnp.ndarray> arrays[0]
         cdef fo_env env
         cdef Py_ssize_t n = cnp.PyArray_SIZE(p), bits
         cdef int k, parts
-        cdef double *partials = NULL
+        cdef partial_t *partials = NULL
         if cnp.PyTypeNum_ISCOMPLEX(cnp.PyArray_TYPE(p)):
             n = 2 * n
         memset(&task, 0, sizeof(task))
@@ -1765,8 +1801,8 @@ cdef class Update:
         task.g.data, task.g.format, task.g.flat = <char *> cnp.PyArray_DATA(g), format_of(cnp.PyArray_TYPE(g)), True
         for k in range(self.rule.states):
             task.state[k], task.formats[k] = <char *> cnp.PyArray_DATA(<cnp.ndarray> arrays[k + 1]), task.p.format
-        ops[0] = op_t(RULE, STAGES, self.rule, &c[0], 0, False, RULE_ALONE)
-        ops[1] = op_t(END, -1, NULL, NULL, 0, False, GENERAL)
+        ops[0], ops[1] = op_of(RULE, STAGES, self.rule, &c[0], 0, False), op_of(END, -1, NULL, NULL, 0, False)
+        ops[0].path = RULE_ALONE
         task.rule, task.ops, task.n, task.work, task.active, task.c = self.rule, ops, n, n, True, c
         task.direct = task.g.format == task.p.format
         bits = 0
@@ -1775,24 +1811,23 @@ cdef class Update:
         chooser = CHOOSERS[bits]  # not shared while the GIL is released
         chooser.entered = fo_now()
         plan = plan_t(self.table, &task, 1, (n + BLOCK - 1) // BLOCK, n, 0, False, &chooser)
-        update = pass_t(STEPPING, 0, 0, NULL, plan.blocks, NULL)
+        update = pass_t(STEPPING, 0, 0, 0, NULL, plan.blocks, NULL)
         if self.rule.sums:
-            memory = cnp.PyArray_SimpleNew(1, [(plan.blocks + 1) * SUMS], cnp.NPY_DOUBLE)
-            partials = <double *> cnp.PyArray_DATA(memory)
+            memory = cnp.PyArray_SimpleNew(1, [(plan.blocks + 1) * self.rule.sums * sizeof(partial_t)], cnp.NPY_UINT8)
+            partials = <partial_t *> cnp.PyArray_DATA(memory)
         env = fo_enter(False)
         parts = choose(&plan)
         if self.rule.sums:
             if self.rule.sums_prepare != NULL:
                 self.rule.sums_prepare(t, kept, NULL, h, c)
-            summing = pass_t(SUMMING, STAGES, self.rule.sums, &start, plan.blocks, partials)
+            summing = pass_t(SUMMING, STAGES, self.rule.sums, self.rule.squares, &start, plan.blocks, partials)
             go(&plan, &summing, parts)
             for k in range(self.rule.sums):
-                totals[k] = 0
+                fo_total_clear(&totals[k])
                 for i in range(plan.blocks):
-                    totals[k] = totals[k] + partials[i * SUMS + k]
-                if self.rule.mean:
-                    totals[k] = totals[k] / n
-        self.rule.prepare(t, kept, totals, h, c)
+                    fo_total_add(&totals[k], partials[i * self.rule.sums + k].sum, <int> partials[i * self.rule.sums + k].unit)
+            fo_totals_given(totals, self.rule.sums, self.rule.squares, n if self.rule.mean else -1, given)
+        self.rule.prepare(t, kept, given, h, c)
         go(&plan, &update, parts)
         learn(&plan)
         fo_leave(env)

@@ -8,9 +8,9 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from fastopt.engine.table cimport (
-    BFLOAT16, BLOCK, CHECK, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GRADIENT, INPUTS, OWN, PARAMETER,
+    BFLOAT16, BLOCK, CHECK, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GRADIENT, INPUTS, LONGDOUBLE, OWN, PARAMETER,
     ROWS, RULE, RULE_ALONE, STAGE, STAGES, STATES, STRAIGHT, SUBTRACT, SUMS, TERMS, UFLOAT8, UPDATE, VELOCITY, format_t, formula_t,
-    lines_t, op_t, task_t, view_t,
+    lines_t, op_t, partial_t, task_t, view_t,
 )
 
 cdef enum:
@@ -34,6 +34,8 @@ cdef extern from "block.h" nogil:
     void fo_narrow(int bf16, int stochastic, int nonnegative, uint16_t *out, const float *x, const uint32_t *bits, int shift,
                    Py_ssize_t n)
     double fo_fold(const double *x)
+    double fo_fold_floats(const float *x, Py_ssize_t n)
+    double fo_fold_squares(const double *x, int *unit)
     const char *fo_zeros()
     void fo_draw(uint32_t *bits, uint32_t key, uint32_t first, Py_ssize_t n)
     uint32_t fo_bits(float x)
@@ -132,7 +134,9 @@ cdef inline int narrow8(uint8_t *restrict codes, const float *restrict x, Py_ssi
         magnitude = fo_bits(x[i]) & <uint32_t> 0x7fffffff
         largest = magnitude if magnitude > largest else largest
     exponent = fo_exponent(largest, 127 if format == FLOAT8 else 255)
-    if format == FLOAT8 and nearest:
+    if exponent == FO_NOT_FINITE:  # whatever the codes: a NaN's sign is nobody's
+        memset(codes, 0, n)
+    elif format == FLOAT8 and nearest:
         for i in range(n):
             codes[i] = fo_f8(x[i], exponent, 0, 0)
     elif format == FLOAT8:
@@ -331,23 +335,61 @@ cdef inline void subtract(element *restrict p, const element *restrict u, Py_ssi
         p[i] = p[i] - u[i]
 
 
-cdef inline void shape(const task_t *task, const op_t *op, void **arrays, element **free, Py_ssize_t lo, Py_ssize_t n) noexcept nogil:
-    """A stage on a block of these arrays: in place, but for the gradient, which goes to the first of two buffers, that is free."""
+cdef struct shaped_t:  # buffers for a gradient that stages shape: the first of each pair is free
+    void *narrow[2]  # of the parameter's precision
+    double *wide[2]
+    bint is_wide  # what was shaped is doubles
+
+
+cdef inline void shape_gradient(const op_t *op, void **arrays, shaped_t *g, Py_ssize_t n, const double *c, element _) noexcept nogil:
+    """A stage of the gradient alone, into a buffer: of doubles where the next goes on with it so."""
+    cdef void *given[2]
+    cdef const formula_t *f = op.formula
+    given[1] = arrays[GRADIENT]
+    if element is float:
+        if op.gives_wide and (g.is_wide or not f.exact(c)):
+            given[0] = g.wide[0]
+            if g.is_wide:
+                f.f64(given, n, c)
+            else:
+                f.widen(given, n, c)
+            g.wide[0], g.wide[1] = g.wide[1], g.wide[0]
+            arrays[GRADIENT] = given[0]
+            g.is_wide = True
+            return
+    given[0] = g.narrow[0]
+    if element is double:
+        f.f64(given, n, c)
+    elif g.is_wide:
+        f.narrow(given, n, c)
+    else:
+        f.f32(given, n, c)
+    g.narrow[0], g.narrow[1] = g.narrow[1], g.narrow[0]
+    arrays[GRADIENT] = given[0]
+    g.is_wide = False
+
+
+cdef inline void shape(const task_t *task, const op_t *op, void **arrays, shaped_t *g, Py_ssize_t lo, Py_ssize_t n, element _) \
+        noexcept nogil:
+    """A stage on a block of these arrays: in place, but for the gradient, which goes to a buffer."""
     cdef const formula_t *f = op.formula
     cdef const double *c = op.c + op.stride * task.index
     cdef void *given[INPUTS + 1]
     cdef int k, first = f.arrays[0], out = 0
+    if f.widen != NULL:
+        shape_gradient(op, arrays, g, n, c, _)
+        return
     if first == GRADIENT:
-        given[0] = free[0]
+        given[0] = g.narrow[0]
         out = 1
     for k in range(f.n_arrays):
         if f.arrays[k] < VELOCITY:
             given[k + out] = arrays[f.arrays[k]]
         elif f.arrays[k] >= OWN:
-            given[k + out] = own_array(task, f.arrays[k] - OWN, lo, free[0][0])
+            given[k + out] = own_array(task, f.arrays[k] - OWN, lo, _)
     if first == GRADIENT:
-        arrays[GRADIENT] = free[0]
-        free[0], free[1] = free[1], free[0]
+        arrays[GRADIENT] = given[0]
+        g.narrow[0], g.narrow[1] = g.narrow[1], g.narrow[0]
     for k in range(STATES if first == VELOCITY else 1):
         if first == VELOCITY:
             if not task.rule.velocity >> k & 1:
@@ -362,14 +404,15 @@ cdef inline void shape(const task_t *task, const op_t *op, void **arrays, elemen
 cdef inline void straight(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, element _) noexcept nogil:
     """Block by block through stages and rule, on arrays that need no decoding."""
     cdef element own_g[2][BLOCK]
+    cdef double own_w[2][BLOCK]
     cdef element own_u[BLOCK]
-    cdef element *free[2]
+    cdef shaped_t g
     cdef void *arrays[UPDATE + 1]
     cdef void *update = NULL
     cdef const op_t *op = task.ops
     cdef Py_ssize_t n
     cdef int k
-    free[0], free[1] = own_g[0], own_g[1]
+    g.narrow[0], g.narrow[1], g.wide[0], g.wide[1], g.is_wide = own_g[0], own_g[1], own_w[0], own_w[1], False
     while op.kind != END:
         if op.kind == SUBTRACT:
             update = own_u
@@ -384,7 +427,7 @@ cdef inline void straight(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, elem
         op = task.ops
         while op.kind != END:
             if op.kind == STAGE:
-                shape(task, op, arrays, free, lo, n)
+                shape(task, op, arrays, &g, lo, n, _)
             elif op.kind == SUBTRACT:
                 subtract(<element *> arrays[PARAMETER], own_u, n)
             elif op.kind == RULE:
@@ -410,6 +453,25 @@ cdef inline void ask_for(const task_t *task, Py_ssize_t lo, bint all) noexcept n
             fo_prefetch(task.state[k] + lo * size_of(task.formats[k]), BLOCK * size_of(task.formats[k]))
 
 
+cdef inline bint fetch_gradient(const task_t *task, bint wide, Py_ssize_t lo, Py_ssize_t n, element *own, double *own_wide,
+                                void **arrays) noexcept nogil:
+    """Where the gradient lies or was decoded to; returns whether as doubles, which it is if a stage takes it so and it has more range."""
+    if element is float:
+        if wide and (task.g.format == FLOAT64 or task.g.format == LONGDOUBLE):
+            arrays[GRADIENT] = own_wide
+            if task.g.flat and task.g.format == FLOAT64:
+                arrays[GRADIENT] = task.g.data + lo * <Py_ssize_t> sizeof(double)
+            else:
+                move(<char *> own_wide, &task.g, lo, n, 0, False, own_wide[0])
+            return True
+    if task.g.flat and task.g.format == plain(own[0]):
+        arrays[GRADIENT] = task.g.data + lo * <Py_ssize_t> sizeof(element)
+    else:
+        move(<char *> own, &task.g, lo, n, 0, False, own[0])
+        arrays[GRADIENT] = own
+    return False
+
+
 cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, double *out, element _) noexcept nogil:
     """One step of elements lo to lo + n, at most a block: decode, shape, update, encode; what needs no staging is used where it lies.
 
@@ -417,6 +479,7 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
     """
     cdef element own_p[BLOCK]
     cdef element own_g[2][BLOCK]
+    cdef double own_w[2][BLOCK]
     cdef element own_u[BLOCK]
     cdef element own_state[STATES][BLOCK]
     cdef void *arrays[UPDATE + 1]
@@ -426,9 +489,9 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
     cdef const formula_t *f
     cdef const double *c
     cdef bint apart = out != NULL, updated = False, fetched = False, needed = True
-    cdef element *free[2]
+    cdef shaped_t g
     cdef int j, k, at = STAGES if id == TERMS else id  # terms come where the rule does
-    free[0], free[1] = own_g[0], own_g[1]
+    g.narrow[0], g.narrow[1], g.wide[0], g.wide[1], g.is_wide = own_g[0], own_g[1], own_w[0], own_w[1], False
     if apart:
         while op.kind != END and op.id != at:
             op += 1
@@ -448,11 +511,7 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
         ask_for(task, lo + AHEAD, needed)
     if needed:
         arrays[PARAMETER] = fetch_parameter(task, lo, n, own_p, apart)
-    if task.g.flat and task.g.format == plain(own_p[0]):
-        arrays[GRADIENT] = task.g.data + lo * <Py_ssize_t> sizeof(element)
-    else:
-        move(<char *> own_g[1], &task.g, lo, n, 0, False, own_p[0])
-        arrays[GRADIENT] = own_g[1]
+    g.is_wide = fetch_gradient(task, op.takes_wide, lo, n, own_g[1], own_w[1], arrays)
     while op.kind != END:
         f = task.rule if op.kind == RULE else op.formula
         c = op.c + op.stride * task.index
@@ -472,7 +531,10 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
             elif id == TERMS:
                 f.terms_f64(terms, n, c)
             elif element is float:
-                f.sums_f32(terms, n, c)
+                if g.is_wide:
+                    f.sums_f64(terms, n, c)
+                else:
+                    f.sums_f32(terms, n, c)
             else:
                 f.sums_f64(terms, n, c)
             return
@@ -494,7 +556,7 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
         elif op.kind == CLEAR:
             move(<char *> fo_zeros(), &task.g, lo, n, size_of(task.g.format), True, own_p[0])
         elif op.kind == STAGE:
-            shape(task, op, arrays, free, lo, n)
+            shape(task, op, arrays, &g, lo, n, own_p[0])
         op += 1
     if updated and not apart:
         store(task, lo, n, arrays, own_p[0])
@@ -643,13 +705,20 @@ cdef inline void lines_of(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int 
             place += n
 
 
-cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, int count, Py_ssize_t lo, Py_ssize_t hi,
-                        double *partials) noexcept nogil:
-    """As many sums over blocks lo to hi of an index space where array i has the places from starts[i] on."""
+cdef inline bint is_norm_of_floats(const task_t *task, int id) noexcept nogil:
+    """Whether the operation `id` sums the squares of a gradient that is floats and lies as it is walked, and nothing comes before."""
+    return task.active and task.ops.id == id and task.ops.takes_wide and task.ops.formula.squares \
+        and task.g.flat and task.g.format == FLOAT32 and task.rows == NULL and task.p.format != FLOAT64
+
+
+cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, int count, int squares, Py_ssize_t lo,
+                        Py_ssize_t hi, partial_t *partials) noexcept nogil:
+    """As many sums over blocks lo to hi of an index space where array i has the places from starts[i] on; `squares`, a bit each."""
     cdef double terms[SUMS * BLOCK]
     cdef Py_ssize_t i = 0, end = n, middle, place, first, last, k
     cdef const task_t *task
-    cdef int j
+    cdef partial_t *partial
+    cdef int j, unit
     while end - i > 1:
         middle = (i + end) // 2
         if starts[middle] <= lo * BLOCK:
@@ -666,6 +735,17 @@ cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *sta
             if lo >= hi:
                 break
             place = lo * BLOCK
+        if squares and is_norm_of_floats(task, id) and starts[i] <= place < starts[i] + task.n and (
+                starts[i] + task.n >= place + BLOCK or i + 1 == n or starts[i + 1] >= place + BLOCK):
+            first = place - starts[i]
+            if task.n >= LARGE:
+                ask_for(task, first + AHEAD, False)
+            partials[lo].sum = fo_fold_floats(<const float *> task.g.data + first, min(BLOCK, task.n - first))
+            partials[lo].unit = 0
+            if starts[i] + task.n <= place + BLOCK:
+                i += 1
+            lo += 1
+            continue
         if starts[i] > place or starts[i] + task.n < place + BLOCK or not task.active:
             memset(terms, 0, count * BLOCK * sizeof(double))
         while i < n and starts[i] < place + BLOCK:
@@ -678,5 +758,7 @@ cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *sta
                 break
             i += 1
         for j in range(count):
-            partials[SUMS * lo + j] = fo_fold(terms + j * BLOCK)
+            partial, unit = partials + count * lo + j, 0
+            partial.sum = fo_fold_squares(terms + j * BLOCK, &unit) if squares >> j & 1 else fo_fold(terms + j * BLOCK)
+            partial.unit = unit
         lo += 1

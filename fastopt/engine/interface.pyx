@@ -10,8 +10,8 @@ from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset, strcmp
 
 from fastopt.engine.table cimport (
-    ARRAY, BFLOAT16, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GENERAL, INPUTS, KEPT, OWN, RULE, RULE_ALONE, SCALARS, STAGE,
-    STAGES, STRAIGHT, SUBTRACT, UFLOAT8, VERSION, format_t, formula_t, op_t, table_t, task_t,
+    ARRAY, BFLOAT16, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, INPUTS, KEPT, OWN, RULE, RULE_ALONE, SCALARS, STAGE,
+    STAGES, STRAIGHT, SUBTRACT, UFLOAT8, VERSION, format_t, formula_t, mark_wide, op_of, op_t, partial_t, table_t, task_t,
 )
 
 from fastopt.engine import dispatch, threads as system
@@ -31,7 +31,9 @@ cdef extern from "apply.h" nogil:
     const char fo_owner
     char *fo_said
     ctypedef struct fo_sums:
-        int count, whole, mean
+        int count, squares, whole, mean
+    ctypedef struct fo_partial:
+        pass
     ctypedef struct fo_library:
         size_t job_size, task_size
         int stages, rule_at
@@ -40,8 +42,8 @@ cdef extern from "apply.h" nogil:
         void (*span)(const void *job, int64_t lo, int64_t hi) noexcept nogil
         fo_sums (*sums)(const void *job, int id) noexcept nogil
         void (*before)(const fastopt_update *u, void *job) noexcept nogil
-        void (*add_up)(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, int sums, int64_t lo,
-                       int64_t hi, double *partials) noexcept nogil
+        void (*add_up)(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums sums, int64_t lo,
+                       int64_t hi, fo_partial *partials) noexcept nogil
         void (*after)(const fastopt_update *u, void *job, int id, const double *totals) noexcept nogil
         const double *(*kept)(const void *job) noexcept nogil
     const fastopt_use *fo_use_at(const fastopt_update *u, int32_t j)
@@ -162,8 +164,9 @@ cdef void fill(const fastopt_update *u, job_t *job) noexcept nogil:
         memset(job.uses, 0, sizeof(job.uses))
         compose(u, job)
     else:
-        job.ops[0] = op_t(RULE, STAGES, rule, &job.sums_c[0], 0, False, RULE_ALONE)
-        job.ops[1] = op_t(END, -1, NULL, NULL, 0, False, GENERAL)
+        job.ops[0] = op_of(RULE, STAGES, rule, &job.sums_c[0], 0, False)
+        job.ops[0].path = RULE_ALONE
+        job.ops[1] = op_of(END, -1, NULL, NULL, 0, False)
     if not rule.sums:
         rule.prepare(u.t, job.kept, NULL, job.h, job.c)
 
@@ -184,10 +187,10 @@ cdef void compose(const fastopt_update *u, job_t *job) noexcept nogil:
             shaped = shaped or TABLE.rule_at <= stage.place < TABLE.subtract_at
     for k in range(TABLE.n_stages + 1):
         if k == TABLE.rule_at:
-            op[0] = op_t(RULE, STAGES, job.rule, &job.sums_c[0], 0, False, GENERAL)
+            op[0] = op_of(RULE, STAGES, job.rule, &job.sums_c[0], 0, False)
             op += 1
         if k == TABLE.subtract_at and shaped:
-            op[0] = op_t(SUBTRACT, -1, NULL, NULL, 0, False, GENERAL)
+            op[0] = op_of(SUBTRACT, -1, NULL, NULL, 0, False)
             op += 1
         if k == TABLE.n_stages or job.uses[k] == NULL:
             continue
@@ -198,11 +201,12 @@ cdef void compose(const fastopt_update *u, job_t *job) noexcept nogil:
                 job.task.own[f.arrays[j] - OWN] = <char *> job.uses[k].arrays[own]
                 own += 1
             early = early and (f.arrays[j] == 1 or f.arrays[j] >= OWN)
-        op[0] = op_t(STAGE, k, f, &job.stage_c[k][0], 0, early, GENERAL)
+        op[0] = op_of(STAGE, k, f, &job.stage_c[k][0], 0, early)
         op += 1
         if sums_of(k) == 0:
             f.prepare(0, NULL, NULL, job.uses[k].hyperparameters, job.stage_c[k])
-    op[0] = op_t(END, -1, NULL, NULL, 0, False, GENERAL)
+    op[0] = op_of(END, -1, NULL, NULL, 0, False)
+    mark_wide(job.ops)
     job.ops[0].path = STRAIGHT
 
 
@@ -240,10 +244,11 @@ cdef void span(const void *job, int64_t lo, int64_t hi) noexcept nogil:
 cdef fo_sums sums(const void *given, int id) noexcept nogil:
     """What an update sums of a stage that is on, or of its rule."""
     cdef const job_t *job = <const job_t *> given
-    cdef fo_sums found = fo_sums(0, 0, 0)
+    cdef fo_sums found = fo_sums(0, 0, 0, 0)
     cdef const formula_t *f = job.rule if id == TABLE.n_stages else &TABLE.stages[id]
     if id == TABLE.n_stages or (job.staged and job.uses[id] != NULL):
-        found.count, found.whole, found.mean = f.sums if id == TABLE.n_stages else sums_of(id), f.scope != ARRAY, f.mean
+        found.count, found.squares = f.sums if id == TABLE.n_stages else sums_of(id), f.squares
+        found.whole, found.mean = f.scope != ARRAY, f.mean
     return found
 
 
@@ -253,9 +258,10 @@ cdef void before(const fastopt_update *u, void *given) noexcept nogil:
         job.rule.sums_prepare(u.t, job.kept, NULL, job.h, job.sums_c)
 
 
-cdef void add_up(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, int sums, int64_t lo, int64_t hi,
-                 double *partials) noexcept nogil:
-    TABLE.add_up(<const task_t *> tasks, count, <const Py_ssize_t *> starts, STAGES if id == TABLE.n_stages else id, sums, lo, hi, partials)
+cdef void add_up(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums sums, int64_t lo,
+                 int64_t hi, fo_partial *partials) noexcept nogil:
+    TABLE.add_up(<const task_t *> tasks, count, <const Py_ssize_t *> starts, STAGES if id == TABLE.n_stages else id, sums.count,
+                 sums.squares, lo, hi, <partial_t *> partials)
 
 
 cdef void after(const fastopt_update *u, void *given, int id, const double *totals) noexcept nogil:
@@ -376,7 +382,7 @@ cdef int show_all(object capsule) except -1:
             show_rule(formula, &TABLE.rules[k])
     for k in range(TABLE.n_stages):
         formula = formulas.STAGES[TABLE.stages[k].name.decode()]
-        if formula.name not in ("hold", "gather", "norms"):
+        if formula.name not in formulas.ACTED_ON:
             show_stage(&STAGE_LIST[N_STAGES], formula, k)
             N_STAGES += 1
     return 0

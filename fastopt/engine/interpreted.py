@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import math
 import threading
+import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from . import layout, storage
+from ..formula import PASSIVE, REPORTED
+from . import layout, overlap, storage, sums
 from .rows import RowGradient, check_rows, is_rows
 from .structure import Structure, collect
 
@@ -29,24 +31,6 @@ def store(a: np.ndarray, order: Sequence[int], flat: np.ndarray) -> None:
     shape, _, _ = layout.reals(a)
     reals = np.ascontiguousarray(flat.reshape([shape[k] for k in order]).transpose(np.argsort(order)))
     a[...] = reals.view(a.dtype).reshape(a.shape) if a.size else 0
-
-
-def fold(terms: np.ndarray) -> float:
-    """The sum of all, block by block: 16 lanes side by side, then halves of lanes, then blocks one after another."""
-    with np.errstate(all="ignore"):
-        return float(np.add.accumulate(np.concatenate([[0.0], folded(storage.blocks_of(terms))]))[-1])
-
-
-def folded(blocks: np.ndarray) -> np.ndarray:
-    """The sum of each block of 256, along the last axis."""
-    rows = blocks.reshape(*blocks.shape[:-1], 16, 16)
-    lanes = rows[..., 0, :]
-    for i in range(1, 16):
-        lanes = lanes + rows[..., i, :]
-    while lanes.shape[-1] > 1:
-        half = lanes.shape[-1] // 2
-        lanes = lanes[..., :half] + lanes[..., half:]
-    return lanes[..., 0]
 
 
 STATES = 6  # that a rule may have, as in table.pxd
@@ -73,12 +57,14 @@ class Work:
         self.arrays: dict[str, np.ndarray] = {}
         self.touched: np.ndarray | None = None
         self.vectors: dict[str, np.ndarray] = {}
+        self.grad: np.ndarray | None = None
         if grad is None:
             return
         if isinstance(grad, RowGradient):
             grad, touched = dense(grad, self.order, slot.array)
             self.touched = touched if lazy else None
-        self.arrays["g"] = walked(storage.widened(grad), self.order, slot.real)
+        self.grad = storage.widened(grad)
+        self.take(False)
         self.arrays["p"] = walked(slot.value(), self.order)
         for key, a in slot.rule_state.items():
             if self.tag(key) in layout.LINES:
@@ -91,6 +77,20 @@ class Work:
         for key, a in slot.own.items():
             one = np.full(self.size, a[0], self.real) if key in slot.constant else walked(a, self.order)
             self.arrays[key] = one
+
+    def take(self, wide: bool) -> None:
+        """Begin with the gradient in the precision of the parameter, or in double, if it has more."""
+        real = self.slot.real
+        assert self.grad is not None
+        wide = wide and self.grad.real.itemsize > self.real.itemsize
+        self.arrays["g"] = walked(
+            self.grad, self.order, np.dtype(np.complex128 if real.kind == "c" else np.float64) if wide else real
+        )
+
+    def narrow(self) -> None:
+        """Round the gradient to the parameter's precision."""
+        with np.errstate(all="ignore"):
+            self.arrays["g"] = self.arrays["g"].astype(self.real)
 
     @property
     def work(self) -> int:
@@ -122,14 +122,14 @@ class Work:
             self.arrays[key] = walked(a, self.order)
             return
         w, least, *_ = map(float, scalars.values())
-        sums = dict(zip(("of_rows", "of_columns"), line_sums(terms.reshape(-1, *shape[-2:])), strict=True))
+        lines = dict(zip(("of_rows", "of_columns"), line_sums(terms.reshape(-1, *shape[-2:])), strict=True))
         means = {"of_rows": shape[-1], "of_columns": shape[-2]}
         new: dict[str, np.ndarray] = {}
         with np.errstate(all="ignore"):
             for key in rule.state:
-                if (tag := self.tag(key)) in sums:
+                if (tag := self.tag(key)) in lines:
                     a = self.slot.rule_state[key]
-                    mean = (sums[tag] / means[tag]).reshape(a.shape)
+                    mean = (lines[tag] / means[tag]).reshape(a.shape)
                     mean = mean if w == 1 else (1 - w) * a.astype(np.float64) + w * mean
                     new[tag] = mean.astype(self.real)
                     self.vectors[key] = new[tag]
@@ -192,8 +192,8 @@ def line_sums(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     blocks = np.pad(terms, ((0, 0), (0, 0), (0, -columns % storage.BLOCK)))
     with np.errstate(all="ignore"):
         of_rows = np.zeros(matrices * rows)
-        for sums in folded(blocks.reshape(matrices * rows, -1, storage.BLOCK)).T:
-            of_rows = of_rows + sums
+        for part in sums.folded(blocks.reshape(matrices * rows, -1, storage.BLOCK)).T:
+            of_rows = of_rows + part
         of_columns, chunk = np.zeros((matrices, columns)), max(64, (rows + 15) // 16, 2048 // max(1, columns) + 1)
         for first in range(0, rows, chunk):
             part = np.zeros((matrices, columns))
@@ -219,80 +219,113 @@ def advance(
 ) -> tuple[bool, dict[str, list[list[float]]]]:
     """Parameters, state and numbers of all after a step, in new arrays; False where a gradient is not to be used.
 
-    Stages whose hyperparameters are neutral are skipped. Also returns the sums of stages, of each array or once.
+    Stages whose hyperparameters are neutral are skipped. Also returns what is given of the sums of stages, of each array or once.
     """
     active = [w for w in works if w.active]
     found: dict[str, list[list[float]]] = {}
-
-    def totals(formula: Any, of: Callable[[Work], list[np.ndarray]]) -> dict[int, dict[str, float]]:
-        """Of each parameter the sums that its formula needs."""
-        spaces: dict[Any, list[Work]] = {}
-        for k, w in enumerate(works):
-            spaces.setdefault({"over_group": id(w.slot.group), "over_all": 0}.get(formula.scope, k), []).append(w)
-        result: dict[int, dict[str, float]] = {}
-        for members in spaces.values():
-            terms = [of(w) if w.active else [np.zeros(w.size)] * len(formula.sums) for w in members]
-            sums = {name: fold(np.concatenate([t[j] for t in terms])) for j, name in enumerate(formula.sums)}
-            if formula.scope == "mean_over_array":
-                n = members[0].work
-                sums = {name: x / n if n else math.nan for name, x in sums.items()}
-            result |= {id(w): sums for w in members}
-        rows = works if formula.scope.endswith("over_array") else works[:1]
-        found[formula.name] = [list(result[id(w)].values()) for w in rows]
-        return result
-
-    def run_rules() -> None:
-        sums: dict[int, dict[str, float]] = {}
-        for w in active:
-            if w.slot.rule.terms_scope and w.size:
-                w.prepare_matrix()
-        if any(w.slot.rule.sums for w in works):
-            rule = next(w.slot.rule for w in works if w.slot.rule.sums)
-            sums = totals(rule, lambda w: w.summands(w.slot.rule, w.t + 1, w.kept))
-        for w in active:
-            rule = w.slot.rule
-            scalars, w.kept = rule.scalars(rule_values(w), w.t + 1, w.kept, sums.get(id(w)) if rule.sums else None)
-            u, *new = rule(scalars, *w.of(rule.arrays))
-            w.arrays |= {"u": u, **dict(zip(rule.state, new, strict=True))}
-        for w in works:  # what a group knows together, its arrays without a gradient know too
-            if not w.active and w.slot.rule.sums and not w.slot.rule.scope.endswith("over_array"):
-                known = [x for x in active if x.slot.group is w.slot.group]
-                w.kept = list(known[0].kept) if known else w.kept
-
+    on = {name: on_in(stage, works, groups, hold) for name, stage in stages.items()}
+    wide = {id(g): taken_wide([stages[name] for name in stages if id(g) in on[name]]) for g in groups}
+    for w in active:
+        w.take(any(list(wide[id(w.slot.group)].values())[:1]))
     subtract_at = max(k for k, s in enumerate(stages.values()) if s.arrays[0] == "u") + 1
     for k, (name, stage) in enumerate(stages.items()):
         if k == rule_at and hold:
             return True, found
         if k == rule_at:
-            run_rules()
+            run_rules(works, active, found)
         if k == subtract_at:
             for w in active:
                 with np.errstate(all="ignore"):
                     w.arrays["p"] = w.arrays["p"] - w.arrays["u"]
-        on = {id(g) for g in groups if any(s is stage for s in g.stages)}
-        on = {i for i in on for g in groups if id(g) == i and not stage.neutral(values_of(works, g))}
-        if not on or ((name == "hold") != hold and name in ("hold", "gather")):
+        if not on[name]:
             continue
-        sums = {}
+        members = [w for w in active if id(w.slot.group) in on[name]]
+        for w in members:
+            if not wide[id(w.slot.group)][name]:
+                w.narrow()
+        given: dict[int, dict[str, float]] = {}
         if stage.sums and not (name == "finite" and settings.nonfinite == "zero"):
-            sums = totals(stage, functools.partial(terms_of, stage, on))
+            given = totals(stage, works, functools.partial(terms_of, stage, on[name]), found)
         if name == "finite" and settings.nonfinite in ("skip", "raise"):
             if any(row[0] > 0 for row in found[name]):
                 return False, found
-            continue
-        if name == "norms":
-            continue
-        for w in active:
-            if id(w.slot.group) not in on:
-                continue
-            scalars, _ = stage.scalars(w.values, sums=sums.get(id(w)) or dict.fromkeys(stage.sums, 0.0))
-            shaped = stage.arrays[0]
-            states = [key for key, tag in w.slot.rule.tags.items() if tag == "velocity"] if shaped == "m" else [shaped]
-            for state in states:
-                (w.arrays[state],) = stage(scalars, *w.of([state, *stage.arrays[1:]]))
-            if name == "gather":
-                w.arrays["gathered"] = np.zeros_like(w.arrays["gathered"])
+        elif name not in REPORTED:
+            for w in members:
+                takes = wide[id(w.slot.group)]
+                shape(w, stage, given.get(id(w)), any([*takes.values()][[*takes].index(name) + 1 :][:1]))
     return True, found
+
+
+def on_in(stage: Any, works: Sequence[Work], groups: Sequence[Any], hold: bool) -> set[int]:
+    """The groups, by their ids, in which a stage is on."""
+    if stage.name in ("hold", "gather") and (stage.name == "hold") != hold:
+        return set()
+    return {id(g) for g in groups if any(s is stage for s in g.stages) and not stage.neutral(values_of(works, g))}
+
+
+def taken_wide(on: Sequence[Any]) -> dict[str, bool]:
+    """Which of the stages that are on take the gradient in double: those of it alone; passive ones take it as the next does."""
+    found: dict[str, bool] = {}
+    takes = False
+    for stage in reversed(on):
+        takes = stage.of_gradient and (takes or stage.name not in PASSIVE)
+        found[stage.name] = takes
+    return dict(reversed(found.items()))
+
+
+def shape(w: Work, stage: Any, given: Mapping[str, float] | None, gives_wide: bool) -> None:
+    """Run a stage on what it shapes of a parameter."""
+    scalars, _ = stage.scalars(w.values, sums=given or dict.fromkeys(stage.given, 0.0))
+    if stage.of_gradient:
+        g = w.arrays["g"]
+        gives_wide = gives_wide and (g.dtype == np.float64 or not stage.exact(scalars))
+        (w.arrays["g"],) = stage(scalars, g.astype(np.float64) if gives_wide else g)
+        return
+    shaped = stage.arrays[0]
+    states = [key for key, tag in w.slot.rule.tags.items() if tag == "velocity"] if shaped == "m" else [shaped]
+    for state in states:
+        (w.arrays[state],) = stage(scalars, *w.of([state, *stage.arrays[1:]]))
+    if stage.name == "gather":
+        w.arrays["gathered"] = np.zeros_like(w.arrays["gathered"])
+
+
+def totals(
+    formula: Any, works: Sequence[Work], terms: Callable[[Work], list[np.ndarray]], found: dict[str, list[list[float]]]
+) -> dict[int, dict[str, float]]:
+    """What is given of the sums of a formula, of each parameter by its id, and into `found`."""
+    spaces: dict[Any, list[Work]] = {}
+    for k, w in enumerate(works):
+        spaces.setdefault({"over_group": id(w.slot.group), "over_all": 0}.get(formula.scope, k), []).append(w)
+    result: dict[int, dict[str, float]] = {}
+    for members in spaces.values():
+        each = [terms(w) if w.active else [np.zeros(w.size)] * len(formula.sums) for w in members]
+        joined = [np.concatenate([t[j] for t in each]) for j in range(len(formula.sums))]
+        mean_of = members[0].work if formula.scope == "mean_over_array" else None
+        result |= dict.fromkeys(map(id, members), sums.given(joined, formula.sums, formula.squares, mean_of))
+    rows = works if formula.scope.endswith("over_array") else works[:1]
+    found[formula.name] = [list(result[id(w)].values()) for w in rows]
+    return result
+
+
+def run_rules(works: Sequence[Work], active: Sequence[Work], found: dict[str, list[list[float]]]) -> None:
+    """Run each parameter's rule, after its terms of matrices and its sums."""
+    given: dict[int, dict[str, float]] = {}
+    for w in active:
+        w.narrow()
+        if w.slot.rule.terms_scope and w.size:
+            w.prepare_matrix()
+    if any(w.slot.rule.sums for w in works):
+        rule = next(w.slot.rule for w in works if w.slot.rule.sums)
+        given = totals(rule, works, lambda w: w.summands(w.slot.rule, w.t + 1, w.kept), found)
+    for w in active:
+        rule = w.slot.rule
+        scalars, w.kept = rule.scalars(rule_values(w), w.t + 1, w.kept, given.get(id(w)) if rule.sums else None)
+        u, *new = rule(scalars, *w.of(rule.arrays))
+        w.arrays |= {"u": u, **dict(zip(rule.state, new, strict=True))}
+    for w in works:  # what a group knows together, its arrays without a gradient know too
+        if not w.active and w.slot.rule.sums and not w.slot.rule.scope.endswith("over_array"):
+            known = [x for x in active if x.slot.group is w.slot.group]
+            w.kept = list(known[0].kept) if known else w.kept
 
 
 def terms_of(stage: Any, on: set[int], w: Work) -> list[np.ndarray]:
@@ -312,6 +345,8 @@ class Stepper:
     _lock: Any = None
     _count = _gathered = _skipped = 0
     _fixed: list[Any] | None = None
+    _guards: Sequence[Any] = ()  # of those: NumPy does not resize in place what others refer to
+    _reached: overlap.Written | None = None
     _each: Sequence[tuple[int, list[float], bool]] = ()
     _found: Mapping[str, list[list[float]]] = {}
     _planned: tuple[Structure | None, list[Any], list[Any], list[tuple[int, int]]] | None = None
@@ -328,10 +363,22 @@ class Stepper:
         new = [(0, list(s.rule.kept.values()), False) for s in slots]
         self._each = [*self._each, *new[len(self._each) :]][: len(slots)]
         self._planned, self._fixed, self._shared = (structure, slots, groups, ranges), None, settings
+        self._reached = None
+
+    def _written(self) -> overlap.Written:
+        """What a step writes, to be asked where gradients reach into its ranges."""
+        if self._reached is None:
+            self._reached = overlap.Written((what, self._located(a)) for s in self._slots for what, a in s.written())
+        return self._reached
+
+    @staticmethod
+    def _located(a: Any) -> np.ndarray:
+        """Where an array lies."""
+        return a  # type: ignore[no-any-return]
 
     def _ranges(self, slots: list[Any]) -> list[tuple[int, int]]:
         """Written memory."""
-        return layout.ranges(a for s in slots for _, a in s.written())
+        return overlap.ranges(a for s in slots for _, a in s.written())
 
     def _parts(self) -> tuple[Structure | None, list[Any], list[Any], list[tuple[int, int]]]:
         if self._planned is None:
@@ -350,10 +397,18 @@ class Stepper:
     def _groups(self) -> list[Any]:
         return self._parts()[2]
 
-    @property
-    def steps(self) -> int:
+    def _steps(self) -> int:
         """Updates made so far."""
         return self._count
+
+    def _counter(self, place: int) -> tuple[int, list[float], bool]:
+        """Of one parameter, as in `_counters`."""
+        return self._counters()[0][place]
+
+    def _set_counter(self, place: int, counted: tuple[int, list[float], bool]) -> None:
+        each, whole = self._counters()
+        each[place] = counted
+        self._set_counters(each, whole)
 
     def _at_work(self) -> bool:
         return bool(self._lock.locked())
@@ -411,11 +466,12 @@ class Stepper:
             if self._shared.zero_grads and g is not None:
                 layout.check_clearable(slot.name, g)
         if self._shared.zero_grads:
-            layout.check_disjoint(
+            overlap.check_disjoint(
                 [(f"gradient of {s.name!r}", g) for s, g in zip(self._slots, grads, strict=True) if g is not None]
             )
         self._checked(grads)
         self._fixed = list(grads)
+        self._guards = [weakref.ref(g) for g in grads if type(g) is np.ndarray]
 
     def _bound(self) -> list[Any] | None:
         return self._fixed
@@ -432,15 +488,14 @@ class Stepper:
                 else:
                     g = read = layout.check_gradient(slot.name, slot.array, g)
                 if self._meets(read, ranges):
-                    for s in slots:
-                        layout.check_apart(slot.name, read, s.written())
+                    self._written().check_apart(slot.name, read)
             checked.append(g)
         return checked
 
     @staticmethod
     def _meets(a: np.ndarray, ranges: list[tuple[int, int]]) -> bool:
         """Whether an array reaches into these ranges of memory."""
-        lo, hi = layout.extent(a)
+        lo, hi = overlap.extent(a)
         k = bisect_right(ranges, (lo, hi))
         return bool(a.size) and any(first < hi and lo < end for first, end in ranges[max(k - 1, 0) : k + 1])
 
@@ -541,9 +596,14 @@ class Update:
     """As the compiled one."""
 
     def __init__(
-        self, capsule: Any, formula: Any, domains: Sequence[tuple[float, float]], check: Callable[[str, Any, str], float]
+        self,
+        capsule: Any,
+        formula: Any,
+        domains: Sequence[tuple[float, float]],
+        check: Callable[[str, Any, str], float],
+        together: Callable[[Mapping[str, float]], None] | None = None,
     ) -> None:
-        self.formula, self.check = formula, check
+        self.formula, self.check, self.together = formula, check, together
 
     def step(
         self, given: Sequence[Any], t: Any, hyperparameters: Sequence[Any], out: Any, kept: Sequence[float] = ()
@@ -554,6 +614,8 @@ class Update:
             raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
         rule = self.formula
         values = {name: self.check(name, x, rule.name) for name, x in zip(rule.hyperparameters, hyperparameters, strict=True)}
+        if self.together:
+            self.together(values)
         numbers = rule.first(kept, t)
         for name, a in zip(["p", *rule.state], [p, *state], strict=True):
             layout.check_input(name, a, p)
@@ -562,12 +624,11 @@ class Update:
         outputs = tuple(np.empty_like(a) for a in inputs) if out is None else layout.check_outputs(rule.state, inputs, g, out)
         order = range(len(layout.reals(p)[0]))
         arrays = dict(zip(rule.arrays, (walked(storage.widened(a), order, p.dtype) for a in (p, g, *state)), strict=True))
-        sums = None
+        of_sums = None
         if rule.sums:
-            sums = dict(zip(rule.sums, map(fold, rule.summands(values, t, numbers, arrays)), strict=True))
-            if rule.scope == "mean_over_array" and g.size:
-                sums = {name: x / arrays["p"].size for name, x in sums.items()}
-        scalars, after = rule.scalars(values, t, numbers, sums)
+            mean_of = arrays["p"].size if rule.scope == "mean_over_array" else None
+            of_sums = sums.given(rule.summands(values, t, numbers, arrays), rule.sums, rule.squares, mean_of)
+        scalars, after = rule.scalars(values, t, numbers, of_sums)
         update, *new = rule(scalars, *arrays.values())
         with np.errstate(all="ignore"):
             new = [arrays["p"] - update, *new]

@@ -15,6 +15,14 @@ ctypedef fused real:
     float
     double
 
+ctypedef fused source:
+    float
+    double
+
+ctypedef fused target:
+    float
+    double
+
 cdef extern from "block.h" nogil:
     const char *FO_ISA
     double power "fo_power"(double x, int64_t n)
@@ -34,6 +42,14 @@ cdef extern from "block.h" nogil:
     double minimum "fo_minimum"(double x, double y)
     float where "fo_wheref"(bint c, float x, float y)
     double where "fo_where"(bint c, double x, double y)
+    float scale_by "fo_scale_byf"(float x, double factor, double power)
+    double scale_by "fo_scale_by"(double x, double factor, double power)
+    double ldexp "fo_ldexp"(double x, double n)
+    double ceil_log2 "fo_ceil_log2"(double x)
+    double scale_factor "fo_scale_factor"(double x, double n)
+    double scale_power "fo_scale_power"(double x, double n)
+    bint fo_is_exact(double factor, double shift)
+    bint fo_is_float(double x)
 
 
 cdef void sgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
@@ -511,18 +527,21 @@ cdef void yogi_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 
 cdef void adan_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], eps = h[4]
-    cdef double c3 = sqrt(1 - power(beta3, t))
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], eps = h[4], eps_root = h[5], short_look = h[6]
+    cdef double correct = 1 - power(beta3, t)
+    cdef double c3 = sqrt(correct)
     cdef double step_size = lr * c3
+    cdef double ahead = 1 - beta2 if short_look else beta2
     c[0] = step_size / (1 - power(beta1, t))  # of_m
-    c[1] = step_size * beta2 / (1 - power(beta2, t))  # of_d
+    c[1] = step_size * ahead / (1 - power(beta2, t))  # of_d
     c[2] = 1 - beta1  # w1
     c[3] = 1 - beta2  # w2
-    c[4] = beta2  # ahead
+    c[4] = ahead
     c[5] = beta3  # keep
     c[6] = 1 - beta3  # w3
     c[7] = eps * c3  # eps
-    c[8] = 1.0 if t > 1 else 0.0  # before
+    c[8] = eps_root * correct  # root
+    c[9] = 1.0 if t > 1 else 0.0  # before
 
 
 cdef inline void adan(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict d_,
@@ -532,7 +551,7 @@ cdef inline void adan(real *restrict p_, const real *restrict g_, real *restrict
     cdef Py_ssize_t i
     cdef real p, g, m, d, v, last, change, look, update
     cdef real of_m = <real> c[0], of_d = <real> c[1], w1 = <real> c[2], w2 = <real> c[3], ahead = <real> c[4]
-    cdef real keep = <real> c[5], w3 = <real> c[6], eps = <real> c[7], before = <real> c[8]
+    cdef real keep = <real> c[5], w3 = <real> c[6], eps = <real> c[7], root = <real> c[8], before = <real> c[9]
     for i in range(n):
         p = p_[i]
         g = g_[i]
@@ -545,7 +564,7 @@ cdef inline void adan(real *restrict p_, const real *restrict g_, real *restrict
         m = m + w1 * (g - m)
         d = d + w2 * (change - d)
         v = keep * v + w3 * look * look
-        update = (of_m * m + of_d * d) / (sqrt(v) + eps)
+        update = (of_m * m + of_d * d) / (sqrt(v + root) + eps)
         if u_ is NULL:
             p_[i] = p - update
         else:
@@ -602,6 +621,48 @@ cdef void adopt_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void adopt_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adopt[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void adopt_decoupled_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4]
+    c[0] = lr if t > 1 else 0.0  # lr
+    c[1] = 1 - beta1 if t > 1 else 0.0  # w1
+    c[2] = beta2 if t > 1 else 0.0  # keep
+    c[3] = 1 - beta2 if t > 1 else 1.0  # w2
+    c[4] = eps
+    c[5] = sqrt(sqrt(<double> t - 1))  # most
+    c[6] = lr * weight_decay if t > 1 else 0.0  # decay
+
+
+cdef inline void adopt_decoupled(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                                 real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """ADOPT (Taniguchi et al., 2024, algorithm 2) with decoupled weight decay."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, scaled, update
+    cdef real lr = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], eps = <real> c[4]
+    cdef real most = <real> c[5], decay = <real> c[6]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        scaled = minimum(maximum(g / maximum(sqrt(v), eps), -most), most)
+        m = m + w1 * (scaled - m)
+        v = keep * v + w2 * g * g
+        update = lr * m + decay * p
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void adopt_decoupled_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adopt_decoupled[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void adopt_decoupled_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adopt_decoupled[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n,
+                            c)
 
 
 cdef void ademamix_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
@@ -979,9 +1040,10 @@ cdef void ftrl_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void schedule_free_sgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double weights = kept[0], highest = kept[1]
-    cdef double lr = h[0], momentum = h[1], warmup = h[2]
-    cdef double rate = lr * <double> t / warmup if <double> t < warmup else lr
-    cdef double top = rate if rate > highest else highest
+    cdef double lr = h[0], momentum = h[1], warmup = h[2], warmup_from_zero = h[3]
+    cdef double full = lr * <double> t / warmup if <double> t < warmup else lr
+    cdef double rate = (lr * (<double> t - 1) / warmup if <double> t - 1 < warmup else lr) if warmup_from_zero else full
+    cdef double top = full if full > highest else highest
     cdef double total = weights + top * top
     cdef double share = top * top / total if total > 0 else 0.0
     c[0] = rate  # lr
@@ -1018,9 +1080,11 @@ cdef void schedule_free_sgd_f64(void **a, Py_ssize_t n, const double *c) noexcep
 cdef void schedule_free_adamw_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double weights = kept[0], highest = kept[1]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4], warmup = h[5]
+    cdef double warmup_from_zero = h[6]
     cdef double correct = sqrt(1 - power(beta2, t))
-    cdef double rate = lr * <double> t / warmup if <double> t < warmup else lr
-    cdef double top = rate if rate > highest else highest
+    cdef double full = lr * <double> t / warmup if <double> t < warmup else lr
+    cdef double rate = (lr * (<double> t - 1) / warmup if <double> t - 1 < warmup else lr) if warmup_from_zero else full
+    cdef double top = full if full > highest else highest
     cdef double total = weights + top * top
     cdef double share = top * top / total if total > 0 else 0.0
     c[0] = rate  # lr
@@ -1037,7 +1101,7 @@ cdef void schedule_free_adamw_scalars(int64_t t, double *kept, const double *sum
 
 cdef inline void schedule_free_adamw(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict z_,
                                      real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Schedule-free AdamW (Defazio et al., 2024, algorithm 1)."""
+    """Schedule-free AdamW (Defazio et al., 2024, as in the authors' package, whose bias correction is not in the learning rate)."""
     cdef Py_ssize_t i
     cdef real p, g, v, z, direction, update
     cdef real lr = <real> c[0], share = <real> c[1], of_d = <real> c[2], correct = <real> c[3], keep = <real> c[4]
@@ -1067,25 +1131,28 @@ cdef void schedule_free_adamw_f64(void **a, Py_ssize_t n, const double *c) noexc
 
 
 cdef void lars_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double params = sums[0], grads = sums[1]
+    cdef double param = sums[0], param_exponent = sums[1], grad = sums[2], grad_exponent = sums[3]
     cdef double lr = h[0], momentum = h[1], weight_decay = h[2], trust_coefficient = h[3], eps = h[4]
-    cdef double ratio = trust_coefficient * sqrt(params) / (sqrt(grads) + weight_decay * sqrt(params) + eps) if params > 0 else 1.0
+    cdef double top = grad_exponent if grad_exponent > param_exponent else param_exponent
+    cdef double length = ldexp(grad, grad_exponent - top) + weight_decay * ldexp(param, param_exponent - top) + ldexp(eps, -top)
+    cdef double both = grad * param
     c[0] = lr
     c[1] = momentum  # keep
-    c[2] = ratio if grads > 0 else 1.0  # ratio
-    c[3] = weight_decay  # decay
+    c[2] = 1.0 if both == 0 else scale_factor(trust_coefficient * param / length, param_exponent - top)  # ratio
+    c[3] = 1.0 if both == 0 else scale_power(trust_coefficient * param / length, param_exponent - top)  # shift
+    c[4] = weight_decay  # decay
 
 
 cdef inline void lars_sums(double *restrict out_, const real *restrict p_, const real *restrict g_, Py_ssize_t n,
                            const double *c) noexcept nogil:
-    """Squares of both, for their norms."""
+    """Both, for their norms."""
     cdef Py_ssize_t i
     cdef double p, g
     for i in range(n):
         p = p_[i]
         g = g_[i]
-        out_[i] = p * p
-        out_[BLOCK + i] = g * g
+        out_[i] = p
+        out_[BLOCK + i] = g
 
 cdef void lars_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     lars_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], n, c)
@@ -1099,12 +1166,13 @@ cdef inline void lars(real *restrict p_, const real *restrict g_, real *restrict
     """LARS (You et al., 2017, algorithm 1)."""
     cdef Py_ssize_t i
     cdef real p, g, buf, update
-    cdef real lr = <real> c[0], keep = <real> c[1], ratio = <real> c[2], decay = <real> c[3]
+    cdef real lr = <real> c[0], keep = <real> c[1], decay = <real> c[4]
+    cdef double ratio = c[2], shift = c[3]
     for i in range(n):
         p = p_[i]
         g = g_[i]
         buf = buf_[i]
-        buf = keep * buf + lr * (ratio * (g + decay * p))
+        buf = keep * buf + lr * scale_by(g + decay * p, ratio, shift)
         update = buf
         if u_ is NULL:
             p_[i] = p - update
@@ -1121,21 +1189,21 @@ cdef void lars_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void dog_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double farthest = kept[0], seen = kept[1]
-    cdef double grads = sums[0], ways = sums[1], params = sums[2]
+    cdef double grads = sums[0], way = sums[1], way_exponent = sums[2], param = sums[3], param_exponent = sums[4]
     cdef double lr = h[0], reps_rel = h[1], eps = h[2]
-    cdef double first = reps_rel * (1 + sqrt(params))
+    cdef double first = reps_rel * (1 + ldexp(param, param_exponent))
     cdef double far = farthest if farthest > 0 else first
-    cdef double way = sqrt(ways)
-    cdef double far_now = way if way > far else far
+    cdef double far_now = ldexp(way, way_exponent) if ldexp(way, way_exponent) > far else far
     cdef double total = (seen if farthest > 0 else eps) + grads
     c[0] = lr * far_now / sqrt(total)  # lr
+    c[1] = 1  # shift
     kept[0] = far_now  # farthest
     kept[1] = total  # seen
 
 
 cdef inline void dog_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
                           const real *restrict p0_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Squares of the gradient, of the way from the start, and of the parameter, for their norms."""
+    """Squares of the gradient, and for their norms the way from the start and the parameter."""
     cdef Py_ssize_t i
     cdef double p, g, p0
     for i in range(n):
@@ -1143,8 +1211,8 @@ cdef inline void dog_sums(double *restrict out_, const real *restrict p_, const 
         g = g_[i]
         p0 = p0_[i]
         out_[i] = g * g
-        out_[BLOCK + i] = (p - p0) * (p - p0)
-        out_[2 * BLOCK + i] = p * p
+        out_[BLOCK + i] = p - p0
+        out_[2 * BLOCK + i] = p
 
 cdef void dog_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     dog_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], n, c)
@@ -1158,11 +1226,11 @@ cdef inline void dog(real *restrict p_, const real *restrict g_, const real *res
     """DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together."""
     cdef Py_ssize_t i
     cdef real p, g, update
-    cdef real lr = <real> c[0]
+    cdef double lr = c[0], shift = c[1]
     for i in range(n):
         p = p_[i]
         g = g_[i]
-        update = lr * g
+        update = scale_by(g, lr, shift)
         if u_ is NULL:
             p_[i] = p - update
         else:
@@ -1179,7 +1247,7 @@ cdef void prodigy_scalars(int64_t t, double *kept, const double *sums, const dou
     cdef double d = kept[0], d_max = kept[1], numerator = kept[2]
     cdef double along = sums[0], length = sums[1]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], d0 = h[4], d_coef = h[5], growth_rate = h[6]
-    cdef double use_bias_correction = h[7]
+    cdef double use_bias_correction = h[7], weight_decay = h[8]
     cdef double now = d if d > 0 else d0
     cdef double top = d_max if d > 0 else d0
     cdef double dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
@@ -1196,6 +1264,7 @@ cdef void prodigy_scalars(int64_t t, double *kept, const double *sums, const dou
     c[5] = sqrt(beta2)  # keep3
     c[6] = now / d0 * dlr  # push
     c[7] = after * eps  # eps
+    c[8] = dlr * weight_decay if length > 0 else 0.0  # decay
     kept[0] = after  # d
     kept[1] = most  # d_max
     kept[2] = total  # numerator
@@ -1235,7 +1304,92 @@ cdef void prodigy_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nog
 cdef inline void prodigy(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
                          real *restrict s_, const real *restrict p0_, real *restrict u_, Py_ssize_t n,
                          const double *c) noexcept nogil:
-    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4)."""
+    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, s, update
+    cdef real lr = <real> c[0], keep1 = <real> c[1], w1 = <real> c[2], keep2 = <real> c[3], w2 = <real> c[4]
+    cdef real keep3 = <real> c[5], push = <real> c[6], eps = <real> c[7], decay = <real> c[8]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        s = s_[i]
+        m = keep1 * m + w1 * g
+        v = keep2 * v + w2 * g * g
+        s = keep3 * s + push * g
+        update = lr * m / (sqrt(v) + eps) + decay * p
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+        s_[i] = s
+
+cdef void prodigy_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4], <float *> a[5],
+                   <float *> a[UPDATE], n, c)
+
+cdef void prodigy_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
+                    <double *> a[5], <double *> a[UPDATE], n, c)
+
+
+cdef void prodigy_coupled_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double d = kept[0], d_max = kept[1], numerator = kept[2]
+    cdef double along = sums[0], length = sums[1]
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], d0 = h[4], d_coef = h[5], growth_rate = h[6]
+    cdef double use_bias_correction = h[7]
+    cdef double now = d if d > 0 else d0
+    cdef double top = d_max if d > 0 else d0
+    cdef double dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
+    cdef double total = sqrt(beta2) * numerator + now / d0 * dlr * along
+    cdef double found = d_coef * total / length if length > 0 else now
+    cdef double raised = (found if found > now else now) if now == d0 else now
+    cdef double most = found if found > top else top
+    cdef double after = (most if most < raised * growth_rate else raised * growth_rate) if length > 0 else now
+    c[0] = dlr if length > 0 else 0.0  # lr
+    c[1] = beta1  # keep1
+    c[2] = now * (1 - beta1)  # w1
+    c[3] = beta2  # keep2
+    c[4] = now * now * (1 - beta2)  # w2
+    c[5] = sqrt(beta2)  # keep3
+    c[6] = now / d0 * dlr  # push
+    c[7] = after * eps  # eps
+    kept[0] = after  # d
+    kept[1] = most  # d_max
+    kept[2] = total  # numerator
+
+
+cdef inline void prodigy_coupled_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
+                                      const real *restrict s_, const real *restrict p0_, Py_ssize_t n,
+                                      const double *c) noexcept nogil:
+    """The gradient along the way from the start, and the length of the gradients' sum."""
+    cdef Py_ssize_t i
+    cdef double p, g, s, p0
+    cdef double keep3 = c[0], push = c[1]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        s = s_[i]
+        p0 = p0_[i]
+        out_[i] = g * (p0 - p)
+        out_[BLOCK + i] = fabs(keep3 * s + push * g)
+
+cdef void prodigy_coupled_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy_coupled_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[4], <float *> a[5], n,
+                                c)
+
+cdef void prodigy_coupled_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy_coupled_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[4],
+                                 <double *> a[5], n, c)
+
+
+cdef inline void prodigy_coupled(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                                 real *restrict s_, const real *restrict p0_, real *restrict u_, Py_ssize_t n,
+                                 const double *c) noexcept nogil:
+    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), whose weight decay is in the gradient."""
     cdef Py_ssize_t i
     cdef real p, g, m, v, s, update
     cdef real lr = <real> c[0], keep1 = <real> c[1], w1 = <real> c[2], keep2 = <real> c[3], w2 = <real> c[4]
@@ -1258,22 +1412,22 @@ cdef inline void prodigy(real *restrict p_, const real *restrict g_, real *restr
         v_[i] = v
         s_[i] = s
 
-cdef void prodigy_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    prodigy[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4], <float *> a[5],
-                   <float *> a[UPDATE], n, c)
+cdef void prodigy_coupled_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy_coupled[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4],
+                           <float *> a[5], <float *> a[UPDATE], n, c)
 
-cdef void prodigy_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    prodigy[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
-                    <double *> a[5], <double *> a[UPDATE], n, c)
+cdef void prodigy_coupled_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy_coupled[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
+                            <double *> a[5], <double *> a[UPDATE], n, c)
 
 
 cdef void adafactor_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double params = sums[0], updates = sums[1]
+    cdef double param = sums[0], param_exponent = sums[1], updates = sums[2]
     cdef double lr = h[0], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
     cdef double rate = lr if lr < 1 / sqrt(<double> t) else 1 / sqrt(<double> t)
-    cdef double size = sqrt(params) if sqrt(params) > eps2 else eps2
+    cdef double size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
     cdef double length = sqrt(updates) / d
-    c[0] = rate * size / (length if length > 1 else 1.0)  # step_size
+    c[0] = rate * size / (1.0 if length <= 1 else length)  # step_size
     c[1] = 0.0 if eps_inside else eps1 * eps1  # floor
 
 
@@ -1309,7 +1463,7 @@ cdef void adafactor_sums_scalars(int64_t t, double *kept, const double *sums, co
 cdef inline void adafactor_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
                                 const real *restrict col_, const real *restrict ratio_, Py_ssize_t n,
                                 const double *c) noexcept nogil:
-    """Squares of the parameter and of the update before its size is known."""
+    """Squares of the update before its size is known, and the parameter, for its size."""
     cdef Py_ssize_t i
     cdef double p, g, col, ratio
     cdef double floor = c[0]
@@ -1318,7 +1472,7 @@ cdef inline void adafactor_sums(double *restrict out_, const real *restrict p_, 
         g = g_[i]
         col = col_[i]
         ratio = ratio_[i]
-        out_[i] = p * p
+        out_[i] = p
         out_[BLOCK + i] = g * g / maximum(ratio * col, floor)
 
 cdef void adafactor_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
@@ -1357,13 +1511,13 @@ cdef void adafactor_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 
 cdef void adafactor_vector_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double params = sums[0], updates = sums[1]
+    cdef double param = sums[0], param_exponent = sums[1], updates = sums[2]
     cdef double lr = h[0], beta2_decay = h[1], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
     cdef double rate = lr if lr < 1 / sqrt(<double> t) else 1 / sqrt(<double> t)
-    cdef double size = sqrt(params) if sqrt(params) > eps2 else eps2
+    cdef double size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
     cdef double length = sqrt(updates) / d
     cdef double w = exp(beta2_decay * log(<double> t))
-    c[0] = rate * size / (length if length > 1 else 1.0)  # step_size
+    c[0] = rate * size / (1.0 if length <= 1 else length)  # step_size
     c[1] = 1 - w  # keep
     c[2] = w
     c[3] = w * eps1 if eps_inside else 0.0  # more
@@ -1390,7 +1544,7 @@ cdef inline void adafactor_vector_sums(double *restrict out_, const real *restri
         g = g_[i]
         v = v_[i]
         v = keep * v + w * g * g + more
-        out_[i] = p * p
+        out_[i] = p
         out_[BLOCK + i] = g * g / maximum(v, floor)
 
 cdef void adafactor_vector_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
@@ -1484,22 +1638,42 @@ cdef void muon_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef void scale_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double scale = h[0]
     c[0] = scale
+    c[1] = 1  # shift
 
 
 cdef inline void scale(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
     """The gradient times a number (loss scaling; maximization)."""
     cdef Py_ssize_t i
     cdef real g
-    cdef real scale = <real> c[0]
+    cdef double scale = c[0], shift = c[1]
     for i in range(n):
         g = g_[i]
-        out_[i] = scale * g
+        out_[i] = scale_by(g, scale, shift)
 
 cdef void scale_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     scale[float](<float *> a[0], <float *> a[1], n, c)
 
 cdef void scale_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     scale[double](<double *> a[0], <double *> a[1], n, c)
+
+cdef inline void scale_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
+                             const double *c) noexcept nogil:
+    """The gradient times a number (loss scaling; maximization)."""
+    cdef Py_ssize_t i
+    cdef double g
+    cdef double scale = c[0], shift = c[1]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = <target> (scale_by(g, scale, shift))
+
+cdef void scale_widen(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    scale_mixed[double, float](<double *> a[0], <float *> a[1], n, c)
+
+cdef void scale_narrow(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    scale_mixed[float, double](<float *> a[0], <double *> a[1], n, c)
+
+cdef bint scale_exact(const double *c) noexcept nogil:
+    return fo_is_exact(c[0], c[1])
 
 
 cdef void finite_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
@@ -1536,19 +1710,39 @@ cdef void finite_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef void finite_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     finite[double](<double *> a[0], <double *> a[1], n, c)
 
+cdef inline void finite_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
+                              const double *c) noexcept nogil:
+    """Zero for what is infinite or NaN."""
+    cdef Py_ssize_t i
+    cdef double g
+    for i in range(n):
+        g = g_[i]
+        out_[i] = <target> (where(g - g == <double> 0, g, <double> 0))
+
+cdef void finite_widen(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    finite_mixed[double, float](<double *> a[0], <float *> a[1], n, c)
+
+cdef void finite_narrow(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    finite_mixed[float, double](<float *> a[0], <double *> a[1], n, c)
+
+cdef bint finite_exact(const double *c) noexcept nogil:
+    return True
+
 
 cdef void hold_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    pass
+    cdef double accumulate = h[0]
+    c[0] = ldexp(1, -ceil_log2(accumulate))  # part
 
 
 cdef inline void hold(real *restrict gathered_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
     """The gradients so far and this one, for a step that comes later."""
     cdef Py_ssize_t i
     cdef real gathered, g
+    cdef real part = <real> c[0]
     for i in range(n):
         gathered = gathered_[i]
         g = g_[i]
-        gathered_[i] = gathered + g
+        gathered_[i] = gathered + part * g
 
 cdef void hold_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     hold[float](<float *> a[0], <float *> a[1], n, c)
@@ -1559,7 +1753,8 @@ cdef void hold_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void gather_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double accumulate = h[0]
-    c[0] = 1 / accumulate  # share
+    c[0] = ldexp(1, -ceil_log2(accumulate))  # part
+    c[1] = ldexp(1 / accumulate, ceil_log2(accumulate))  # share
 
 
 cdef inline void gather(real *restrict out_, const real *restrict g_, const real *restrict gathered_, Py_ssize_t n,
@@ -1567,17 +1762,70 @@ cdef inline void gather(real *restrict out_, const real *restrict g_, const real
     """The mean of the gradients so far and this one."""
     cdef Py_ssize_t i
     cdef real g, gathered
-    cdef real share = <real> c[0]
+    cdef real part = <real> c[0], share = <real> c[1]
     for i in range(n):
         g = g_[i]
         gathered = gathered_[i]
-        out_[i] = share * (gathered + g)
+        out_[i] = share * (gathered + part * g)
 
 cdef void gather_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     gather[float](<float *> a[0], <float *> a[1], <float *> a[2], n, c)
 
 cdef void gather_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     gather[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef void unclipped_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void unclipped_sums(double *restrict out_, const real *restrict g_, Py_ssize_t n,
+                                const double *c) noexcept nogil:
+    """The gradient before it is clipped, for a report."""
+    cdef Py_ssize_t i
+    cdef double g
+    for i in range(n):
+        g = g_[i]
+        out_[i] = g
+
+cdef void unclipped_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    unclipped_sums[float](<double *> a[UPDATE], <float *> a[0], n, c)
+
+cdef void unclipped_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    unclipped_sums[double](<double *> a[UPDATE], <double *> a[0], n, c)
+
+
+cdef inline void unclipped(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Changes nothing: its sum alone is of interest."""
+    cdef Py_ssize_t i
+    cdef real g
+    for i in range(n):
+        g = g_[i]
+        out_[i] = g
+
+cdef void unclipped_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    unclipped[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void unclipped_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    unclipped[double](<double *> a[0], <double *> a[1], n, c)
+
+cdef inline void unclipped_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
+                                 const double *c) noexcept nogil:
+    """Changes nothing: its sum alone is of interest."""
+    cdef Py_ssize_t i
+    cdef double g
+    for i in range(n):
+        g = g_[i]
+        out_[i] = <target> (g)
+
+cdef void unclipped_widen(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    unclipped_mixed[double, float](<double *> a[0], <float *> a[1], n, c)
+
+cdef void unclipped_narrow(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    unclipped_mixed[float, double](<float *> a[0], <double *> a[1], n, c)
+
+cdef bint unclipped_exact(const double *c) noexcept nogil:
+    return True
 
 
 cdef void clip_value_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
@@ -1592,7 +1840,7 @@ cdef inline void clip_value(real *restrict out_, const real *restrict g_, Py_ssi
     cdef real most = <real> c[0]
     for i in range(n):
         g = g_[i]
-        out_[i] = minimum(maximum(g, -most), most)
+        out_[i] = where(g > most, most, where(g < -most, -most, g))
 
 cdef void clip_value_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     clip_value[float](<float *> a[0], <float *> a[1], n, c)
@@ -1600,22 +1848,42 @@ cdef void clip_value_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil
 cdef void clip_value_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     clip_value[double](<double *> a[0], <double *> a[1], n, c)
 
+cdef inline void clip_value_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
+                                  const double *c) noexcept nogil:
+    """Each element of the gradient between ``-most`` and ``most``."""
+    cdef Py_ssize_t i
+    cdef double g
+    cdef double most = c[0]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = <target> (where(g > most, most, where(g < -most, -most, g)))
+
+cdef void clip_value_widen(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_value_mixed[double, float](<double *> a[0], <float *> a[1], n, c)
+
+cdef void clip_value_narrow(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_value_mixed[float, double](<float *> a[0], <double *> a[1], n, c)
+
+cdef bint clip_value_exact(const double *c) noexcept nogil:
+    return fo_is_float(c[0])
+
 
 cdef void clip_norm_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double squares = sums[0]
+    cdef double norm = sums[0], norm_exponent = sums[1]
     cdef double clip_norm = h[0]
-    cdef double norm = sqrt(squares)
-    c[0] = clip_norm / norm if norm > clip_norm else 1.0  # shrink
+    cdef double length = ldexp(norm, norm_exponent)
+    c[0] = 1.0 if length <= clip_norm else scale_factor(clip_norm / norm, -norm_exponent)  # shrink
+    c[1] = 1.0 if length <= clip_norm else scale_power(clip_norm / norm, -norm_exponent)  # shift
 
 
 cdef inline void clip_norm_sums(double *restrict out_, const real *restrict g_, Py_ssize_t n,
                                 const double *c) noexcept nogil:
-    """Squares, whose sum is that of the norm."""
+    """The gradient, whose norm it is."""
     cdef Py_ssize_t i
     cdef double g
     for i in range(n):
         g = g_[i]
-        out_[i] = g * g
+        out_[i] = g
 
 cdef void clip_norm_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     clip_norm_sums[float](<double *> a[UPDATE], <float *> a[0], n, c)
@@ -1628,10 +1896,10 @@ cdef inline void clip_norm(real *restrict out_, const real *restrict g_, Py_ssiz
     """An array's gradient, at most so long (Pascanu et al., 2013)."""
     cdef Py_ssize_t i
     cdef real g
-    cdef real shrink = <real> c[0]
+    cdef double shrink = c[0], shift = c[1]
     for i in range(n):
         g = g_[i]
-        out_[i] = shrink * g
+        out_[i] = scale_by(g, shrink, shift)
 
 cdef void clip_norm_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     clip_norm[float](<float *> a[0], <float *> a[1], n, c)
@@ -1639,22 +1907,42 @@ cdef void clip_norm_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef void clip_norm_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     clip_norm[double](<double *> a[0], <double *> a[1], n, c)
 
+cdef inline void clip_norm_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
+                                 const double *c) noexcept nogil:
+    """An array's gradient, at most so long (Pascanu et al., 2013)."""
+    cdef Py_ssize_t i
+    cdef double g
+    cdef double shrink = c[0], shift = c[1]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = <target> (scale_by(g, shrink, shift))
+
+cdef void clip_norm_widen(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_norm_mixed[double, float](<double *> a[0], <float *> a[1], n, c)
+
+cdef void clip_norm_narrow(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_norm_mixed[float, double](<float *> a[0], <double *> a[1], n, c)
+
+cdef bint clip_norm_exact(const double *c) noexcept nogil:
+    return fo_is_exact(c[0], c[1])
+
 
 cdef void clip_global_norm_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double squares = sums[0]
+    cdef double norm = sums[0], norm_exponent = sums[1]
     cdef double clip_global_norm = h[0]
-    cdef double norm = sqrt(squares)
-    c[0] = clip_global_norm / norm if norm > clip_global_norm else 1.0  # shrink
+    cdef double length = ldexp(norm, norm_exponent)
+    c[0] = 1.0 if length <= clip_global_norm else scale_factor(clip_global_norm / norm, -norm_exponent)  # shrink
+    c[1] = 1.0 if length <= clip_global_norm else scale_power(clip_global_norm / norm, -norm_exponent)  # shift
 
 
 cdef inline void clip_global_norm_sums(double *restrict out_, const real *restrict g_, Py_ssize_t n,
                                        const double *c) noexcept nogil:
-    """Squares, whose sum is that of the norm."""
+    """All gradients, whose norm it is."""
     cdef Py_ssize_t i
     cdef double g
     for i in range(n):
         g = g_[i]
-        out_[i] = g * g
+        out_[i] = g
 
 cdef void clip_global_norm_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     clip_global_norm_sums[float](<double *> a[UPDATE], <float *> a[0], n, c)
@@ -1668,16 +1956,35 @@ cdef inline void clip_global_norm(real *restrict out_, const real *restrict g_, 
     """All arrays' gradients, together at most so long (Pascanu et al., 2013)."""
     cdef Py_ssize_t i
     cdef real g
-    cdef real shrink = <real> c[0]
+    cdef double shrink = c[0], shift = c[1]
     for i in range(n):
         g = g_[i]
-        out_[i] = shrink * g
+        out_[i] = scale_by(g, shrink, shift)
 
 cdef void clip_global_norm_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     clip_global_norm[float](<float *> a[0], <float *> a[1], n, c)
 
 cdef void clip_global_norm_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     clip_global_norm[double](<double *> a[0], <double *> a[1], n, c)
+
+cdef inline void clip_global_norm_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
+                                        const double *c) noexcept nogil:
+    """All arrays' gradients, together at most so long (Pascanu et al., 2013)."""
+    cdef Py_ssize_t i
+    cdef double g
+    cdef double shrink = c[0], shift = c[1]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = <target> (scale_by(g, shrink, shift))
+
+cdef void clip_global_norm_widen(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_global_norm_mixed[double, float](<double *> a[0], <float *> a[1], n, c)
+
+cdef void clip_global_norm_narrow(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_global_norm_mixed[float, double](<float *> a[0], <double *> a[1], n, c)
+
+cdef bint clip_global_norm_exact(const double *c) noexcept nogil:
+    return fo_is_exact(c[0], c[1])
 
 
 cdef void l2_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
@@ -1746,23 +2053,48 @@ cdef void late_decay_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil
     late_decay[double](<double *> a[0], <double *> a[1], n, c)
 
 
+cdef void proximal_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], weight_decay = h[1]
+    c[0] = lr * weight_decay  # decay
+    c[1] = 1 / (1 + lr * weight_decay)  # shorter
+
+
+cdef inline void proximal(real *restrict u_, const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Weight decay of the parameter as it will be: ``(p - u) / (1 + lr * weight_decay)`` (Xie et al., 2022, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real u, p
+    cdef real decay = <real> c[0], shorter = <real> c[1]
+    for i in range(n):
+        u = u_[i]
+        p = p_[i]
+        u_[i] = shorter * (u + decay * p)
+
+cdef void proximal_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    proximal[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void proximal_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    proximal[double](<double *> a[0], <double *> a[1], n, c)
+
+
 cdef void trust_ratio_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double updates = sums[0], params = sums[1]
+    cdef double step = sums[0], step_exponent = sums[1], param = sums[2], param_exponent = sums[3]
     cdef double lr = h[0], trust_ratio = h[1]
-    cdef double ratio = trust_ratio * lr * sqrt(params) / sqrt(updates) if updates > 0 else 1.0
-    c[0] = ratio if params > 0 else 1.0  # ratio
+    cdef double ratio = 1.0 if step == 0 else trust_ratio * lr * param / step
+    cdef double exponent = 0.0 if step == 0 else param_exponent - step_exponent
+    c[0] = 1.0 if param == 0 else scale_factor(ratio, exponent)  # ratio
+    c[1] = 1.0 if param == 0 else scale_power(ratio, exponent)  # shift
 
 
 cdef inline void trust_ratio_sums(double *restrict out_, const real *restrict u_, const real *restrict p_, Py_ssize_t n,
                                   const double *c) noexcept nogil:
-    """Squares of both, for their norms."""
+    """Both, for their norms."""
     cdef Py_ssize_t i
     cdef double u, p
     for i in range(n):
         u = u_[i]
         p = p_[i]
-        out_[i] = u * u
-        out_[BLOCK + i] = p * p
+        out_[i] = u
+        out_[BLOCK + i] = p
 
 cdef void trust_ratio_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     trust_ratio_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], n, c)
@@ -1775,10 +2107,10 @@ cdef inline void trust_ratio(real *restrict u_, Py_ssize_t n, const double *c) n
     """An update as long as its parameter, times the learning rate (You et al., 2020, "LAMB", algorithm 2)."""
     cdef Py_ssize_t i
     cdef real u
-    cdef real ratio = <real> c[0]
+    cdef double ratio = c[0], shift = c[1]
     for i in range(n):
         u = u_[i]
-        u_[i] = ratio * u
+        u_[i] = scale_by(u, ratio, shift)
 
 cdef void trust_ratio_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     trust_ratio[float](<float *> a[0], n, c)
@@ -1835,16 +2167,16 @@ cdef void norms_scalars(int64_t _, double *kept, const double *sums, const doubl
 
 cdef inline void norms_sums(double *restrict out_, const real *restrict g_, const real *restrict u_,
                             const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Squares of all three, for a report."""
+    """All three, for a report."""
     cdef Py_ssize_t i
     cdef double g, u, p
     for i in range(n):
         g = g_[i]
         u = u_[i]
         p = p_[i]
-        out_[i] = g * g
-        out_[BLOCK + i] = u * u
-        out_[2 * BLOCK + i] = p * p
+        out_[i] = g
+        out_[BLOCK + i] = u
+        out_[2 * BLOCK + i] = p
 
 cdef void norms_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     norms_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], n, c)
@@ -1866,6 +2198,45 @@ cdef void norms_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void norms_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     norms[double](<double *> a[0], n, c)
+
+
+cdef void moves_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void moves_sums(double *restrict out_, const real *restrict u_, const real *restrict p_,
+                            const real *restrict low_, const real *restrict high_, Py_ssize_t n,
+                            const double *c) noexcept nogil:
+    """What the parameter moves by between its bounds, for a report."""
+    cdef Py_ssize_t i
+    cdef double u, p, low, high
+    for i in range(n):
+        u = u_[i]
+        p = p_[i]
+        low = low_[i]
+        high = high_[i]
+        out_[i] = p - minimum(maximum(p - u, low), high)
+
+cdef void moves_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    moves_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], n, c)
+
+cdef void moves_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    moves_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], n, c)
+
+
+cdef inline void moves(real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Changes nothing: its sum alone is of interest."""
+    cdef Py_ssize_t i
+    cdef real u
+    for i in range(n):
+        u = u_[i]
+        u_[i] = u
+
+cdef void moves_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    moves[float](<float *> a[0], n, c)
+
+cdef void moves_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    moves[double](<double *> a[0], n, c)
 
 
 cdef void bounds_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
@@ -1935,9 +2306,9 @@ cdef void ema_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     ema[double](<double *> a[0], <double *> a[1], n, c)
 
 
-cdef formula_t[33] RULES
-cdef formula_t[17] STAGES
-cdef double[17][INPUTS] NEUTRAL
+cdef formula_t[35] RULES
+cdef formula_t[20] STAGES
+cdef double[20][INPUTS] NEUTRAL
 cdef const char *OWN_NAMES[5]
 OWN_NAMES[0] = b"gathered"
 OWN_NAMES[1] = b"factor"
@@ -2058,10 +2429,13 @@ RULES[12].velocity |= 1 << 0
 RULES[12].nonnegative |= 1 << 1
 
 RULES[13].name = b"adan"
-RULES[13].signature = b"p g m d v last | of_m of_d w1 w2 ahead keep w3 eps before |  | lr beta1 beta2 beta3 eps"
+RULES[13].signature = (
+    b"p g m d v last | of_m of_d w1 w2 ahead keep w3 eps root before |  | lr beta1 beta2 beta3 eps "
+    b"eps_root short_look"
+)
 RULES[13].prepare, RULES[13].f32, RULES[13].f64 = adan_scalars, adan_f32, adan_f64
-RULES[13].hyperparameters = 5
-RULES[13].scalars = 9
+RULES[13].hyperparameters = 7
+RULES[13].scalars = 10
 RULES[13].states = 4
 RULES[13].velocity |= 1 << 0
 RULES[13].velocity |= 1 << 1
@@ -2076,201 +2450,234 @@ RULES[14].states = 2
 RULES[14].velocity |= 1 << 0
 RULES[14].nonnegative |= 1 << 1
 
-RULES[15].name = b"ademamix"
-RULES[15].signature = b"p g m v m2 | fast slow w1 keep w2 w3 eps |  | lr beta1 beta2 beta3 alpha warmup eps"
-RULES[15].prepare, RULES[15].f32, RULES[15].f64 = ademamix_scalars, ademamix_f32, ademamix_f64
-RULES[15].hyperparameters = 7
+RULES[15].name = b"adopt_decoupled"
+RULES[15].signature = b"p g m v | lr w1 keep w2 eps most decay |  | lr beta1 beta2 eps weight_decay"
+RULES[15].prepare, RULES[15].f32, RULES[15].f64 = adopt_decoupled_scalars, adopt_decoupled_f32, adopt_decoupled_f64
+RULES[15].hyperparameters = 5
 RULES[15].scalars = 7
-RULES[15].states = 3
+RULES[15].states = 2
 RULES[15].velocity |= 1 << 0
 RULES[15].nonnegative |= 1 << 1
-RULES[15].velocity |= 1 << 2
 
-RULES[16].name = b"rmsprop"
-RULES[16].signature = b"p g v | lr keep w root eps |  | lr alpha eps eps_inside"
-RULES[16].prepare, RULES[16].f32, RULES[16].f64 = rmsprop_scalars, rmsprop_f32, rmsprop_f64
-RULES[16].hyperparameters = 4
-RULES[16].scalars = 5
-RULES[16].states = 1
-RULES[16].nonnegative |= 1 << 0
+RULES[16].name = b"ademamix"
+RULES[16].signature = b"p g m v m2 | fast slow w1 keep w2 w3 eps |  | lr beta1 beta2 beta3 alpha warmup eps"
+RULES[16].prepare, RULES[16].f32, RULES[16].f64 = ademamix_scalars, ademamix_f32, ademamix_f64
+RULES[16].hyperparameters = 7
+RULES[16].scalars = 7
+RULES[16].states = 3
+RULES[16].velocity |= 1 << 0
+RULES[16].nonnegative |= 1 << 1
+RULES[16].velocity |= 1 << 2
 
-RULES[17].name = b"rmsprop_centered"
-RULES[17].signature = b"p g v mean | lr keep w root eps |  | lr alpha eps eps_inside"
-RULES[17].prepare, RULES[17].f32, RULES[17].f64 = rmsprop_scalars, rmsprop_centered_f32, rmsprop_centered_f64
+RULES[17].name = b"rmsprop"
+RULES[17].signature = b"p g v | lr keep w root eps |  | lr alpha eps eps_inside"
+RULES[17].prepare, RULES[17].f32, RULES[17].f64 = rmsprop_scalars, rmsprop_f32, rmsprop_f64
 RULES[17].hyperparameters = 4
 RULES[17].scalars = 5
-RULES[17].states = 2
+RULES[17].states = 1
 RULES[17].nonnegative |= 1 << 0
 
-RULES[18].name = b"rmsprop_momentum"
-RULES[18].signature = b"p g v buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
-RULES[18].prepare, RULES[18].f32, RULES[18].f64 = rmsprop_momentum_scalars, rmsprop_momentum_f32, rmsprop_momentum_f64
-RULES[18].hyperparameters = 6
-RULES[18].scalars = 7
+RULES[18].name = b"rmsprop_centered"
+RULES[18].signature = b"p g v mean | lr keep w root eps |  | lr alpha eps eps_inside"
+RULES[18].prepare, RULES[18].f32, RULES[18].f64 = rmsprop_scalars, rmsprop_centered_f32, rmsprop_centered_f64
+RULES[18].hyperparameters = 4
+RULES[18].scalars = 5
 RULES[18].states = 2
 RULES[18].nonnegative |= 1 << 0
-RULES[18].velocity |= 1 << 1
 
-RULES[19].name = b"rmsprop_centered_momentum"
-RULES[19].signature = b"p g v mean buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
-RULES[19].prepare, RULES[19].f32, RULES[19].f64 = rmsprop_momentum_scalars, rmsprop_centered_momentum_f32, rmsprop_centered_momentum_f64
+RULES[19].name = b"rmsprop_momentum"
+RULES[19].signature = b"p g v buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
+RULES[19].prepare, RULES[19].f32, RULES[19].f64 = rmsprop_momentum_scalars, rmsprop_momentum_f32, rmsprop_momentum_f64
 RULES[19].hyperparameters = 6
 RULES[19].scalars = 7
-RULES[19].states = 3
+RULES[19].states = 2
 RULES[19].nonnegative |= 1 << 0
-RULES[19].velocity |= 1 << 2
+RULES[19].velocity |= 1 << 1
 
-RULES[20].name = b"adagrad"
-RULES[20].signature = b"p g sum | step_size root eps |  | lr lr_decay eps eps_inside"
-RULES[20].prepare, RULES[20].f32, RULES[20].f64 = adagrad_scalars, adagrad_f32, adagrad_f64
-RULES[20].hyperparameters = 4
-RULES[20].scalars = 3
-RULES[20].states = 1
+RULES[20].name = b"rmsprop_centered_momentum"
+RULES[20].signature = b"p g v mean buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
+RULES[20].prepare, RULES[20].f32, RULES[20].f64 = rmsprop_momentum_scalars, rmsprop_centered_momentum_f32, rmsprop_centered_momentum_f64
+RULES[20].hyperparameters = 6
+RULES[20].scalars = 7
+RULES[20].states = 3
 RULES[20].nonnegative |= 1 << 0
+RULES[20].velocity |= 1 << 2
 
-RULES[21].name = b"adadelta"
-RULES[21].signature = b"p g v moved | lr keep w eps |  | lr rho eps"
-RULES[21].prepare, RULES[21].f32, RULES[21].f64 = adadelta_scalars, adadelta_f32, adadelta_f64
-RULES[21].hyperparameters = 3
-RULES[21].scalars = 4
-RULES[21].states = 2
+RULES[21].name = b"adagrad"
+RULES[21].signature = b"p g sum | step_size root eps |  | lr lr_decay eps eps_inside"
+RULES[21].prepare, RULES[21].f32, RULES[21].f64 = adagrad_scalars, adagrad_f32, adagrad_f64
+RULES[21].hyperparameters = 4
+RULES[21].scalars = 3
+RULES[21].states = 1
 RULES[21].nonnegative |= 1 << 0
-RULES[21].nonnegative |= 1 << 1
 
-RULES[22].name = b"rprop"
-RULES[22].signature = b"p g last size | start down up least most |  | lr eta_minus eta_plus step_min step_max"
-RULES[22].prepare, RULES[22].f32, RULES[22].f64 = rprop_scalars, rprop_f32, rprop_f64
-RULES[22].hyperparameters = 5
-RULES[22].scalars = 5
+RULES[22].name = b"adadelta"
+RULES[22].signature = b"p g v moved | lr keep w eps |  | lr rho eps"
+RULES[22].prepare, RULES[22].f32, RULES[22].f64 = adadelta_scalars, adadelta_f32, adadelta_f64
+RULES[22].hyperparameters = 3
+RULES[22].scalars = 4
 RULES[22].states = 2
+RULES[22].nonnegative |= 1 << 0
 RULES[22].nonnegative |= 1 << 1
 
-RULES[23].name = b"asgd"
-RULES[23].signature = b"p g average | lr decay share | eta | lr lambd alpha t0"
-RULES[23].prepare, RULES[23].f32, RULES[23].f64 = asgd_scalars, asgd_f32, asgd_f64
-RULES[23].hyperparameters = 4
-RULES[23].scalars = 3
-RULES[23].kept = 1
-RULES[23].states = 1
+RULES[23].name = b"rprop"
+RULES[23].signature = b"p g last size | start down up least most |  | lr eta_minus eta_plus step_min step_max"
+RULES[23].prepare, RULES[23].f32, RULES[23].f64 = rprop_scalars, rprop_f32, rprop_f64
+RULES[23].hyperparameters = 5
+RULES[23].scalars = 5
+RULES[23].states = 2
+RULES[23].nonnegative |= 1 << 1
 
-RULES[24].name = b"ftrl"
-RULES[24].signature = b"p g z n2 | rate beta l1 l2 |  | lr beta l1 l2 l2_doubled"
-RULES[24].prepare, RULES[24].f32, RULES[24].f64 = ftrl_scalars, ftrl_f32, ftrl_f64
-RULES[24].hyperparameters = 5
-RULES[24].scalars = 4
-RULES[24].states = 2
-RULES[24].nonnegative |= 1 << 1
+RULES[24].name = b"asgd"
+RULES[24].signature = b"p g average | lr decay share | eta | lr lambd alpha t0"
+RULES[24].prepare, RULES[24].f32, RULES[24].f64 = asgd_scalars, asgd_f32, asgd_f64
+RULES[24].hyperparameters = 4
+RULES[24].scalars = 3
+RULES[24].kept = 1
+RULES[24].states = 1
 
-RULES[25].name = b"schedule_free_sgd"
-RULES[25].signature = b"p g z | lr share of_g | weights highest | lr momentum warmup"
-RULES[25].prepare, RULES[25].f32, RULES[25].f64 = schedule_free_sgd_scalars, schedule_free_sgd_f32, schedule_free_sgd_f64
-RULES[25].hyperparameters = 3
-RULES[25].scalars = 3
-RULES[25].kept = 2
-RULES[25].states = 1
+RULES[25].name = b"ftrl"
+RULES[25].signature = b"p g z n2 | rate beta l1 l2 |  | lr beta l1 l2 l2_doubled"
+RULES[25].prepare, RULES[25].f32, RULES[25].f64 = ftrl_scalars, ftrl_f32, ftrl_f64
+RULES[25].hyperparameters = 5
+RULES[25].scalars = 4
+RULES[25].states = 2
+RULES[25].nonnegative |= 1 << 1
 
-RULES[26].name = b"schedule_free_adamw"
-RULES[26].signature = (
-    b"p g v z | lr share of_d correct keep w2 eps decay | weights highest | lr beta1 beta2 eps "
-    b"weight_decay warmup"
-)
-RULES[26].prepare, RULES[26].f32, RULES[26].f64 = schedule_free_adamw_scalars, schedule_free_adamw_f32, schedule_free_adamw_f64
-RULES[26].hyperparameters = 6
-RULES[26].scalars = 8
+RULES[26].name = b"schedule_free_sgd"
+RULES[26].signature = b"p g z | lr share of_g | weights highest | lr momentum warmup warmup_from_zero"
+RULES[26].prepare, RULES[26].f32, RULES[26].f64 = schedule_free_sgd_scalars, schedule_free_sgd_f32, schedule_free_sgd_f64
+RULES[26].hyperparameters = 4
+RULES[26].scalars = 3
 RULES[26].kept = 2
-RULES[26].states = 2
-RULES[26].nonnegative |= 1 << 0
+RULES[26].states = 1
 
-RULES[27].name = b"lars"
+RULES[27].name = b"schedule_free_adamw"
 RULES[27].signature = (
-    b"p g buf | lr keep ratio decay |  | lr momentum weight_decay trust_coefficient eps | p g | params "
-    b"grads | over_array"
+    b"p g v z | lr share of_d correct keep w2 eps decay | weights highest | lr beta1 beta2 eps "
+    b"weight_decay warmup warmup_from_zero"
 )
-RULES[27].prepare, RULES[27].f32, RULES[27].f64 = lars_scalars, lars_f32, lars_f64
-RULES[27].hyperparameters = 5
-RULES[27].scalars = 4
-RULES[27].states = 1
-RULES[27].velocity |= 1 << 0
-RULES[27].sums, RULES[27].scope = 2, ARRAY
-RULES[27].sums_f32, RULES[27].sums_f64 = lars_sums_f32, lars_sums_f64
+RULES[27].prepare, RULES[27].f32, RULES[27].f64 = schedule_free_adamw_scalars, schedule_free_adamw_f32, schedule_free_adamw_f64
+RULES[27].hyperparameters = 7
+RULES[27].scalars = 8
+RULES[27].kept = 2
+RULES[27].states = 2
+RULES[27].nonnegative |= 1 << 0
 
-RULES[28].name = b"dog"
-RULES[28].signature = b"p g p0 | lr | farthest seen | lr reps_rel eps | p g p0 | grads ways params | over_group"
-RULES[28].prepare, RULES[28].f32, RULES[28].f64 = dog_scalars, dog_f32, dog_f64
-RULES[28].hyperparameters = 3
-RULES[28].scalars = 1
-RULES[28].kept = 2
+RULES[28].name = b"lars"
+RULES[28].signature = (
+    b"p g buf | lr keep ratio shift decay |  | lr momentum weight_decay trust_coefficient eps | p g | "
+    b"param param_exponent grad grad_exponent | over_array"
+)
+RULES[28].prepare, RULES[28].f32, RULES[28].f64 = lars_scalars, lars_f32, lars_f64
+RULES[28].hyperparameters = 5
+RULES[28].scalars = 5
 RULES[28].states = 1
-RULES[28].sums, RULES[28].scope = 3, GROUP
-RULES[28].sums_f32, RULES[28].sums_f64 = dog_sums_f32, dog_sums_f64
+RULES[28].velocity |= 1 << 0
+RULES[28].sums, RULES[28].scope = 2, ARRAY
+RULES[28].sums_f32, RULES[28].sums_f64 = lars_sums_f32, lars_sums_f64
+RULES[28].squares = 3
 
-RULES[29].name = b"prodigy"
+RULES[29].name = b"dog"
 RULES[29].signature = (
+    b"p g p0 | lr shift | farthest seen | lr reps_rel eps | p g p0 | grads way way_exponent param "
+    b"param_exponent | over_group"
+)
+RULES[29].prepare, RULES[29].f32, RULES[29].f64 = dog_scalars, dog_f32, dog_f64
+RULES[29].hyperparameters = 3
+RULES[29].scalars = 2
+RULES[29].kept = 2
+RULES[29].states = 1
+RULES[29].sums, RULES[29].scope = 3, GROUP
+RULES[29].sums_f32, RULES[29].sums_f64 = dog_sums_f32, dog_sums_f64
+RULES[29].squares = 6
+
+RULES[30].name = b"prodigy"
+RULES[30].signature = (
+    b"p g m v s p0 | lr keep1 w1 keep2 w2 keep3 push eps decay | d d_max numerator | lr beta1 beta2 eps d0"
+    b" d_coef growth_rate use_bias_correction weight_decay | p g s p0 | along length | over_group"
+)
+RULES[30].prepare, RULES[30].f32, RULES[30].f64 = prodigy_scalars, prodigy_f32, prodigy_f64
+RULES[30].hyperparameters = 9
+RULES[30].scalars = 9
+RULES[30].kept = 3
+RULES[30].states = 4
+RULES[30].velocity |= 1 << 0
+RULES[30].nonnegative |= 1 << 1
+RULES[30].sums, RULES[30].scope = 2, GROUP
+RULES[30].sums_f32, RULES[30].sums_f64 = prodigy_sums_f32, prodigy_sums_f64
+RULES[30].sums_prepare = prodigy_sums_scalars
+
+RULES[31].name = b"prodigy_coupled"
+RULES[31].signature = (
     b"p g m v s p0 | lr keep1 w1 keep2 w2 keep3 push eps | d d_max numerator | lr beta1 beta2 eps d0 "
     b"d_coef growth_rate use_bias_correction | p g s p0 | along length | over_group"
 )
-RULES[29].prepare, RULES[29].f32, RULES[29].f64 = prodigy_scalars, prodigy_f32, prodigy_f64
-RULES[29].hyperparameters = 8
-RULES[29].scalars = 8
-RULES[29].kept = 3
-RULES[29].states = 4
-RULES[29].velocity |= 1 << 0
-RULES[29].nonnegative |= 1 << 1
-RULES[29].sums, RULES[29].scope = 2, GROUP
-RULES[29].sums_f32, RULES[29].sums_f64 = prodigy_sums_f32, prodigy_sums_f64
-RULES[29].sums_prepare = prodigy_sums_scalars
+RULES[31].prepare, RULES[31].f32, RULES[31].f64 = prodigy_coupled_scalars, prodigy_coupled_f32, prodigy_coupled_f64
+RULES[31].hyperparameters = 8
+RULES[31].scalars = 8
+RULES[31].kept = 3
+RULES[31].states = 4
+RULES[31].velocity |= 1 << 0
+RULES[31].nonnegative |= 1 << 1
+RULES[31].sums, RULES[31].scope = 2, GROUP
+RULES[31].sums_f32, RULES[31].sums_f64 = prodigy_coupled_sums_f32, prodigy_coupled_sums_f64
+RULES[31].sums_prepare = prodigy_sums_scalars
 
-RULES[30].name = b"adafactor"
-RULES[30].signature = (
+RULES[32].name = b"adafactor"
+RULES[32].signature = (
     b"p g row col ratio | step_size floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g col ratio | "
-    b"params updates | mean_over_array | g | over_lines"
+    b"param param_exponent updates | mean_over_array | g | over_lines"
 )
-RULES[30].prepare, RULES[30].f32, RULES[30].f64 = adafactor_scalars, adafactor_f32, adafactor_f64
-RULES[30].hyperparameters = 6
-RULES[30].scalars = 2
-RULES[30].states = 3
-RULES[30].sums, RULES[30].scope = 2, ARRAY
-RULES[30].sums_f32, RULES[30].sums_f64 = adafactor_sums_f32, adafactor_sums_f64
-RULES[30].mean = True
-RULES[30].sums_prepare = adafactor_sums_scalars
-RULES[30].terms, RULES[30].terms_scope = True, LINES
-RULES[30].terms_f32, RULES[30].terms_f64 = adafactor_terms_f32, adafactor_terms_f64
-RULES[30].terms_prepare = adafactor_terms_scalars
-
-RULES[31].name = b"adafactor_vector"
-RULES[31].signature = (
-    b"p g v | step_size keep w more floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g v | params "
-    b"updates | mean_over_array"
-)
-RULES[31].prepare, RULES[31].f32, RULES[31].f64 = adafactor_vector_scalars, adafactor_vector_f32, adafactor_vector_f64
-RULES[31].hyperparameters = 6
-RULES[31].scalars = 5
-RULES[31].states = 1
-RULES[31].nonnegative |= 1 << 0
-RULES[31].sums, RULES[31].scope = 2, ARRAY
-RULES[31].sums_f32, RULES[31].sums_f64 = adafactor_vector_sums_f32, adafactor_vector_sums_f64
-RULES[31].mean = True
-RULES[31].sums_prepare = adafactor_vector_sums_scalars
-
-RULES[32].name = b"muon"
-RULES[32].signature = b"p g buf o | lr w |  | lr momentum nesterov ns1 ns2 ns3 eps ns_steps match_rms | g buf | over_matrix"
-RULES[32].prepare, RULES[32].f32, RULES[32].f64 = muon_scalars, muon_f32, muon_f64
-RULES[32].hyperparameters = 9
+RULES[32].prepare, RULES[32].f32, RULES[32].f64 = adafactor_scalars, adafactor_f32, adafactor_f64
+RULES[32].hyperparameters = 6
 RULES[32].scalars = 2
-RULES[32].states = 2
-RULES[32].velocity |= 1 << 0
-RULES[32].scratch |= 1 << 1
-RULES[32].terms, RULES[32].terms_scope = True, MATRIX
-RULES[32].terms_f32, RULES[32].terms_f64 = muon_terms_f32, muon_terms_f64
-RULES[32].terms_prepare = muon_terms_scalars
+RULES[32].states = 3
+RULES[32].sums, RULES[32].scope = 2, ARRAY
+RULES[32].sums_f32, RULES[32].sums_f64 = adafactor_sums_f32, adafactor_sums_f64
+RULES[32].squares = 1
+RULES[32].mean = True
+RULES[32].sums_prepare = adafactor_sums_scalars
+RULES[32].terms, RULES[32].terms_scope = True, LINES
+RULES[32].terms_f32, RULES[32].terms_f64 = adafactor_terms_f32, adafactor_terms_f64
+RULES[32].terms_prepare = adafactor_terms_scalars
+
+RULES[33].name = b"adafactor_vector"
+RULES[33].signature = (
+    b"p g v | step_size keep w more floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g v | param "
+    b"param_exponent updates | mean_over_array"
+)
+RULES[33].prepare, RULES[33].f32, RULES[33].f64 = adafactor_vector_scalars, adafactor_vector_f32, adafactor_vector_f64
+RULES[33].hyperparameters = 6
+RULES[33].scalars = 5
+RULES[33].states = 1
+RULES[33].nonnegative |= 1 << 0
+RULES[33].sums, RULES[33].scope = 2, ARRAY
+RULES[33].sums_f32, RULES[33].sums_f64 = adafactor_vector_sums_f32, adafactor_vector_sums_f64
+RULES[33].squares = 1
+RULES[33].mean = True
+RULES[33].sums_prepare = adafactor_vector_sums_scalars
+
+RULES[34].name = b"muon"
+RULES[34].signature = b"p g buf o | lr w |  | lr momentum nesterov ns1 ns2 ns3 eps ns_steps match_rms | g buf | over_matrix"
+RULES[34].prepare, RULES[34].f32, RULES[34].f64 = muon_scalars, muon_f32, muon_f64
+RULES[34].hyperparameters = 9
+RULES[34].scalars = 2
+RULES[34].states = 2
+RULES[34].velocity |= 1 << 0
+RULES[34].scratch |= 1 << 1
+RULES[34].terms, RULES[34].terms_scope = True, MATRIX
+RULES[34].terms_f32, RULES[34].terms_f64 = muon_terms_f32, muon_terms_f64
+RULES[34].terms_prepare = muon_terms_scalars
 
 STAGES[0].name = b"scale"
-STAGES[0].signature = b"g | scale |  | scale"
+STAGES[0].signature = b"g | scale shift |  | scale"
 STAGES[0].prepare, STAGES[0].f32, STAGES[0].f64 = scale_scalars, scale_f32, scale_f64
 STAGES[0].hyperparameters = 1
-STAGES[0].scalars = 1
+STAGES[0].scalars = 2
 STAGES[0].arrays[0] = GRADIENT
 STAGES[0].n_arrays, STAGES[0].neutral = 1, &NEUTRAL[0][0]
+STAGES[0].widen, STAGES[0].narrow, STAGES[0].exact = scale_widen, scale_narrow, scale_exact
 NEUTRAL[0][0] = 1
 
 STAGES[1].name = b"finite"
@@ -2278,169 +2685,221 @@ STAGES[1].signature = b"g |  |  |  | g | bad | over_array"
 STAGES[1].prepare, STAGES[1].f32, STAGES[1].f64 = finite_scalars, finite_f32, finite_f64
 STAGES[1].arrays[0] = GRADIENT
 STAGES[1].n_arrays, STAGES[1].neutral = 1, &NEUTRAL[1][0]
+STAGES[1].widen, STAGES[1].narrow, STAGES[1].exact = finite_widen, finite_narrow, finite_exact
+STAGES[1].checks = True
 STAGES[1].sums, STAGES[1].scope = 1, ARRAY
 STAGES[1].sums_f32, STAGES[1].sums_f64 = finite_sums_f32, finite_sums_f64
 STAGES[1].sums_arrays[0] = GRADIENT
 STAGES[1].n_sums_arrays = 1
 
 STAGES[2].name = b"hold"
-STAGES[2].signature = b"gathered g |  |  | "
+STAGES[2].signature = b"gathered g | part |  | accumulate"
 STAGES[2].prepare, STAGES[2].f32, STAGES[2].f64 = hold_scalars, hold_f32, hold_f64
+STAGES[2].hyperparameters = 1
+STAGES[2].scalars = 1
 STAGES[2].arrays[0] = OWN + 0
 STAGES[2].arrays[1] = GRADIENT
 STAGES[2].n_arrays, STAGES[2].neutral = 2, &NEUTRAL[2][0]
+NEUTRAL[2][0] = 1
 
 STAGES[3].name = b"gather"
-STAGES[3].signature = b"g gathered | share |  | accumulate"
+STAGES[3].signature = b"g gathered | part share |  | accumulate"
 STAGES[3].prepare, STAGES[3].f32, STAGES[3].f64 = gather_scalars, gather_f32, gather_f64
 STAGES[3].hyperparameters = 1
-STAGES[3].scalars = 1
+STAGES[3].scalars = 2
 STAGES[3].arrays[0] = GRADIENT
 STAGES[3].arrays[1] = OWN + 0
 STAGES[3].n_arrays, STAGES[3].neutral = 2, &NEUTRAL[3][0]
 NEUTRAL[3][0] = 1
 
-STAGES[4].name = b"clip_value"
-STAGES[4].signature = b"g | most |  | clip_value"
-STAGES[4].prepare, STAGES[4].f32, STAGES[4].f64 = clip_value_scalars, clip_value_f32, clip_value_f64
-STAGES[4].hyperparameters = 1
-STAGES[4].scalars = 1
+STAGES[4].name = b"unclipped"
+STAGES[4].signature = b"g |  |  |  | g | norm norm_exponent | over_array"
+STAGES[4].prepare, STAGES[4].f32, STAGES[4].f64 = unclipped_scalars, unclipped_f32, unclipped_f64
 STAGES[4].arrays[0] = GRADIENT
 STAGES[4].n_arrays, STAGES[4].neutral = 1, &NEUTRAL[4][0]
-NEUTRAL[4][0] = INFINITY
+STAGES[4].idle = True
+STAGES[4].widen, STAGES[4].narrow, STAGES[4].exact = unclipped_widen, unclipped_narrow, unclipped_exact
+STAGES[4].checks = True
+STAGES[4].sums, STAGES[4].scope = 1, ARRAY
+STAGES[4].sums_f32, STAGES[4].sums_f64 = unclipped_sums_f32, unclipped_sums_f64
+STAGES[4].squares = 1
+STAGES[4].sums_arrays[0] = GRADIENT
+STAGES[4].n_sums_arrays = 1
 
-STAGES[5].name = b"clip_norm"
-STAGES[5].signature = b"g | shrink |  | clip_norm | g | squares | over_array"
-STAGES[5].prepare, STAGES[5].f32, STAGES[5].f64 = clip_norm_scalars, clip_norm_f32, clip_norm_f64
+STAGES[5].name = b"clip_value"
+STAGES[5].signature = b"g | most |  | clip_value"
+STAGES[5].prepare, STAGES[5].f32, STAGES[5].f64 = clip_value_scalars, clip_value_f32, clip_value_f64
 STAGES[5].hyperparameters = 1
 STAGES[5].scalars = 1
 STAGES[5].arrays[0] = GRADIENT
 STAGES[5].n_arrays, STAGES[5].neutral = 1, &NEUTRAL[5][0]
+STAGES[5].widen, STAGES[5].narrow, STAGES[5].exact = clip_value_widen, clip_value_narrow, clip_value_exact
 NEUTRAL[5][0] = INFINITY
-STAGES[5].sums, STAGES[5].scope = 1, ARRAY
-STAGES[5].sums_f32, STAGES[5].sums_f64 = clip_norm_sums_f32, clip_norm_sums_f64
-STAGES[5].sums_arrays[0] = GRADIENT
-STAGES[5].n_sums_arrays = 1
 
-STAGES[6].name = b"clip_global_norm"
-STAGES[6].signature = b"g | shrink |  | clip_global_norm | g | squares | over_all"
-STAGES[6].prepare, STAGES[6].f32, STAGES[6].f64 = clip_global_norm_scalars, clip_global_norm_f32, clip_global_norm_f64
+STAGES[6].name = b"clip_norm"
+STAGES[6].signature = b"g | shrink shift |  | clip_norm | g | norm norm_exponent | over_array"
+STAGES[6].prepare, STAGES[6].f32, STAGES[6].f64 = clip_norm_scalars, clip_norm_f32, clip_norm_f64
 STAGES[6].hyperparameters = 1
-STAGES[6].scalars = 1
+STAGES[6].scalars = 2
 STAGES[6].arrays[0] = GRADIENT
 STAGES[6].n_arrays, STAGES[6].neutral = 1, &NEUTRAL[6][0]
+STAGES[6].widen, STAGES[6].narrow, STAGES[6].exact = clip_norm_widen, clip_norm_narrow, clip_norm_exact
 NEUTRAL[6][0] = INFINITY
-STAGES[6].sums, STAGES[6].scope = 1, WHOLE
-STAGES[6].sums_f32, STAGES[6].sums_f64 = clip_global_norm_sums_f32, clip_global_norm_sums_f64
+STAGES[6].sums, STAGES[6].scope = 1, ARRAY
+STAGES[6].sums_f32, STAGES[6].sums_f64 = clip_norm_sums_f32, clip_norm_sums_f64
+STAGES[6].squares = 1
 STAGES[6].sums_arrays[0] = GRADIENT
 STAGES[6].n_sums_arrays = 1
 
-STAGES[7].name = b"l2"
-STAGES[7].signature = b"g p | weight_decay |  | weight_decay"
-STAGES[7].prepare, STAGES[7].f32, STAGES[7].f64 = l2_scalars, l2_f32, l2_f64
+STAGES[7].name = b"clip_global_norm"
+STAGES[7].signature = b"g | shrink shift |  | clip_global_norm | g | norm norm_exponent | over_all"
+STAGES[7].prepare, STAGES[7].f32, STAGES[7].f64 = clip_global_norm_scalars, clip_global_norm_f32, clip_global_norm_f64
 STAGES[7].hyperparameters = 1
-STAGES[7].scalars = 1
+STAGES[7].scalars = 2
 STAGES[7].arrays[0] = GRADIENT
-STAGES[7].arrays[1] = PARAMETER
-STAGES[7].n_arrays, STAGES[7].neutral = 2, &NEUTRAL[7][0]
-NEUTRAL[7][0] = 0
+STAGES[7].n_arrays, STAGES[7].neutral = 1, &NEUTRAL[7][0]
+STAGES[7].widen, STAGES[7].narrow, STAGES[7].exact = clip_global_norm_widen, clip_global_norm_narrow, clip_global_norm_exact
+NEUTRAL[7][0] = INFINITY
+STAGES[7].sums, STAGES[7].scope = 1, WHOLE
+STAGES[7].sums_f32, STAGES[7].sums_f64 = clip_global_norm_sums_f32, clip_global_norm_sums_f64
+STAGES[7].squares = 1
+STAGES[7].sums_arrays[0] = GRADIENT
+STAGES[7].n_sums_arrays = 1
 
-STAGES[8].name = b"decoupled"
-STAGES[8].signature = b"p | keep |  | lr weight_decay"
-STAGES[8].prepare, STAGES[8].f32, STAGES[8].f64 = decoupled_scalars, decoupled_f32, decoupled_f64
-STAGES[8].hyperparameters = 2
+STAGES[8].name = b"l2"
+STAGES[8].signature = b"g p | weight_decay |  | weight_decay"
+STAGES[8].prepare, STAGES[8].f32, STAGES[8].f64 = l2_scalars, l2_f32, l2_f64
+STAGES[8].hyperparameters = 1
 STAGES[8].scalars = 1
-STAGES[8].arrays[0] = PARAMETER
-STAGES[8].n_arrays, STAGES[8].neutral = 1, &NEUTRAL[8][0]
-NEUTRAL[8][0] = NAN
-NEUTRAL[8][1] = 0
+STAGES[8].arrays[0] = GRADIENT
+STAGES[8].arrays[1] = PARAMETER
+STAGES[8].n_arrays, STAGES[8].neutral = 2, &NEUTRAL[8][0]
+NEUTRAL[8][0] = 0
 
-STAGES[9].name = b"late_decay"
-STAGES[9].signature = b"u p | decay |  | lr weight_decay"
-STAGES[9].prepare, STAGES[9].f32, STAGES[9].f64 = late_decay_scalars, late_decay_f32, late_decay_f64
+STAGES[9].name = b"decoupled"
+STAGES[9].signature = b"p | keep |  | lr weight_decay"
+STAGES[9].prepare, STAGES[9].f32, STAGES[9].f64 = decoupled_scalars, decoupled_f32, decoupled_f64
 STAGES[9].hyperparameters = 2
 STAGES[9].scalars = 1
-STAGES[9].arrays[0] = UPDATE
-STAGES[9].arrays[1] = PARAMETER
-STAGES[9].n_arrays, STAGES[9].neutral = 2, &NEUTRAL[9][0]
+STAGES[9].arrays[0] = PARAMETER
+STAGES[9].n_arrays, STAGES[9].neutral = 1, &NEUTRAL[9][0]
 NEUTRAL[9][0] = NAN
 NEUTRAL[9][1] = 0
 
-STAGES[10].name = b"trust_ratio"
-STAGES[10].signature = b"u | ratio |  | lr trust_ratio | u p | updates params | over_array"
-STAGES[10].prepare, STAGES[10].f32, STAGES[10].f64 = trust_ratio_scalars, trust_ratio_f32, trust_ratio_f64
+STAGES[10].name = b"late_decay"
+STAGES[10].signature = b"u p | decay |  | lr weight_decay"
+STAGES[10].prepare, STAGES[10].f32, STAGES[10].f64 = late_decay_scalars, late_decay_f32, late_decay_f64
 STAGES[10].hyperparameters = 2
 STAGES[10].scalars = 1
 STAGES[10].arrays[0] = UPDATE
-STAGES[10].n_arrays, STAGES[10].neutral = 1, &NEUTRAL[10][0]
+STAGES[10].arrays[1] = PARAMETER
+STAGES[10].n_arrays, STAGES[10].neutral = 2, &NEUTRAL[10][0]
 NEUTRAL[10][0] = NAN
 NEUTRAL[10][1] = 0
-STAGES[10].sums, STAGES[10].scope = 2, ARRAY
-STAGES[10].sums_f32, STAGES[10].sums_f64 = trust_ratio_sums_f32, trust_ratio_sums_f64
-STAGES[10].sums_arrays[0] = UPDATE
-STAGES[10].sums_arrays[1] = PARAMETER
-STAGES[10].n_sums_arrays = 2
 
-STAGES[11].name = b"step_scale"
-STAGES[11].signature = b"u factor |  |  | "
-STAGES[11].prepare, STAGES[11].f32, STAGES[11].f64 = step_scale_scalars, step_scale_f32, step_scale_f64
+STAGES[11].name = b"proximal"
+STAGES[11].signature = b"u p | decay shorter |  | lr weight_decay"
+STAGES[11].prepare, STAGES[11].f32, STAGES[11].f64 = proximal_scalars, proximal_f32, proximal_f64
+STAGES[11].hyperparameters = 2
+STAGES[11].scalars = 2
 STAGES[11].arrays[0] = UPDATE
-STAGES[11].arrays[1] = OWN + 1
+STAGES[11].arrays[1] = PARAMETER
 STAGES[11].n_arrays, STAGES[11].neutral = 2, &NEUTRAL[11][0]
+NEUTRAL[11][0] = NAN
+NEUTRAL[11][1] = 0
 
-STAGES[12].name = b"max_step"
-STAGES[12].signature = b"u | most |  | max_step"
-STAGES[12].prepare, STAGES[12].f32, STAGES[12].f64 = max_step_scalars, max_step_f32, max_step_f64
-STAGES[12].hyperparameters = 1
-STAGES[12].scalars = 1
+STAGES[12].name = b"trust_ratio"
+STAGES[12].signature = b"u | ratio shift |  | lr trust_ratio | u p | step step_exponent param param_exponent | over_array"
+STAGES[12].prepare, STAGES[12].f32, STAGES[12].f64 = trust_ratio_scalars, trust_ratio_f32, trust_ratio_f64
+STAGES[12].hyperparameters = 2
+STAGES[12].scalars = 2
 STAGES[12].arrays[0] = UPDATE
 STAGES[12].n_arrays, STAGES[12].neutral = 1, &NEUTRAL[12][0]
-NEUTRAL[12][0] = INFINITY
+NEUTRAL[12][0] = NAN
+NEUTRAL[12][1] = 0
+STAGES[12].sums, STAGES[12].scope = 2, ARRAY
+STAGES[12].sums_f32, STAGES[12].sums_f64 = trust_ratio_sums_f32, trust_ratio_sums_f64
+STAGES[12].squares = 3
+STAGES[12].sums_arrays[0] = UPDATE
+STAGES[12].sums_arrays[1] = PARAMETER
+STAGES[12].n_sums_arrays = 2
 
-STAGES[13].name = b"norms"
-STAGES[13].signature = b"u |  |  |  | g u p | grads updates params | over_array"
-STAGES[13].prepare, STAGES[13].f32, STAGES[13].f64 = norms_scalars, norms_f32, norms_f64
+STAGES[13].name = b"step_scale"
+STAGES[13].signature = b"u factor |  |  | "
+STAGES[13].prepare, STAGES[13].f32, STAGES[13].f64 = step_scale_scalars, step_scale_f32, step_scale_f64
 STAGES[13].arrays[0] = UPDATE
-STAGES[13].n_arrays, STAGES[13].neutral = 1, &NEUTRAL[13][0]
-STAGES[13].idle = True
-STAGES[13].sums, STAGES[13].scope = 3, ARRAY
-STAGES[13].sums_f32, STAGES[13].sums_f64 = norms_sums_f32, norms_sums_f64
-STAGES[13].sums_arrays[0] = GRADIENT
-STAGES[13].sums_arrays[1] = UPDATE
-STAGES[13].sums_arrays[2] = PARAMETER
-STAGES[13].n_sums_arrays = 3
+STAGES[13].arrays[1] = OWN + 1
+STAGES[13].n_arrays, STAGES[13].neutral = 2, &NEUTRAL[13][0]
 
-STAGES[14].name = b"bounds"
-STAGES[14].signature = b"p low high |  |  | "
-STAGES[14].prepare, STAGES[14].f32, STAGES[14].f64 = bounds_scalars, bounds_f32, bounds_f64
-STAGES[14].arrays[0] = PARAMETER
-STAGES[14].arrays[1] = OWN + 2
-STAGES[14].arrays[2] = OWN + 3
-STAGES[14].n_arrays, STAGES[14].neutral = 3, &NEUTRAL[14][0]
+STAGES[14].name = b"max_step"
+STAGES[14].signature = b"u | most |  | max_step"
+STAGES[14].prepare, STAGES[14].f32, STAGES[14].f64 = max_step_scalars, max_step_f32, max_step_f64
+STAGES[14].hyperparameters = 1
+STAGES[14].scalars = 1
+STAGES[14].arrays[0] = UPDATE
+STAGES[14].n_arrays, STAGES[14].neutral = 1, &NEUTRAL[14][0]
+NEUTRAL[14][0] = INFINITY
 
-STAGES[15].name = b"release"
-STAGES[15].signature = b"m p low high |  |  | "
-STAGES[15].prepare, STAGES[15].f32, STAGES[15].f64 = release_scalars, release_f32, release_f64
-STAGES[15].arrays[0] = VELOCITY
-STAGES[15].arrays[1] = PARAMETER
-STAGES[15].arrays[2] = OWN + 2
-STAGES[15].arrays[3] = OWN + 3
-STAGES[15].n_arrays, STAGES[15].neutral = 4, &NEUTRAL[15][0]
+STAGES[15].name = b"norms"
+STAGES[15].signature = b"u |  |  |  | g u p | gradient gradient_exponent step step_exponent param param_exponent | over_array"
+STAGES[15].prepare, STAGES[15].f32, STAGES[15].f64 = norms_scalars, norms_f32, norms_f64
+STAGES[15].arrays[0] = UPDATE
+STAGES[15].n_arrays, STAGES[15].neutral = 1, &NEUTRAL[15][0]
+STAGES[15].idle = True
+STAGES[15].sums, STAGES[15].scope = 3, ARRAY
+STAGES[15].sums_f32, STAGES[15].sums_f64 = norms_sums_f32, norms_sums_f64
+STAGES[15].squares = 7
+STAGES[15].sums_arrays[0] = GRADIENT
+STAGES[15].sums_arrays[1] = UPDATE
+STAGES[15].sums_arrays[2] = PARAMETER
+STAGES[15].n_sums_arrays = 3
 
-STAGES[16].name = b"ema"
-STAGES[16].signature = b"averaged p | share |  | ema"
-STAGES[16].prepare, STAGES[16].f32, STAGES[16].f64 = ema_scalars, ema_f32, ema_f64
-STAGES[16].hyperparameters = 1
-STAGES[16].scalars = 1
-STAGES[16].arrays[0] = OWN + 4
-STAGES[16].arrays[1] = PARAMETER
-STAGES[16].n_arrays, STAGES[16].neutral = 2, &NEUTRAL[16][0]
-NEUTRAL[16][0] = NAN
+STAGES[16].name = b"moves"
+STAGES[16].signature = b"u |  |  |  | u p low high | move move_exponent | over_array"
+STAGES[16].prepare, STAGES[16].f32, STAGES[16].f64 = moves_scalars, moves_f32, moves_f64
+STAGES[16].arrays[0] = UPDATE
+STAGES[16].n_arrays, STAGES[16].neutral = 1, &NEUTRAL[16][0]
+STAGES[16].idle = True
+STAGES[16].sums, STAGES[16].scope = 1, ARRAY
+STAGES[16].sums_f32, STAGES[16].sums_f64 = moves_sums_f32, moves_sums_f64
+STAGES[16].squares = 1
+STAGES[16].sums_arrays[0] = UPDATE
+STAGES[16].sums_arrays[1] = PARAMETER
+STAGES[16].sums_arrays[2] = OWN + 2
+STAGES[16].sums_arrays[3] = OWN + 3
+STAGES[16].n_sums_arrays = 4
+
+STAGES[17].name = b"bounds"
+STAGES[17].signature = b"p low high |  |  | "
+STAGES[17].prepare, STAGES[17].f32, STAGES[17].f64 = bounds_scalars, bounds_f32, bounds_f64
+STAGES[17].arrays[0] = PARAMETER
+STAGES[17].arrays[1] = OWN + 2
+STAGES[17].arrays[2] = OWN + 3
+STAGES[17].n_arrays, STAGES[17].neutral = 3, &NEUTRAL[17][0]
+
+STAGES[18].name = b"release"
+STAGES[18].signature = b"m p low high |  |  | "
+STAGES[18].prepare, STAGES[18].f32, STAGES[18].f64 = release_scalars, release_f32, release_f64
+STAGES[18].arrays[0] = VELOCITY
+STAGES[18].arrays[1] = PARAMETER
+STAGES[18].arrays[2] = OWN + 2
+STAGES[18].arrays[3] = OWN + 3
+STAGES[18].n_arrays, STAGES[18].neutral = 4, &NEUTRAL[18][0]
+
+STAGES[19].name = b"ema"
+STAGES[19].signature = b"averaged p | share |  | ema"
+STAGES[19].prepare, STAGES[19].f32, STAGES[19].f64 = ema_scalars, ema_f32, ema_f64
+STAGES[19].hyperparameters = 1
+STAGES[19].scalars = 1
+STAGES[19].arrays[0] = OWN + 4
+STAGES[19].arrays[1] = PARAMETER
+STAGES[19].n_arrays, STAGES[19].neutral = 2, &NEUTRAL[19][0]
+NEUTRAL[19][0] = NAN
 
 cdef table_t TABLE_
 TABLE_.version, TABLE_.isa, TABLE_.span, TABLE_.add_up = VERSION, FO_ISA, span, add_up
 TABLE_.spread, TABLE_.lines_of = spread, lines_of
-TABLE_.n_rules, TABLE_.rules, TABLE_.n_stages, TABLE_.stages = 33, &RULES[0], 17, &STAGES[0]
-TABLE_.rule_at, TABLE_.subtract_at = 9, 14
+TABLE_.n_rules, TABLE_.rules, TABLE_.n_stages, TABLE_.stages = 35, &RULES[0], 20, &STAGES[0]
+TABLE_.rule_at, TABLE_.subtract_at = 10, 17
 TABLE_.n_own, TABLE_.own = 5, &OWN_NAMES[0]
 TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from .overlap import overlaps_itself, share
 from .storage import DTYPES, bfloat16, is_bfloat16, plain
 
 PAGE = 4096
@@ -35,48 +36,6 @@ def axes(a: np.ndarray) -> list[int]:
     """Axes of the array's reals from the slowest to the fastest in memory."""
     shape, strides, _ = reals(a)
     return sorted(range(len(shape)), key=lambda k: (-abs(strides[k]), k))
-
-
-def extent(a: np.ndarray) -> tuple[int, int]:
-    """First and one past the last byte in memory."""
-    return np.lib.array_utils.byte_bounds(a) if a.size else (a.ctypes.data, a.ctypes.data)
-
-
-def overlaps_itself(a: np.ndarray) -> bool:
-    """Whether two of its elements share memory."""
-    strides = sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1)
-    reach = a.itemsize
-    for stride, n in strides:
-        if stride < reach:
-            break
-        reach += stride * (n - 1)
-    else:
-        return False
-    if not a.size:
-        return False
-    offsets = np.zeros(1, np.int64)
-    for s, n in zip(a.strides, a.shape, strict=True):
-        offsets = np.add.outer(offsets, s * np.arange(n)).ravel()
-    return bool((np.diff(np.sort(offsets)) < a.itemsize).any())
-
-
-def share(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays have a byte in common; where that is too hard to tell, they are said to."""
-    try:
-        return bool(np.shares_memory(a, b, max_work=10**6))  # type: ignore[arg-type]
-    except np.exceptions.TooHardError:
-        return True
-
-
-def ranges(arrays: Iterable[np.ndarray]) -> list[tuple[int, int]]:
-    """The memory of these arrays as disjoint ranges of bytes, sorted."""
-    merged: list[tuple[int, int]] = []
-    for lo, hi in sorted(extent(a) for a in arrays if a.size):
-        if merged and lo < merged[-1][1]:
-            merged[-1] = merged[-1][0], max(hi, merged[-1][1])
-        else:
-            merged.append((lo, hi))
-    return merged
 
 
 def zeros_like(a: np.ndarray, dtype: np.dtype | None = None, order: Sequence[int] | None = None, place: int = 0) -> np.ndarray:
@@ -203,28 +162,6 @@ def check_outputs(state: Sequence[str], inputs: Sequence[np.ndarray], g: np.ndar
 def packed(a: np.ndarray) -> np.ndarray:
     """A copy in C order."""
     return np.array(a, order="C")
-
-
-def check_disjoint(written: Iterable[tuple[str, np.ndarray]]) -> None:
-    """Refuse two arrays that are to be written and share memory; interleaved views that do not are fine."""
-    named = [(what, a) for what, a in written if a.size]
-    open_: list[tuple[int, int]] = []
-    for lo, hi, i in sorted((*extent(a), i) for i, (_, a) in enumerate(named)):
-        open_ = [(end, j) for end, j in open_ if end > lo]
-        for _, j in open_:
-            if share(named[i][1], named[j][1]):
-                first, second = sorted((i, j))
-                raise ValueError(f"{named[first][0]} and {named[second][0]} share memory")
-        open_.append((hi, i))
-
-
-def check_apart(name: str, g: np.ndarray, written: Iterable[tuple[str, np.ndarray]]) -> None:
-    """Refuse a gradient that has a byte in common with what a step writes."""
-    lo, hi = extent(g)
-    for what, a in written:
-        first, end = extent(a)
-        if first < hi and lo < end and share(g, a):
-            raise ValueError(f"gradient of {name!r}: shares memory with {what}")
 
 
 def check_clearable(name: str, g: np.ndarray) -> None:

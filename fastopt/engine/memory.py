@@ -19,6 +19,15 @@ class Memory:
         return layout.shared(what, a)
 
     @staticmethod
+    def own(tree: Any) -> Any:
+        """Parameters in which what is read-only, as memory is that joblib and dask map into a process, is copied."""
+        if isinstance(tree, dict):
+            return {key: Memory.own(x) for key, x in tree.items()}
+        if isinstance(tree, (list, tuple)):
+            return [Memory.own(x) for x in tree]
+        return np.array(tree, order="K") if isinstance(tree, np.ndarray) and not tree.flags.writeable else tree
+
+    @staticmethod
     def check(what: str, a: object) -> None:
         """Refuse what cannot be updated in place."""
         layout.check_writable(what, a)

@@ -70,8 +70,8 @@ def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
     what = f"gradient of {name!r}"
     check_kind(slot, accumulate, exact)
     g = g if isinstance(g, RowGradient) else of_matrix(what, p, g)
-    values = layout.check_gradient(name, p, g.values, (g.indices.size, *p.shape[1:]))
-    indices = check_below(what, g.indices, p)
+    indices = check_below(what, as_indices(f"{what}, indices", g.indices), p)  # a copy, which nobody changes any more
+    values = layout.check_gradient(name, p, g.values, (indices.size, *p.shape[1:]))
     if (np.diff(indices) <= 0).any():
         places = np.argsort(indices, kind="stable")
         indices, values = added(indices[places], storage.widened(values)[places])
@@ -87,9 +87,23 @@ def of_matrix(what: str, p: Any, g: Any) -> RowGradient:
     if tuple(g.shape) != p.shape or p.ndim != 2:
         expected = p.shape if p.ndim == 2 else f"a RowGradient for {p.ndim} axes"
         raise ValueError(f"{what}: {type(g).__name__} of shape {tuple(g.shape)}, expected {expected}")
+    check_matrix(what, g)
     matrix = g.tocsr()
     touched = np.flatnonzero(np.diff(matrix.indptr))
     return RowGradient(touched, matrix[touched].toarray())
+
+
+def check_matrix(what: str, g: Any) -> None:
+    """Refuse a matrix of scipy.sparse whose places are not within it, which SciPy does not look at when it converts."""
+    try:
+        if hasattr(g, "check_format"):
+            g.check_format(full_check=True)
+        for axis, name in enumerate(("row", "col")):
+            places = getattr(g, name, None)
+            if isinstance(places, np.ndarray) and places.size and not (places.min() >= 0 and places.max() < g.shape[axis]):
+                raise ValueError(f"{name} {places.min()} to {places.max()}, expected from 0 to {g.shape[axis] - 1}")
+    except ValueError as error:
+        raise ValueError(f"{what}: {type(g).__name__}: {error}") from None
 
 
 def walked_rows(slot: Any) -> list[int]:

@@ -65,6 +65,7 @@ def narrowed(x: np.ndarray, dtype: np.dtype, bits: np.ndarray | None = None, non
     with np.errstate(over="ignore"):
         if dtype == BFLOAT16:
             carry = np.uint32(0x7FFF) + (u >> np.uint32(16) & one) if bits is None else bits >> np.uint32(16)
+            carry = carry if bits is None else np.where(a > 0x7F7F0000, np.uint32(0), carry)  # not to infinity
             quiet = np.where(u & np.uint32(0x7FFFFF), np.uint32(0x40), np.uint32(0))
             h = np.where(a < 0x7F800000, (u + carry) >> np.uint32(16), u >> np.uint32(16) | quiet)
             return np.where(nonnegative & (h == 0) & (u != 0), one, h).astype(np.uint16)
@@ -93,7 +94,8 @@ def narrowed8(x: np.ndarray, unsigned: bool, bits: np.ndarray | None = None) -> 
     a = u & np.uint32(0x7FFFFFFF)
     most = 255 if unsigned else 127
     largest = a.max(axis=1, initial=0).astype(np.int64)
-    largest = np.where(largest == 0x7F800000, 0x7F700000, largest)  # an infinity becomes the largest number
+    beyond = (largest > 0x7F700000) & (largest <= 0x7F800000)  # what is infinite or would be becomes the largest number
+    largest = np.where(beyond, 0x7F700000, largest)
     exponents = np.where(largest < 0x7F800000, (largest + 0xFFFFF >> 20) - most, NOT_FINITE)
     carry = np.int64(0x7FFFF) if bits is None else blocks_of(bits >> np.uint32(12)).astype(np.int64)
     k = ((a.astype(np.int64) + carry) >> 20) - exponents[:, None]
@@ -101,6 +103,7 @@ def narrowed8(x: np.ndarray, unsigned: bool, bits: np.ndarray | None = None) -> 
         codes = np.where(k < 1, a > 0, np.minimum(k, 255))
     else:
         codes = np.clip(k, 0, 127) | (u >> np.uint32(24) & np.uint32(128)).astype(np.int64)
+    codes = np.where(exponents[:, None] == NOT_FINITE, 0, codes)  # a NaN's sign is nobody's
     return codes.astype(np.uint8).reshape(-1)[: x.size], exponents.astype(np.int16)
 
 
@@ -128,6 +131,15 @@ def split(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(over="ignore"):
         high, low = u + np.uint32(0x8000) >> np.uint32(16), u & np.uint32(0xFFFF)
     return high.astype(np.uint16), low.astype(np.uint16).view(np.int16)
+
+
+def nearest(x: Any, dtype: np.dtype) -> Any:
+    """Numbers rounded to the nearest of a dtype, in the dtype that rules work in."""
+    with np.errstate(over="ignore"):
+        exact = np.asarray(x, np.float64)
+        if dtype.itemsize > 2:
+            return exact.astype(dtype)
+        return widened(np.asarray(narrowed(np.atleast_1d(exact).astype(np.float32), dtype)).view(dtype)).reshape(exact.shape)
 
 
 def inward(x: Any, dtype: np.dtype, up: bool) -> np.ndarray:

@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+DEEPEST = 100  # levels of nesting: compiled code goes down them on the processor's stack
+
 
 class Structure:
     """The keys of a mapping or the length of a sequence; None among the children stands for an array."""
@@ -43,8 +45,10 @@ class Structure:
         return f" of {self.path!r}" if self.path else ""
 
 
-def flatten(tree: Any, path: str | None = None) -> tuple[Structure | None, list[tuple[str, Any]]]:
+def flatten(tree: Any, path: str | None = None, depth: int = 0) -> tuple[Structure | None, list[tuple[str, Any]]]:
     """The structure of parameters, and its arrays with their names: keys and positions joined by slashes."""
+    if depth > DEEPEST:
+        raise ValueError(f"params: nested more than {DEEPEST} deep, expected less, and nothing that holds itself")
     if isinstance(tree, Mapping):
         keys: tuple[Any, ...] | None = tuple(tree)
         items = list(tree.items())
@@ -54,7 +58,7 @@ def flatten(tree: Any, path: str | None = None) -> tuple[Structure | None, list[
         return None, [("0" if path is None else path, tree)]
     children, leaves = [], []
     for key, child in items:
-        structure, found = flatten(child, f"{key}" if path is None else f"{path}/{key}")
+        structure, found = flatten(child, f"{key}" if path is None else f"{path}/{key}", depth + 1)
         children.append(structure)
         leaves += found
     return Structure(keys, children, path or ""), leaves

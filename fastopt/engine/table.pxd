@@ -3,7 +3,7 @@
 from libc.stdint cimport int16_t, int64_t, uint32_t
 
 cdef enum:
-    VERSION = 3  # of the structs below
+    VERSION = 4  # of the structs below
     BLOCK = 256  # elements; spans and staging work in whole blocks
     STATES = 6  # arrays of state that a rule may have
     SCALARS = 12  # scalars of a step, and hyperparameters, that a rule may have
@@ -11,6 +11,7 @@ cdef enum:
     INPUTS = 4  # arrays, scalars and hyperparameters that a stage may have
     KEPT = 6  # numbers of a rule that live from step to step
     SUMS = 4  # that a formula may need
+    TOTALS = 2 * SUMS  # numbers that its scalars function is given of them: of squares two
     TERMS = STAGES + 1  # the operation of a rule's terms of matrices, as STAGES is that of its sums
 
 cdef enum:  # where a kernel finds its arrays: those of a rule in this order, its state after the gradient
@@ -49,6 +50,10 @@ cdef struct formula_t:  # a rule or a stage
     scalars_t prepare
     kernel_t f32
     kernel_t f64
+    kernel_t widen  # of a stage of the gradient alone: from floats to doubles, and back
+    kernel_t narrow
+    bint (*exact)(const double *c) noexcept nogil  # whether of floats it makes floats without rounding
+    bint checks  # it takes the gradient rounded, unless the next stage goes on with it in double
     int hyperparameters
     int scalars
     int kept
@@ -61,6 +66,7 @@ cdef struct formula_t:  # a rule or a stage
     bint idle  # a stage that changes nothing: its sums alone are of interest
     const double *neutral  # of a stage: hyperparameters that change nothing; NaN: any
     int sums  # 0: needs none
+    int squares  # those that are of squares, a bit each
     scope_t scope
     scalars_t sums_prepare
     kernel_t sums_f32
@@ -95,7 +101,37 @@ cdef struct op_t:  # one thing to do with a block
     const double *c
     Py_ssize_t stride  # of c, from one parameter to the next: 0 where a group shares it
     bint early  # it and all before need the gradient alone
+    bint takes_wide  # the gradient as doubles, whatever the parameter's format
+    bint gives_wide  # unless it is exact
     path_t path  # of the first
+
+cdef inline op_t op_of(kind_t kind, int id, const formula_t *formula, const double *c, Py_ssize_t stride, bint early) noexcept nogil:
+    cdef op_t op
+    op.kind, op.id, op.formula, op.c, op.stride, op.early = kind, id, formula, c, stride, early
+    op.takes_wide = op.gives_wide = False
+    op.path = GENERAL
+    return op
+
+
+cdef inline void mark_wide(op_t *ops) noexcept nogil:
+    """Say of the stages of the gradient alone which go on in double with what the one before gives."""
+    cdef Py_ssize_t k = 0
+    cdef bint takes = False
+    while ops[k].kind != END:
+        k += 1
+    while k > 0:
+        k -= 1
+        ops[k].gives_wide = takes
+        if ops[k].kind == STAGE or ops[k].kind == CHECK:
+            takes = ops[k].formula.widen != NULL and (takes or not ops[k].formula.checks)
+        else:
+            takes = False
+        ops[k].takes_wide = takes
+
+
+cdef struct partial_t:  # the sum of a block: of squares in units of 2 ** unit
+    double sum
+    int64_t unit
 
 cdef struct lines_t:  # the matrices of an array, and sums over their lines
     Py_ssize_t rows  # of each matrix
@@ -155,7 +191,7 @@ cdef struct table_t:
     int n_own
     const char **own  # names of the stages' own arrays
     void (*span)(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
-    void (*add_up)(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, int count, Py_ssize_t lo, Py_ssize_t hi,
-                   double *partials) noexcept nogil
+    void (*add_up)(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, int count, int squares, Py_ssize_t lo,
+                   Py_ssize_t hi, partial_t *partials) noexcept nogil
     void (*spread)(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil
     void (*lines_of)(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil

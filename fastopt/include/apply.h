@@ -12,9 +12,15 @@ enum { FO_MOST_SUMS = 4, FO_JOB = 8192 }; /* bytes that a job has at most */
 
 typedef struct { /* what a job sums of a stage or of its rule */
     int count; /* 0: nothing */
+    int squares; /* a bit for each sum that is of squares */
     int whole; /* over all updates of the call, not over each */
     int mean;
 } fo_sums;
+
+typedef struct { /* the sum of a block: of squares in units of 2^unit */
+    double sum;
+    int64_t unit;
+} fo_partial;
 
 typedef struct {
     size_t job_size;  /* of an update as the kernels want it */
@@ -25,8 +31,8 @@ typedef struct {
     void (*span)(const void *job, int64_t lo, int64_t hi);
     fo_sums (*sums)(const void *job, int id);
     void (*before)(const fastopt_update *u, void *job); /* scalars of the rule's sums */
-    void (*add_up)(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, int sums, int64_t lo,
-                   int64_t hi, double *partials);
+    void (*add_up)(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums sums, int64_t lo,
+                   int64_t hi, fo_partial *partials);
     void (*after)(const fastopt_update *u, void *job, int id, const double *totals); /* scalars that need them */
     const double *(*kept)(const void *job);
 } fo_library;
@@ -39,7 +45,7 @@ typedef struct { /* a call */
     char *jobs, *tasks;      /* NULL: none was described before */
     ptrdiff_t *starts[2];    /* of each in an index space of blocks of its own, and in the concatenation of all */
     int64_t space[2];
-    double *partials;
+    fo_partial *partials; /* of each block as many as there are sums */
 } fo_call;
 
 /* Elements lo to hi, copied first to where they are to be. */
@@ -92,29 +98,30 @@ static void fo_walk_all(const fo_call *call)
     for (int part = 0; part < call->parts; part++) fo_walk(call, part, call->parts);
 }
 
-static void fo_add_part(const fo_call *call, int id, int sums, int whole, int part)
+static void fo_add_part(const fo_call *call, int id, fo_sums sums, int part)
 {
-    const int64_t blocks = call->space[whole];
+    const int64_t blocks = call->space[sums.whole];
     fo_env env = fo_enter(0);
-    call->library->add_up(call->jobs, call->tasks, call->count, call->starts[whole], id, sums, blocks * part / call->parts,
+    call->library->add_up(call->jobs, call->tasks, call->count, call->starts[sums.whole], id, sums, blocks * part / call->parts,
                           blocks * (part + 1) / call->parts, call->partials);
     fo_leave(env);
 }
 
-/* Sums of one operation, in a fixed order, and the scalars that they give. */
+/* Sums of one operation, exact ones of blocks that are summed in a fixed order, and the scalars that they give. */
 static void fo_sum_up(const fo_call *call, int id, fo_sums wanted)
 {
     const fo_library *library = call->library;
     const ptrdiff_t *starts = call->starts[wanted.whole];
-    double totals[FO_MOST_SUMS] = {0, 0, 0, 0};
+    fo_total totals[FO_MOST_SUMS];
+    double given[2 * FO_MOST_SUMS] = {0};
     fo_env env;
     if (call->parts == 1)
-        fo_add_part(call, id, wanted.count, wanted.whole, 0);
+        fo_add_part(call, id, wanted, 0);
     else {
 #if defined(_OPENMP)
 #pragma omp parallel for num_threads(call->parts) schedule(static)
 #endif
-        for (int part = 0; part < call->parts; part++) fo_add_part(call, id, wanted.count, wanted.whole, part);
+        for (int part = 0; part < call->parts; part++) fo_add_part(call, id, wanted, part);
     }
     env = fo_enter(0);
     for (int64_t k = 0; k < call->count; k++) {
@@ -123,11 +130,14 @@ static void fo_sum_up(const fo_call *call, int id, fo_sums wanted)
         const int64_t first = wanted.whole ? 0 : starts[k] / 256;
         const int64_t end = wanted.whole ? call->space[1] : (starts[k] + u->n + 255) / 256;
         for (int j = 0; j < wanted.count && (k == 0 || !wanted.whole); j++) {
-            totals[j] = 0;
-            for (int64_t i = first; i < end; i++) totals[j] = totals[j] + call->partials[i * FO_MOST_SUMS + j];
-            if (wanted.mean) totals[j] = totals[j] / (double)u->n;
+            fo_total_clear(totals + j);
+            for (int64_t i = first; i < end; i++) {
+                const fo_partial *partial = call->partials + i * wanted.count + j;
+                fo_total_add(totals + j, partial->sum, (int)partial->unit);
+            }
         }
-        if (library->sums(job, id).count) library->after(u, job, id, totals);
+        if (k == 0 || !wanted.whole) fo_totals_given(totals, wanted.count, wanted.squares, wanted.mean ? (double)u->n : -1, given);
+        if (library->sums(job, id).count) library->after(u, job, id, given);
     }
     fo_leave(env);
 }
@@ -147,7 +157,7 @@ static int32_t fo_prepare_all(const fo_call *call)
     for (int at = 0; at <= library->stages; at++)
         for (int of_rule = at == library->rule_at; of_rule >= 0; of_rule--) {
             const int id = of_rule ? library->stages : at;
-            fo_sums wanted = {0, 0, 0};
+            fo_sums wanted = {0, 0, 0, 0};
             for (int64_t k = 0; k < call->count && (of_rule || at < library->stages); k++) {
                 char *job = call->jobs + (size_t)k * library->job_size;
                 const fo_sums sums = library->sums(job, id);
@@ -170,7 +180,7 @@ static int32_t fo_apply_described(fo_call *call)
     call->tasks = (char *)malloc(count * library->task_size + 1);
     call->starts[0] = (ptrdiff_t *)malloc(count * sizeof(ptrdiff_t));
     call->starts[1] = (ptrdiff_t *)malloc(count * sizeof(ptrdiff_t));
-    call->partials = (double *)malloc(((size_t)call->blocks + 1) * FO_MOST_SUMS * sizeof(double));
+    call->partials = (fo_partial *)malloc(((size_t)call->blocks + 1) * FO_MOST_SUMS * sizeof(fo_partial));
     if (!call->jobs || !call->tasks || !call->starts[0] || !call->starts[1] || !call->partials)
         code = fo_refuse(FASTOPT_NO_MEMORY, "no memory for %lld updates", (long long)call->count);
     for (int64_t k = 0; k < call->count && !code; k++) {

@@ -2,7 +2,11 @@
 #ifndef FASTOPT_BLOCK_H
 #define FASTOPT_BLOCK_H
 
-#include "scalar.h"
+#include "total.h"
+
+#if defined(__SSE2__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
 
 /* A block of zeros in any format. */
 FO_INLINE const char *fo_zeros(void)
@@ -24,7 +28,7 @@ FO_INLINE void fo_prefetch(const char *x, ptrdiff_t n)
 }
 
 /* n floats to bfloat16 by the upper (or else the lower) 16 bits of each random word. Returns whether all were common numbers: neither
-   infinite nor NaN nor what fo_bf16 would keep above zero; if not, what was written is wrong. */
+   infinite nor NaN nor what fo_bf16 would keep above zero or below infinity; if not, what was written is wrong. */
 FO_INLINE int fo_common_bf16(int nonnegative, int upper, uint16_t *restrict out, const float *restrict x,
                              const uint32_t *restrict bits, ptrdiff_t n)
 {
@@ -35,7 +39,7 @@ FO_INLINE int fo_common_bf16(int nonnegative, int upper, uint16_t *restrict out,
         if (nonnegative) least = u - 1u < least ? u - 1u : least;
         out[i] = (uint16_t)((u + (upper ? bits[i] >> 16 : bits[i] & 0xffffu)) >> 16);
     }
-    return largest < 0x7f800000u && least >= 0xffffu;
+    return largest <= 0x7f7f0000u && least >= 0xffffu;
 }
 
 /* n floats in 16 bits; two arrays share the random bits, 16 of each word. The first three arguments are to be constants. */
@@ -55,21 +59,24 @@ FO_INLINE void fo_draw(uint32_t *restrict bits, uint32_t key, uint32_t first, pt
     for (ptrdiff_t i = 0; i < n; i++, x += FO_STEP) bits[i] = fo_mixed(x);
 }
 
-/* The sum of a block of 256: 16 lanes side by side, then halves of lanes. */
-FO_INLINE double fo_fold(const double *x)
+/* The sum of a block of 256, or of the squares of so many times its numbers: 16 lanes side by side, then halves of lanes. `square` and
+   `scale` are to be constants where nothing is scaled. */
+FO_INLINE double fo_fold_of(const double *x, int square, double scale)
 {
 #if defined(__GNUC__)
     typedef double eight __attribute__((vector_size(64), aligned(8)));
     typedef double four __attribute__((vector_size(32), aligned(8)));
     typedef double two __attribute__((vector_size(16), aligned(8)));
-    eight low, high, next;
-    memcpy(&low, x, sizeof low);
-    memcpy(&high, x + 8, sizeof high);
-    for (int i = 16; i < 256; i += 16) {
+    eight low = {0}, high = {0}, next;
+    for (int i = 0; i < 256; i += 16) {
         memcpy(&next, x + i, sizeof next);
-        low = low + next;
+        if (scale != 1) next = scale * next;
+        if (square) next = next * next;
+        low = i == 0 ? next : low + next;
         memcpy(&next, x + i + 8, sizeof next);
-        high = high + next;
+        if (scale != 1) next = scale * next;
+        if (square) next = next * next;
+        high = i == 0 ? next : high + next;
     }
     low = low + high;
     four half = (four){low[0], low[1], low[2], low[3]} + (four){low[4], low[5], low[6], low[7]};
@@ -77,12 +84,61 @@ FO_INLINE double fo_fold(const double *x)
     return quarter[0] + quarter[1];
 #else
     double lanes[16];
-    for (int j = 0; j < 16; j++) lanes[j] = x[j];
-    for (int i = 16; i < 256; i++) lanes[i % 16] = lanes[i % 16] + x[i];
+    for (int i = 0; i < 256; i++) {
+        const double y = square ? scale * x[i] * (scale * x[i]) : x[i];
+        lanes[i % 16] = i < 16 ? y : lanes[i % 16] + y;
+    }
     for (int width = 8; width > 0; width /= 2)
         for (int j = 0; j < width; j++) lanes[j] = lanes[j] + lanes[j + width];
     return lanes[0];
 #endif
+}
+FO_INLINE double fo_fold(const double *x) { return fo_fold_of(x, 0, 1); }
+
+/* The sum of the squares of n floats, which no square leaves the range of: as if zeros filled the block. */
+FO_INLINE double fo_fold_floats(const float *x, ptrdiff_t n)
+{
+    double wide[256];
+#if defined(__AVX512F__)
+    __m512d low = _mm512_setzero_pd(), high = low;
+    float last[16] = {0};
+    for (ptrdiff_t i = 0; i < n; i += 16) {
+        const float *from = x + i;
+        if (n - i < 16) from = (const float *)memcpy(last, x + i, (size_t)(n - i) * sizeof(float));
+        const __m512d a = _mm512_cvtps_pd(_mm256_loadu_ps(from)), b = _mm512_cvtps_pd(_mm256_loadu_ps(from + 8));
+        low = _mm512_add_pd(low, _mm512_mul_pd(a, a));
+        high = _mm512_add_pd(high, _mm512_mul_pd(b, b));
+    }
+    memset(wide + 16, 0, 240 * sizeof(double));
+    _mm512_storeu_pd(wide, low);
+    _mm512_storeu_pd(wide + 8, high);
+    for (int width = 8; width > 0; width /= 2)
+        for (int j = 0; j < width; j++) wide[j] = wide[j] + wide[j + width];
+    return wide[0];
+#else
+    for (ptrdiff_t i = 0; i < n; i++) wide[i] = (double)x[i];
+    memset(wide + n, 0, (size_t)(256 - n) * sizeof(double));
+    return fo_fold_of(wide, 1, 1);
+#endif
+}
+
+/* The sum of a block's squares, as a number times 2^unit: where the squares would leave the middle of the range of doubles, those of
+   the elements over a power of two. What is infinite or NaN stays so. */
+FO_INLINE double fo_fold_squares(const double *x, int *unit)
+{
+    const double sum = fo_fold_of(x, 1, 1);
+    uint64_t some = 0, finite = 1;
+    *unit = 0;
+    if (sum >= 0x1p-900 && sum < 0x1p1000) return sum;
+    for (int i = 0; i < 256; i++) {
+        uint64_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        some |= bits << 1;
+        finite &= (uint64_t)((bits & 0x7fffffffffffffffu) < 0x7ff0000000000000u);
+    }
+    if (!some || !finite) return sum;
+    *unit = sum < 1 ? -FO_UNIT : FO_UNIT;
+    return fo_fold_of(x, 1, sum < 1 ? 0x1p600 : 0x1p-600); /* half of it */
 }
 
 /* What this file was compiled for, as the compiler says. */
@@ -96,7 +152,6 @@ FO_INLINE double fo_fold(const double *x)
 
 /* The floating-point environment of a span: round to nearest, no flushing of subnormals. */
 #if defined(__SSE2__) || defined(_M_X64)
-#include <immintrin.h>
 typedef struct { unsigned int sse; unsigned short x87; } fo_env;  /* x87: of long double gradients */
 FO_INLINE fo_env fo_enter(int flush)
 {

@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "fastopt.h"
 
@@ -15,6 +16,7 @@
 #define FO_OF_THREAD
 #endif
 
+enum { FO_MOST_STAGES = 24 };
 #define FO_MOST ((int64_t)1 << 46) /* elements of a call: more than there is memory for */
 
 static FO_OF_THREAD char fo_said[256];
@@ -66,6 +68,54 @@ static inline int fo_overlap(const void *a, const void *b, int64_t n, int32_t fo
 {
     const uintptr_t bytes = (uintptr_t)n * (format == FASTOPT_FLOAT64 ? 8 : format == FASTOPT_FLOAT32 ? 4 : 2);
     return (uintptr_t)a < (uintptr_t)b + bytes && (uintptr_t)b < (uintptr_t)a + bytes;
+}
+
+static inline int64_t fo_bytes_of(int32_t format)
+{
+    return format == FASTOPT_FLOAT64 ? 8 : format == FASTOPT_FLOAT32 ? 4 : format == FASTOPT_FLOAT8 ? 1 : 2;
+}
+
+typedef struct { /* an array of an update */
+    uintptr_t first, end;
+    const char *name;
+    int written;
+} fo_extent;
+
+/* Refuse arrays of an update that share memory with one that it writes, and those that are not aligned to their numbers. */
+static int32_t fo_check_memory(const fastopt_update *u, long long at)
+{
+    fo_extent all[4 + 2 * FASTOPT_STATES + FO_MOST_STAGES * FASTOPT_ARRAYS];
+    const int64_t real = u->param_format == FASTOPT_FLOAT64 ? 8 : 4;
+    int count = 0;
+#define FO_ADD(pointer, name, items, size, written)                                                                          \
+    if ((pointer) != NULL) {                                                                                                  \
+        if ((uintptr_t)(pointer) % (uintptr_t)(size))                                                                         \
+            return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: %s is not aligned to its %d bytes", at, name, (int)(size));    \
+        all[count++] = (fo_extent){(uintptr_t)(pointer), (uintptr_t)(pointer) + (uintptr_t)((items) * (size)), name, written}; \
+    }
+    FO_ADD(u->param_out, "the parameter", u->n, fo_bytes_of(u->param_format), 1)
+    if (u->param_in != u->param_out) FO_ADD(u->param_in, "param_in", u->n, fo_bytes_of(u->param_format), 0)
+    FO_ADD(u->grad, "grad", u->n, fo_bytes_of(u->grad_format), 0)
+    FO_ADD(u->master, "master", u->n, 4, 1)
+    FO_ADD(u->low, "low", u->n, 2, 1)
+    for (int32_t j = 0; j < u->rule->n_states; j++) {
+        const int exact = u->rule->starts >> j & 1;
+        FO_ADD(u->state[j], u->rule->states[j], u->n, exact ? real : fo_bytes_of(u->state_format), 1)
+        if (!exact && u->state_format == FASTOPT_FLOAT8) FO_ADD(u->exponents[j], "exponents", (u->n + 255) / 256, 2, 1)
+    }
+    for (int32_t j = 0; j < u->n_stages; j++) { /* each once */
+        const fastopt_use *use = fo_use_at(u, j);
+        for (int32_t k = 0; k < use->stage->n_arrays; k++) {
+            const char *name = use->stage->arrays[k];
+            FO_ADD(use->arrays[k], name, u->n, real, strcmp(name, "averaged") == 0)
+        }
+    }
+#undef FO_ADD
+    for (int i = 0; i < count; i++)
+        for (int j = i + 1; j < count; j++)
+            if ((all[i].written || all[j].written) && all[i].first < all[j].end && all[j].first < all[i].end)
+                return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: %s and %s share memory", at, all[i].name, all[j].name);
+    return FASTOPT_OK;
 }
 
 static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts)
@@ -121,6 +171,8 @@ static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts
             if (fo_use_at(u, i)->stage == use->stage)
                 return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: stage %s twice", at, use->stage->name);
     }
+    code = u->n ? fo_check_memory(u, at) : FASTOPT_OK;
+    if (code) return code;
     if (sums && parts > 1)
         return fo_refuse(FASTOPT_BAD_PART, "update %lld: rule %s or a stage sums over whole arrays, expected one part", at,
             rule->name);

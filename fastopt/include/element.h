@@ -2,9 +2,10 @@
 #ifndef FASTOPT_ELEMENT_H
 #define FASTOPT_ELEMENT_H
 
-#include "scalar.h"
+#include "total.h"
 
-enum { FO_BLOCK = 256, FO_STATES = 6, FO_SCALARS = 12, FO_STAGES = 24, FO_INPUTS = 4, FO_KEPT = 6, FO_SUMS = 4, FO_OWNS = 8 };
+enum { FO_BLOCK = 256, FO_STATES = 6, FO_SCALARS = 12, FO_STAGES = 24, FO_INPUTS = 4, FO_KEPT = 6, FO_SUMS = 4, FO_OWNS = 8,
+       FO_TOTALS = 2 * FO_SUMS };
 enum { FO_FLOAT8, FO_UFLOAT8, FO_BFLOAT16, FO_FLOAT16, FO_FLOAT32, FO_FLOAT64, FO_LONGDOUBLE, FO_ROWS, FO_COLUMNS, FO_RATIOS };
 enum { FO_ARRAY, FO_GROUP, FO_WHOLE };
 enum { FO_TERMS = FO_STAGES + 1 }; /* the number of a rule's terms of matrices, as FO_STAGES is that of its sums */
@@ -39,8 +40,9 @@ typedef struct { /* what a step is to do with an array */
     const double (*stage_c64)[FO_INPUTS];
 } fo_now;
 
-typedef struct { float p, g, u, state[FO_STATES]; } fo_f32;
-typedef struct { double p, g, u, state[FO_STATES]; } fo_f64;
+/* w: the gradient in double, as stages of the gradient alone shape it */
+typedef struct { float p, g, u, state[FO_STATES]; double w; } fo_f32;
+typedef struct { double p, g, u, state[FO_STATES], w; } fo_f64;
 
 FO_INLINE float fo_read_f32(const char *x, int32_t format, int64_t i)
 {
@@ -84,7 +86,7 @@ FO_INLINE float fo_parameter(const fo_array *a, int64_t i)
 /* An element with its state, decoded. */
 FO_INLINE void fo_fetch_f32(const fo_array *a, const fo_now *now, int64_t i, int states, fo_f32 *e)
 {
-    e->g = fo_read_f32(now->g, now->format, i);
+    e->w = fo_read_f64(now->g, now->format, i);
     e->p = fo_parameter(a, i);
     for (int k = 0; k < states; k++) {
         const char *x = a->state[k];
@@ -98,7 +100,7 @@ FO_INLINE void fo_fetch_f32(const fo_array *a, const fo_now *now, int64_t i, int
 }
 FO_INLINE void fo_fetch_f64(const fo_array *a, const fo_now *now, int64_t i, int states, fo_f64 *e)
 {
-    e->g = fo_read_f64(now->g, now->format, i);
+    e->w = fo_read_f64(now->g, now->format, i);
     e->p = fo_load_f64(a->p + fo_offset(a, i));
     for (int k = 0; k < states; k++)
         e->state[k] = ((const double *)a->state[k])[a->formats[k] >= FO_ROWS ? fo_line(a, a->formats[k], i) : i];
@@ -151,8 +153,8 @@ FO_INLINE void fo_store_f64(const fo_array *a, int64_t i, int states, const fo_f
 FO_INLINE void fo_store_f8(const fo_array *a, const fo_now *now, int64_t i, int k, int exponent, float x)
 {
     uint32_t bits = now->nearest ? 0u : fo_random(a, now, (uint32_t)(FO_STATES + k + 1), i);
-    ((uint8_t *)a->state[k])[i] = a->formats[k] == FO_FLOAT8 ? fo_f8(x, exponent, bits, !now->nearest)
-                                                             : fo_u8(x, exponent, bits, !now->nearest);
+    ((uint8_t *)a->state[k])[i] = exponent == FO_NOT_FINITE ? 0 /* a NaN's sign is nobody's */
+        : a->formats[k] == FO_FLOAT8 ? fo_f8(x, exponent, bits, !now->nearest) : fo_u8(x, exponent, bits, !now->nearest);
 }
 
 /* Whether a stage is on, and is one before `last`. */

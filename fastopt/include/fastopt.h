@@ -31,7 +31,7 @@ enum { FASTOPT_FLOAT32, FASTOPT_FLOAT64, FASTOPT_BFLOAT16, FASTOPT_FLOAT16, FAST
 enum {
     FASTOPT_OK,
     FASTOPT_BAD_STRUCT,         /* a size, rule or stage that is not of this library */
-    FASTOPT_BAD_POINTER,        /* NULL where an array is needed */
+    FASTOPT_BAD_POINTER,        /* NULL where an array is needed, arrays that share memory or are not aligned */
     FASTOPT_BAD_FORMAT,         /* formats that do not go together */
     FASTOPT_BAD_NUMBER,         /* a negative n, a t below 1, a hyperparameter out of its domain */
     FASTOPT_BAD_PART,           /* sums over whole arrays, which a part does not see */

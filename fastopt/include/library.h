@@ -11,11 +11,13 @@
 
 typedef struct {
     fastopt_rule shown; /* first, so that it stands for the whole */
-    int nonnegative, whole, mean;
+    int nonnegative, whole, mean, squares;
     void (*scalars)(int64_t t, double *kept, const double *sums, const double *h, double *c);
     void (*sums_scalars)(int64_t t, double *kept, const double *sums, const double *h, double *c);
-    void (*plain_f32)(float *p, const float *g, char *const *state, int64_t lo, int64_t n, const float *c);
-    void (*plain_f64)(double *p, const double *g, char *const *state, int64_t lo, int64_t n, const double *c);
+    void (*plain_f32)(float *p, const float *g, char *const *state, int64_t lo, int64_t n, const float *c,
+                      const double *w);
+    void (*plain_f64)(double *p, const double *g, char *const *state, int64_t lo, int64_t n, const double *c,
+                      const double *w);
     void (*block_f32)(const fo_array *a, const fo_now *now, int64_t lo, int64_t n, fo_f32 *e);
     void (*block_f64)(const fo_array *a, const fo_now *now, int64_t lo, int64_t n, fo_f64 *e);
     void (*terms)(const fo_array *a, const fo_now *now, int64_t lo, int64_t n, int id, const double *c, double *out);
@@ -23,7 +25,7 @@ typedef struct {
 
 typedef struct {
     fastopt_stage shown;
-    int number, whole, own[FASTOPT_ARRAYS]; /* own: the numbers of its arrays among those of all stages */
+    int number, whole, squares, own[FASTOPT_ARRAYS]; /* own: the numbers of its arrays among those of all stages */
     void (*scalars)(int64_t t, double *kept, const double *sums, const double *h, double *c);
 } fo_stage;
 
@@ -124,9 +126,9 @@ static void fo_span(const void *given, int64_t lo, int64_t hi)
     const fo_array *a = &job->a;
     const int states = job->rule->shown.n_states;
     if (job->plain && a->wide)
-        job->rule->plain_f64((double *)a->p + lo, (const double *)job->now.g + lo, a->state, lo, hi - lo, job->c64);
+        job->rule->plain_f64((double *)a->p + lo, (const double *)job->now.g + lo, a->state, lo, hi - lo, job->c64, job->c64);
     else if (job->plain)
-        job->rule->plain_f32((float *)a->p + lo, (const float *)job->now.g + lo, a->state, lo, hi - lo, job->c);
+        job->rule->plain_f32((float *)a->p + lo, (const float *)job->now.g + lo, a->state, lo, hi - lo, job->c, job->c64);
     for (int64_t n; lo < hi && !job->plain; lo += n) {
         n = hi - lo < FO_BLOCK ? hi - lo : FO_BLOCK;
         if (a->wide) {
@@ -155,13 +157,15 @@ static void fo_span(const void *given, int64_t lo, int64_t hi)
 static fo_sums fo_sums_of(const void *given, int id)
 {
     const fo_job *job = (const fo_job *)given;
-    fo_sums found = {0, 0, 0};
+    fo_sums found = {0, 0, 0, 0};
     if (id == FO_STAGES) {
         found.count = job->rule->shown.n_sums;
+        found.squares = job->rule->squares;
         found.whole = job->rule->whole;
         found.mean = job->rule->mean;
     } else if (job->uses[id]) {
         found.count = job->uses[id]->stage->n_sums;
+        found.squares = ((const fo_stage *)job->uses[id]->stage)->squares;
         found.whole = ((const fo_stage *)job->uses[id]->stage)->whole;
     }
     return found;
@@ -173,8 +177,8 @@ static void fo_before(const fastopt_update *u, void *given)
     if (job->rule->sums_scalars) job->rule->sums_scalars(u->t, job->kept, NULL, job->h, job->sums_c);
 }
 
-static void fo_add_up(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, int sums, int64_t lo,
-                      int64_t hi, double *partials)
+static void fo_add_up(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums sums, int64_t lo,
+                      int64_t hi, fo_partial *partials)
 {
     int64_t k = 0;
     for (int64_t block = lo; block < hi; block++) {
@@ -190,7 +194,12 @@ static void fo_add_up(const void *jobs, const void *tasks, int64_t count, const 
             if (first < last && fo_sums_of(job, id).count)
                 job->rule->terms(a, &job->now, first - starts[j], last - first, id, job->sums_c, terms + (first - place));
         }
-        for (int j = 0; j < sums; j++) partials[block * FO_MOST_SUMS + j] = fo_fold(terms + j * FO_BLOCK);
+        for (int j = 0; j < sums.count; j++) {
+            fo_partial *partial = partials + block * sums.count + j;
+            int unit = 0;
+            partial->sum = sums.squares >> j & 1 ? fo_fold_squares(terms + j * FO_BLOCK, &unit) : fo_fold(terms + j * FO_BLOCK);
+            partial->unit = unit;
+        }
     }
 }
 

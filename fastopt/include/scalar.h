@@ -94,6 +94,71 @@ FO_INLINE double fo_log(double x)
     return e * 0.6931471803691238 + (e * 1.9082149292705877e-10 + 2 * s * y);
 }
 
+/* x * 2^n, rounded once. */
+FO_INLINE double fo_ldexp(double x, double n)
+{
+    if (n < -1022 || n > 1023) return ldexp(x, (int)n);
+    const uint64_t u = (uint64_t)(1023 + (int)n) << 52;
+    double power;
+    memcpy(&power, &u, sizeof power);
+    return x * power;
+}
+/* The exponent of a number as a fraction in [0.5, 1) times a power of two. */
+FO_INLINE int fo_exponent_of(double x)
+{
+    uint64_t u;
+    int e;
+    memcpy(&u, &x, sizeof u);
+    if (u >> 52 & 0x7ffu) return (int)(u >> 52 & 0x7ffu) - 1022;
+    frexp(x, &e);
+    return e;
+}
+FO_INLINE double fo_ceil_log2(double x) { return fo_exponent_of(x - 0.5); }
+/* x * 2^n as a normal number times a power of two, which is 1 but where that leaves the range of doubles. */
+FO_INLINE int fo_beyond(double x, double n)
+{
+    const int e = fo_exponent_of(x) + (int)n, beyond = e < -1000 ? e + 1000 : e > 1000 ? e - 1000 : 0;
+    return x == 0 || x - x != 0 ? 0 : beyond < -1000 ? -1000 : beyond > 1000 ? 1000 : beyond;
+}
+FO_INLINE double fo_scale_power(double x, double n) { return fo_ldexp(1.0, fo_beyond(x, n)); }
+FO_INLINE double fo_scale_factor(double x, double n) { return x == 0 || x - x != 0 ? x : fo_ldexp(x, n - fo_beyond(x, n)); }
+
+/* An element times such a number: a double product, rounded once. A float's factor in the middle of the range of floats is taken as
+   the sum of two floats of one sign, 47 bits, whose products with it one fused operation adds: it rounds as the double product does,
+   but where that is within 2^-47 of the middle between two floats (subnormal results may be off by one), at the speed of floats. */
+FO_INLINE double fo_scale_by(double x, double factor, double shift) { return factor * (shift * x); }
+FO_INLINE float fo_upper(double x) { uint64_t u; memcpy(&u, &x, sizeof u); u &= 0xffffffffe0000000u; memcpy(&x, &u, sizeof x); return (float)x; }
+FO_INLINE int fo_is_usual(double factor, double shift)
+{
+    const double size = factor < 0 ? -factor : factor;
+    return shift == 1 && size >= 0x1p-100 && size <= 0x1p100;
+}
+/* Whether a float's product with a factor is a float, but for subnormal numbers; and whether a double is one. */
+FO_INLINE int fo_is_exact(double factor, double shift)
+{
+    uint64_t u;
+    memcpy(&u, &factor, sizeof u);
+    return fo_is_usual(factor, shift) && factor <= 1 && factor >= -1 && (u & 0xfffffffffffffu) == 0;
+}
+FO_INLINE int fo_is_float(double x) { return (double)(float)x == x; }
+FO_INLINE float fo_scale_usual(float x, float upper, float lower)
+{
+#if defined(__FMA__) || defined(__aarch64__) || defined(__CUDACC__)
+    return fmaf(upper, x, lower * x);
+#else
+    return (float)((double)upper * (double)x + (double)(lower * x)); /* exact but for its last step */
+#endif
+}
+FO_INLINE float fo_scale_byf(float x, double factor, double shift)
+{
+    const float upper = fo_upper(factor), lower = (float)(factor - (double)upper);
+    if (!fo_is_usual(factor, shift)) return (float)(factor * (shift * (double)x));
+    return lower == 0 ? upper * x : fo_scale_usual(x, upper, lower);
+}
+#if defined(__cplusplus)
+FO_INLINE float fo_scale_by(float x, double factor, double shift) { return fo_scale_byf(x, factor, shift); }
+#endif
+
 /* IEEE half to float; no subnormal float on the way, which a flushing processor would take for zero. */
 FO_INLINE float fo_half(uint16_t h)
 {
@@ -135,6 +200,7 @@ FO_INLINE uint16_t fo_bf16(float x, uint32_t random, int stochastic, int nonnega
 {
     int32_t u = (int32_t)fo_bits(x), a = u & 0x7fffffff, carry = stochastic ? (int32_t)(random >> 16) : 0x7fff + (u >> 16 & 1);
     if (nonnegative) u = (uint32_t)u - 1u < 0xffffu ? 0x10000 : u;
+    if (stochastic && a > 0x7f7f0000) carry = 0; /* not to infinity */
     uint32_t h = (uint32_t)(u | (a > 0x7f800000 ? 0x400000 : 0)) + (uint32_t)(a < 0x7f800000 ? carry : 0);
     return (uint16_t)(h >> 16);
 }
@@ -154,10 +220,10 @@ FO_INLINE uint16_t fo_f16(float x, uint32_t random, int stochastic, int nonnegat
 
 /* Blocks of 8-bit floats that share an exponent: a code is the top of a float's bits, exponent and three of the mantissa, less an
    offset that brings the block's largest to the largest code. Zero is code zero. */
-#define FO_NOT_FINITE 32767  /* offset of a block that holds a NaN: all of it reads as NaN; an infinity becomes the largest number */
+#define FO_NOT_FINITE 32767  /* offset of a block that holds a NaN: all of it reads as NaN; an infinity becomes the largest number, and so does what would be carried to one */
 FO_INLINE int fo_exponent(uint32_t largest, int codes)
 {
-    largest = largest == 0x7f800000u ? 0x7f700000u : largest;
+    if (largest > 0x7f700000u && largest <= 0x7f800000u) largest = 0x7f700000u;
     return largest < 0x7f800000u ? (int)((largest + 0xfffffu) >> 20) - codes : FO_NOT_FINITE;
 }
 FO_INLINE float fo_load_f8(uint8_t code, int exponent)

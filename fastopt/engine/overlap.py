@@ -1,0 +1,138 @@
+"""Which arrays share memory: by the bytes that they reach over, and where those interleave, by what they repeat with."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+
+def extent(a: np.ndarray) -> tuple[int, int]:
+    """First and one past the last byte in memory."""
+    return np.lib.array_utils.byte_bounds(a) if a.size else (a.ctypes.data, a.ctypes.data)
+
+
+def overlaps_itself(a: np.ndarray) -> bool:
+    """Whether two of its elements share memory."""
+    strides = sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1)
+    reach = a.itemsize
+    for stride, n in strides:
+        if stride < reach:
+            break
+        reach += stride * (n - 1)
+    else:
+        return False
+    if not a.size:
+        return False
+    offsets = np.zeros(1, np.int64)
+    for s, n in zip(a.strides, a.shape, strict=True):
+        offsets = np.add.outer(offsets, s * np.arange(n)).ravel()
+    return bool((np.diff(np.sort(offsets)) < a.itemsize).any())
+
+
+def share(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays have a byte in common; where that is too hard to tell, they are said to."""
+    try:
+        return bool(np.shares_memory(a, b, max_work=10**6))  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+def ranges(arrays: Iterable[np.ndarray]) -> list[tuple[int, int]]:
+    """The memory of these arrays as disjoint ranges of bytes, sorted."""
+    merged: list[tuple[int, int]] = []
+    for lo, hi in sorted(extent(a) for a in arrays if a.size):
+        if merged and lo < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(hi, merged[-1][1])
+        else:
+            merged.append((lo, hi))
+    return merged
+
+
+def run_of(a: np.ndarray) -> tuple[int, list[int]]:
+    """Bytes that follow one another in an array, and the strides by which they repeat."""
+    run = a.itemsize
+    outer: list[int] = []
+    for stride, n in sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1):
+        if not outer and stride == run:
+            run *= n
+        else:
+            outer.append(stride)
+    return run, outer
+
+
+class Interleaved:
+    """Arrays that reach over one another, as columns of a matrix do: each takes the same places of every period, or some of them.
+
+    Two whose places in the period differ have no byte in common. Attributes: `period` in bytes, 0 where there is none.
+    """
+
+    def __init__(self, named: Sequence[tuple[str, np.ndarray]]) -> None:
+        self.named, self.extents = named, [extent(a) for _, a in named]
+        self.start = min(lo for lo, _ in self.extents)
+        found = [run_of(a) for _, a in named]
+        self.longest = max(run for run, _ in found)
+        self.period = math.gcd(*(stride for _, outer in found for stride in outer))
+        if self.longest > self.period:
+            self.period = 0
+        self.places = sorted((lo, hi, k) for k, (_, a) in enumerate(named) for lo, hi in self.places_of(a)) if self.period else []
+
+    def places_of(self, a: np.ndarray) -> list[tuple[int, int]]:
+        """Where in the period an array's bytes are."""
+        run, _ = run_of(a)
+        first = (extent(a)[0] - self.start) % self.period
+        end = first + run
+        return [(first, end)] if end <= self.period else [(first, self.period), (0, end - self.period)]
+
+    def near(self, a: np.ndarray, extent_of_a: tuple[int, int]) -> Iterable[int]:
+        """Which of the arrays may have a byte in common with another."""
+        run, outer = run_of(a)
+        if self.period and run <= self.period and not any(stride % self.period for stride in outer):
+            found = set()
+            for lo, hi in self.places_of(a):
+                first = bisect_left(self.places, (lo - self.longest,))
+                found |= {k for _, end, k in self.places[first : bisect_left(self.places, (hi,))] if end > lo}
+        else:
+            found = set(range(len(self.named)))
+        return sorted(k for k in found if self.extents[k][0] < extent_of_a[1] and extent_of_a[0] < self.extents[k][1])
+
+
+class Written:
+    """All arrays that a step writes, to be asked about others."""
+
+    def __init__(self, named: Iterable[tuple[str, np.ndarray]]) -> None:
+        self.groups: list[Interleaved] = []
+        members: list[tuple[str, np.ndarray]] = []
+        end = 0
+        for lo, hi, what, a in sorted(((*extent(a), what, a) for what, a in named if a.size), key=lambda x: x[:2]):
+            if members and lo >= end:
+                self.groups.append(Interleaved(members))
+                members = []
+            members.append((what, a))
+            end = max(end, hi)
+        if members:
+            self.groups.append(Interleaved(members))
+        self.starts = [group.start for group in self.groups]
+
+    def check_disjoint(self) -> None:
+        """Refuse two of them that share memory; interleaved views that do not are fine."""
+        for group in self.groups:
+            for i, (what, a) in enumerate(group.named if len(group.named) > 1 else ()):
+                for j in group.near(a, group.extents[i]):
+                    if i < j and share(a, group.named[j][1]):
+                        raise ValueError(f"{what} and {group.named[j][0]} share memory")
+
+    def check_apart(self, name: str, g: np.ndarray) -> None:
+        """Refuse a gradient that has a byte in common with one of them."""
+        lo, hi = extent(g)
+        for group in self.groups[max(0, bisect_right(self.starts, lo) - 1) : bisect_left(self.starts, hi)]:
+            for k in group.near(g, (lo, hi)):
+                if share(g, group.named[k][1]):
+                    raise ValueError(f"gradient of {name!r}: shares memory with {group.named[k][0]}")
+
+
+def check_disjoint(written: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Refuse two arrays that are to be written and share memory."""
+    Written(written).check_disjoint()

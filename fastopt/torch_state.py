@@ -1,0 +1,411 @@
+"""The ``state`` of a torch optimizer over the engine: torch's mapping of mappings, whose writes go into the engine's arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .engine.storage import narrowed8
+
+if TYPE_CHECKING:
+    from .torch import Optimizer
+
+MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq", "vmax": "max_exp_avg_sq", "product": "mu_product"}
+NAMES: Mapping[str, Mapping[str, str]] = {  # of state, by class: what torch calls it
+    "SGD": {"buf": "momentum_buffer"},
+    **{name: MOMENTS for name in ("Adam", "NAdam", "RAdam")},
+    "Adamax": {"m": "exp_avg", "largest": "exp_inf"},
+    "Adadelta": {"v": "square_avg", "moved": "acc_delta"},
+    "RMSprop": {"v": "square_avg", "mean": "grad_avg", "buf": "momentum_buffer"},
+    "Rprop": {"last": "prev", "size": "step_size"},
+    "ASGD": {"average": "ax"},
+    "Adafactor": {"row": "row_var", "col": "col_var", "v": "variance"},
+    "Muon": {"buf": "momentum_buffer"},
+}
+AXES = {"row_var": -1, "col_var": -2}  # that torch keeps, of length 1
+OPTIONAL = ("averaged", "gathered", "master")  # of options, which other optimizers do not have
+
+
+def tensor_of(a: np.ndarray) -> torch.Tensor:
+    """A tensor over the memory of state; bfloat16 is stored in uint16."""
+    if a.dtype == np.uint16:
+        return torch.from_numpy(a.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(a)
+
+
+class Slot:
+    """One parameter of the engine by torch's names: where each array of its state is, and how numbers are written there."""
+
+    def __init__(self, slot: Any, names: Mapping[str, str]) -> None:
+        self.slot, self.torch_names = slot, names
+        self.arrays = {self.name(key): key for key in slot.state}
+        self.kept = {names.get(key, key): key for key in slot.rule.kept}
+
+    def name(self, key: str) -> str:
+        """What a state is called: 8-bit floats, which torch would take for numbers, as here."""
+        return key if key in self.slot.exponents else self.torch_names.get(key, key)
+
+    def engine_keys(self) -> set[str]:
+        """Names under which the engine has something, its own and torch's."""
+        return {*self.arrays, *self.kept, *self.slot.state, *(self.torch_names.get(key, key) for key in self.slot.rule.state)}
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """A live view of an array of state."""
+        x = tensor_of(self.slot.state[self.arrays[name]])
+        return x.unsqueeze(AXES[name]) if name in AXES else x
+
+    def writes(self, key: str, entry: Mapping[str, Any]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """What of an entry is to be written into one array of state, or the error that says why it does not fit."""
+        slot, names = self.slot, self.torch_names
+        target, x = tensor_of(slot.state[key]), entry.get(self.name(key))
+        named = f"state {names.get(key, key)!r} of {slot.name!r}"
+        if x is None and key in slot.exponents and isinstance(entry.get(names.get(key, key)), torch.Tensor):
+            wide = entry[names.get(key, key)]  # torch's, to be stored in 8 bits
+            if wide.numel() != target.numel() or not wide.is_floating_point():
+                raise ValueError(
+                    f"{named}: {wide.dtype} of shape {tuple(wide.shape)}, expected numbers of shape {tuple(target.shape)}"
+                )
+            flat = wide.detach().float().reshape(target.shape).numpy().reshape(-1)  # in C order, as 8-bit floats are walked
+            codes, exponents = narrowed8(flat, slot.rule.tags.get(key) == "nonnegative")
+            return [
+                (target, torch.from_numpy(codes).reshape(target.shape)),
+                (torch.from_numpy(slot.exponents[key]), torch.from_numpy(exponents)),
+            ]
+        if x is None and key.removesuffix("_exponents") in slot.exponents and key.removesuffix("_exponents") not in entry:
+            return []  # written with the codes
+        if x is None and key in OPTIONAL:
+            return []  # of another optimizer, which has none
+        if not isinstance(x, torch.Tensor) or x.numel() != target.numel():
+            told = "nothing" if x is None else f"shape {tuple(getattr(x, 'shape', ()))}"
+            raise ValueError(f"{named}: {told}, expected a tensor of shape {tuple(target.shape)}")
+        numeric = target.is_floating_point() or target.is_complex()
+        if numeric != (x.is_floating_point() or x.is_complex()) or (not numeric and x.dtype != target.dtype):
+            raise ValueError(f"{named}: {x.dtype}, expected {target.dtype}: state_dtype and master as they were saved")
+        return [(target, x.reshape(target.shape))]
+
+
+class Entry(dict[Any, Any]):
+    """State of one parameter: live tensors by torch's names, and whatever else its users put there.
+
+    An array that is set is copied in place, one that is deleted begins anew; the step count is that of the engine.
+    """
+
+    def __init__(self, state: State | None, place: int) -> None:
+        super().__init__()
+        self.state, self.place = state, place
+
+    def fill(self) -> None:
+        """Show what the engine has."""
+        assert self.state is not None
+        slot, (t, kept, _) = self.state.slots[self.place], self.state.owner.fast._counter(self.place)
+        self.state.count(self.place, t)
+        shown: dict[str, Any] = {"step": self.state.step_tensors[self.place]}
+        shown |= {name: slot.tensor(name) for name in slot.arrays}
+        for name, x in zip(slot.kept, kept, strict=True):
+            shown[name] = torch.tensor(x, dtype=torch.float64)
+        if "eta" in shown:  # torch's ASGD keeps this too, which follows from the step
+            shown["mu"] = torch.tensor(1 / max(1.0, t - slot.slot.group.number("t0", t)))
+        super().update(shown)
+
+    def numbers(self) -> list[float]:
+        """The numbers that the rule keeps, as they are here."""
+        assert self.state is not None
+        slot = self.state.slots[self.place]
+        return [
+            float(self[name]) if name in self else first
+            for name, first in zip(slot.kept, slot.slot.rule.kept.values(), strict=True)
+        ]
+
+    def engine_names(self) -> set[str]:
+        """What of this the engine has."""
+        assert self.state is not None
+        slot = self.state.slots[self.place]
+        return {"step", *slot.arrays, *slot.kept}
+
+    def write(self, changed: Mapping[Any, Any]) -> None:
+        """Take over entries, all or none."""
+        if self.state is None:  # another one has taken its place
+            super().update(changed)
+            return
+        slot, fast = self.state.slots[self.place], self.state.owner.fast
+        of_engine = {name: x for name, x in changed.items() if name in self.engine_names() and x is not self.get(name, self)}
+        writes = [w for name in of_engine if name in slot.arrays for w in slot.writes(slot.arrays[name], of_engine)]
+        t, _, pending = fast._counter(self.place)
+        t = int(of_engine.get("step", t or bool(writes)))
+        numbers = {name: float(x) for name, x in of_engine.items() if name in slot.kept}
+        if t < 0:
+            raise ValueError(f"step of {slot.slot.name!r}: {t}, expected a whole number of steps")
+        kept = [numbers.get(name, old) for name, old in zip(slot.kept, self.numbers(), strict=True)]
+        if of_engine:
+            with fast._alone(), torch.no_grad():
+                fast._catch_up()
+                for target, x in writes:
+                    target.copy_(x)
+                fast._set_counter(self.place, (t, kept, pending))
+        super().update({name: x for name, x in changed.items() if name not in self.engine_names()})
+        if of_engine:
+            self.fill()
+
+    def forget(self, names: set[Any]) -> None:
+        """Let entries go: arrays begin anew, and with the last of them all that is counted."""
+        for name in names:
+            super().pop(name)
+        if self.state is None or not names & self.engine_names():
+            return
+        slot, fast = self.state.slots[self.place], self.state.owner.fast
+        left = self.engine_names() & set(self)
+        t, _, pending = fast._counter(self.place)
+        with fast._alone():
+            fast._catch_up()
+            slot.slot.reset({slot.arrays[name] for name in names if name in slot.arrays})
+            t = 0 if not left else t if "step" in left else 1
+            fast._set_counter(self.place, (t, self.numbers(), pending and bool(left)))
+        self.state.count(self.place, t)
+        self.state.incomplete.add(self.place)
+
+    def __setitem__(self, name: Any, x: Any) -> None:
+        self.write({name: x})
+
+    def update(self, *given: Any, **named: Any) -> None:
+        self.write(dict(*given, **named))
+
+    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
+        self.write(dict(other))
+        return self
+
+    def setdefault(self, name: Any, default: Any = None) -> Any:
+        if name not in self:
+            self.write({name: default})
+        return self[name]
+
+    def __delitem__(self, name: Any) -> None:
+        if name not in self:
+            raise KeyError(name)
+        self.forget({name})
+
+    def pop(self, name: Any, *default: Any) -> Any:
+        if name not in self:
+            return super().pop(name, *default)
+        x = self[name]
+        x = x.clone() if isinstance(x, torch.Tensor) and self.state is not None and name in self.engine_names() else x
+        self.forget({name})
+        return x
+
+    def popitem(self) -> tuple[Any, Any]:
+        name = next(reversed(self)) if self else None
+        if name is None:
+            raise KeyError("popitem(): dictionary is empty")
+        return name, self.pop(name)
+
+    def clear(self) -> None:
+        self.forget(set(self))
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+
+class State(dict[Any, Any]):
+    """State of each parameter that has some, and what is put under other keys; what is asked for begins empty, as torch's does."""
+
+    def __init__(self, owner: Optimizer) -> None:
+        super().__init__()
+        self.owner = owner
+        self.lay()
+
+    def lay(self) -> None:
+        """Find the engine's arrays, which are new."""
+        slots = self.owner.fast._slots
+        self.slots = [Slot(slot, self.owner.names) for slot in slots]
+        self.places = {p: k for k, p in enumerate(self.owner.tensors)}
+        self.steps, self.counted = np.zeros(len(slots), np.float32), np.zeros(len(slots), np.float32)
+        self.step_tensors = list(torch.from_numpy(self.steps).unbind())
+        self.incomplete: set[int] = set()  # entries that may lack what the engine has
+        for p, entry in super().items():
+            if isinstance(entry, Entry) and p in self.places:
+                entry.place = self.places[p]
+                if entry:
+                    entry.fill()
+                else:
+                    self.incomplete.add(entry.place)
+
+    def count(self, place: int, t: int) -> None:
+        """Show a step count."""
+        self.steps[place] = self.counted[place] = t
+
+    def entry(self, p: Any) -> Entry | None:
+        """The entry of a parameter, if it has state or was asked for."""
+        found = super().get(p)
+        if found is None or self.places[p] in self.incomplete:
+            t, _, pending = self.owner.fast._counter(self.places[p])
+            if t or pending:
+                self.incomplete.discard(self.places[p])
+                if found is None:
+                    found = Entry(self, self.places[p])
+                    super().__setitem__(p, found)
+                found.fill()
+        return found
+
+    def look(self) -> None:
+        """Find the entries of all parameters that have state by now."""
+        for p in self.places:
+            self.entry(p)
+
+    def stepped(self, grads: list[Any]) -> None:
+        """Show a step that was made."""
+        if not super().__len__():
+            return
+        moved = True if None not in grads else np.array([g is not None for g in grads])
+        counted = self.owner.fast._settings.accumulate == 1 and self.owner.fast._settings.nonfinite in (
+            "propagate",
+            "zero",
+            "raise",
+        )
+        if counted:
+            np.copyto(self.steps, np.add(self.counted, 1, out=self.counted, where=moved))
+        for p, entry in list(super().items()):  # those whose numbers are not known
+            if isinstance(entry, Entry) and (self.slots[entry.place].kept or not counted or entry.place in self.incomplete):
+                self.incomplete.add(entry.place)
+                self.entry(p)
+
+    def pull(self) -> None:
+        """Take over step counts, and numbers that rules keep, that were changed in place."""
+        if not super().__len__():
+            return
+        changed = set(np.flatnonzero(self.steps != self.counted).tolist())
+        for entry in super().values():
+            if isinstance(entry, Entry) and entry and (entry.place in changed or self.slots[entry.place].kept):
+                fast = self.owner.fast
+                t, kept, pending = fast._counter(entry.place)
+                now = int(self.steps[entry.place]) if entry.place in changed else t
+                if now != t or entry.numbers() != kept:
+                    with fast._alone():
+                        fast._catch_up()
+                        fast._set_counter(entry.place, (now, entry.numbers(), pending))
+                    self.count(entry.place, now)
+
+    def replace(self, p: Any, entry: Any) -> None:
+        """Put another entry in the place of a parameter's."""
+        old = self.entry(p)
+        if entry is old and old is not None:
+            return
+        new = Entry(self, self.places[p])
+        given = dict(entry)
+        slot = self.slots[new.place]
+        of_engine = [name for name in given if name in slot.arrays]
+        for name in of_engine:  # all of it is checked before anything is let go
+            slot.writes(slot.arrays[name], given)
+        if old is not None:
+            dict.update(new, old)
+            old.state = None
+        new.forget({name for name in new if name not in given})
+        super().__setitem__(p, new)
+        self.incomplete.discard(new.place)
+        new.write(given)
+        if not given:
+            self.incomplete.add(new.place)
+
+    def __missing__(self, key: Any) -> Any:
+        made = Entry(self, self.places[key]) if key in self.places else {}
+        if key in self.places:
+            self.incomplete.add(self.places[key])
+        super().__setitem__(key, made)
+        return made
+
+    def __getitem__(self, key: Any) -> Any:
+        if key in self.places:
+            self.entry(key)
+        return super().__getitem__(key)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return self.get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        return (key in self.places and self.entry(key) is not None) or super().__contains__(key)
+
+    def __iter__(self) -> Iterator[Any]:
+        self.look()
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self.look()
+        return super().__len__()
+
+    def __repr__(self) -> str:
+        self.look()
+        return super().__repr__()
+
+    def __eq__(self, other: object) -> bool:
+        self.look()
+        return super().__eq__(other)
+
+    __hash__ = None
+
+    def keys(self) -> Any:
+        self.look()
+        return super().keys()
+
+    def values(self) -> Any:
+        self.look()
+        return super().values()
+
+    def items(self) -> Any:
+        self.look()
+        return super().items()
+
+    def copy(self) -> Any:
+        return dict(self.items())
+
+    def __setitem__(self, key: Any, x: Any) -> None:
+        if key in self.places:
+            self.replace(key, x)
+        else:
+            super().__setitem__(key, x)
+
+    def update(self, *given: Any, **named: Any) -> None:
+        for key, x in dict(*given, **named).items():
+            self[key] = x
+
+    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
+        self.update(other)
+        return self
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def __delitem__(self, key: Any) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self.pop(key)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        if key not in self:
+            return super().pop(key, *default)
+        entry = super().__getitem__(key)
+        if isinstance(entry, Entry):
+            found = {name: x.clone() if isinstance(x, torch.Tensor) else x for name, x in entry.items()}
+            entry.clear()
+            entry.state = None
+            self.incomplete.discard(entry.place)
+            super().__delitem__(key)
+            return found
+        return super().pop(key)
+
+    def popitem(self) -> tuple[Any, Any]:
+        self.look()
+        if not super().__len__():
+            raise KeyError("popitem(): dictionary is empty")
+        key = next(reversed(self))
+        return key, self.pop(key)
+
+    def clear(self) -> None:
+        self.look()
+        for key in list(super().keys()):
+            self.pop(key)
+
+    def __reduce__(self) -> Any:
+        return dict, (self.copy(),)
