@@ -3,7 +3,8 @@
 ``name_scalars`` computes the scalars of step ``t`` (1, 2, ...) from the hyperparameters, in double; arguments after ``t`` that have
 a first value live from step to step, and are returned after the dictionary. ``name`` is elementwise: from a parameter ``p``, its
 gradient ``g`` and the rule's state to the update, which the engine subtracts from ``p``, and the new state. Where a rule needs sums
-over arrays, ``name_sums`` says of what, and ``name_scalars`` takes them after ``t``. A rule of matrices has ``name_terms``, which
+over arrays, ``name_sums`` says of what, and ``name_scalars`` takes them after ``t``; of a sum of ``square(x)`` the exact norm, as
+``name * 2**name_exponent``, and `scale_by` multiplies by such a pair within range. A rule of matrices has ``name_terms``, which
 are averaged over rows and columns, or which ``name_matrix`` changes as a whole, before the sums.
 `python fastopt/codegen` renders all of it as the Cython of ``engine/kernels.pyx`` and says what a rule may contain.
 """
