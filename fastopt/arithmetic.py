@@ -113,7 +113,17 @@ def scale_by(x, factor, shift):
         lower = np.float32(factor - upper)
         if lower == 0:
             return np.float32(upper) * x
-        return (upper * wide_x + (lower * x).astype(np.float64)).astype(np.float32)
+        return _sum_to_odd(upper * wide_x, (lower * x).astype(np.float64)).astype(np.float32)
+
+
+def _sum_to_odd(a, b):
+    """The sum of doubles, rounded to odd: rounded to fewer bits again, it is the exact sum rounded once."""
+    total = a + b
+    of_b = total - a
+    lost = (a - (total - of_b)) + (b - of_b)
+    bits = total.view(np.int64)
+    step = np.where((lost > 0) == (total > 0), 1, -1)
+    return np.where((bits & 1 == 0) & ((lost > 0) | (lost < 0)), bits + step, bits).view(np.float64)
 
 
 def square(x):

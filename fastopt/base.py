@@ -265,6 +265,9 @@ class Parameter:
                 )
             return (storage.split(x)[1].reshape(a.shape),)
         if key in self.exponents:
+            if not np.isfinite(x).all() or (self.unsigned(key) and (x < 0).any()):
+                least = "finite numbers of at least 0" if self.unsigned(key) else "finite numbers"
+                raise ValueError(f"state {key!r} of {self.name!r}: {np.min(x)} to {np.max(x)}, expected {least}, as float8 holds")
             codes, exponents = storage.narrowed8(self.flat(x), self.unsigned(key))
             walked = [k for k in self.order if k < a.ndim]
             return codes.reshape([a.shape[k] for k in walked]).transpose(np.argsort(walked)), exponents
@@ -285,6 +288,18 @@ class Parameter:
     def flat(self, a: np.ndarray) -> np.ndarray:
         """A view of state in the order walked."""
         return a.transpose([k for k in self.order if k < a.ndim]).reshape(-1)
+
+    def begin(self, value: np.ndarray) -> None:
+        """Begin at these numbers, of the dtype that rules work in."""
+        if self.master is not None and self.master.dtype == np.int16:
+            codes, rest = storage.split(value)
+            self.memory.put(self.array, codes.reshape(self.array.shape))
+            self.memory.put(self.master, rest.reshape(self.array.shape))
+        else:
+            self.memory.put(self.array, storage.narrowed(value, self.array.dtype).reshape(self.array.shape))
+            if self.master is not None:
+                self.memory.put(self.master, value)
+        self.reset({*self.state, *self.rule_state} - {"master"})
 
     def reset(self, keys: Collection[str] | None = None) -> None:
         """State as at the beginning, all of it or that of these names."""
@@ -376,7 +391,7 @@ def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tupl
     if (pair := options["bounds"]) is not None:
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise ValueError("bounds: expected (low, high), of numbers or arrays; of pairs b that is tuple(np.array(b, float).T)")
-        refuse_pairs(pair, len(leaves))
+        refuse_pairs(pair, [name.removeprefix(f"{path}/") for name, _ in leaves])
         low, high = (
             per_parameter(f"bounds, {side}", x, path, leaves, none)
             for side, x, none in (("low", pair[0], -math.inf), ("high", pair[1], math.inf))
@@ -390,23 +405,19 @@ def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tupl
     return found
 
 
-def refuse_pairs(bounds: tuple[Any, Any], parameters: int) -> None:
+def refuse_pairs(bounds: tuple[Any, Any], names: Sequence[str]) -> None:
     """Refuse bounds that may be meant as low and high, or as a pair for each of two numbers."""
     if all(type(side) in (tuple, list) and len(side) == 2 and all(x is None or np.ndim(x) == 0 for x in side) for side in bounds):
         (a, b), (c, d) = bounds
-        arrays = (
-            f"(np.array([{a}, {b}]), np.array([{c}, {d}]))"
-            if parameters == 1
-            else f'({{"0": {a}, "1": {b}}}, {{"0": {c}, "1": {d}}})'
-        )
-        pairs = (
-            f"scipy.optimize.Bounds([{a}, {c}], [{b}, {d}])"
-            if parameters == 1
-            else f'({{"0": {a}, "1": {c}}}, {{"0": {b}, "1": {d}}})'
-        )
-        raise ValueError(
-            f"bounds: {bounds}, which may be (low, high) or a pair for each of two numbers; expected {arrays}, or {pairs}"
-        )
+        sides, pairs = ([a, b], [c, d]), ([a, c], [b, d])
+        if len(names) > 1:
+            told = [f"({dict(zip(names, x, strict=False))}, {dict(zip(names, y, strict=False))})" for x, y in (sides, pairs)]
+        elif names[0].isdigit():
+            told = [f"(np.array({sides[0]}), np.array({sides[1]}))", f"scipy.optimize.Bounds({pairs[0]}, {pairs[1]})"]
+        else:
+            told = [f"({{{names[0]!r}: np.array({x})}}, {{{names[0]!r}: np.array({y})}})" for x, y in (sides, pairs)]
+        what = "which may be (low, high) or a pair for each of two numbers"
+        raise ValueError(f"bounds: {bounds}, {what}; expected {told[0]}, or {told[1]}")
 
 
 def between(name: str, operands: Mapping[str, Any], dtype: np.dtype) -> tuple[Any, Any]:
@@ -422,19 +433,22 @@ def between(name: str, operands: Mapping[str, Any], dtype: np.dtype) -> tuple[An
     return tuple(x if x.ndim else float(x) for x in (least, most))  # type: ignore[return-value]
 
 
-def clip_start(slot: Parameter) -> None:
-    """Bring a parameter between its bounds, and warn where it was not."""
-    if "low" not in slot.own:
-        return
-    low, high = (slot.memory.host(slot.own[k])[0 if k in slot.constant else ...] for k in ("low", "high"))
-    value = slot.memory.host(slot.value())
-    outside = np.count_nonzero((value < low) | (value > high))
-    if outside:
-        what = f"bounds of {slot.name!r}: {outside} elements of the parameter were outside, and are now on their bounds"
+def clipped_starts(slots: Sequence[Parameter]) -> list[tuple[Parameter, np.ndarray]]:
+    """The parameters that are outside of their bounds, with what is between them; and a warning, which may be an error."""
+    found, outside = [], 0
+    for slot in slots:
+        if "low" in slot.own:
+            low, high = (slot.memory.host(slot.own[k])[0 if k in slot.constant else ...] for k in ("low", "high"))
+            value = slot.memory.host(slot.value())
+            if count := np.count_nonzero((value < low) | (value > high)):
+                outside += int(count)
+                within = np.where(value < low, low, np.where(value > high, high, value))
+                found.append((slot, within.astype(slot.real).reshape(slot.array.shape)))
+    if found:
+        names = ", ".join(repr(slot.name) for slot, _ in found)
+        what = f"bounds of {names}: {outside} elements of parameters were outside, and are now on their bounds"
         warnings.warn(what, RuntimeWarning, stacklevel=find_caller())
-        within = np.where(value < low, low, np.where(value > high, high, value)).astype(slot.real)
-        slot.memory.put(slot.array, storage.narrowed(within, slot.array.dtype).reshape(slot.array.shape))
-        slot.reset()
+    return found
 
 
 def find_caller() -> int:
@@ -466,6 +480,13 @@ def check_count(what: str, x: Any) -> int:
     """A count of steps as it comes from a file."""
     if isinstance(x, bool) or not isinstance(x, (int, np.integer)) or not 0 <= x < MOST_STEPS:
         raise ValueError(f"{what}: {x!r}, expected a whole number of steps")
+    return int(x)
+
+
+def check_unit(x: Any) -> int:
+    """The exponent of the unit of gathered gradients as it comes from a file."""
+    if check_count("gathered_unit", x) > MOST_STEPS.bit_length():
+        raise ValueError(f"gathered_unit: {x}, expected at most {MOST_STEPS.bit_length()}")
     return int(x)
 
 
@@ -683,10 +704,10 @@ class Optimizer(dispatch.Stepper):
         if self._settings.master and not any(slot.master is not None for slot in slots):
             raise ValueError(f"master: {self._settings.master!r} for {slots[0].array.dtype}, expected bfloat16 parameters")
         with self._alone():
+            starts = clipped_starts(slots) if start else []
             self._plan(dispatch.TABLE, structure, slots, groups, self._settings)
-        if start:
-            for slot in slots:
-                clip_start(slot)
+            for slot, within in starts:
+                slot.begin(within)
 
     def _group(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> Group:
         """Checked before they choose a rule."""
@@ -782,7 +803,8 @@ class Optimizer(dispatch.Stepper):
     def state(self) -> state.State:
         """Of each parameter, a mapping of its step count ``"step"``, of numbers that the rule keeps, and of its arrays of state.
 
-        Arrays are live views; what is stored in fewer bits is shown as float32, in read-only copies. All can be set, checked and in
+        Arrays are live views (``"gathered"``, of ``accumulate=k``, in units of the least power of two that is at least k); what is
+        stored in fewer bits is shown as float32, in read-only copies. All can be set, checked and in
         place: ``optimizer.state["w"]["m"] = array``, ``optimizer.state["w"]["step"] = 5`` (`steps` sets all counts at once).
         """
         return state.State(self)
@@ -967,9 +989,10 @@ class Optimizer(dispatch.Stepper):
                 slot.caller = a
             slots = self._slots + new
             structure = Structure(None, [*self._structure.children, child], "")
+            starts = clipped_starts(new)
             self._plan(dispatch.TABLE, structure, slots, [*self._groups, added], self._settings)
-            for slot in new:
-                clip_start(slot)
+            for slot, within in starts:
+                slot.begin(within)
 
     def reset(self) -> None:
         """State and step counts as at construction; parameters stay."""
@@ -1061,7 +1084,7 @@ class Optimizer(dispatch.Stepper):
             if hyperparameters is None and decays and theirs.get("decay", decay) != decay:
                 raise ValueError(f"weight_decay of group {k}: saved as {theirs['decay']}, here {decay}; say hyperparameters='keep'")
         each, writes = [], []
-        unit = check_count("gathered_unit", saved.get("gathered_unit", 0)) - ceil_log2(self._settings.accumulate)
+        unit = check_unit(saved.get("gathered_unit", 0)) - ceil_log2(self._settings.accumulate)
         for slot in self._slots:
             entry = dict(saved["state"][slot.name])
             step = check_count(f"steps of {slot.name!r}", entry.pop("step", None))

@@ -180,7 +180,10 @@ def rule_of(texts: tuple[str, ...], module: str, qualname: str) -> Rule:
 
 
 def revived_rule(module: str, qualname: str, texts: list[str], compiled: bool) -> Rule:
-    """The rule that a module has under this name and with this text, or another of the text; compiled, if it was and can be."""
+    """The rule that a module has under this name and with this text, or another of the text; compiled, if it was and can be.
+
+    It runs what a pickle says, as pickle itself does: open none that you do not trust.
+    """
     from .codegen import own
 
     try:

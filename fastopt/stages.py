@@ -55,7 +55,7 @@ def finite(g):
 
 
 def hold_scalars(*, accumulate=1):
-    """A power of two, which loses nothing but keeps the sum of as many finite gradients finite."""
+    """A power of two, by which the sum of as many finite gradients stays finite; only subnormal ones lose bits."""
     return {"part": ldexp(1, -ceil_log2(accumulate))}
 
 

@@ -90,4 +90,7 @@ def as_numbers(what: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -
     if x.shape != shape:
         raise ValueError(f"{what}: shape {x.shape}, expected {shape}")
     with np.errstate(all="ignore"):
-        return x.astype(dtype)
+        stored = x.astype(dtype)
+    if np.isinf(stored).any() and not np.array_equal(np.isinf(x), np.isinf(stored)):
+        raise ValueError(f"{what}: finite numbers beyond the range of {dtype}, expected others")
+    return stored

@@ -15,7 +15,7 @@ try:
 except ImportError as error:
     raise ImportError("fastopt.torch needs PyTorch: pip install torch") from error
 
-from .base import OPTIONS, ceil_log2
+from .base import OPTIONS, ceil_log2, check_unit
 from .base import Optimizer as Fast
 from .engine import dispatch, interpreted, layout
 from .engine.rows import RowGradient
@@ -158,7 +158,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             if not begun:
                 begins.append(slot)
         whole = (counts or {}).get("whole", (max((t for t, _, _ in each), default=0), 0, 0))
-        unit = (counts or {}).get("gathered_unit", 0) - ceil_log2(self.fast._settings.accumulate)
+        unit = check_unit((counts or {}).get("gathered_unit", 0)) - ceil_log2(self.fast._settings.accumulate)
         for slot in begins:
             slot.reset()
         self.fast._set_counters(each, tuple(map(int, whole)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .base import check_count
 from .engine.storage import narrowed8
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class Slot:
         """A live view of an array of state."""
         x = tensor_of(self.slot.state[self.arrays[name]])
         return x.unsqueeze(AXES[name]) if name in AXES else x
+
+    def step_of(self, x: Any) -> int:
+        """A step count, given as a number or, as torch's, as a tensor of a float."""
+        x = x.item() if isinstance(x, torch.Tensor) and x.numel() == 1 else x
+        return check_count(f"step of {self.slot.name!r}", int(x) if isinstance(x, float) and x.is_integer() else x)
 
     def writes(self, key: str, entry: Mapping[str, Any]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """What of an entry is to be written into one array of state, or the error that says why it does not fit."""
@@ -125,32 +131,60 @@ class Entry(dict[Any, Any]):
         slot = self.state.slots[self.place]
         return {"step", *slot.arrays, *slot.kept}
 
+    def checked(self, changed: Mapping[Any, Any]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], tuple[int, list[float], bool]]:
+        """What entries write into arrays, and what is counted then; or the error that says why one does not fit."""
+        assert self.state is not None
+        slot, (t, _, pending) = self.state.slots[self.place], self.state.owner.fast._counter(self.place)
+        writes = [w for name in changed if name in slot.arrays for w in slot.writes(slot.arrays[name], changed)]
+        written = {target.untyped_storage().data_ptr() for target, _ in writes if len(writes) > 1}
+        writes = [(target, x.clone() if x.untyped_storage().data_ptr() in written else x) for target, x in writes]
+        t = slot.step_of(changed.get("step", int(t or bool(writes))))
+        numbers = {name: float(x) for name, x in changed.items() if name in slot.kept}
+        return writes, (t, [numbers.get(name, old) for name, old in zip(slot.kept, self.numbers(), strict=True)], pending)
+
     def write(self, changed: Mapping[Any, Any]) -> None:
         """Take over entries, all or none."""
         if self.state is None:  # another one has taken its place
             super().update(changed)
             return
-        slot, fast = self.state.slots[self.place], self.state.owner.fast
+        fast = self.state.owner.fast
+        if "step" not in changed:
+            self.pull()
         of_engine = {name: x for name, x in changed.items() if name in self.engine_names() and x is not self.get(name, self)}
-        writes = [w for name in of_engine if name in slot.arrays for w in slot.writes(slot.arrays[name], of_engine)]
-        t, _, pending = fast._counter(self.place)
-        t = int(of_engine.get("step", t or bool(writes)))
-        numbers = {name: float(x) for name, x in of_engine.items() if name in slot.kept}
-        if t < 0:
-            raise ValueError(f"step of {slot.slot.name!r}: {t}, expected a whole number of steps")
-        kept = [numbers.get(name, old) for name, old in zip(slot.kept, self.numbers(), strict=True)]
+        writes, counted = self.checked(of_engine)
         if of_engine:
             with fast._alone(), torch.no_grad():
                 fast._catch_up()
                 for target, x in writes:
                     target.copy_(x)
-                fast._set_counter(self.place, (t, kept, pending))
+                fast._set_counter(self.place, counted)
         super().update({name: x for name, x in changed.items() if name not in self.engine_names()})
         if of_engine:
             self.fill()
 
+    def leave(self) -> None:
+        """Keep as one's own what the engine has, which goes on without this entry."""
+        if self.state is not None:
+            self.state = None
+            super().update({name: x.clone() for name, x in self.items() if isinstance(x, torch.Tensor)})
+
+    def pull(self) -> None:
+        """Take over a step count, and numbers that the rule keeps, that were changed in place."""
+        assert self.state is not None
+        fast, place = self.state.owner.fast, self.place
+        t, kept, pending = fast._counter(place)
+        changed = bool(self) and self.state.steps[place] != self.state.counted[place]
+        now = self.state.slots[place].step_of(float(self.state.steps[place])) if changed else t
+        if changed or (self and self.numbers() != kept):
+            with fast._alone():
+                fast._catch_up()
+                fast._set_counter(place, (now, self.numbers(), pending))
+            self.state.count(place, now)
+
     def forget(self, names: set[Any]) -> None:
         """Let entries go: arrays begin anew, and with the last of them all that is counted."""
+        if self.state is not None and names & self.engine_names() != self.engine_names() & set(self):
+            self.pull()
         for name in names:
             super().pop(name)
         if self.state is None or not names & self.engine_names():
@@ -223,13 +257,30 @@ class State(dict[Any, Any]):
         self.steps, self.counted = np.zeros(len(slots), np.float32), np.zeros(len(slots), np.float32)
         self.step_tensors = list(torch.from_numpy(self.steps).unbind())
         self.incomplete: set[int] = set()  # entries that may lack what the engine has
-        for p, entry in super().items():
-            if isinstance(entry, Entry) and p in self.places:
+        for p, entry in list(super().items()):
+            if isinstance(entry, Entry) and p not in self.places:
+                entry.leave()
+            elif isinstance(entry, Entry) and entry.state is not None:
                 entry.place = self.places[p]
                 if entry:
                     entry.fill()
                 else:
                     self.incomplete.add(entry.place)
+            elif p in self.places and isinstance(entry, Mapping):  # given before the parameter was
+                self.adopt(p, entry)
+
+    def adopt(self, p: Any, given: Mapping[Any, Any]) -> None:
+        """Make what was put under a key that was no parameter's the state of one."""
+        super().__delitem__(p)
+        try:
+            self.replace(p, given)
+        except BaseException:
+            super().__setitem__(p, given)
+            raise
+
+    def live(self) -> list[Entry]:
+        """Entries that the engine has something of, or will have."""
+        return [entry for entry in super().values() if isinstance(entry, Entry) and entry.state is not None]
 
     def count(self, place: int, t: int) -> None:
         """Show a step count."""
@@ -265,26 +316,19 @@ class State(dict[Any, Any]):
         )
         if counted:
             np.copyto(self.steps, np.add(self.counted, 1, out=self.counted, where=moved))
-        for p, entry in list(super().items()):  # those whose numbers are not known
-            if isinstance(entry, Entry) and (self.slots[entry.place].kept or not counted or entry.place in self.incomplete):
+        for entry in self.live():  # those whose numbers are not known
+            if self.slots[entry.place].kept or not counted or entry.place in self.incomplete:
                 self.incomplete.add(entry.place)
-                self.entry(p)
+                self.entry(self.owner.tensors[entry.place])
 
     def pull(self) -> None:
         """Take over step counts, and numbers that rules keep, that were changed in place."""
         if not super().__len__():
             return
         changed = set(np.flatnonzero(self.steps != self.counted).tolist())
-        for entry in super().values():
-            if isinstance(entry, Entry) and entry and (entry.place in changed or self.slots[entry.place].kept):
-                fast = self.owner.fast
-                t, kept, pending = fast._counter(entry.place)
-                now = int(self.steps[entry.place]) if entry.place in changed else t
-                if now != t or entry.numbers() != kept:
-                    with fast._alone():
-                        fast._catch_up()
-                        fast._set_counter(entry.place, (now, entry.numbers(), pending))
-                    self.count(entry.place, now)
+        for entry in self.live():
+            if entry.place in changed or self.slots[entry.place].kept:
+                entry.pull()
 
     def replace(self, p: Any, entry: Any) -> None:
         """Put another entry in the place of a parameter's."""
@@ -293,13 +337,10 @@ class State(dict[Any, Any]):
             return
         new = Entry(self, self.places[p])
         given = dict(entry)
-        slot = self.slots[new.place]
-        of_engine = [name for name in given if name in slot.arrays]
-        for name in of_engine:  # all of it is checked before anything is let go
-            slot.writes(slot.arrays[name], given)
+        new.checked(given)  # all of it, before anything is let go
         if old is not None:
             dict.update(new, old)
-            old.state = None
+            old.leave()
         new.forget({name for name in new if name not in given})
         super().__setitem__(p, new)
         self.incomplete.discard(new.place)
@@ -320,7 +361,9 @@ class State(dict[Any, Any]):
         return super().__getitem__(key)
 
     def get(self, key: Any, default: Any = None) -> Any:
-        return self.get(key, default)
+        if key in self.places:
+            self.entry(key)
+        return super().get(key, default)
 
     def __contains__(self, key: object) -> bool:
         return (key in self.places and self.entry(key) is not None) or super().__contains__(key)
@@ -387,12 +430,14 @@ class State(dict[Any, Any]):
             return super().pop(key, *default)
         entry = super().__getitem__(key)
         if isinstance(entry, Entry):
-            found = {name: x.clone() if isinstance(x, torch.Tensor) else x for name, x in entry.items()}
-            entry.clear()
-            entry.state = None
-            self.incomplete.discard(entry.place)
+            if entry.state is not None:
+                emptied = Entry(self, entry.place)
+                dict.update(emptied, entry)
+                entry.leave()
+                emptied.clear()
+                self.incomplete.discard(entry.place)
             super().__delitem__(key)
-            return found
+            return entry
         return super().pop(key)
 
     def popitem(self) -> tuple[Any, Any]:

@@ -258,6 +258,7 @@ def test_writing_to_state_is_checked():
         ("m", "text", TypeError, "state 'm' of 'w': <U4, expected numbers"),
         ("step", -1, ValueError, "step of 'w': -1, expected a whole number"),
         ("exp_avg", 0, KeyError, "expected one of 'step', 'm', 'v'"),
+        ("v", np.full(3, 1e300), ValueError, "state 'v' of 'w': finite numbers beyond the range of float32"),
     ]:
         with pytest.raises(error, match=text):
             state[key] = x
@@ -283,7 +284,7 @@ def test_bounds_that_leave_one_number_or_none(dtype):
         return (p.view(np.uint32) >> 16).astype(np.uint16).view(fo.bfloat16) if dtype == "bfloat16" else p.astype(dtype)
 
     p = start()
-    with pytest.warns(RuntimeWarning, match="bounds of '0': 2 elements of the parameter were outside"):
+    with pytest.warns(RuntimeWarning, match="bounds of '0': 2 elements of parameters were outside"):
         optimizer = fo.SGD(p, lr=1.0, bounds=(0.1, 0.1))
     kept = p.copy()
     optimizer.step(np.ones(2, np.float32))
@@ -314,6 +315,40 @@ def test_ambiguous_bounds_are_refused_with_both_spellings():
     assert found == [[0, 2], [1, 2]]
     with pytest.raises(ValueError, match="a pair for each of two numbers"):
         fo.SGD([np.zeros(3), np.zeros(3)], bounds=((0, 1), (0, 2)))
+
+
+def test_a_refusal_of_bounds_names_the_parameters():
+    p = np.array([0.5, 1.0])
+    with pytest.raises(ValueError) as error:
+        fo.SGD({"w": p}, bounds=([0, 0], [0, 1]))
+    for text in str(error.value).split("expected ")[1].rsplit(", or ", 1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fo.SGD({"w": p.copy()}, bounds=eval(text, {"np": np}))
+
+
+def test_bounds_hold_for_the_copy_of_a_narrow_parameter_and_nothing_changes_where_the_warning_is_an_error():
+    for master in ("float32", "split"):
+        p = np.full(3, 5, np.float32).view(np.uint32).__rshift__(16).astype(np.uint16).view(fo.bfloat16)
+        with pytest.warns(RuntimeWarning, match="3 elements"):
+            optimizer = fo.SGD({"w": p}, master=master, bounds=(-0.3, 0.3))
+        assert (optimizer.state["w"]["master"] <= 0.3).all() and (optimizer.state["w"]["master"] > 0.2999).all()
+    p, q, r = np.array([5.0]), np.array([6.0]), np.array([7.0])
+    optimizer = fo.SGD([{"params": np.zeros(1)}], bounds=(-1, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="bounds of '0', '1': 2 elements"):
+            fo.SGD([p, q], bounds=(-1, 1))
+        with pytest.raises(RuntimeWarning):
+            optimizer.add_group({"params": r})
+    assert (p[0], q[0], r[0], len(optimizer.groups)) == (5, 6, 7, 1)
+
+
+def test_a_scaled_float_is_rounded_once_near_a_middle_too(isa):
+    """As a fused operation rounds; two operations on doubles would give the other neighbour."""
+    x, factor = np.float32(float.fromhex("0x1.9d07a6p+0")), float.fromhex("0x1.3f550e036310dp-1")
+    p = np.zeros(40, np.float32)
+    assert (moved(fo.SGD(p, lr=1.0), p, np.full(40, x), scale=factor) == float.fromhex("0x1.019ae2p+0")).all()
 
 
 def test_a_start_outside_of_its_bounds_is_said():

@@ -866,3 +866,67 @@ print(*sorted(libraries))
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert len(found) == 1 and "libgomp" in found[0], found
+
+
+def stepped(steps=2, n=3):
+    p = torch.nn.Parameter(torch.ones(n))
+    opt = fo.torch.optimizer(fo.Adam, [p])
+    for k in range(steps):
+        p.grad = torch.full((n,), 1.0 + k)
+        opt.step()
+    return p, opt
+
+
+def test_state_is_asked_for_as_of_a_dict():
+    p, opt = stepped()
+    assert opt.state.get(p) is opt.state[p] and opt.state.get("x", 5) == 5 and opt.state.get("x") is None
+
+
+def test_a_state_that_was_taken_goes_with_another_parameter():
+    p, opt = stepped()
+    held = opt.state[p]
+    values = {name: x.clone() for name, x in held.items()}
+    del opt.state[p]
+    assert all(torch.equal(held[name], x) for name, x in values.items())
+    q = torch.nn.Parameter(torch.ones(4))
+    opt.state[q] = {name: torch.cat([x, x[:1]]) if x.dim() else x for name, x in held.items()}
+    opt.param_groups[0]["params"] = [q]
+    q.grad = torch.ones(4)
+    opt.step()
+    state = opt.state[q]
+    assert float(state["step"]) == 3 and torch.allclose(state["exp_avg"], torch.cat([values["exp_avg"]] * 2)[:4] * 0.9 + 0.1)
+    assert np.array_equal(opt.fast.state["0/0"]["m"], state["exp_avg"].numpy()) and p not in opt.state
+
+
+def test_states_are_exchanged():
+    p, q = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    opt = fo.torch.optimizer(fo.Adam, [p, q])
+    p.grad, q.grad = torch.ones(3), torch.full((3,), 5.0)
+    opt.step()
+    q.grad = None
+    opt.step()
+    before = [{name: x.clone() for name, x in opt.state[a].items()} for a in (p, q)]
+    opt.state[p], opt.state[q] = opt.state[q], opt.state[p]
+    for a, values in zip((q, p), before, strict=True):
+        assert all(torch.equal(opt.state[a][name], x) for name, x in values.items())
+    one, other = before[1]["exp_avg"], before[1]["exp_avg_sq"]
+    opt.state[p].update(exp_avg=opt.state[p]["exp_avg_sq"], exp_avg_sq=opt.state[p]["exp_avg"])
+    assert torch.equal(opt.state[p]["exp_avg"], other) and torch.equal(opt.state[p]["exp_avg_sq"], one)
+
+
+def test_a_step_count_that_was_written_in_place_stays_when_something_else_is_written():
+    p, opt = stepped()
+    opt.state[p]["step"].fill_(100)
+    opt.state[p]["exp_avg"] = torch.zeros(3)
+    assert float(opt.state[p]["step"]) == opt.fast.state["0/0"]["step"] == 100
+    for bad in (float("nan"), float("inf"), -7.0, 0.5, 1e30):
+        opt.state[p]["step"].fill_(bad)
+        with pytest.raises(ValueError, match="step of '0/0'"):
+            opt.step()
+        opt.state[p]["step"] = 3
+    before = opt.state[p]["exp_avg"].clone()
+    with pytest.raises(ValueError, match="step of '0/0'"):
+        opt.state[p].update(exp_avg=torch.full((3,), 9.0), step=2**70)
+    with pytest.raises(ValueError, match="step of '0/0'"):
+        opt.state[p] = {"exp_avg": torch.full((3,), 9.0), "step": -1}
+    assert torch.equal(opt.state[p]["exp_avg"], before) and float(opt.state[p]["step"]) == 3

@@ -246,6 +246,9 @@ FO_INLINE void fo_fold_block(const double *terms, int squares, fo_partial *parti
     if (thread < FO_SUMS) scales[thread] = 1;
     for (int again = 0; again < (squares ? 2 : 1); again++) { /* once more those whose squares are huge or tiny */
         __syncthreads();
+        int some = 0;
+        for (int j = 0; j < FO_SUMS; j++) some |= scales[j] != 1;
+        if (again && !some) break;
         if (thread < FO_SUMS * 16)
             lanes[thread] = fo_fold_lane(all + thread / 16 * FO_BLOCK + thread % 16, squares >> thread / 16 & 1, scales[thread / 16]);
         __syncthreads();
@@ -273,23 +276,42 @@ FO_INLINE void fo_join(const fo_array *a, int k, int64_t i, double x, double w)
 }
 
 /* Exact sums of the sums of blocks, of each parameter, of each group, or of all, and of them the numbers that scalars are made of.
-   `y` says the scope, whether they are means, and which are of squares. */
+   `y` says the scope, whether they are means, and which are of squares. Threads add up blocks of their own, then their limbs. */
 FO_KERNEL add_blocks(const fo_plan *plan, int64_t id, int64_t y, int64_t targets)
 {
     const int scope = (int)y & 3, mean = (int)y >> 2 & 1, squares = (int)(y >> 3), thread = (int)threadIdx.x;
-    if (thread >= FO_SUMS) return;
-    int place = thread; /* of its numbers, among those of all sums */
-    for (int j = 0; j < thread; j++) place += squares >> j & 1;
+    const int sum = thread % FO_SUMS, lane = thread / FO_SUMS, lanes = FO_BLOCK / FO_SUMS;
+    __shared__ fo_total totals[FO_SUMS];
+    __shared__ double specials[FO_BLOCK];
+    int place = sum; /* of its numbers, among those of all sums */
+    for (int j = 0; j < sum; j++) place += squares >> j & 1;
     for (int64_t target = blockIdx.x; target < targets; target += gridDim.x) {
         const int64_t *range = plan->ranges + 2 * (target + (scope == FO_ARRAY ? 0 : scope == FO_GROUP
             ? plan->n : plan->n + plan->groups));
-        fo_total total;
-        fo_total_clear(&total);
-        for (int64_t block = range[0]; block < range[1]; block++) {
-            const fo_partial *partial = plan->partials + FO_SUMS * block + thread;
-            fo_total_add(&total, partial->sum, (int)partial->unit);
+        const int64_t blocks = range[1] - range[0];
+        fo_total own;
+        __syncthreads();
+        for (int k = thread; k < FO_SUMS * FO_LIMBS; k += FO_BLOCK) totals[k / FO_LIMBS].limbs[k % FO_LIMBS] = 0;
+        __syncthreads();
+        fo_total_clear(&own);
+        for (int64_t block = range[0] + lane; block < range[1]; block += lanes) {
+            const fo_partial *partial = plan->partials + FO_SUMS * block + sum;
+            fo_total_add(&own, partial->sum, (int)partial->unit);
         }
-        fo_totals_given(&total, 1, squares >> thread & 1, mean ? (double)plan->arrays[target].n : -1,
+        if (own.count == 1 && blocks > 1) fo_total_spread(&own, own.first, own.unit);
+        for (int k = own.lo; k < own.hi; k++)
+            atomicAdd((unsigned long long *)&totals[sum].limbs[k], (unsigned long long)own.limbs[k]);
+        specials[thread] = own.special;
+        __syncthreads();
+        if (lane > 0) continue;
+        if (blocks > 1) {
+            fo_total_clear(&own);
+            for (int i = 0; i < lanes; i++) own.special = own.special + specials[i * FO_SUMS + sum];
+            for (int k = 0; k < FO_LIMBS; k++) own.limbs[k] = totals[sum].limbs[k];
+            own.count = blocks;
+            own.hi = FO_LIMBS;
+        }
+        fo_totals_given(&own, 1, squares >> sum & 1, mean ? (double)plan->arrays[target].n : -1,
                         plan->totals + (id * plan->room + target) * FO_TOTALS + place);
     }
 }

@@ -1368,11 +1368,15 @@ cdef class Stepper:
         cdef Plan plan = self.planned()
         cdef int k
         cdef int64_t t
+        cdef bint pending
+        cdef double[KEPT] numbers
         t, kept, pending = counted
+        for k, x in enumerate(kept):
+            numbers[k] = x
         plan.settled = False
         plan.t[i], plan.pending[i] = t, pending
-        for k, x in enumerate(kept):
-            plan.kept[i * KEPT + k] = x
+        for k in range(len(kept)):
+            plan.kept[i * KEPT + k] = numbers[k]
 
     def _at_work(self):
         """Whether a step is being made, or something else that none may interrupt."""

@@ -740,8 +740,8 @@ cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *sta
             first = place - starts[i]
             if task.n >= LARGE:
                 ask_for(task, first + AHEAD, False)
-            partials[lo].sum = fo_fold_floats(<const float *> task.g.data + first, min(BLOCK, task.n - first))
-            partials[lo].unit = 0
+            partials[count * lo].sum = fo_fold_floats(<const float *> task.g.data + first, min(BLOCK, task.n - first))
+            partials[count * lo].unit = 0
             if starts[i] + task.n <= place + BLOCK:
                 i += 1
             lo += 1

@@ -101,7 +101,7 @@ cdef struct op_t:  # one thing to do with a block
     const double *c
     Py_ssize_t stride  # of c, from one parameter to the next: 0 where a group shares it
     bint early  # it and all before need the gradient alone
-    bint takes_wide  # the gradient as doubles, whatever the parameter's format
+    bint takes_wide  # the gradient as doubles: one that is stored so, or that the one before has widened
     bint gives_wide  # unless it is exact
     path_t path  # of the first
 

@@ -98,8 +98,8 @@ FO_INLINE double fo_fold(const double *x) { return fo_fold_of(x, 0, 1); }
 /* The sum of the squares of n floats, which no square leaves the range of: as if zeros filled the block. */
 FO_INLINE double fo_fold_floats(const float *x, ptrdiff_t n)
 {
-    double wide[256];
 #if defined(__AVX512F__)
+    double wide[16];
     __m512d low = _mm512_setzero_pd(), high = low;
     float last[16] = {0};
     for (ptrdiff_t i = 0; i < n; i += 16) {
@@ -109,13 +109,13 @@ FO_INLINE double fo_fold_floats(const float *x, ptrdiff_t n)
         low = _mm512_add_pd(low, _mm512_mul_pd(a, a));
         high = _mm512_add_pd(high, _mm512_mul_pd(b, b));
     }
-    memset(wide + 16, 0, 240 * sizeof(double));
     _mm512_storeu_pd(wide, low);
     _mm512_storeu_pd(wide + 8, high);
     for (int width = 8; width > 0; width /= 2)
         for (int j = 0; j < width; j++) wide[j] = wide[j] + wide[j + width];
     return wide[0];
 #else
+    double wide[256];
     for (ptrdiff_t i = 0; i < n; i++) wide[i] = (double)x[i];
     memset(wide + n, 0, (size_t)(256 - n) * sizeof(double));
     return fo_fold_of(wide, 1, 1);

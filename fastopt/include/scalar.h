@@ -146,7 +146,15 @@ FO_INLINE float fo_scale_usual(float x, float upper, float lower)
 #if defined(__FMA__) || defined(__aarch64__) || defined(__CUDACC__)
     return fmaf(upper, x, lower * x);
 #else
-    return (float)((double)upper * (double)x + (double)(lower * x)); /* exact but for its last step */
+    /* the exact sum of two doubles, rounded to odd on its way to a float, which is then what a fused operation gives */
+    const double a = (double)upper * (double)x, b = (double)(lower * x), sum = a + b, of_b = sum - a;
+    const double lost = (a - (sum - of_b)) + (b - of_b);
+    uint64_t bits;
+    double odd;
+    memcpy(&bits, &sum, sizeof bits);
+    bits += !(bits & 1u) && (lost > 0 || lost < 0) ? ((lost > 0) == (sum > 0) ? 1u : (uint64_t)-1) : 0u;
+    memcpy(&odd, &bits, sizeof odd);
+    return (float)odd;
 #endif
 }
 FO_INLINE float fo_scale_byf(float x, double factor, double shift)
