@@ -335,6 +335,8 @@ class State(dict[Any, Any]):
         old = self.entry(p)
         if entry is old and old is not None:
             return
+        if not isinstance(entry, Mapping):
+            raise TypeError(f"state of {self.slots[self.places[p]].slot.name!r}: {type(entry).__name__}, expected a dict")
         new = Entry(self, self.places[p])
         given = dict(entry)
         new.checked(given)  # all of it, before anything is let go

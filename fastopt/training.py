@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ def rows_of(k: int, a: Any) -> Any:
     """An array whose rows are counted from 0, whatever labels they had."""
     if hasattr(a, "to_numpy"):
         a = a.to_numpy()
+        if a.dtype == object and all(isinstance(x, Real) for x in a.flat):  # columns of several kinds
+            a = a.astype(np.float64)
     elif not isinstance(a, np.ndarray) and not hasattr(a, "__cuda_array_interface__") and not hasattr(a, "tocsr"):
         try:
             a = np.asarray(a)

@@ -444,12 +444,17 @@ def test_a_shuffled_frame_is_trained_by_position():
         e = w[0] * x - y
         return float(np.mean(e**2)), np.array([np.mean(2 * e * x)])
 
+    mixed = pandas.DataFrame({"x": pandas.array(x.astype(int), "Int64"), "y": 2 * x})
+    w = np.zeros(1)
+    fo.training.fit(lambda w, a: loss_and_grad(w, *a.T), w, mixed, fo.SGD(w, lr=1e-3), epochs=60, batch_size=4, seed=0)
+    assert abs(w[0] - 2) < 1e-3
     for arrays in ((frame.x, frame.y), (frame.x.to_numpy(), frame.y), [frame.x, frame.y], (list(frame.x), list(frame.y))):
         w = np.zeros(1)
         fo.training.fit(loss_and_grad, w, arrays, fo.SGD(w, lr=1e-3), epochs=60, batch_size=4, seed=0)
         assert abs(w[0] - 2) < 1e-3
     for wrong, text in (
         ((x, ["a"] * 20), "data 1: .*expected an array of numbers"),
+        ((x, pandas.DataFrame({"a": x.astype(str), "b": x})), "data 1: .*object"),
         ((x, object()), "data 1: "),
         ((3.0,), "data 0: "),
     ):

@@ -879,6 +879,8 @@ def stepped(steps=2, n=3):
 
 def test_state_is_asked_for_as_of_a_dict():
     p, opt = stepped()
+    with pytest.raises(TypeError, match="state of '0/0': int, expected a dict"):
+        opt.state[p] = 5
     assert opt.state.get(p) is opt.state[p] and opt.state.get("x", 5) == 5 and opt.state.get("x") is None
 
 
