@@ -33,7 +33,7 @@ def lines(optimizer: Any, slot: Any, place: int, grad: float) -> Iterator[tuple[
     element["g"] = real(grad)
     stages = {s.name: s for s in slot.group.stages}
     on = [s for s in slot.group.stages if s.name != "hold" and not s.neutral(values)]
-    wide = taken_wide(on)
+    wide = taken_wide(on, values)
     for name in ("p", "g", *slot.rule.state):
         yield name, element[name]
     for k, name in enumerate(STAGES):

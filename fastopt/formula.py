@@ -12,6 +12,7 @@ import numpy as np
 
 from . import rules, stages
 
+FLOAT_MAX = float(np.finfo(np.float32).max)
 GIVEN = ("g", "p", "u", "m")  # a stage's arrays that are not its own
 REPORTED = ("unclipped", "norms", "moves")  # stages whose sums alone are of interest
 PASSIVE = ("finite", *REPORTED)  # those that take the gradient in double only if the next stage goes on with it so
@@ -130,6 +131,10 @@ class Formula:
     def own(self) -> list[str]:
         """Of a stage: its own arrays."""
         return [a for a in self.arrays if a not in GIVEN]
+
+    def is_loose(self, values: Mapping[str, float]) -> bool:
+        """Whether this clips to more than a float holds: then it takes the gradient rounded, so that what is infinite is known."""
+        return self.name.startswith("clip_") and values[self.name] > FLOAT_MAX
 
     def neutral(self, values: Mapping[str, float]) -> bool:
         """Of a stage with hyperparameters: whether they change nothing."""

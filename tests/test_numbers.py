@@ -150,6 +150,20 @@ def test_what_is_infinite_is_judged_as_it_will_be_used(policy):
     assert (p == 0).all()
 
 
+@pytest.mark.parametrize("clip", ["clip_value", "clip_norm", "clip_global_norm"])
+@pytest.mark.parametrize("policy", ["raise", "skip", "zero"])
+def test_a_limit_beyond_the_range_of_floats_hides_nothing_infinite(policy, clip, isa):
+    p = np.zeros(2, np.float32)
+    optimizer = fo.SGD(p, lr=1.0, nonfinite=policy, **{clip: 1.0})
+    optimizer.groups[0][clip] = 1e39
+    if policy == "raise":
+        with pytest.raises(FloatingPointError):
+            optimizer.step(np.array([1e39, 1.0]))
+    else:
+        assert optimizer.step(np.array([1e39, 1.0])) is (policy == "zero")
+    assert p.tolist() == [0, -1 if policy == "zero" else 0]
+
+
 @pytest.mark.parametrize("count", [2, 3, 5])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_mean_of_finite_gradients_is_finite(dtype, count):

@@ -169,6 +169,8 @@ def shape(
     for k, s in enumerate(stages):
         on = f"fo_on(now, {number(s)}, last)"
         if of_gradient[k]:
+            if s.is_limit:
+                lines += where_on(f"now->on >> ({number(s)} + 32) & 1", f"e->w = ({real})e->w, wide = 0;")
             if s.is_passive:
                 lines += where_on(f"{number(s)} <= last && !{goes_on(stages[k + 1 :])}", f"e->w = ({real})e->w, wide = 0;")
             lines += [f"    if ({on}) {{"]
@@ -223,8 +225,8 @@ def goes_on(after: Sequence[Formula]) -> str:
     if not wide:
         return "0"
     narrow = [s for s in after[: after.index(wide[0])] if "g" in s.arrays and not s.is_passive]
-    on, others = (f"(now->on & ({' | '.join(f'1u << {number(s)}' for s in x)}))" for x in (wide, narrow))
-    return f"(!{others} && {on})" if narrow else f"{on} != 0"
+    on, others = (" | ".join(f"1u << {number(s)}" for s in x) for x in (wide, narrow))
+    return f"(!(now->on & ({others})) && fo_goes_on(now, {on}))" if narrow else f"fo_goes_on(now, {on})"
 
 
 def summed(s: Formula, places: Mapping[str, str]) -> list[str]:

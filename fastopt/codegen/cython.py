@@ -322,7 +322,7 @@ def _table(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
                 lines += [f"{to}.idle = True"] if _text(value, None) == f.arrays[0] else []
                 if f.arrays == ("g",):
                     lines += [f"{to}.widen, {to}.narrow, {to}.exact = {f.name}_widen, {f.name}_narrow, {f.name}_exact"]
-                    lines += [f"{to}.checks = True"] if f.is_passive else []
+                    lines += [f"{to}.checks = True"] if f.is_passive else [f"{to}.limits = True"] if f.is_limit else []
                 for k, x in enumerate(f.scalars.defaults):
                     lines += [f"NEUTRAL[{i}][{k}] = {x.replace('inf', 'INFINITY') or 'NAN'}"]
             if f.sums:

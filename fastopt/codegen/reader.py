@@ -175,6 +175,11 @@ class Formula:
         return self.name == "finite" or ast.unparse(value) == self.arrays[0]
 
     @property
+    def is_limit(self) -> bool:
+        """Of a stage: whether it clips to its first hyperparameter; beyond the range of floats it takes the gradient rounded."""
+        return self.name.startswith("clip_")
+
+    @property
     def state(self) -> tuple[str, ...]:
         """Of a rule: the arrays after the parameter and its gradient."""
         return self.arrays[2:]

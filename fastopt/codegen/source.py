@@ -221,4 +221,4 @@ def stage_row(f: Formula, k: int, own: Sequence[str], domains: Sequence[tuple[fl
     places = ", ".join(str(own.index(a)) for a in arrays) or "0"
     whole = int(f.scope in ("over_group", "over_all"))
     shown += [doubles([x for x, _ in domains]), doubles([x for _, x in domains])]
-    return f"{{{{{', '.join(shown)}}}, {k}, {whole}, {c.squares(f.sums)}, {{{places}}}, {f.name}_scalars}},"
+    return f"{{{{{', '.join(shown)}}}, {k}, {whole}, {c.squares(f.sums)}, {int(f.is_limit)}, {{{places}}}, {f.name}_scalars}},"

@@ -379,18 +379,18 @@ template <class real> FO_INLINE void before(const fo_array *a, const fo_now *now
     int wide = now->format == FO_FLOAT64;
     if (fo_on(now, FO_SCALE, last)) {
         const int next = (wide || !(fo_is_exact(now->stage_c64[FO_SCALE][0], now->stage_c64[FO_SCALE][1]))) && (!(now->on & (1u
-            << FO_HOLD | 1u << FO_GATHER)) && (now->on & (1u << FO_CLIP_VALUE | 1u << FO_CLIP_NORM | 1u <<
-                FO_CLIP_GLOBAL_NORM)));
+            << FO_HOLD | 1u << FO_GATHER)) && fo_goes_on(now, 1u << FO_CLIP_VALUE | 1u << FO_CLIP_NORM | 1u <<
+                FO_CLIP_GLOBAL_NORM));
         if (wide || next) e->w = stage::scale::shape(e->w, now->stage_c64[FO_SCALE], now->stage_c64[FO_SCALE]);
         else e->w = stage::scale::shape((real)e->w, fo_stage_c(now, FO_SCALE, e), now->stage_c64[FO_SCALE]);
         wide = next;
     }
-    if (FO_FINITE <= last && !(!(now->on & (1u << FO_HOLD | 1u << FO_GATHER)) && (now->on & (1u << FO_CLIP_VALUE | 1u <<
-        FO_CLIP_NORM | 1u << FO_CLIP_GLOBAL_NORM))))
+    if (FO_FINITE <= last && !(!(now->on & (1u << FO_HOLD | 1u << FO_GATHER)) && fo_goes_on(now, 1u << FO_CLIP_VALUE | 1u <<
+        FO_CLIP_NORM | 1u << FO_CLIP_GLOBAL_NORM)))
         e->w = (real)e->w, wide = 0;
     if (fo_on(now, FO_FINITE, last)) {
-        const int next = (wide || !(1)) && (!(now->on & (1u << FO_HOLD | 1u << FO_GATHER)) && (now->on & (1u << FO_CLIP_VALUE |
-            1u << FO_CLIP_NORM | 1u << FO_CLIP_GLOBAL_NORM)));
+        const int next = (wide || !(1)) && (!(now->on & (1u << FO_HOLD | 1u << FO_GATHER)) && fo_goes_on(now, 1u <<
+            FO_CLIP_VALUE | 1u << FO_CLIP_NORM | 1u << FO_CLIP_GLOBAL_NORM));
         if (wide || next) e->w = stage::finite::shape(e->w, now->stage_c64[FO_FINITE], now->stage_c64[FO_FINITE]);
         else e->w = stage::finite::shape((real)e->w, fo_stage_c(now, FO_FINITE, e), now->stage_c64[FO_FINITE]);
         wide = next;
@@ -402,32 +402,35 @@ template <class real> FO_INLINE void before(const fo_array *a, const fo_now *now
     if (fo_on(now, FO_GATHER, last))
         wide = 0, e->w = e->g = stage::gather::shape(e->g, *fo_own(a, FO_GATHERED, i, e), fo_stage_c(now, FO_GATHER, e),
             now->stage_c64[FO_GATHER]);
-    if (FO_UNCLIPPED <= last && !(now->on & (1u << FO_CLIP_VALUE | 1u << FO_CLIP_NORM | 1u << FO_CLIP_GLOBAL_NORM)) != 0)
+    if (FO_UNCLIPPED <= last && !fo_goes_on(now, 1u << FO_CLIP_VALUE | 1u << FO_CLIP_NORM | 1u << FO_CLIP_GLOBAL_NORM))
         e->w = (real)e->w, wide = 0;
     if (fo_on(now, FO_UNCLIPPED, last)) {
-        const int next = (wide || !(1)) && (now->on & (1u << FO_CLIP_VALUE | 1u << FO_CLIP_NORM | 1u << FO_CLIP_GLOBAL_NORM))
-            != 0;
+        const int next = (wide || !(1)) && fo_goes_on(now, 1u << FO_CLIP_VALUE | 1u << FO_CLIP_NORM | 1u <<
+            FO_CLIP_GLOBAL_NORM);
         if (wide || next)
             e->w = stage::unclipped::shape(e->w, now->stage_c64[FO_UNCLIPPED], now->stage_c64[FO_UNCLIPPED]);
         else e->w = stage::unclipped::shape((real)e->w, fo_stage_c(now, FO_UNCLIPPED, e), now->stage_c64[FO_UNCLIPPED]);
         wide = next;
     }
+    if (now->on >> (FO_CLIP_VALUE + 32) & 1) e->w = (real)e->w, wide = 0;
     if (fo_on(now, FO_CLIP_VALUE, last)) {
-        const int next = (wide || !(fo_is_float(now->stage_c64[FO_CLIP_VALUE][0]))) && (now->on & (1u << FO_CLIP_NORM | 1u <<
-            FO_CLIP_GLOBAL_NORM)) != 0;
+        const int next = (wide || !(fo_is_float(now->stage_c64[FO_CLIP_VALUE][0]))) && fo_goes_on(now, 1u << FO_CLIP_NORM | 1u
+            << FO_CLIP_GLOBAL_NORM);
         if (wide || next)
             e->w = stage::clip_value::shape(e->w, now->stage_c64[FO_CLIP_VALUE], now->stage_c64[FO_CLIP_VALUE]);
         else e->w = stage::clip_value::shape((real)e->w, fo_stage_c(now, FO_CLIP_VALUE, e), now->stage_c64[FO_CLIP_VALUE]);
         wide = next;
     }
+    if (now->on >> (FO_CLIP_NORM + 32) & 1) e->w = (real)e->w, wide = 0;
     if (fo_on(now, FO_CLIP_NORM, last)) {
-        const int next = (wide || !(fo_is_exact(now->stage_c64[FO_CLIP_NORM][0], now->stage_c64[FO_CLIP_NORM][1]))) && (now->on
-            & (1u << FO_CLIP_GLOBAL_NORM)) != 0;
+        const int next = (wide || !(fo_is_exact(now->stage_c64[FO_CLIP_NORM][0], now->stage_c64[FO_CLIP_NORM][1]))) &&
+            fo_goes_on(now, 1u << FO_CLIP_GLOBAL_NORM);
         if (wide || next)
             e->w = stage::clip_norm::shape(e->w, now->stage_c64[FO_CLIP_NORM], now->stage_c64[FO_CLIP_NORM]);
         else e->w = stage::clip_norm::shape((real)e->w, fo_stage_c(now, FO_CLIP_NORM, e), now->stage_c64[FO_CLIP_NORM]);
         wide = next;
     }
+    if (now->on >> (FO_CLIP_GLOBAL_NORM + 32) & 1) e->w = (real)e->w, wide = 0;
     if (fo_on(now, FO_CLIP_GLOBAL_NORM, last)) {
         const int next = 0;
         if (wide || next)

@@ -8,7 +8,7 @@
 typedef struct { /* what a step is told of a parameter */
     const char *g;
     int64_t t;       /* steps made */
-    uint64_t on;     /* stages, a bit each */
+    uint64_t on;     /* stages, a bit each, and 32 above it whether it clips to more than a float holds */
     uint64_t summed; /* stages whose sums are wanted, a bit each */
     int32_t format;  /* of the gradient */
     int32_t active;  /* has one */

@@ -455,7 +455,7 @@ class Run:
                 checks = stage.name in REPORTED or (stage.name == "finite" and self.settings.nonfinite != "zero")
                 bit = np.uint64(1 << PLACE[stage.name])
                 if not checks:
-                    on[k] |= bit
+                    on[k] |= bit | bit << np.uint64(32 if stage.is_loose(values) else 0)
                 if checks or (stage.sums and stage.name != "finite"):
                     summed[k] |= bit
         tables.turns["on"], tables.turns["summed"] = (x[tables.table["group"]] for x in (on, summed))

@@ -20,7 +20,7 @@ from fastopt.engine.formats cimport size_of
 from fastopt.engine.table cimport (
     ARRAY, BFLOAT16, BLOCK, CHECK, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GRADIENT, GROUP, INPUTS,
     KEPT, LINES, LONGDOUBLE, MATRIX, OWN, RATIOS, ROWS, RULE, RULE_ALONE, SCALARS, STAGE, STAGES, STATES, STRAIGHT, SUBTRACT, SUMS,
-    TERMS, TOTALS, UFLOAT8, VERSION, WHOLE, format_t, formula_t, lines_t, mark_wide, op_of, op_t, partial_t, scope_t, table_t,
+    TERMS, TOTALS, UFLOAT8, VERSION, WHOLE, format_t, formula_t, lines_t, is_loose, mark_wide, op_of, op_t, partial_t, scope_t, table_t,
     task_t, view_t,
 )
 
@@ -1005,6 +1005,7 @@ cdef class Plan:
                 op.c, op.stride = self.array_c[k], INPUTS
             if self.checks >> k & 1:
                 op.kind = CHECK
+            op.loose = stage.limits and is_loose(stage, self.hyperparameter(group, k, 0, 1))
             op += 1
             if k == self.gather_at:
                 op[0] = op_of(EMPTY, -1, stage, NULL, 0, False)

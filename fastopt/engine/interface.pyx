@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memset, strcmp
 
 from fastopt.engine.table cimport (
     ARRAY, BFLOAT16, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, INPUTS, KEPT, OWN, RULE, RULE_ALONE, SCALARS, STAGE,
-    STAGES, STRAIGHT, SUBTRACT, UFLOAT8, VERSION, format_t, formula_t, mark_wide, op_of, op_t, partial_t, table_t, task_t,
+    STAGES, STRAIGHT, SUBTRACT, UFLOAT8, VERSION, format_t, formula_t, is_loose, mark_wide, op_of, op_t, partial_t, table_t, task_t,
 )
 
 from fastopt.engine import dispatch, threads as system
@@ -202,6 +202,7 @@ cdef void compose(const fastopt_update *u, job_t *job) noexcept nogil:
                 own += 1
             early = early and (f.arrays[j] == 1 or f.arrays[j] >= OWN)
         op[0] = op_of(STAGE, k, f, &job.stage_c[k][0], 0, early)
+        op.loose = is_loose(f, job.uses[k].hyperparameters[0])
         op += 1
         if sums_of(k) == 0:
             f.prepare(0, NULL, NULL, job.uses[k].hyperparameters, job.stage_c[k])

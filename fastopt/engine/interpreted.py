@@ -224,7 +224,7 @@ def advance(
     active = [w for w in works if w.active]
     found: dict[str, list[list[float]]] = {}
     on = {name: on_in(stage, works, groups, hold) for name, stage in stages.items()}
-    wide = {id(g): taken_wide([stages[name] for name in stages if id(g) in on[name]]) for g in groups}
+    wide = {id(g): taken_wide([x for name, x in stages.items() if id(g) in on[name]], values_of(works, g)) for g in groups}
     for w in active:
         w.take(any(list(wide[id(w.slot.group)].values())[:1]))
     subtract_at = max(k for k, s in enumerate(stages.values()) if s.arrays[0] == "u") + 1
@@ -263,12 +263,13 @@ def on_in(stage: Any, works: Sequence[Work], groups: Sequence[Any], hold: bool) 
     return {id(g) for g in groups if any(s is stage for s in g.stages) and not stage.neutral(values_of(works, g))}
 
 
-def taken_wide(on: Sequence[Any]) -> dict[str, bool]:
+def taken_wide(on: Sequence[Any], values: Mapping[str, float]) -> dict[str, bool]:
     """Which of the stages that are on take the gradient in double: those of it alone; passive ones take it as the next does."""
+    loose = {stage.name for stage in on if stage.is_loose(values)}
     found: dict[str, bool] = {}
     takes = False
     for stage in reversed(on):
-        takes = stage.of_gradient and (takes or stage.name not in PASSIVE)
+        takes = stage.of_gradient and stage.name not in loose and (takes or stage.name not in PASSIVE)
         found[stage.name] = takes
     return dict(reversed(found.items()))
 

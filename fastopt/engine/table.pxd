@@ -1,5 +1,6 @@
 """What crosses from the kernels, compiled once per instruction set, to the engine, compiled once: PyCapsule "fastopt.table"."""
 
+from libc.float cimport FLT_MAX
 from libc.stdint cimport int16_t, int64_t, uint32_t
 
 cdef enum:
@@ -54,6 +55,7 @@ cdef struct formula_t:  # a rule or a stage
     kernel_t narrow
     bint (*exact)(const double *c) noexcept nogil  # whether of floats it makes floats without rounding
     bint checks  # it takes the gradient rounded, unless the next stage goes on with it in double
+    bint limits  # it clips to its first hyperparameter; beyond the range of floats it takes the gradient rounded
     int hyperparameters
     int scalars
     int kept
@@ -101,6 +103,7 @@ cdef struct op_t:  # one thing to do with a block
     const double *c
     Py_ssize_t stride  # of c, from one parameter to the next: 0 where a group shares it
     bint early  # it and all before need the gradient alone
+    bint loose  # it clips to more than a float holds
     bint takes_wide  # the gradient as doubles: one that is stored so, or that the one before has widened
     bint gives_wide  # unless it is exact
     path_t path  # of the first
@@ -108,9 +111,14 @@ cdef struct op_t:  # one thing to do with a block
 cdef inline op_t op_of(kind_t kind, int id, const formula_t *formula, const double *c, Py_ssize_t stride, bint early) noexcept nogil:
     cdef op_t op
     op.kind, op.id, op.formula, op.c, op.stride, op.early = kind, id, formula, c, stride, early
-    op.takes_wide = op.gives_wide = False
+    op.loose = op.takes_wide = op.gives_wide = False
     op.path = GENERAL
     return op
+
+
+cdef inline bint is_loose(const formula_t *stage, double limit) noexcept nogil:
+    """Whether a stage clips to more than a float holds."""
+    return stage.limits and limit > FLT_MAX
 
 
 cdef inline void mark_wide(op_t *ops) noexcept nogil:
@@ -123,7 +131,7 @@ cdef inline void mark_wide(op_t *ops) noexcept nogil:
         k -= 1
         ops[k].gives_wide = takes
         if ops[k].kind == STAGE or ops[k].kind == CHECK:
-            takes = ops[k].formula.widen != NULL and (takes or not ops[k].formula.checks)
+            takes = ops[k].formula.widen != NULL and not ops[k].loose and (takes or not ops[k].formula.checks)
         else:
             takes = False
         ops[k].takes_wide = takes

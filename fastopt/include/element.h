@@ -33,7 +33,7 @@ typedef struct { /* what a step is to do with an array */
     int32_t format; /* of the gradient, whose elements follow one another */
     int32_t nearest;
     uint32_t key; /* of the step's random bits */
-    uint64_t on;  /* stages, a bit each */
+    uint64_t on;  /* stages, a bit each, and 32 above it whether it clips to more than a float holds */
     const float *c; /* scalars of the rule, and of each stage */
     const float (*stage_c)[FO_INPUTS];
     const double *c64;
@@ -157,6 +157,12 @@ FO_INLINE void fo_store_f8(const fo_array *a, const fo_now *now, int64_t i, int 
         : a->formats[k] == FO_FLOAT8 ? fo_f8(x, exponent, bits, !now->nearest) : fo_u8(x, exponent, bits, !now->nearest);
 }
 
+/* Whether the first of these stages that is on takes the gradient in double. */
+FO_INLINE int fo_goes_on(const fo_now *now, uint64_t stages)
+{
+    const uint64_t on = now->on & stages;
+    return (on & (~on + 1) & ~(now->on >> 32)) != 0;
+}
 /* Whether a stage is on, and is one before `last`. */
 FO_INLINE int fo_on(const fo_now *now, int stage, int last) { return stage < last && (now->on >> stage & 1); }
 

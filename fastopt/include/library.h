@@ -25,7 +25,7 @@ typedef struct {
 
 typedef struct {
     fastopt_stage shown;
-    int number, whole, squares, own[FASTOPT_ARRAYS]; /* own: the numbers of its arrays among those of all stages */
+    int number, whole, squares, limits, own[FASTOPT_ARRAYS]; /* own: the numbers of its arrays among those of all stages */
     void (*scalars)(int64_t t, double *kept, const double *sums, const double *h, double *c);
 } fo_stage;
 
@@ -106,6 +106,7 @@ static void fo_describe(const fastopt_update *u, void *given)
         if (fo_is_neutral(&stage->shown, use->hyperparameters)) continue;
         job->uses[stage->number] = use;
         job->now.on |= (uint64_t)1 << stage->number;
+        if (stage->limits && use->hyperparameters[0] > 0x1.fffffep127) job->now.on |= (uint64_t)1 << (stage->number + 32);
         for (int32_t k = 0; k < stage->shown.n_arrays; k++) a->own[stage->own[k]] = (char *)use->arrays[k];
         if (!stage->shown.n_sums) fo_prepare_stage(job, stage->number, NULL);
     }
