@@ -242,8 +242,7 @@ class Parameter:
             found = self.value()
         elif key in self.exponents:
             flat = storage.widened8(self.flat(self.memory.host(a)), self.memory.host(self.exponents[key]), self.unsigned(key))
-            walked = [k for k in self.order if k < a.ndim]
-            found = flat.reshape([a.shape[k] for k in walked]).transpose(np.argsort(walked))
+            found = self.shaped(flat, a.shape)
         else:
             found = storage.widened(self.memory.host(a))
         if isinstance(found, np.ndarray):
@@ -269,8 +268,7 @@ class Parameter:
                 least = "finite numbers of at least 0" if self.unsigned(key) else "finite numbers"
                 raise ValueError(f"state {key!r} of {self.name!r}: {np.min(x)} to {np.max(x)}, expected {least}, as float8 holds")
             codes, exponents = storage.narrowed8(self.flat(x), self.unsigned(key))
-            walked = [k for k in self.order if k < a.ndim]
-            return codes.reshape([a.shape[k] for k in walked]).transpose(np.argsort(walked)), exponents
+            return self.shaped(codes, a.shape), exponents
         return (storage.narrowed(x, a.dtype, None, self.unsigned(key)).reshape(a.shape),)
 
     def put(self, key: str, encoded: tuple[np.ndarray, ...]) -> None:
@@ -288,6 +286,11 @@ class Parameter:
     def flat(self, a: np.ndarray) -> np.ndarray:
         """A view of state in the order walked."""
         return a.transpose([k for k in self.order if k < a.ndim]).reshape(-1)
+
+    def shaped(self, flat: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """Undo `flat`, for state of this shape."""
+        walked = [k for k in self.order if k < len(shape)]
+        return flat.reshape([shape[k] for k in walked]).transpose(np.argsort(walked))
 
     def begin(self, value: np.ndarray) -> None:
         """Begin at these numbers, of the dtype that rules work in."""
