@@ -93,7 +93,26 @@ class Slot:
         return [(target, x.reshape(target.shape))]
 
 
-class Entry(dict[Any, Any]):
+class Written(dict[Any, Any]):
+    """A dict whose ways of writing all go through its own ``update``, ``[]`` and ``pop``."""
+
+    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
+        self.update(other)
+        return self
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def popitem(self) -> tuple[Any, Any]:
+        if not len(self):
+            raise KeyError("popitem(): dictionary is empty")
+        key = next(reversed(self))
+        return key, self.pop(key)
+
+
+class Entry(Written):
     """State of one parameter: live tensors by torch's names, and whatever else its users put there.
 
     An array that is set is copied in place, one that is deleted begins anew; the step count is that of the engine.
@@ -206,15 +225,6 @@ class Entry(dict[Any, Any]):
     def update(self, *given: Any, **named: Any) -> None:
         self.write(dict(*given, **named))
 
-    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
-        self.write(dict(other))
-        return self
-
-    def setdefault(self, name: Any, default: Any = None) -> Any:
-        if name not in self:
-            self.write({name: default})
-        return self[name]
-
     def __delitem__(self, name: Any) -> None:
         if name not in self:
             raise KeyError(name)
@@ -228,12 +238,6 @@ class Entry(dict[Any, Any]):
         self.forget({name})
         return x
 
-    def popitem(self) -> tuple[Any, Any]:
-        name = next(reversed(self)) if self else None
-        if name is None:
-            raise KeyError("popitem(): dictionary is empty")
-        return name, self.pop(name)
-
     def clear(self) -> None:
         self.forget(set(self))
 
@@ -241,7 +245,7 @@ class Entry(dict[Any, Any]):
         return dict, (dict(self),)
 
 
-class State(dict[Any, Any]):
+class State(Written):
     """State of each parameter that has some, and what is put under other keys; what is asked for begins empty, as torch's does."""
 
     def __init__(self, owner: Optimizer) -> None:
@@ -386,8 +390,6 @@ class State(dict[Any, Any]):
         self.look()
         return super().__eq__(other)
 
-    __hash__ = None
-
     def keys(self) -> Any:
         self.look()
         return super().keys()
@@ -413,15 +415,6 @@ class State(dict[Any, Any]):
         for key, x in dict(*given, **named).items():
             self[key] = x
 
-    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
-        self.update(other)
-        return self
-
-    def setdefault(self, key: Any, default: Any = None) -> Any:
-        if key not in self:
-            self[key] = default
-        return self[key]
-
     def __delitem__(self, key: Any) -> None:
         if key not in self:
             raise KeyError(key)
@@ -441,13 +434,6 @@ class State(dict[Any, Any]):
             super().__delitem__(key)
             return entry
         return super().pop(key)
-
-    def popitem(self) -> tuple[Any, Any]:
-        self.look()
-        if not super().__len__():
-            raise KeyError("popitem(): dictionary is empty")
-        key = next(reversed(self))
-        return key, self.pop(key)
 
     def clear(self) -> None:
         self.look()
