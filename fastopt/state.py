@@ -85,6 +85,8 @@ class State(Mapping[str, ParameterState]):
 def as_numbers(what: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Return numbers for an array of state as one of this shape and dtype, or raise the error that says why they are none."""
     x = np.asarray(value)
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{what}: a masked array, expected a plain one")
     if x.dtype.kind not in "fiuc" or (x.dtype.kind == "c" and dtype.kind != "c"):
         raise TypeError(f"{what}: {x.dtype}, expected numbers of {dtype}")
     if x.shape != shape:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +35,11 @@ def tensor_of(a: np.ndarray) -> torch.Tensor:
     if a.dtype == np.uint16:
         return torch.from_numpy(a.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(a)
+
+
+def begins_anew(name: Any, x: Any) -> bool:
+    """Whether an entry is torch's word for a momentum that is still to begin."""
+    return x is None and name == "momentum_buffer"
 
 
 class Slot:
@@ -115,20 +120,28 @@ class Written(dict[Any, Any]):
 class Entry(Written):
     """State of one parameter: live tensors by torch's names, and whatever else its users put there.
 
-    An array that is set is copied in place, one that is deleted begins anew; the step count is that of the engine.
+    An array that is set is copied into the engine's, one that is deleted begins anew; the step count is that of the engine. Those who
+    took a tensor from here see each step in it, until another takes its place: then they keep its numbers, as torch's users do.
     """
 
     def __init__(self, state: State | None, place: int) -> None:
         super().__init__()
         self.state, self.place = state, place
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What the engine has in memory, seen anew."""
+        assert self.state is not None
+        slot = self.state.slots[self.place]
+        return {"step": torch.from_numpy(self.state.steps)[self.place], **{name: slot.tensor(name) for name in slot.arrays}}
+
     def fill(self) -> None:
-        """Show what the engine has."""
+        """Show what the engine has; tensors that were taken look at it too, wherever it is by now."""
         assert self.state is not None
         slot, (t, kept, _) = self.state.slots[self.place], self.state.owner.fast._counter(self.place)
         self.state.count(self.place, t)
-        shown: dict[str, Any] = {"step": self.state.step_tensors[self.place]}
-        shown |= {name: slot.tensor(name) for name in slot.arrays}
+        shown = self.tensors()
+        for name in shown.keys() & self.keys():
+            self[name].data, shown[name] = shown[name], self[name]
         for name, x in zip(slot.kept, kept, strict=True):
             shown[name] = torch.tensor(x, dtype=torch.float64)
         if "eta" in shown:  # torch's ASGD keeps this too, which follows from the step
@@ -150,6 +163,13 @@ class Entry(Written):
         slot = self.state.slots[self.place]
         return {"step", *slot.arrays, *slot.kept}
 
+    def detach(self, names: Set[Any]) -> None:
+        """Let those who took these tensors keep their numbers, whatever is written where they looked."""
+        for name, x in self.tensors().items():
+            if name in names and name in self:
+                self[name].data = self[name].clone()
+                super().__setitem__(name, x)
+
     def checked(self, changed: Mapping[Any, Any]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], tuple[int, list[float], bool]]:
         """What entries write into arrays, and what is counted then; or the error that says why one does not fit."""
         assert self.state is not None
@@ -169,23 +189,29 @@ class Entry(Written):
         fast = self.state.owner.fast
         if "step" not in changed:
             self.pull()
+        anew = {name for name, x in changed.items() if begins_anew(name, x) and name in self.engine_names()}
+        changed = {name: x for name, x in changed.items() if name not in anew}
         of_engine = {name: x for name, x in changed.items() if name in self.engine_names() and x is not self.get(name, self)}
         writes, counted = self.checked(of_engine)
         if of_engine:
             with fast._alone(), torch.no_grad():
                 fast._catch_up()
+                self.detach(of_engine.keys())
                 for target, x in writes:
                     target.copy_(x)
                 fast._set_counter(self.place, counted)
         super().update({name: x for name, x in changed.items() if name not in self.engine_names()})
         if of_engine:
             self.fill()
+        self.forget(anew & self.keys())
 
     def leave(self) -> None:
         """Keep as one's own what the engine has, which goes on without this entry."""
         if self.state is not None:
+            own = dict(self)
+            self.detach(self.engine_names())
             self.state = None
-            super().update({name: x.clone() for name, x in self.items() if isinstance(x, torch.Tensor)})
+            super().update(own)
 
     def pull(self) -> None:
         """Take over a step count, and numbers that the rule keeps, that were changed in place."""
@@ -204,6 +230,8 @@ class Entry(Written):
         """Let entries go: arrays begin anew, and with the last of them all that is counted."""
         if self.state is not None and names & self.engine_names() != self.engine_names() & set(self):
             self.pull()
+        if self.state is not None:
+            self.detach(names)
         for name in names:
             super().pop(name)
         if self.state is None or not names & self.engine_names():
@@ -234,7 +262,6 @@ class Entry(Written):
         if name not in self:
             return super().pop(name, *default)
         x = self[name]
-        x = x.clone() if isinstance(x, torch.Tensor) and self.state is not None and name in self.engine_names() else x
         self.forget({name})
         return x
 
@@ -256,15 +283,15 @@ class State(Written):
     def lay(self) -> None:
         """Find the engine's arrays, which are new."""
         slots = self.owner.fast._slots
-        self.slots = [Slot(slot, self.owner.names) for slot in slots]
         self.places = {p: k for k, p in enumerate(self.owner.tensors)}
-        self.steps, self.counted = np.zeros(len(slots), np.float32), np.zeros(len(slots), np.float32)
-        self.step_tensors = list(torch.from_numpy(self.steps).unbind())
-        self.incomplete: set[int] = set()  # entries that may lack what the engine has
-        for p, entry in list(super().items()):
+        for p, entry in super().items():
             if isinstance(entry, Entry) and p not in self.places:
                 entry.leave()
-            elif isinstance(entry, Entry) and entry.state is not None:
+        self.slots = [Slot(slot, self.owner.names) for slot in slots]
+        self.steps, self.counted = np.zeros(len(slots), np.float32), np.zeros(len(slots), np.float32)
+        self.incomplete: set[int] = set()  # entries that may lack what the engine has
+        for p, entry in list(super().items()):
+            if isinstance(entry, Entry) and entry.state is not None:
                 entry.place = self.places[p]
                 if entry:
                     entry.fill()
@@ -342,10 +369,11 @@ class State(Written):
         if not isinstance(entry, Mapping):
             raise TypeError(f"state of {self.slots[self.places[p]].slot.name!r}: {type(entry).__name__}, expected a dict")
         new = Entry(self, self.places[p])
-        given = dict(entry)
+        given = {name: x for name, x in entry.items() if not begins_anew(name, x)}
         new.checked(given)  # all of it, before anything is let go
         if old is not None:
-            dict.update(new, old)
+            old.pull()
+            new.fill()
             old.leave()
         new.forget({name for name in new if name not in given})
         super().__setitem__(p, new)
@@ -427,7 +455,7 @@ class State(Written):
         if isinstance(entry, Entry):
             if entry.state is not None:
                 emptied = Entry(self, entry.place)
-                dict.update(emptied, entry)
+                emptied.fill()
                 entry.leave()
                 emptied.clear()
                 self.incomplete.discard(entry.place)

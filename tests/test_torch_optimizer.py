@@ -1,5 +1,6 @@
 """Torch's optimizer over the engine: what torch's own optimizers do, and the same numbers."""
 
+import functools
 import copy
 import io
 import os
@@ -932,3 +933,42 @@ def test_a_step_count_that_was_written_in_place_stays_when_something_else_is_wri
     with pytest.raises(ValueError, match="step of '0/0'"):
         opt.state[p] = {"exp_avg": torch.full((3,), 9.0), "step": -1}
     assert torch.equal(opt.state[p]["exp_avg"], before) and float(opt.state[p]["step"]) == 3
+
+
+def test_tensors_that_were_taken_see_each_step_until_others_take_their_place():
+    p, opt = stepped()
+    state = opt.state[p]
+    m, step = state["exp_avg"], state["step"]
+    opt.add_param_group({"params": [torch.nn.Parameter(torch.ones(2))]})
+    p.grad = torch.ones(3)
+    opt.step()
+    assert m is state["exp_avg"] and torch.equal(m, torch.from_numpy(opt.fast.state["0/0"]["m"])) and float(step) == opt.fast.steps
+    before = {name: x.clone() for name, x in state.items()}
+    state["exp_avg"], state["exp_avg_sq"] = state["exp_avg_sq"], state["exp_avg"]
+    assert torch.equal(state["exp_avg"], before["exp_avg_sq"]) and torch.equal(state["exp_avg_sq"], before["exp_avg"])
+    assert torch.equal(m, before["exp_avg"])
+    state["step"] = 9
+    assert float(step) == float(before["step"]) and float(state["step"]) == 9
+    held = dict(state)
+    values = {name: x.clone() for name, x in held.items()}
+    del opt.state[p]
+    assert all(torch.equal(held[name], x) for name, x in values.items())
+
+
+@pytest.mark.parametrize("how", ["name", "entry", "update"])
+def test_a_momentum_of_none_begins_anew(how):
+    moved = []
+    for make in (functools.partial(fo.torch.optimizer, fo.SGD), T.SGD):
+        p = torch.nn.Parameter(torch.ones(3))
+        opt = make([p], lr=0.5, momentum=0.5)
+        for k in range(4):
+            p.grad = torch.full((3,), k + 1.0)
+            opt.step()
+            if k == 1 and how == "name":
+                opt.state[p]["momentum_buffer"] = None
+            elif k == 1 and how == "entry":
+                opt.state[p] = {"momentum_buffer": None}
+            elif k == 1:
+                opt.state[p].update(momentum_buffer=None)
+        moved.append(p.detach())
+    assert torch.equal(*moved)
