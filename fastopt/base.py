@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import functools
 import hashlib
 import inspect
 import itertools
@@ -23,7 +24,7 @@ from . import files, formula, state
 from .engine import dispatch, layout, overlap, storage
 from .engine.memory import HOST, Memory
 from .engine.rows import check_indices
-from .engine.structure import Structure, collect, flatten, unflatten
+from .engine.structure import Structure, check_depth, collect, flatten, unflatten
 from .formula import STAGES
 from .groups import DECAYS, OPERANDS, Group, check_hyperparameter
 
@@ -372,15 +373,17 @@ def array_of(what: str, value: Any) -> np.ndarray:
         raise ValueError(f"{what}: lists of different lengths, expected an array") from None
 
 
-def own_copy(value: Any) -> Any:
+def own_copy(name: str, value: Any, depth: int = 0) -> Any:
     """An option of arrays, whose later changes by the caller do not matter; SciPy's Bounds as a pair."""
+    check_depth(name, depth)
+    copied = functools.partial(own_copy, name, depth=depth + 1)
     if hasattr(value, "lb") and hasattr(value, "ub"):
-        return tuple(float(x[0]) if np.shape(x) == (1,) else own_copy(x) for x in (value.lb, value.ub))
+        return tuple(float(x[0]) if np.shape(x) == (1,) else copied(x) for x in (value.lb, value.ub))
     if isinstance(value, np.ndarray):
         return value.copy()
     if isinstance(value, Mapping):
-        return {k: own_copy(x) for k, x in value.items()}
-    return type(value)(own_copy(x) for x in value) if type(value) in (list, tuple) else layout.on_host(value)
+        return {k: copied(x) for k, x in value.items()}
+    return type(value)(copied(x) for x in value) if type(value) in (list, tuple) else layout.on_host(value)
 
 
 def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
@@ -592,6 +595,7 @@ class Optimizer(dispatch.Stepper):
     decay: str | None = "l2"
     update: Callable[..., Any]
     _memory: Memory = HOST
+    _places: Mapping[str, int] = MappingProxyType({})  # of each name, which parameter it is
 
     def __new__(cls, params: Any = None, *_: Any, **__: Any) -> Any:
         made = cls._class_for(params)
@@ -728,7 +732,7 @@ class Optimizer(dispatch.Stepper):
         for key in self.refuses:
             if options[key] is not OPTIONS[key] and options[key] != OPTIONS[key]:
                 raise ValueError(f"{key}: not with {type(self).__name__}, whose other points it would not shape")
-        options = {k: bool(v) if isinstance(v, np.bool_) else own_copy(v) if k in OPERANDS else v for k, v in options.items()}
+        options = {k: bool(v) if isinstance(v, np.bool_) else own_copy(k, v) if k in OPERANDS else v for k, v in options.items()}
         rule, beside = formula.of(self.rule(options)), self.beside(options)
         return Group(
             options,
@@ -810,7 +814,9 @@ class Optimizer(dispatch.Stepper):
         stored in fewer bits is shown as float32, in read-only copies. All can be set, checked and in
         place: ``optimizer.state["w"]["m"] = array``, ``optimizer.state["w"]["step"] = 5`` (`steps` sets all counts at once).
         """
-        return state.State(self)
+        if len(self._places) != len(self._slots):
+            self._places = {slot.name: k for k, slot in enumerate(self._slots)}
+        return state.State(self, self._places)
 
     @property
     def steps(self) -> int:

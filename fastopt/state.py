@@ -64,9 +64,8 @@ class ParameterState(MutableMapping[str, Any]):
 class State(Mapping[str, ParameterState]):
     """The state of each parameter, by its name."""
 
-    def __init__(self, owner: Optimizer) -> None:
-        self._owner = owner
-        self._places = {slot.name: k for k, slot in enumerate(owner._slots)}
+    def __init__(self, owner: Optimizer, places: Mapping[str, int]) -> None:
+        self._owner, self._places = owner, places
 
     def __getitem__(self, name: str) -> ParameterState:
         place = self._places[name]

@@ -120,8 +120,8 @@ class Written(dict[Any, Any]):
 class Entry(Written):
     """State of one parameter: live tensors by torch's names, and whatever else its users put there.
 
-    An array that is set is copied into the engine's, one that is deleted begins anew; the step count is that of the engine. Those who
-    took a tensor from here see each step in it, until another takes its place: then they keep its numbers, as torch's users do.
+    An array that is set is copied into the engine's, one that is deleted begins anew; the step count is that of the engine. Whoever
+    took a tensor from here sees each step in it, until another takes its place: then it keeps its numbers, as torch's do.
     """
 
     def __init__(self, state: State | None, place: int) -> None:

@@ -19,7 +19,9 @@ def exact_root(x):
 
 
 def exact_norm(*arrays):
-    return exact_root(sum((Fraction(float(x)) ** 2 for a in arrays for x in np.ravel(a)), Fraction(0)))
+    return exact_root(
+        sum((Fraction(x if isinstance(x, Fraction) else float(x)) ** 2 for a in arrays for x in np.ravel(a)), Fraction(0))
+    )
 
 
 def exactly(a, factor):
@@ -490,3 +492,58 @@ def test_adopt_leaves_the_parameter_alone_in_the_step_that_sets_v():
         p = np.array([1.0, -2.0])
         fo.ADOPT(p, lr=0.1, weight_decay=0.5, **options).step(np.array([3.0, 4.0]))
         assert p.tolist() == [1.0, -2.0]
+
+
+KINDS = {  # of a parameter and its gradient, and how far the gradient reaches
+    "floats": ("float32", "float32", 1e30),
+    "doubles": ("float64", "float64", 1e160),
+    "floats, of doubles": ("float32", "float64", 1e160),
+}
+
+
+@pytest.mark.parametrize("kinds", [[*KINDS], [*KINDS][::-1], ["floats", "doubles", "floats"], ["doubles", "floats, of doubles"]])
+def test_one_block_of_a_norm_may_hold_floats_and_doubles(kinds, isa):
+    params = [np.zeros(20, KINDS[kind][0]) for kind in kinds]
+    for reach in (1e-30, 1.0, None):
+        grads = [data(20, seed=k) * (KINDS[kind][2] if reach is None else reach) for k, kind in enumerate(kinds)]
+        grads = [g.astype(KINDS[kind][1]) for g, kind in zip(grads, kinds, strict=True)]
+        optimizer = fo.SGD(params, lr=1.0, clip_global_norm=2.0**-120)
+        for p in params:
+            p[...] = 0
+        optimizer.step(grads)
+        norm = exact_norm(*grads)
+        for p, g in zip(params, grads, strict=True):
+            assert off(-p, exactly(g, Fraction(1, 2**120) / norm)) < 3
+
+
+def test_a_group_of_floats_and_doubles_is_summed_alike(isa):
+    kinds = ["float32", "float64", "float32", "float64"]
+    starts = [(data(20, seed=k) * 1e-3).astype(kind) for k, kind in enumerate(kinds)]
+    params = [p.copy() for p in starts]
+    optimizer = fo.DoG(params, lr=3.0, reps_rel=1e-2)
+    farthest = 1e-2 * (1 + float(exact_norm(*starts)))
+    for step in range(4):
+        way = exact_norm(
+            *(
+                [Fraction(float(x)) - Fraction(float(y)) for x, y in zip(p, s, strict=True)]
+                for p, s in zip(params, starts, strict=True)
+            )
+        )
+        farthest = max(farthest, float(way))
+        optimizer.step([data(20, seed=10 * step + k).astype(kind) for k, kind in enumerate(kinds)])
+        assert math.isclose(optimizer.state["0"]["farthest"], farthest, rel_tol=1e-12)
+    assert farthest > 0.03
+
+
+def test_limits_that_come_and_go_leave_the_operations_right(isa):
+    """Stages are on and off, loose and not, steps hold and do not, in any order: each step as that of an optimizer made for it."""
+    limits = [1.0, math.inf, 1e39, 1.0, 1e39, math.inf, 0.5, 0.5]
+    p = np.ones(3, np.float32)
+    optimizer = fo.SGD(p, lr=1.0, clip_value=2.0, clip_norm=3.0)
+    for k, limit in enumerate(limits):
+        g = np.array([4.0, 3.0, -1.0]) * (1e38 if k == 2 else 1.0)
+        optimizer.groups[0]["clip_value"], optimizer.groups[0]["clip_norm"] = limit, limits[-1 - k]
+        fresh = p.copy()
+        fo.SGD(fresh, lr=1.0, clip_value=limit, clip_norm=limits[-1 - k]).step(g)
+        optimizer.step(g)
+        assert same(p, fresh), k

@@ -1,7 +1,7 @@
 """Torch's optimizer over the engine: what torch's own optimizers do, and the same numbers."""
 
-import functools
 import copy
+import functools
 import io
 import os
 import pickle

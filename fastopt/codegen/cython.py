@@ -273,7 +273,14 @@ def _mixed(stage: Formula) -> str:
 def _summands(name: str, function: Function, formula: Formula) -> str:
     """The terms of each sum, in double, a block of them after another."""
     places = ["i", "BLOCK + i", *(f"{k} * BLOCK + i" for k in range(2, len(function.results)))]
-    stores = [f"out_[{place}] = {_text(e, _Literals('double'))}" for place, (_, e) in zip(places, function.results, strict=False)]
+    stores = []
+    for place, (n, e) in zip(places, function.results, strict=False):
+        text = _text(e, _Literals("double"))
+        if n in function.floating:
+            side = text if isinstance(e, ast.Name) else f"({text})"
+            stores += ["if real is float:", f"    out_[{place}] = {side} * {side}", "else:", f"    out_[{place}] = {text}"]
+        else:
+            stores += [f"out_[{place}] = {text}"]
     pointers = ["double *restrict out_", *(f"const real *restrict {a}_" for a in function.arrays)]
     expressions = [e for _, e in (*function.body, *function.results)]
     used = tuple(n for n in function.scalars if any(_uses(e, n) for e in expressions))
@@ -328,9 +335,9 @@ def _table(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
             if f.sums:
                 lines += [f"{to}.sums, {to}.scope = {len(f.sums.results)}, {SCOPES[f.scope]}"]
                 lines += [f"{to}.sums_f32, {to}.sums_f64 = {f.name}_sums_f32, {f.name}_sums_f64"]
-                if f.sums.squares:
-                    squares = sum(1 << k for k, (name, _) in enumerate(f.sums.results) if name in f.sums.squares)
-                    lines += [f"{to}.squares = {squares}"]
+                for names in ("squares", "floating"):
+                    if bits := sum(1 << k for k, (name, _) in enumerate(f.sums.results) if name in getattr(f.sums, names)):
+                        lines += [f"{to}.{names} = {bits}"]
                 if f.scope.startswith("mean"):
                     lines += [f"{to}.mean = True"]
                 if f.sums_scalars:

@@ -119,6 +119,14 @@ class Function:
         return tuple(x for n, _ in self.results for x in ((n, f"{n}_exponent") if n in self.squares else (n,)))
 
     @property
+    def floating(self) -> tuple[str, ...]:
+        """Of those squares: whose terms are arrays or their differences; of floats, none of these leaves the range of doubles."""
+        return tuple(name for name, x in self.results if name in self.squares and all(map(self._is_array, _differing(x))))
+
+    def _is_array(self, x: ast.expr) -> bool:
+        return isinstance(x, ast.Name) and x.id in self.arrays and x.id not in dict(self.body)
+
+    @property
     def temporaries(self) -> tuple[str, ...]:
         """Names that are assigned and no array's."""
         return tuple(dict.fromkeys(name for name, _ in self.body if name not in self.arrays))
@@ -452,6 +460,11 @@ class _Reader:
         """An error where Python would not know a function that C knows."""
         if name not in self.imported:
             raise self.error(node, f"{name} is not imported from fastopt.arithmetic")
+
+
+def _differing(node: ast.expr) -> tuple[ast.expr, ...]:
+    """The two sides of a difference, or the expression alone."""
+    return (node.left, node.right) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) else (node,)
 
 
 def _is_square(node: ast.expr) -> bool:

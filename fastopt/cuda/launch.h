@@ -19,11 +19,6 @@ typedef struct { /* what a step is told of a parameter */
     int64_t every;       /* the others are updated too, as by zeros */
 } fo_turn;
 
-typedef struct { /* of squares in units of 2^unit */
-    double sum;
-    int64_t unit;
-} fo_partial;
-
 typedef struct {
     const fo_array *arrays;
     const fo_turn *turns;

@@ -46,7 +46,7 @@ cdef extern from "block.h" nogil:
     ctypedef struct fo_total:
         pass
     void fo_total_clear(fo_total *total)
-    void fo_total_add(fo_total *total, double x, int unit)
+    void fo_total_add_blocks(fo_total *total, const partial_t *blocks, int64_t n, int64_t stride)
     int fo_totals_given(fo_total *totals, int sums, int squares, double n, double *given)
 
 cdef extern from "threads.h" nogil:
@@ -143,8 +143,7 @@ cdef enum pass_kind_t:  # what all arrays are walked for
 cdef struct pass_t:
     pass_kind_t kind
     int id  # of the operation whose sums are wanted
-    int count  # of those sums
-    int squares  # which of them are of squares, a bit each
+    const formula_t *formula  # that has them
     const Py_ssize_t *starts  # of each array, in an index space that is summed block by block
     Py_ssize_t blocks
     partial_t *partials  # `count` for each block
@@ -235,7 +234,7 @@ cdef void walk(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t
                 plan.table.lines_of(task, max(lo, task.lines.first) - task.lines.first, min(hi, end) - task.lines.first, TERMS)
         return
     if what.kind == SUMMING:
-        plan.table.add_up(plan.tasks, plan.n, what.starts, what.id, what.count, what.squares, lo, hi, what.partials)
+        plan.table.add_up(plan.tasks, plan.n, what.starts, what.id, what.formula, lo, hi, what.partials)
         return
     while end - i > 1:
         middle = (i + end) // 2
@@ -496,6 +495,8 @@ cdef class Plan:
     cdef op_t *ops  # each group's operations in this step
     cdef const formula_t **rules  # each group's
     cdef int64_t *staged  # the stages that are on in this step, a bit each, of each group
+    cdef int64_t *wanted  # what decides on the operations of a group, a bit each, and of what they were composed last
+    cdef int64_t *composed
     cdef int64_t union  # of all groups
     cdef int64_t done  # of all groups in the last step that was made
     cdef double **used  # each group's hyperparameters in that step
@@ -575,7 +576,7 @@ cdef class Plan:
         learn_nothing(&self.chooser)
         self.lay_groups(table)
         self.lay_slots(table)
-        self.update = pass_t(STEPPING, 0, 0, 0, NULL, self.walk.blocks, NULL)
+        self.update = pass_t(STEPPING, 0, NULL, NULL, self.walk.blocks, NULL)
 
     cdef int lay_groups(self, const table_t *table) except -1:
         """Each group's rule and stages, and where they find their hyperparameters."""
@@ -595,6 +596,8 @@ cdef class Plan:
         self.ops = <op_t *> self.own(self.n_groups * OPS, sizeof(op_t))
         self.rules = <const formula_t **> self.own(self.n_groups, sizeof(void *))
         self.staged = <int64_t *> self.own(self.n_groups, sizeof(int64_t))
+        self.wanted = <int64_t *> self.own(self.n_groups, sizeof(int64_t))
+        self.composed = <int64_t *> self.own(self.n_groups, sizeof(int64_t))
         for i in range(self.n_groups):
             group = self.groups[i]
             self.values[i] = <double *> cnp.PyArray_DATA(self.numbers[i])
@@ -905,7 +908,7 @@ cdef class Plan:
                 layout.check_clearable(self.slots[i].name, self.fixed[i])
         self.union = 0
         for i in range(self.n_groups):
-            self.union |= self.switch_on(i, scale, hold)
+            self.union |= self.switch_on(i, scale, bound, hold)
         if self.union or self.summing_rule != NULL or self.prepares:
             for k in range(table.n_stages):
                 if self.union >> k & 1 and table.stages[k].sums:
@@ -915,7 +918,9 @@ cdef class Plan:
             if self.sums_c == NULL and self.prepares:
                 self.sums_c = <double *> self.own(self.n * SCALARS, sizeof(double))
         for i in range(self.n_groups):
-            self.compose(i, bound, hold)
+            if self.composed[i] != self.wanted[i]:
+                self.compose(i, bound, hold)
+                self.composed[i] = self.wanted[i]
         return 0
 
     cdef int make_room(self, int id, const formula_t *f) except -1:
@@ -953,14 +958,14 @@ cdef class Plan:
         self.groups[i].evaluate(count)
         return 0
 
-    cdef int64_t switch_on(self, Py_ssize_t group, double scale, bint hold) noexcept:
+    cdef int64_t switch_on(self, Py_ssize_t group, double scale, bint bound, bint hold) noexcept:
         """The stages of a group that are not neutral, a bit each."""
         cdef const table_t *table = self.walk.table
         cdef const formula_t *stage
         cdef double h
         cdef int k, j
         cdef bint always
-        cdef int64_t staged = 0
+        cdef int64_t staged = 0, loose = 0
         for k in range(self.hold_at + 1 if hold else table.n_stages):
             if not self.present[group * STAGES + k] or (k == self.hold_at and not hold):
                 continue
@@ -971,8 +976,10 @@ cdef class Plan:
                     always = False
                     h = self.hyperparameter(group, k, j, scale)
                     staged |= <int64_t> (h != stage.neutral[j]) << k
+                    loose |= <int64_t> is_loose(stage, h) << k
             staged |= <int64_t> always << k
         self.staged[group] = staged
+        self.wanted[group] = staged | loose << STAGES | (<int64_t> 1 + 2 * hold + 4 * (self.clear and bound)) << 2 * STAGES
         return staged
 
     cdef inline double hyperparameter(self, Py_ssize_t group, int stage, int j, double scale) noexcept:
@@ -1024,7 +1031,7 @@ cdef class Plan:
         cdef const task_t *task
         cdef fo_total totals[SUMS]
         cdef int j
-        self.summing.kind, self.summing.id, self.summing.count, self.summing.squares = SUMMING, id, f.sums, f.squares
+        self.summing.kind, self.summing.id, self.summing.formula = SUMMING, id, f
         self.summing.starts, self.summing.blocks = self.starts[<int> f.scope], self.space[<int> f.scope]
         go(&self.walk, &self.summing, parts)
         for i in range(self.n):
@@ -1050,13 +1057,10 @@ cdef class Plan:
 
     cdef Py_ssize_t add_blocks(self, fo_total *totals, Py_ssize_t next, Py_ssize_t lo, Py_ssize_t hi) noexcept:
         """The partial sums of blocks with places lo to hi, from block `next` on; returns the first after them."""
-        cdef Py_ssize_t i, first = max(next, lo // BLOCK), end = (hi + BLOCK - 1) // BLOCK
-        cdef const partial_t *partial
-        cdef int j
-        for i in range(first, end):
-            for j in range(self.summing.count):
-                partial = self.summing.partials + i * self.summing.count + j
-                fo_total_add(&totals[j], partial.sum, <int> partial.unit)
+        cdef Py_ssize_t first = max(next, lo // BLOCK), end = (hi + BLOCK - 1) // BLOCK
+        cdef int j, count = self.summing.formula.sums
+        for j in range(count):
+            fo_total_add_blocks(&totals[j], self.summing.partials + first * count + j, end - first, count)
         return max(next, end)
 
     cdef bint prepare_stage(self, int k, double scale, int parts) noexcept:
@@ -1793,7 +1797,7 @@ cdef class Update:
         cdef double[SCALARS] c
         cdef double[TOTALS] given
         cdef fo_total totals[SUMS]
-        cdef Py_ssize_t start = 0, i
+        cdef Py_ssize_t start = 0
         cdef cnp.ndarray p = <cnp.ndarray> arrays[0]
         cdef fo_env env
         cdef Py_ssize_t n = cnp.PyArray_SIZE(p), bits
@@ -1816,7 +1820,7 @@ cdef class Update:
         chooser = CHOOSERS[bits]  # not shared while the GIL is released
         chooser.entered = fo_now()
         plan = plan_t(self.table, &task, 1, (n + BLOCK - 1) // BLOCK, n, 0, False, &chooser)
-        update = pass_t(STEPPING, 0, 0, 0, NULL, plan.blocks, NULL)
+        update = pass_t(STEPPING, 0, NULL, NULL, plan.blocks, NULL)
         if self.rule.sums:
             memory = cnp.PyArray_SimpleNew(1, [(plan.blocks + 1) * self.rule.sums * sizeof(partial_t)], cnp.NPY_UINT8)
             partials = <partial_t *> cnp.PyArray_DATA(memory)
@@ -1825,12 +1829,11 @@ cdef class Update:
         if self.rule.sums:
             if self.rule.sums_prepare != NULL:
                 self.rule.sums_prepare(t, kept, NULL, h, c)
-            summing = pass_t(SUMMING, STAGES, self.rule.sums, self.rule.squares, &start, plan.blocks, partials)
+            summing = pass_t(SUMMING, STAGES, self.rule, &start, plan.blocks, partials)
             go(&plan, &summing, parts)
             for k in range(self.rule.sums):
                 fo_total_clear(&totals[k])
-                for i in range(plan.blocks):
-                    fo_total_add(&totals[k], partials[i * self.rule.sums + k].sum, <int> partials[i * self.rule.sums + k].unit)
+                fo_total_add_blocks(&totals[k], partials + k, plan.blocks, self.rule.sums)
             fo_totals_given(totals, self.rule.sums, self.rule.squares, n if self.rule.mean else -1, given)
         self.rule.prepare(t, kept, given, h, c)
         go(&plan, &update, parts)

@@ -4,6 +4,7 @@
 Inline, so that each instruction set's module compiles its own.
 """
 
+from libc.math cimport sqrt as root
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
@@ -472,10 +473,10 @@ cdef inline bint fetch_gradient(const task_t *task, bint wide, Py_ssize_t lo, Py
     return False
 
 
-cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, double *out, element _) noexcept nogil:
+cdef inline bint block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, double *out, element _) noexcept nogil:
     """One step of elements lo to lo + n, at most a block: decode, shape, update, encode; what needs no staging is used where it lies.
 
-    With `out`: the terms of the sums of operation `id`, or of a rule's matrices, and nothing is changed.
+    With `out`: the terms of the sums of operation `id`, or of a rule's matrices, and nothing is changed; whether they are of doubles.
     """
     cdef element own_p[BLOCK]
     cdef element own_g[2][BLOCK]
@@ -489,16 +490,19 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
     cdef const formula_t *f
     cdef const double *c
     cdef bint apart = out != NULL, updated = False, fetched = False, needed = True
+    cdef bint touched = False, moved = False  # what is to stay: state by the rule, the parameter by a stage
     cdef shaped_t g
     cdef int j, k, at = STAGES if id == TERMS else id  # terms come where the rule does
     g.narrow[0], g.narrow[1], g.wide[0], g.wide[1], g.is_wide = own_g[0], own_g[1], own_w[0], own_w[1], False
     if apart:
         while op.kind != END and op.id != at:
+            touched = touched or not op.early
+            moved = moved or op.kind == SUBTRACT or (op.kind == STAGE and op.formula.arrays[0] == PARAMETER)
             op += 1
         if op.kind == END or (op.kind == RULE and id == STAGES and task.rule.sums == 0):
             for j in range(SUMS):
                 memset(out + j * BLOCK, 0, n * sizeof(double))
-            return
+            return False
         needed = not op.early
         op = task.ops
     else:
@@ -510,13 +514,13 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
     if apart and task.n >= LARGE:
         ask_for(task, lo + AHEAD, needed)
     if needed:
-        arrays[PARAMETER] = fetch_parameter(task, lo, n, own_p, apart)
+        arrays[PARAMETER] = fetch_parameter(task, lo, n, own_p, moved)
     g.is_wide = fetch_gradient(task, op.takes_wide, lo, n, own_g[1], own_w[1], arrays)
     while op.kind != END:
         f = task.rule if op.kind == RULE else op.formula
         c = op.c + op.stride * task.index
         if op.kind == RULE and not fetched:
-            fetch_state(task, lo, n, own_state, arrays, apart)
+            fetch_state(task, lo, n, own_state, arrays, touched)
             fetched = True
         if apart and op.id == at and (op.kind == STAGE or op.kind == RULE or op.kind == CHECK):
             terms[UPDATE] = out
@@ -537,7 +541,7 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
                     f.sums_f32(terms, n, c)
             else:
                 f.sums_f64(terms, n, c)
-            return
+            return element is double or g.is_wide
         if op.kind == RULE:
             next = op + 1
             while next.kind != END and next.kind != SUBTRACT:
@@ -560,6 +564,7 @@ cdef inline void block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, 
         op += 1
     if updated and not apart:
         store(task, lo, n, arrays, own_p[0])
+    return False
 
 
 cdef inline void stretch(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -624,30 +629,28 @@ cdef inline void span(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept
         lo += n
 
 
-cdef inline void terms_of(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, int count, double *out) noexcept nogil:
-    """The terms of the sums of operation `id`, elements lo to lo + n; zeros where the gradient has no row."""
+cdef inline bint terms_of(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, int count, double *out) noexcept nogil:
+    """The terms of the sums of operation `id`, elements lo to lo + n; zeros where the gradient has no row. Whether of doubles."""
     cdef task_t rows
     cdef Py_ssize_t k, first, last, shift
     cdef int j
+    cdef bint wide = False
     if task.rows == NULL:
-        if task.p.format == FLOAT64:
-            block[double](task, lo, n, id, out, 0)
-        else:
-            block[float](task, lo, n, id, out, 0)
-        return
+        return block[double](task, lo, n, id, out, 0) if task.p.format == FLOAT64 else block[float](task, lo, n, id, out, 0)
     for j in range(count):
         memset(out + j * BLOCK, 0, n * sizeof(double))
     rows = task[0]
     for k in range(row_from(task, lo), task.n_rows):
         first, last = max(lo, task.rows[k] * task.row), min(lo + n, (task.rows[k] + 1) * task.row)
         if first >= lo + n:
-            return
+            break
         shift = (k - task.rows[k]) * task.row
         rows.g.data = task.g.data + shift * size_of(task.g.format)
         if task.p.format == FLOAT64:
-            block[double](&rows, first, last - first, id, out + (first - lo), 0)
+            wide = block[double](&rows, first, last - first, id, out + (first - lo), 0)
         else:
-            block[float](&rows, first, last - first, id, out + (first - lo), 0)
+            wide = block[float](&rows, first, last - first, id, out + (first - lo), 0)
+    return wide
 
 
 cdef inline void spread(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil:
@@ -711,14 +714,33 @@ cdef inline bint is_norm_of_floats(const task_t *task, int id) noexcept nogil:
         and task.g.flat and task.g.format == FLOAT32 and task.rows == NULL and task.p.format != FLOAT64
 
 
-cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, int count, int squares, Py_ssize_t lo,
+cdef inline void clear(double *terms, int count, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """Zeros at places lo to hi of a block."""
+    cdef int j
+    if lo < hi:
+        for j in range(count):
+            memset(terms + j * BLOCK + lo, 0, (hi - lo) * sizeof(double))
+
+
+cdef inline void take_roots(double *terms, int which, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """Of squares, the numbers again (the root of a rounded square is its number), at places lo to hi of a block."""
+    cdef Py_ssize_t i
+    cdef int j
+    for j in range(SUMS):
+        if which >> j & 1:
+            for i in range(lo, hi):
+                terms[j * BLOCK + i] = root(terms[j * BLOCK + i])
+
+
+cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, const formula_t *f, Py_ssize_t lo,
                         Py_ssize_t hi, partial_t *partials) noexcept nogil:
-    """As many sums over blocks lo to hi of an index space where array i has the places from starts[i] on; `squares`, a bit each."""
+    """The sums of `f`, operation `id`, over blocks lo to hi of an index space where array i has the places from starts[i] on."""
     cdef double terms[SUMS * BLOCK]
-    cdef Py_ssize_t i = 0, end = n, middle, place, first, last, k
+    cdef Py_ssize_t i = 0, end = n, middle, place, first, last, filled, k
     cdef const task_t *task
     cdef partial_t *partial
-    cdef int j, unit
+    cdef int j, unit, count = f.sums
+    cdef bint wide  # terms of doubles, whose squares may leave the range
     while end - i > 1:
         middle = (i + end) // 2
         if starts[middle] <= lo * BLOCK:
@@ -735,7 +757,7 @@ cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *sta
             if lo >= hi:
                 break
             place = lo * BLOCK
-        if squares and is_norm_of_floats(task, id) and starts[i] <= place < starts[i] + task.n and (
+        if f.squares and is_norm_of_floats(task, id) and starts[i] <= place < starts[i] + task.n and (
                 starts[i] + task.n >= place + BLOCK or i + 1 == n or starts[i + 1] >= place + BLOCK):
             first = place - starts[i]
             if task.n >= LARGE:
@@ -746,19 +768,30 @@ cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *sta
                 i += 1
             lo += 1
             continue
-        if starts[i] > place or starts[i] + task.n < place + BLOCK or not task.active:
-            memset(terms, 0, count * BLOCK * sizeof(double))
+        wide, filled = False, 0
         while i < n and starts[i] < place + BLOCK:
             task = &tasks[i]
             first = max(starts[i], place)
             last = min(starts[i] + task.n, place + BLOCK)
             if first < last and task.active:
-                terms_of(task, first - starts[i], last - first, id, count, terms + (first - place))
+                clear(terms, count, filled, first - place)
+                filled = last - place
+                if terms_of(task, first - starts[i], last - first, id, count, terms + (first - place)) == wide:
+                    pass
+                elif wide:
+                    take_roots(terms, f.floating, first - place, last - place)
+                else:
+                    take_roots(terms, f.floating, 0, first - place)
+                    wide = True
             if starts[i] + task.n > place + BLOCK:
                 break
             i += 1
+        clear(terms, count, filled, BLOCK)
         for j in range(count):
             partial, unit = partials + count * lo + j, 0
-            partial.sum = fo_fold_squares(terms + j * BLOCK, &unit) if squares >> j & 1 else fo_fold(terms + j * BLOCK)
+            if (f.squares if wide else f.squares & ~f.floating) >> j & 1:
+                partial.sum = fo_fold_squares(terms + j * BLOCK, &unit)
+            else:
+                partial.sum = fo_fold(terms + j * BLOCK)
             partial.unit = unit
         lo += 1

@@ -261,8 +261,11 @@ cdef void before(const fastopt_update *u, void *given) noexcept nogil:
 
 cdef void add_up(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums sums, int64_t lo,
                  int64_t hi, fo_partial *partials) noexcept nogil:
-    TABLE.add_up(<const task_t *> tasks, count, <const Py_ssize_t *> starts, STAGES if id == TABLE.n_stages else id, sums.count,
-                 sums.squares, lo, hi, <partial_t *> partials)
+    cdef const job_t *job = <const job_t *> jobs
+    while id == TABLE.n_stages and not job.rule.sums:
+        job += 1
+    TABLE.add_up(<const task_t *> tasks, count, <const Py_ssize_t *> starts, STAGES if id == TABLE.n_stages else id,
+                 job.rule if id == TABLE.n_stages else &TABLE.stages[id], lo, hi, <partial_t *> partials)
 
 
 cdef void after(const fastopt_update *u, void *given, int id, const double *totals) noexcept nogil:

@@ -1151,8 +1151,14 @@ cdef inline void lars_sums(double *restrict out_, const real *restrict p_, const
     for i in range(n):
         p = p_[i]
         g = g_[i]
-        out_[i] = p
-        out_[BLOCK + i] = g
+        if real is float:
+            out_[i] = p * p
+        else:
+            out_[i] = p
+        if real is float:
+            out_[BLOCK + i] = g * g
+        else:
+            out_[BLOCK + i] = g
 
 cdef void lars_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     lars_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], n, c)
@@ -1211,8 +1217,14 @@ cdef inline void dog_sums(double *restrict out_, const real *restrict p_, const 
         g = g_[i]
         p0 = p0_[i]
         out_[i] = g * g
-        out_[BLOCK + i] = p - p0
-        out_[2 * BLOCK + i] = p
+        if real is float:
+            out_[BLOCK + i] = (p - p0) * (p - p0)
+        else:
+            out_[BLOCK + i] = p - p0
+        if real is float:
+            out_[2 * BLOCK + i] = p * p
+        else:
+            out_[2 * BLOCK + i] = p
 
 cdef void dog_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     dog_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], n, c)
@@ -1472,7 +1484,10 @@ cdef inline void adafactor_sums(double *restrict out_, const real *restrict p_, 
         g = g_[i]
         col = col_[i]
         ratio = ratio_[i]
-        out_[i] = p
+        if real is float:
+            out_[i] = p * p
+        else:
+            out_[i] = p
         out_[BLOCK + i] = g * g / maximum(ratio * col, floor)
 
 cdef void adafactor_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
@@ -1544,7 +1559,10 @@ cdef inline void adafactor_vector_sums(double *restrict out_, const real *restri
         g = g_[i]
         v = v_[i]
         v = keep * v + w * g * g + more
-        out_[i] = p
+        if real is float:
+            out_[i] = p * p
+        else:
+            out_[i] = p
         out_[BLOCK + i] = g * g / maximum(v, floor)
 
 cdef void adafactor_vector_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
@@ -1786,7 +1804,10 @@ cdef inline void unclipped_sums(double *restrict out_, const real *restrict g_, 
     cdef double g
     for i in range(n):
         g = g_[i]
-        out_[i] = g
+        if real is float:
+            out_[i] = g * g
+        else:
+            out_[i] = g
 
 cdef void unclipped_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     unclipped_sums[float](<double *> a[UPDATE], <float *> a[0], n, c)
@@ -1883,7 +1904,10 @@ cdef inline void clip_norm_sums(double *restrict out_, const real *restrict g_, 
     cdef double g
     for i in range(n):
         g = g_[i]
-        out_[i] = g
+        if real is float:
+            out_[i] = g * g
+        else:
+            out_[i] = g
 
 cdef void clip_norm_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     clip_norm_sums[float](<double *> a[UPDATE], <float *> a[0], n, c)
@@ -1942,7 +1966,10 @@ cdef inline void clip_global_norm_sums(double *restrict out_, const real *restri
     cdef double g
     for i in range(n):
         g = g_[i]
-        out_[i] = g
+        if real is float:
+            out_[i] = g * g
+        else:
+            out_[i] = g
 
 cdef void clip_global_norm_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     clip_global_norm_sums[float](<double *> a[UPDATE], <float *> a[0], n, c)
@@ -2093,8 +2120,14 @@ cdef inline void trust_ratio_sums(double *restrict out_, const real *restrict u_
     for i in range(n):
         u = u_[i]
         p = p_[i]
-        out_[i] = u
-        out_[BLOCK + i] = p
+        if real is float:
+            out_[i] = u * u
+        else:
+            out_[i] = u
+        if real is float:
+            out_[BLOCK + i] = p * p
+        else:
+            out_[BLOCK + i] = p
 
 cdef void trust_ratio_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     trust_ratio_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], n, c)
@@ -2174,9 +2207,18 @@ cdef inline void norms_sums(double *restrict out_, const real *restrict g_, cons
         g = g_[i]
         u = u_[i]
         p = p_[i]
-        out_[i] = g
-        out_[BLOCK + i] = u
-        out_[2 * BLOCK + i] = p
+        if real is float:
+            out_[i] = g * g
+        else:
+            out_[i] = g
+        if real is float:
+            out_[BLOCK + i] = u * u
+        else:
+            out_[BLOCK + i] = u
+        if real is float:
+            out_[2 * BLOCK + i] = p * p
+        else:
+            out_[2 * BLOCK + i] = p
 
 cdef void norms_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     norms_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], n, c)
@@ -2577,6 +2619,7 @@ RULES[28].velocity |= 1 << 0
 RULES[28].sums, RULES[28].scope = 2, ARRAY
 RULES[28].sums_f32, RULES[28].sums_f64 = lars_sums_f32, lars_sums_f64
 RULES[28].squares = 3
+RULES[28].floating = 3
 
 RULES[29].name = b"dog"
 RULES[29].signature = (
@@ -2591,6 +2634,7 @@ RULES[29].states = 1
 RULES[29].sums, RULES[29].scope = 3, GROUP
 RULES[29].sums_f32, RULES[29].sums_f64 = dog_sums_f32, dog_sums_f64
 RULES[29].squares = 6
+RULES[29].floating = 6
 
 RULES[30].name = b"prodigy"
 RULES[30].signature = (
@@ -2636,6 +2680,7 @@ RULES[32].states = 3
 RULES[32].sums, RULES[32].scope = 2, ARRAY
 RULES[32].sums_f32, RULES[32].sums_f64 = adafactor_sums_f32, adafactor_sums_f64
 RULES[32].squares = 1
+RULES[32].floating = 1
 RULES[32].mean = True
 RULES[32].sums_prepare = adafactor_sums_scalars
 RULES[32].terms, RULES[32].terms_scope = True, LINES
@@ -2655,6 +2700,7 @@ RULES[33].nonnegative |= 1 << 0
 RULES[33].sums, RULES[33].scope = 2, ARRAY
 RULES[33].sums_f32, RULES[33].sums_f64 = adafactor_vector_sums_f32, adafactor_vector_sums_f64
 RULES[33].squares = 1
+RULES[33].floating = 1
 RULES[33].mean = True
 RULES[33].sums_prepare = adafactor_vector_sums_scalars
 
@@ -2723,6 +2769,7 @@ STAGES[4].checks = True
 STAGES[4].sums, STAGES[4].scope = 1, ARRAY
 STAGES[4].sums_f32, STAGES[4].sums_f64 = unclipped_sums_f32, unclipped_sums_f64
 STAGES[4].squares = 1
+STAGES[4].floating = 1
 STAGES[4].sums_arrays[0] = GRADIENT
 STAGES[4].n_sums_arrays = 1
 
@@ -2750,6 +2797,7 @@ NEUTRAL[6][0] = INFINITY
 STAGES[6].sums, STAGES[6].scope = 1, ARRAY
 STAGES[6].sums_f32, STAGES[6].sums_f64 = clip_norm_sums_f32, clip_norm_sums_f64
 STAGES[6].squares = 1
+STAGES[6].floating = 1
 STAGES[6].sums_arrays[0] = GRADIENT
 STAGES[6].n_sums_arrays = 1
 
@@ -2766,6 +2814,7 @@ NEUTRAL[7][0] = INFINITY
 STAGES[7].sums, STAGES[7].scope = 1, WHOLE
 STAGES[7].sums_f32, STAGES[7].sums_f64 = clip_global_norm_sums_f32, clip_global_norm_sums_f64
 STAGES[7].squares = 1
+STAGES[7].floating = 1
 STAGES[7].sums_arrays[0] = GRADIENT
 STAGES[7].n_sums_arrays = 1
 
@@ -2823,6 +2872,7 @@ NEUTRAL[12][1] = 0
 STAGES[12].sums, STAGES[12].scope = 2, ARRAY
 STAGES[12].sums_f32, STAGES[12].sums_f64 = trust_ratio_sums_f32, trust_ratio_sums_f64
 STAGES[12].squares = 3
+STAGES[12].floating = 3
 STAGES[12].sums_arrays[0] = UPDATE
 STAGES[12].sums_arrays[1] = PARAMETER
 STAGES[12].n_sums_arrays = 2
@@ -2852,6 +2902,7 @@ STAGES[15].idle = True
 STAGES[15].sums, STAGES[15].scope = 3, ARRAY
 STAGES[15].sums_f32, STAGES[15].sums_f64 = norms_sums_f32, norms_sums_f64
 STAGES[15].squares = 7
+STAGES[15].floating = 7
 STAGES[15].sums_arrays[0] = GRADIENT
 STAGES[15].sums_arrays[1] = UPDATE
 STAGES[15].sums_arrays[2] = PARAMETER

@@ -45,10 +45,15 @@ class Structure:
         return f" of {self.path!r}" if self.path else ""
 
 
+def check_depth(what: str, depth: int) -> None:
+    """Refuse what is nested without end, or deeper than anyone needs."""
+    if depth > DEEPEST:
+        raise ValueError(f"{what}: nested more than {DEEPEST} deep, expected less, and nothing that holds itself")
+
+
 def flatten(tree: Any, path: str | None = None, depth: int = 0) -> tuple[Structure | None, list[tuple[str, Any]]]:
     """The structure of parameters, and its arrays with their names: keys and positions joined by slashes."""
-    if depth > DEEPEST:
-        raise ValueError(f"params: nested more than {DEEPEST} deep, expected less, and nothing that holds itself")
+    check_depth("params", depth)
     if isinstance(tree, Mapping):
         keys: tuple[Any, ...] | None = tuple(tree)
         items = list(tree.items())

@@ -69,6 +69,7 @@ cdef struct formula_t:  # a rule or a stage
     const double *neutral  # of a stage: hyperparameters that change nothing; NaN: any
     int sums  # 0: needs none
     int squares  # those that are of squares, a bit each
+    int floating  # of these, the ones whose squares the kernel of floats gives; others give the numbers
     scope_t scope
     scalars_t sums_prepare
     kernel_t sums_f32
@@ -137,9 +138,10 @@ cdef inline void mark_wide(op_t *ops) noexcept nogil:
         ops[k].takes_wide = takes
 
 
-cdef struct partial_t:  # the sum of a block: of squares in units of 2 ** unit
-    double sum
-    int64_t unit
+cdef extern from "total.h":
+    ctypedef struct partial_t "fo_partial":  # the sum of a block: of squares in units of 2 ** unit
+        double sum
+        int64_t unit
 
 cdef struct lines_t:  # the matrices of an array, and sums over their lines
     Py_ssize_t rows  # of each matrix
@@ -199,7 +201,7 @@ cdef struct table_t:
     int n_own
     const char **own  # names of the stages' own arrays
     void (*span)(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
-    void (*add_up)(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, int count, int squares, Py_ssize_t lo,
+    void (*add_up)(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, const formula_t *f, Py_ssize_t lo,
                    Py_ssize_t hi, partial_t *partials) noexcept nogil
     void (*spread)(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil
     void (*lines_of)(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil

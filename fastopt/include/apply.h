@@ -17,11 +17,6 @@ typedef struct { /* what a job sums of a stage or of its rule */
     int mean;
 } fo_sums;
 
-typedef struct { /* the sum of a block: of squares in units of 2^unit */
-    double sum;
-    int64_t unit;
-} fo_partial;
-
 typedef struct {
     size_t job_size;  /* of an update as the kernels want it */
     size_t task_size; /* of the part of it that sums want beside those of others */
@@ -131,10 +126,7 @@ static void fo_sum_up(const fo_call *call, int id, fo_sums wanted)
         const int64_t end = wanted.whole ? call->space[1] : (starts[k] + u->n + 255) / 256;
         for (int j = 0; j < wanted.count && (k == 0 || !wanted.whole); j++) {
             fo_total_clear(totals + j);
-            for (int64_t i = first; i < end; i++) {
-                const fo_partial *partial = call->partials + i * wanted.count + j;
-                fo_total_add(totals + j, partial->sum, (int)partial->unit);
-            }
+            fo_total_add_blocks(totals + j, call->partials + first * wanted.count + j, end - first, wanted.count);
         }
         if (k == 0 || !wanted.whole) fo_totals_given(totals, wanted.count, wanted.squares, wanted.mean ? (double)u->n : -1, given);
         if (library->sums(job, id).count) library->after(u, job, id, given);

@@ -124,19 +124,23 @@ FO_INLINE double fo_fold_floats(const float *x, ptrdiff_t n)
 
 /* The sum of a block's squares, as a number times 2^unit: where the squares would leave the middle of the range of doubles, those of
    the elements over a power of two. What is infinite or NaN stays so. */
-FO_INLINE double fo_fold_squares(const double *x, int *unit)
+#if defined(__GNUC__)
+__attribute__((noinline, unused)) /* beside fo_fold, whose loop would suffer */
+#endif
+static double fo_fold_squares(const double *x, int *unit)
 {
     const double sum = fo_fold_of(x, 1, 1);
-    uint64_t some = 0, finite = 1;
+    uint64_t some = 0;
     *unit = 0;
     if (sum >= 0x1p-900 && sum < 0x1p1000) return sum;
-    for (int i = 0; i < 256; i++) {
+    for (int i = 0; sum == 0 && i < 256; i++) {
         uint64_t bits;
         memcpy(&bits, x + i, sizeof bits);
         some |= bits << 1;
-        finite &= (uint64_t)((bits & 0x7fffffffffffffffu) < 0x7ff0000000000000u);
     }
-    if (!some || !finite) return sum;
+    if (sum == 0 && !some) return sum;
+    for (int i = 0; !(sum < 1) && i < 256; i++)
+        if (x[i] - x[i] != 0) return sum;
     *unit = sum < 1 ? -FO_UNIT : FO_UNIT;
     return fo_fold_of(x, 1, sum < 1 ? 0x1p600 : 0x1p-600); /* half of it */
 }

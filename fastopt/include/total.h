@@ -39,31 +39,81 @@ FO_INLINE uint64_t fo_whole(double x, int *exponent)
     return field == 0x7ff ? 0 : (bits & 0xfffffffffffffu) | (uint64_t)(field != 0) << 52;
 }
 
-FO_INLINE void fo_total_spread(fo_total *total, double x, int unit)
+FO_INLINE void fo_total_reach(fo_total *total, int k)
 {
-    int exponent;
-    const uint64_t whole = fo_whole(x, &exponent);
-    const int place = exponent + unit - FO_LOWEST, shift = place % 32, k = place / 32; /* of the lowest bit */
-    const uint64_t low = (whole & 0xffffffffu) << shift, high = (whole >> 32) << shift;
-    const int64_t parts[3] = {(int64_t)(low & 0xffffffffu), (int64_t)((low >> 32) + (high & 0xffffffffu)), (int64_t)(high >> 32)};
-    if (x - x != 0) total->special = total->special + x;
-    if (whole == 0) return;
     if (total->hi == 0) total->lo = total->hi = k;
     while (total->lo > k) total->limbs[--total->lo] = 0;
     while (total->hi < k + 3) total->limbs[total->hi++] = 0;
-    for (int i = 0; i < 3; i++) total->limbs[k + i] += x < 0 ? -parts[i] : parts[i];
+}
+
+/* Add to limbs k to k + 2. */
+FO_INLINE void fo_total_limbs(fo_total *total, int k, const int64_t limbs[3])
+{
+    if (k < total->lo || k + 3 > total->hi) fo_total_reach(total, k);
+    for (int i = 0; i < 3; i++) total->limbs[k + i] += limbs[i];
+}
+
+/* x * 2^unit as three limbs, and which they are; -1: it is zero, infinite or NaN. */
+FO_INLINE int fo_limbs(double x, int unit, int64_t limbs[3])
+{
+    int exponent;
+    const uint64_t whole = fo_whole(x, &exponent);
+    const unsigned place = (unsigned)(exponent + unit - FO_LOWEST), shift = place % 32; /* of the lowest bit */
+    const uint64_t low = (whole & 0xffffffffu) << shift, high = (whole >> 32) << shift;
+    const int64_t minus = -(int64_t)(x < 0); /* all bits of a negative one */
+    limbs[0] = ((int64_t)(low & 0xffffffffu) ^ minus) - minus;
+    limbs[1] = ((int64_t)((low >> 32) + (high & 0xffffffffu)) ^ minus) - minus;
+    limbs[2] = ((int64_t)(high >> 32) ^ minus) - minus;
+    return whole == 0 ? -1 : (int)(place / 32);
+}
+
+FO_INLINE void fo_total_spread(fo_total *total, double x, int unit)
+{
+    int64_t limbs[3];
+    const int k = fo_limbs(x, unit, limbs);
+    if (k < 0) total->special = total->special + x;
+    else fo_total_limbs(total, k, limbs);
+}
+
+typedef struct { /* the sum of a block: of squares in units of 2^unit */
+    double sum;
+    int64_t unit;
+} fo_partial;
+
+/* Add the sums of n blocks, `stride` apart: neighbours, which mostly have the same limbs, together. */
+FO_INLINE void fo_total_add_blocks(fo_total *total, const fo_partial *blocks, int64_t n, int64_t stride)
+{
+    int64_t sum[3] = {0, 0, 0}, limbs[3];
+    int at = -1;
+    if (n <= 0) return;
+    if (total->count == 1) fo_total_spread(total, total->first, total->unit);
+    if (total->count == 0 && n == 1) {
+        total->first = blocks->sum;
+        total->unit = (int)blocks->unit;
+    }
+    total->count += n;
+    for (int64_t i = total->count == 1; i < n; i++) {
+        const fo_partial *block = blocks + i * stride;
+        const int k = fo_limbs(block->sum, (int)block->unit, limbs);
+        if (k < 0) {
+            total->special = total->special + block->sum;
+            continue;
+        }
+        if (k != at) {
+            if (at >= 0) fo_total_limbs(total, at, sum);
+            sum[0] = sum[1] = sum[2] = 0;
+            at = k;
+        }
+        for (int j = 0; j < 3; j++) sum[j] += limbs[j];
+    }
+    if (at >= 0) fo_total_limbs(total, at, sum);
 }
 
 /* Add x * 2^unit. */
 FO_INLINE void fo_total_add(fo_total *total, double x, int unit)
 {
-    if (total->count++ == 0) {
-        total->first = x;
-        total->unit = unit;
-        return;
-    }
-    if (total->count == 2) fo_total_spread(total, total->first, total->unit);
-    fo_total_spread(total, x, unit);
+    const fo_partial block = {x, unit};
+    fo_total_add_blocks(total, &block, 1, 1);
 }
 
 /* Bring the limbs between 0 and 2^32, and to the magnitude of the sum, the last of them not zero unless all are. Returns its sign. */
@@ -101,7 +151,12 @@ FO_INLINE double fo_total_round(fo_total *total, int *exponent)
     uint64_t top = (uint64_t)total->limbs[hi - 1] << 32 | (uint64_t)(hi - 2 >= lo ? total->limbs[hi - 2] : 0);
     const uint64_t next = hi - 3 >= lo ? (uint64_t)total->limbs[hi - 3] : 0;
     int shift = 0, lost;
-    for (; !(top >> 63); shift++) top = top << 1 | (next >> (31 - shift) & 1u);
+    for (int step = 16; step > 0; step /= 2) {
+        const int by = top >> (64 - step) ? 0 : step;
+        top <<= by;
+        shift += by;
+    }
+    top |= next >> (32 - shift);
     lost = next << (32 + shift) != 0;
     for (int k = hi - 4; k >= lo; k--) lost |= total->limbs[k] != 0;
     const uint64_t rest = top & 0x7ffu, kept = top >> 11;
@@ -137,7 +192,7 @@ FO_INLINE int fo_totals_given(fo_total *totals, int sums, int squares, double n,
             given[count] = fo_root(x, exponent, given + count + 1);
             count += 2;
         } else
-            given[count++] = ldexp(x, exponent);
+            given[count++] = fo_ldexp(x, exponent);
     }
     return count;
 }
