@@ -547,3 +547,13 @@ def test_limits_that_come_and_go_leave_the_operations_right(isa):
         fo.SGD(fresh, lr=1.0, clip_value=limit, clip_norm=limits[-1 - k]).step(g)
         optimizer.step(g)
         assert same(p, fresh), k
+
+
+@pytest.mark.parametrize("tail", [2.0**-150, 2.0**-60, 0.0])
+def test_a_tie_of_a_total_is_decided_by_what_is_far_below(tail, isa):
+    """1 + 2**-53 lies in the middle between two doubles."""
+    g = np.zeros(3 * 256)
+    g[0], g[256:258], g[-1] = 1.0, 2.0**-27, tail
+    optimizer = fo.DoG(np.zeros(3 * 256), eps=1e-307)
+    optimizer.step(g)
+    assert optimizer.state["0"]["seen"] == (1 + 2.0**-52 if tail else 1.0)
