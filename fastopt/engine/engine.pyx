@@ -495,8 +495,8 @@ cdef class Plan:
     cdef op_t *ops  # each group's operations in this step
     cdef const formula_t **rules  # each group's
     cdef int64_t *staged  # the stages that are on in this step, a bit each, of each group
-    cdef int64_t *wanted  # what decides on the operations of a group, a bit each, and of what they were composed last
-    cdef int64_t *composed
+    cdef int64_t *wanted  # what decides on the operations of a group, a bit each: steps that hold have a stage for it
+    cdef int64_t *composed  # the same when they were composed
     cdef int64_t union  # of all groups
     cdef int64_t done  # of all groups in the last step that was made
     cdef double **used  # each group's hyperparameters in that step
@@ -979,7 +979,7 @@ cdef class Plan:
                     loose |= <int64_t> is_loose(stage, h) << k
             staged |= <int64_t> always << k
         self.staged[group] = staged
-        self.wanted[group] = staged | loose << STAGES | (<int64_t> 1 + 2 * hold + 4 * (self.clear and bound)) << 2 * STAGES
+        self.wanted[group] = staged | loose << STAGES | (<int64_t> 1 + 2 * (self.clear and bound)) << 2 * STAGES
         return staged
 
     cdef inline double hyperparameter(self, Py_ssize_t group, int stage, int j, double scale) noexcept:

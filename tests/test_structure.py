@@ -1,0 +1,202 @@
+"""Files, functions and decisions that fit on a screen. What does not yet is listed, and leaves the list once it does."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1] / "fastopt"
+GENERATED = {"engine/kernels.pyx", "cuda/kernels.cu", "functional.py"}
+LONGEST_FILE, LONGEST_FUNCTION, MOST_COMPLEX = 500, 45, 15  # lines, lines without docstring, decisions
+
+# Exceptions: each that is mended leaves its list, and none comes in.
+LONG_FILES = {
+    "base.py",
+    "cuda/launch.h",
+    "cuda/stepper.py",
+    "engine/engine.pyx",
+    "engine/formats.pxd",
+    "engine/interpreted.py",
+    "optimizers.py",
+    "rules.py",
+}
+LONG_FUNCTIONS = {
+    "base.py: __init__",
+    "base.py: _load",
+    "codegen/cython.py: _table",
+    "codegen/functional.py: _function",
+    "cuda/stepper.py: _advance",
+    "engine/engine.pyx: advance",
+    "engine/engine.pyx: lay_groups",
+    "engine/engine.pyx: lay_slots",
+    "engine/engine.pyx: prepare_rules",
+    "engine/engine.pyx: run",
+    "engine/formats.pxd: add_up",
+    "engine/formats.pxd: block",
+    "engine/interpreted.py: _advance",
+    "include/check.h: fo_check_update",
+    "training.py: fit",
+}
+COMPLEX_FUNCTIONS = {
+    "base.py: __init__",
+    "base.py: _changes",
+    "base.py: _group",
+    "base.py: _load",
+    "base.py: _stages",
+    "base.py: checked",
+    "base.py: explain",
+    "base.py: per_parameter",
+    "codegen/__init__.py: chosen",
+    "codegen/c.py: element",
+    "codegen/cuda.py: formula",
+    "codegen/cython.py: _loop",
+    "codegen/cython.py: _scalars",
+    "codegen/cython.py: _table",
+    "codegen/reader.py: check",
+    "codegen/reader.py: elementwise",
+    "codegen/reader.py: numbers",
+    "cuda/stepper.py: _advance",
+    "cuda/stepper.py: lay",
+    "cuda/stepper.py: masks",
+    "engine/interpreted.py: _advance",
+    "engine/interpreted.py: advance",
+    "engine/interpreted.py: run_rules",
+    "engine/layout.py: check_gradient",
+    "explain.py: lines",
+    "formula.py: __init__",
+    "groups.py: _set",
+    "torch.py: _sync",
+    "torch.py: _take",
+    "torch_state.py: write",
+    "torch_state.py: writes",
+    "training.py: fit",
+}
+
+
+def sources(*suffixes):
+    """Return the hand-written files with these suffixes by their path in the package."""
+    found = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*")) if path.suffix in suffixes}
+    return {name: path.read_text() for name, path in found.items() if name not in GENERATED}
+
+
+def complexity(function):
+    """Count the ways through a function: its branches, loops, handlers, and parts of conditions."""
+    one_way = (ast.If, ast.IfExp, ast.For, ast.While, ast.ExceptHandler, ast.comprehension, ast.match_case, ast.Assert)
+    count = 1
+    for node in ast.walk(function):
+        count += isinstance(node, one_way)
+        count += len(node.values) - 1 if isinstance(node, ast.BoolOp) else 0
+        count += len(node.ifs) if isinstance(node, ast.comprehension) else 0
+    return count
+
+
+def python_functions(text):
+    """Yield name, lines and complexity of each function."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0]
+            documented = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) is not None else 0
+            yield node.name, node.end_lineno - node.lineno + 1 - documented, complexity(node)
+
+
+def cython_functions(text):
+    """Yield name and lines of each function, by indentation."""
+    lines = text.splitlines()
+    for at, line in enumerate(lines):
+        found = re.match(r"( *)(?:def|cdef|cpdef)\b[^=]*?(\w+)\(", line)
+        if not found:
+            continue
+        end = at
+        while end < len(lines) and not lines[end].rstrip().endswith(":"):
+            end += 1
+        body = end + 1
+        deeper = re.compile(rf" {{{len(found[1]) + 1},}}\S|\s*$")
+        while body < len(lines) and deeper.match(lines[body]):
+            body += 1
+        block = "\n".join(lines[end + 1 : body]).rstrip()
+        if block:
+            block = re.sub(r'^\s*""".*?"""', "", block, count=1, flags=re.DOTALL)
+            yield found[2], end - at + 1 + len(block.strip("\n").splitlines())
+
+
+def c_functions(text):
+    """Yield name and lines of each function, by braces in the first column."""
+    for found in re.finditer(
+        r"^(?!typedef|struct|enum|union|#|/|\})[^\n;{}=]*?(\w+)\([^;{}]*\)\n\{\n.*?^\}", text, re.MULTILINE | re.DOTALL
+    ):
+        yield found[1], found[0].count("\n") + 1
+
+
+def long_files():
+    return {name for name, text in sources(".py", ".pyx", ".pxd", ".h", ".cu").items() if len(text.splitlines()) > LONGEST_FILE}
+
+
+def long_functions():
+    found = set()
+    for suffixes, functions in (((".py",), python_functions), ((".pyx", ".pxd"), cython_functions), ((".h", ".cu"), c_functions)):
+        for name, text in sources(*suffixes).items():
+            found |= {f"{name}: {f}" for f, lines, *_ in functions(text) if lines > LONGEST_FUNCTION}
+    return found
+
+
+def complex_functions():
+    return {
+        f"{name}: {f}"
+        for name, text in sources(".py").items()
+        for f, _, decisions in python_functions(text)
+        if decisions > MOST_COMPLEX
+    }
+
+
+def test_files_fit():
+    assert long_files() == LONG_FILES
+
+
+def test_functions_fit_on_a_screen():
+    assert long_functions() == LONG_FUNCTIONS
+
+
+def test_functions_decide_little():
+    assert complex_functions() == COMPLEX_FUNCTIONS
+
+
+PYTHON = '''
+def f(a):
+    """Do.
+
+    More of it.
+    """
+    if a and not a:
+        return [x for x in a if x]
+    return 1
+'''
+CYTHON = '''
+cdef class A:
+    cdef int f(self,
+               int b) noexcept nogil:
+        """Do."""
+        b = 1
+
+        return b
+
+cdef int b = 2
+'''
+C = """
+typedef struct {
+    int a;
+} t;
+
+static int f(int a,
+             int b)
+{
+    if (a) {
+        b = a;
+    }
+    return b;
+}
+"""
+
+
+def test_what_is_measured():
+    assert list(python_functions(PYTHON)) == [("f", 4, 5)]
+    assert list(cython_functions(CYTHON)) == [("f", 5)]
+    assert list(c_functions(C)) == [("f", 8)]
