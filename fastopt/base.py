@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copyreg
-import functools
 import hashlib
 import inspect
 import itertools
@@ -24,7 +23,7 @@ from . import files, formula, state
 from .engine import dispatch, layout, overlap, storage
 from .engine.memory import HOST, Memory
 from .engine.rows import check_indices
-from .engine.structure import Structure, check_depth, collect, flatten, unflatten
+from .engine.structure import Structure, check_nesting, collect, flatten, unflatten
 from .formula import STAGES
 from .groups import DECAYS, OPERANDS, Group, check_hyperparameter
 
@@ -373,17 +372,15 @@ def array_of(what: str, value: Any) -> np.ndarray:
         raise ValueError(f"{what}: lists of different lengths, expected an array") from None
 
 
-def own_copy(name: str, value: Any, depth: int = 0) -> Any:
+def own_copy(value: Any) -> Any:
     """An option of arrays, whose later changes by the caller do not matter; SciPy's Bounds as a pair."""
-    check_depth(name, depth)
-    copied = functools.partial(own_copy, name, depth=depth + 1)
     if hasattr(value, "lb") and hasattr(value, "ub"):
-        return tuple(float(x[0]) if np.shape(x) == (1,) else copied(x) for x in (value.lb, value.ub))
+        return tuple(float(x[0]) if np.shape(x) == (1,) else own_copy(x) for x in (value.lb, value.ub))
     if isinstance(value, np.ndarray):
         return value.copy()
     if isinstance(value, Mapping):
-        return {k: copied(x) for k, x in value.items()}
-    return type(value)(copied(x) for x in value) if type(value) in (list, tuple) else layout.on_host(value)
+        return {k: own_copy(x) for k, x in value.items()}
+    return type(value)(own_copy(x) for x in value) if type(value) in (list, tuple) else layout.on_host(value)
 
 
 def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
@@ -595,7 +592,7 @@ class Optimizer(dispatch.Stepper):
     decay: str | None = "l2"
     update: Callable[..., Any]
     _memory: Memory = HOST
-    _places: Mapping[str, int] = MappingProxyType({})  # of each name, which parameter it is
+    _places: Mapping[str, int] = MappingProxyType({})  # of each name, which parameter it is: they only become more
 
     def __new__(cls, params: Any = None, *_: Any, **__: Any) -> Any:
         made = cls._class_for(params)
@@ -659,6 +656,7 @@ class Optimizer(dispatch.Stepper):
         given = dict(zip(self.arguments, positional, strict=False))
         if len(positional) > len(self.arguments) or set(given) & set(options):
             raise TypeError(f"{name}: arguments given twice or too many, expected params, {', '.join(self.arguments)}")
+        check_nesting({**given, **options})
         given |= {k: options.pop(k) for k in self.arguments if k in options}
         common = {k: options.pop(k, default) for k, default in {**OPTIONS, **self.usual}.items()}
         shared = {k: options.pop(k) for k in inspect.signature(Settings).parameters if k in options}
@@ -689,6 +687,7 @@ class Optimizer(dispatch.Stepper):
     def _options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """All options of a group dict."""
         given = {k: v for k, v in group.items() if k != "params"}
+        check_nesting(given)
         if shared := set(given) & {"convention", *(f.name for f in fields(Settings))}:
             raise TypeError(f"group: {', '.join(sorted(shared))} is of the optimizer as a whole, expected as its argument")
         if unknown := set(given) - set(self.defaults):
@@ -732,7 +731,7 @@ class Optimizer(dispatch.Stepper):
         for key in self.refuses:
             if options[key] is not OPTIONS[key] and options[key] != OPTIONS[key]:
                 raise ValueError(f"{key}: not with {type(self).__name__}, whose other points it would not shape")
-        options = {k: bool(v) if isinstance(v, np.bool_) else own_copy(k, v) if k in OPERANDS else v for k, v in options.items()}
+        options = {k: bool(v) if isinstance(v, np.bool_) else own_copy(v) if k in OPERANDS else v for k, v in options.items()}
         rule, beside = formula.of(self.rule(options)), self.beside(options)
         return Group(
             options,
@@ -1254,7 +1253,7 @@ class Optimizer(dispatch.Stepper):
                 "groups": [(g.chosen, dict(g.options)) for g in self._groups],
                 "saved": self._saved(),
                 "bound": self._bound(),
-                "attributes": {k: v for k, v in vars(self).items() if not hasattr(dispatch.Stepper, k)},
+                "attributes": {k: v for k, v in vars(self).items() if not hasattr(dispatch.Stepper, k) and k != "_places"},
             }
         return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .engine.structure import check_nesting
 from .formula import STAGES, Formula
 from .schedules import Schedule
 
@@ -64,6 +65,7 @@ def check_number(name: str, x: Any, rule: str = "") -> float:
     except OverflowError:
         value = math.inf
     except (TypeError, ValueError):
+        check_nesting({name: x})
         raise TypeError(f"{name}: {x!r}, expected a number or a schedule") from None
     if name in WHOLE and value % 1:
         raise ValueError(f"{name}: {value}, expected a whole number")
@@ -196,6 +198,7 @@ class Group(MutableMapping[str, Any]):
             return
         entries = tuple(value) if key in self.spread and isinstance(value, Iterable) else (value,)
         if len(entries) != len(names):
+            check_nesting({key: value})
             raise ValueError(f"{key}: {value!r}, expected {len(names)} values")
         checked = [
             self.check(n, x) if x is None else check_hyperparameter(n, x, self.rule.name)

@@ -122,6 +122,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         """Of each parameter that has had a gradient, its state by torch's names, live; all of it can be set, and hold other keys.
 
         What is written is copied into the engine's arrays at once, so that later steps do not change a tensor that was assigned.
+        A tensor that was taken from here shows each step, until another is written in its place.
         """
         return self._state
 

@@ -58,6 +58,11 @@ class Slot:
         """Names under which the engine has something, its own and torch's."""
         return {*self.arrays, *self.kept, *self.slot.state, *(self.torch_names.get(key, key) for key in self.slot.rule.state)}
 
+    def has_begun(self, names: Set[Any]) -> bool:
+        """Return False if an entry of these names lacks the momentum that is all its state: that begins with a whole gradient."""
+        of_rule = {self.name(key) for key in self.slot.rule.state} & self.arrays.keys()
+        return "momentum_buffer" not in of_rule or not names.isdisjoint(of_rule)
+
     def tensor(self, name: str) -> torch.Tensor:
         """A live view of an array of state."""
         x = tensor_of(self.slot.state[self.arrays[name]])
@@ -93,7 +98,8 @@ class Slot:
             told = "nothing" if x is None else f"shape {tuple(getattr(x, 'shape', ()))}"
             raise ValueError(f"{named}: {told}, expected a tensor of shape {tuple(target.shape)}")
         numeric = target.is_floating_point() or target.is_complex()
-        if numeric != (x.is_floating_point() or x.is_complex()) or (not numeric and x.dtype != target.dtype):
+        lost = x.is_meta or (x.is_complex() and not target.is_complex())  # what has no numbers, or more than there is room for
+        if lost or numeric != (x.is_floating_point() or x.is_complex()) or (not numeric and x.dtype != target.dtype):
             raise ValueError(f"{named}: {x.dtype}, expected {target.dtype}: state_dtype and master as they were saved")
         return [(target, x.reshape(target.shape))]
 
@@ -121,7 +127,8 @@ class Entry(Written):
     """State of one parameter: live tensors by torch's names, and whatever else its users put there.
 
     An array that is set is copied into the engine's, one that is deleted begins anew; the step count is that of the engine. Whoever
-    took a tensor from here sees each step in it, until another takes its place: then it keeps its numbers, as torch's do.
+    took a tensor from here, not a view of it, sees each step in it, until another takes its place: then it keeps its numbers, as
+    torch's do.
     """
 
     def __init__(self, state: State | None, place: int) -> None:
@@ -136,17 +143,24 @@ class Entry(Written):
 
     def fill(self) -> None:
         """Show what the engine has; tensors that were taken look at it too, wherever it is by now."""
-        assert self.state is not None
-        slot, (t, kept, _) = self.state.slots[self.place], self.state.owner.fast._counter(self.place)
-        self.state.count(self.place, t)
         shown = self.tensors()
         for name in shown.keys() & self.keys():
             self[name].data, shown[name] = shown[name], self[name]
-        for name, x in zip(slot.kept, kept, strict=True):
-            shown[name] = torch.tensor(x, dtype=torch.float64)
-        if "eta" in shown:  # torch's ASGD keeps this too, which follows from the step
-            shown["mu"] = torch.tensor(1 / max(1.0, t - slot.slot.group.number("t0", t)))
         super().update(shown)
+        self.renew()
+
+    def renew(self) -> None:
+        """Show the step count and the numbers that the rule keeps, as they are now."""
+        assert self.state is not None
+        slot, (t, kept, _) = self.state.slots[self.place], self.state.owner.fast._counter(self.place)
+        self.state.count(self.place, t)
+        for name, x in zip(slot.kept, kept, strict=True):
+            if name in self:
+                self[name].fill_(x)
+            else:
+                super().__setitem__(name, torch.tensor(x, dtype=torch.float64))
+        if "eta" in slot.kept:  # torch's ASGD keeps this too, which follows from the step
+            super().__setitem__("mu", torch.tensor(1 / max(1.0, t - slot.slot.group.number("t0", t))))
 
     def numbers(self) -> list[float]:
         """The numbers that the rule keeps, as they are here."""
@@ -169,15 +183,19 @@ class Entry(Written):
             if name in names and name in self:
                 self[name].data = self[name].clone()
                 super().__setitem__(name, x)
+        assert self.state is not None
+        for name in names & self.state.slots[self.place].kept.keys() & self.keys():
+            super().__setitem__(name, self[name].clone())
 
     def checked(self, changed: Mapping[Any, Any]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], tuple[int, list[float], bool]]:
         """What entries write into arrays, and what is counted then; or the error that says why one does not fit."""
         assert self.state is not None
         slot, (t, _, pending) = self.state.slots[self.place], self.state.owner.fast._counter(self.place)
         writes = [w for name in changed if name in slot.arrays for w in slot.writes(slot.arrays[name], changed)]
-        written = {target.untyped_storage().data_ptr() for target, _ in writes if len(writes) > 1}
-        writes = [(target, x.clone() if x.untyped_storage().data_ptr() in written else x) for target, x in writes]
+        with torch.no_grad():  # copies: what is written may lie in what is written over
+            writes = [(target, torch.empty_like(target).copy_(x)) for target, x in writes]
         t = slot.step_of(changed.get("step", int(t or bool(writes))))
+        t = t if slot.has_begun({*self, *changed}) else 0
         numbers = {name: float(x) for name, x in changed.items() if name in slot.kept}
         return writes, (t, [numbers.get(name, old) for name, old in zip(slot.kept, self.numbers(), strict=True)], pending)
 
@@ -242,7 +260,7 @@ class Entry(Written):
         with fast._alone():
             fast._catch_up()
             slot.slot.reset({slot.arrays[name] for name in names if name in slot.arrays})
-            t = 0 if not left else t if "step" in left else 1
+            t = 0 if not left or not slot.has_begun(left) else t if "step" in left else 1
             fast._set_counter(self.place, (t, self.numbers(), pending and bool(left)))
         self.state.count(self.place, t)
         self.state.incomplete.add(self.place)
@@ -347,10 +365,11 @@ class State(Written):
         )
         if counted:
             np.copyto(self.steps, np.add(self.counted, 1, out=self.counted, where=moved))
-        for entry in self.live():  # those whose numbers are not known
-            if self.slots[entry.place].kept or not counted or entry.place in self.incomplete:
-                self.incomplete.add(entry.place)
+        for entry in self.live():
+            if entry.place in self.incomplete:
                 self.entry(self.owner.tensors[entry.place])
+            elif self.slots[entry.place].kept or not counted:
+                entry.renew()
 
     def pull(self) -> None:
         """Take over step counts, and numbers that rules keep, that were changed in place."""
@@ -369,7 +388,7 @@ class State(Written):
         if not isinstance(entry, Mapping):
             raise TypeError(f"state of {self.slots[self.places[p]].slot.name!r}: {type(entry).__name__}, expected a dict")
         new = Entry(self, self.places[p])
-        given = {name: x for name, x in entry.items() if not begins_anew(name, x)}
+        given = {name: x for name, x in entry.items() if not (begins_anew(name, x) and name in new.engine_names())}
         new.checked(given)  # all of it, before anything is let go
         if old is not None:
             old.pull()
@@ -454,6 +473,7 @@ class State(Written):
         entry = super().__getitem__(key)
         if isinstance(entry, Entry):
             if entry.state is not None:
+                entry.pull()
                 emptied = Entry(self, entry.place)
                 emptied.fill()
                 entry.leave()

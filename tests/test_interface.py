@@ -285,6 +285,23 @@ def test_numbers_out_of_their_domains_are_refused(library):
     assert all((a == 1).all() for a in kept)
 
 
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+@pytest.mark.parametrize("case", ["lars", "dog"])
+def test_one_call_of_a_rule_that_sums_and_one_that_does_not(case, order, library):
+    """The second sums over floats and doubles, which one block holds."""
+    kinds = [[np.float32], [np.float32, np.float64]]
+    params = [[data(20, kind, seed=k) for k, kind in enumerate(of)] for of in kinds]
+    there = [[p.copy() for p in of] for of in params]
+    grads = [[data(20, p.dtype, seed=10 + k) for k, p in enumerate(of)] for of in params]
+    for name, of, g in zip(("sgd", case), params, grads, strict=True):
+        make(name, of).step(g)
+    steps = [Steps(library, make(name, of), g) for name, of, g in zip(("sgd", case), there, grads, strict=True)]
+    both = np.concatenate([steps[k].u for k in order])
+    both["t"] = 1
+    assert library.apply(both.ctypes.data, len(both), 1) == 0, library.message()
+    assert all(same(a, b) for of, other in zip(params, there, strict=True) for a, b in zip(of, other, strict=True))
+
+
 def test_parts_refuse_sums_and_kept_numbers_in_place(library):
     norm = np.array([1.0])
     use = np.zeros(1, embed.USE)

@@ -171,7 +171,10 @@ for _ in range(100_000):
 cycle = []
 cycle.append(cycle)
 w = np.zeros(2)
-for make in (fo.SGD, lambda x: fo.SGD(w, bounds=(x, 1)), lambda x: fo.SGD(w, step_scale=x)):
+options = ("step_scale", "lr", "momentum", "nesterov", "clip_norm", "nonfinite", "state_dtype", "threads")
+made = [lambda x, option=option: fo.SGD(w, **{option: x}) for option in options]
+given = [lambda x: fo.SGD(w, bounds=(x, 1)), lambda x: fo.SGD([{"params": w, "lr": x}]), lambda x: setattr(fo.SGD(w), "lr", x)]
+for make in (fo.SGD, *made, *given):
     for x in (tree, cycle, {"a": tree}):
         try:
             make(x)
@@ -190,7 +193,7 @@ def test_deep_nesting_is_an_error(tmp_path):
     done = subprocess.run([sys.executable, "-c", DEEP], capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-500:]
     lines = done.stdout.splitlines()
-    assert len(lines) == 13 and all("nested more than 100 deep" in line for line in lines[:9]) and lines[9:] == ["refused"] * 4
+    assert len(lines) == 40 and all("nested more than 100 deep" in line for line in lines[:36]) and lines[36:] == ["refused"] * 4
     tree = np.zeros(2)
     for _ in range(90):
         tree = [tree]

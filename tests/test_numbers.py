@@ -272,6 +272,7 @@ def test_writing_to_state_is_checked():
     for key, x, error, text in [
         ("m", np.zeros(4), ValueError, r"state 'm' of 'w': shape \(4,\), expected \(3,\)"),
         ("m", "text", TypeError, "state 'm' of 'w': <U4, expected numbers"),
+        ("m", np.ma.array(np.ones(3), mask=[0, 1, 0]), TypeError, "state 'm' of 'w': a masked array"),
         ("step", -1, ValueError, "step of 'w': -1, expected a whole number"),
         ("exp_avg", 0, KeyError, "expected one of 'step', 'm', 'v'"),
         ("v", np.full(3, 1e300), ValueError, "state 'v' of 'w': finite numbers beyond the range of float32"),
@@ -507,10 +508,10 @@ def test_one_block_of_a_norm_may_hold_floats_and_doubles(kinds, isa):
     for reach in (1e-30, 1.0, None):
         grads = [data(20, seed=k) * (KINDS[kind][2] if reach is None else reach) for k, kind in enumerate(kinds)]
         grads = [g.astype(KINDS[kind][1]) for g, kind in zip(grads, kinds, strict=True)]
-        optimizer = fo.SGD(params, lr=1.0, clip_global_norm=2.0**-120)
+        optimizer = fo.SGD([*params[:1], np.zeros(20), *params[1:]], lr=1.0, clip_global_norm=2.0**-120)
         for p in params:
             p[...] = 0
-        optimizer.step(grads)
+        optimizer.step([*grads[:1], None, *grads[1:]])
         norm = exact_norm(*grads)
         for p, g in zip(params, grads, strict=True):
             assert off(-p, exactly(g, Fraction(1, 2**120) / norm)) < 3

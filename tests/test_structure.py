@@ -30,7 +30,6 @@ LONG_FUNCTIONS = {
     "engine/engine.pyx: lay_slots",
     "engine/engine.pyx: prepare_rules",
     "engine/engine.pyx: run",
-    "engine/formats.pxd: add_up",
     "engine/formats.pxd: block",
     "engine/interpreted.py: _advance",
     "include/check.h: fo_check_update",

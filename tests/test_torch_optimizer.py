@@ -955,20 +955,71 @@ def test_tensors_that_were_taken_see_each_step_until_others_take_their_place():
     assert all(torch.equal(held[name], x) for name, x in values.items())
 
 
-@pytest.mark.parametrize("how", ["name", "entry", "update"])
-def test_a_momentum_of_none_begins_anew(how):
+@pytest.mark.parametrize("dampening", [0.0, 0.5])
+@pytest.mark.parametrize("how", ["name", "entry", "update", "kept", "deleted", "popped"])
+def test_a_momentum_of_none_begins_anew(how, dampening):
     moved = []
     for make in (functools.partial(fo.torch.optimizer, fo.SGD), T.SGD):
         p = torch.nn.Parameter(torch.ones(3))
-        opt = make([p], lr=0.5, momentum=0.5)
+        opt = make([p], lr=0.5, momentum=0.5, dampening=dampening)
         for k in range(4):
             p.grad = torch.full((3,), k + 1.0)
             opt.step()
-            if k == 1 and how == "name":
-                opt.state[p]["momentum_buffer"] = None
-            elif k == 1 and how == "entry":
+            state = opt.state[p]
+            if k != 1:
+                continue
+            if how == "name":
+                state["momentum_buffer"] = None
+            elif how == "entry":
                 opt.state[p] = {"momentum_buffer": None}
-            elif k == 1:
-                opt.state[p].update(momentum_buffer=None)
+            elif how == "kept":
+                opt.state[p] = {**state, "momentum_buffer": None}
+            elif how == "update":
+                state.update(momentum_buffer=None)
+            elif how == "deleted":
+                del state["momentum_buffer"]
+            else:
+                state.pop("momentum_buffer")
         moved.append(p.detach())
     assert torch.equal(*moved)
+
+
+def test_a_momentum_of_none_is_a_key_as_others_where_there_is_none():
+    p, opt = stepped()
+    opt.state[p] = {**opt.state[p], "momentum_buffer": None}
+    assert opt.state[p]["momentum_buffer"] is None and float(opt.state[p]["step"]) == 2
+
+
+def test_counts_and_numbers_that_were_changed_in_place_go_with_an_entry():
+    p, opt = stepped()
+    opt.state[p]["step"].fill_(7)
+    assert float(opt.state.pop(p)["step"]) == 7
+    q = torch.nn.Parameter(torch.ones(3))
+    opt = fo.torch.optimizer(fo.NAdam, [q])
+    q.grad = torch.ones(3)
+    opt.step()
+    product = opt.state[q]["mu_product"]
+    opt.step()
+    assert float(product) == float(opt.state[q]["mu_product"]) == opt.fast.state["0/0"]["product"]
+    product.fill_(0.5)
+    opt.step()
+    assert opt.fast.state["0/0"]["product"] < 0.5
+    before = float(product)
+    opt.state[q]["mu_product"] = 0.25
+    assert float(product) == before and float(opt.state[q]["mu_product"]) == 0.25
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(2, 2, device="meta"), torch.zeros(2, 2, dtype=torch.complex64)])
+def test_entries_are_written_all_or_none(bad):
+    p = torch.nn.Parameter(torch.ones(2, 2))
+    opt = fo.torch.optimizer(fo.Adam, [p])
+    p.grad = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    opt.step()
+    held = opt.state[p]["exp_avg"]
+    before = held.clone()
+    for write in (opt.state[p].update, lambda **entry: opt.state.update({p: entry})):
+        with pytest.raises(ValueError, match="state 'exp_avg_sq' of '0/0'"):
+            write(exp_avg=torch.full((2, 2), 9.0), exp_avg_sq=bad)
+        assert held is opt.state[p]["exp_avg"] and torch.equal(held, before)
+    opt.state[p]["exp_avg"] = held.t()
+    assert torch.equal(opt.state[p]["exp_avg"], before.t())

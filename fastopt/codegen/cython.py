@@ -276,7 +276,7 @@ def _summands(name: str, function: Function, formula: Formula) -> str:
     stores = []
     for place, (n, e) in zip(places, function.results, strict=False):
         text = _text(e, _Literals("double"))
-        if n in function.floating:
+        if n in function.squared_by_f32:
             side = text if isinstance(e, ast.Name) else f"({text})"
             stores += ["if real is float:", f"    out_[{place}] = {side} * {side}", "else:", f"    out_[{place}] = {text}"]
         else:
@@ -335,7 +335,7 @@ def _table(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
             if f.sums:
                 lines += [f"{to}.sums, {to}.scope = {len(f.sums.results)}, {SCOPES[f.scope]}"]
                 lines += [f"{to}.sums_f32, {to}.sums_f64 = {f.name}_sums_f32, {f.name}_sums_f64"]
-                for names in ("squares", "floating"):
+                for names in ("squares", "squared_by_f32"):
                     if bits := sum(1 << k for k, (name, _) in enumerate(f.sums.results) if name in getattr(f.sums, names)):
                         lines += [f"{to}.{names} = {bits}"]
                 if f.scope.startswith("mean"):

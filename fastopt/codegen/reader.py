@@ -119,7 +119,7 @@ class Function:
         return tuple(x for n, _ in self.results for x in ((n, f"{n}_exponent") if n in self.squares else (n,)))
 
     @property
-    def floating(self) -> tuple[str, ...]:
+    def squared_by_f32(self) -> tuple[str, ...]:
         """Of those squares: whose terms are arrays or their differences; of floats, none of these leaves the range of doubles."""
         return tuple(name for name, x in self.results if name in self.squares and all(map(self._is_array, _differing(x))))
 

@@ -146,7 +146,7 @@ cdef struct pass_t:
     const formula_t *formula  # that has them
     const Py_ssize_t *starts  # of each array, in an index space that is summed block by block
     Py_ssize_t blocks
-    partial_t *partials  # `count` for each block
+    partial_t *partials  # as many as it has sums, for each block
 
 
 def simulate(serial, parallel, int steps, bint other):

@@ -476,7 +476,8 @@ cdef inline bint fetch_gradient(const task_t *task, bint wide, Py_ssize_t lo, Py
 cdef inline bint block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, double *out, element _) noexcept nogil:
     """One step of elements lo to lo + n, at most a block: decode, shape, update, encode; what needs no staging is used where it lies.
 
-    With `out`: the terms of the sums of operation `id`, or of a rule's matrices, and nothing is changed; whether they are of doubles.
+    With `out`: the terms of the sums of operation `id`, or of a rule's matrices, and nothing is changed. Returns True if they are of
+    doubles, and so no squares yet.
     """
     cdef element own_p[BLOCK]
     cdef element own_g[2][BLOCK]
@@ -630,7 +631,7 @@ cdef inline void span(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept
 
 
 cdef inline bint terms_of(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, int count, double *out) noexcept nogil:
-    """The terms of the sums of operation `id`, elements lo to lo + n; zeros where the gradient has no row. Whether of doubles."""
+    """The terms of the sums of operation `id`, elements lo to lo + n, as `block`; zeros where the gradient has no row."""
     cdef task_t rows
     cdef Py_ssize_t k, first, last, shift
     cdef int j
@@ -723,7 +724,7 @@ cdef inline void clear(double *terms, int count, Py_ssize_t lo, Py_ssize_t hi) n
 
 
 cdef inline void take_roots(double *terms, int which, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    """Of squares, the numbers again (the root of a rounded square is its number), at places lo to hi of a block."""
+    """Of squares of floats, their roots (of a rounded square in range that is the magnitude again), at places lo to hi of a block."""
     cdef Py_ssize_t i
     cdef int j
     for j in range(SUMS):
@@ -732,15 +733,46 @@ cdef inline void take_roots(double *terms, int which, Py_ssize_t lo, Py_ssize_t 
                 terms[j * BLOCK + i] = root(terms[j * BLOCK + i])
 
 
+cdef inline bint terms_of_block(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, const formula_t *f,
+                                Py_ssize_t place, Py_ssize_t *at, double *terms) noexcept nogil:
+    """Write the terms of a whole block, of arrays from number `at` on, which moves to the one that the next block begins with.
+
+    Returns whether doubles are among them: then they are the numbers, whose squares may leave the range, and not the squares.
+    """
+    cdef Py_ssize_t i = at[0], first, last, filled = 0
+    cdef const task_t *task
+    cdef bint wide = False
+    while i < n and starts[i] < place + BLOCK:
+        task = &tasks[i]
+        first = max(starts[i], place)
+        last = min(starts[i] + task.n, place + BLOCK)
+        if first < last and task.active:
+            clear(terms, f.sums, filled, first - place)
+            filled = last - place
+            if terms_of(task, first - starts[i], last - first, id, f.sums, terms + (first - place)) == wide:
+                pass
+            elif wide:
+                take_roots(terms, f.squared_by_f32, first - place, last - place)
+            else:
+                take_roots(terms, f.squared_by_f32, 0, first - place)
+                wide = True
+        if starts[i] + task.n > place + BLOCK:
+            break
+        i += 1
+    clear(terms, f.sums, filled, BLOCK)
+    at[0] = i
+    return wide
+
+
 cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, const formula_t *f, Py_ssize_t lo,
                         Py_ssize_t hi, partial_t *partials) noexcept nogil:
     """The sums of `f`, operation `id`, over blocks lo to hi of an index space where array i has the places from starts[i] on."""
     cdef double terms[SUMS * BLOCK]
-    cdef Py_ssize_t i = 0, end = n, middle, place, first, last, filled, k
+    cdef Py_ssize_t i = 0, end = n, middle, place, first, k
     cdef const task_t *task
     cdef partial_t *partial
     cdef int j, unit, count = f.sums
-    cdef bint wide  # terms of doubles, whose squares may leave the range
+    cdef bint wide
     while end - i > 1:
         middle = (i + end) // 2
         if starts[middle] <= lo * BLOCK:
@@ -768,28 +800,10 @@ cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *sta
                 i += 1
             lo += 1
             continue
-        wide, filled = False, 0
-        while i < n and starts[i] < place + BLOCK:
-            task = &tasks[i]
-            first = max(starts[i], place)
-            last = min(starts[i] + task.n, place + BLOCK)
-            if first < last and task.active:
-                clear(terms, count, filled, first - place)
-                filled = last - place
-                if terms_of(task, first - starts[i], last - first, id, count, terms + (first - place)) == wide:
-                    pass
-                elif wide:
-                    take_roots(terms, f.floating, first - place, last - place)
-                else:
-                    take_roots(terms, f.floating, 0, first - place)
-                    wide = True
-            if starts[i] + task.n > place + BLOCK:
-                break
-            i += 1
-        clear(terms, count, filled, BLOCK)
+        wide = terms_of_block(tasks, n, starts, id, f, place, &i, terms)
         for j in range(count):
             partial, unit = partials + count * lo + j, 0
-            if (f.squares if wide else f.squares & ~f.floating) >> j & 1:
+            if (f.squares if wide else f.squares & ~f.squared_by_f32) >> j & 1:
                 partial.sum = fo_fold_squares(terms + j * BLOCK, &unit)
             else:
                 partial.sum = fo_fold(terms + j * BLOCK)

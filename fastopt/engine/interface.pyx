@@ -259,7 +259,7 @@ cdef void before(const fastopt_update *u, void *given) noexcept nogil:
         job.rule.sums_prepare(u.t, job.kept, NULL, job.h, job.sums_c)
 
 
-cdef void add_up(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums sums, int64_t lo,
+cdef void add_up(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums _, int64_t lo,
                  int64_t hi, fo_partial *partials) noexcept nogil:
     cdef const job_t *job = <const job_t *> jobs
     while id == TABLE.n_stages and not job.rule.sums:

@@ -51,6 +51,17 @@ def check_depth(what: str, depth: int) -> None:
         raise ValueError(f"{what}: nested more than {DEEPEST} deep, expected less, and nothing that holds itself")
 
 
+def check_nesting(options: Mapping[str, Any]) -> None:
+    """Refuse options that are nested without end, before anything goes down them, messages included."""
+    for name, value in options.items():
+        waiting = [(value, 0)]
+        while waiting:
+            x, depth = waiting.pop()
+            check_depth(name, depth)
+            if isinstance(x, (list, tuple, dict)):
+                waiting += [(child, depth + 1) for child in (x.values() if isinstance(x, dict) else x)]
+
+
 def flatten(tree: Any, path: str | None = None, depth: int = 0) -> tuple[Structure | None, list[tuple[str, Any]]]:
     """The structure of parameters, and its arrays with their names: keys and positions joined by slashes."""
     check_depth("params", depth)

@@ -69,7 +69,7 @@ cdef struct formula_t:  # a rule or a stage
     const double *neutral  # of a stage: hyperparameters that change nothing; NaN: any
     int sums  # 0: needs none
     int squares  # those that are of squares, a bit each
-    int floating  # of these, the ones whose squares the kernel of floats gives; others give the numbers
+    int squared_by_f32  # of these, the ones whose squares the kernel of floats gives; others give the numbers
     scope_t scope
     scalars_t sums_prepare
     kernel_t sums_f32
