@@ -21,11 +21,17 @@ class ParameterState(MutableMapping[str, Any]):
     def __init__(self, owner: Optimizer, slot: Parameter, place: int) -> None:
         self._owner, self._slot, self._place = owner, slot, place
 
+    def _look(self) -> None:
+        """Make what rows are behind before it is read."""
+        if self._owner._settings.mode == "exact":
+            self._owner._catch_up_unless_at_work()
+
     def _numbers(self) -> dict[str, Any]:
         return self._owner._numbers(self._slot, self._owner._counter(self._place))
 
     def __getitem__(self, name: str) -> Any:
         if name in self._slot.state_names:
+            self._look()
             return self._slot.shown(name)
         return self._numbers()[name]
 

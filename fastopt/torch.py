@@ -20,7 +20,7 @@ from .base import Optimizer as Fast
 from .engine import dispatch, interpreted, layout
 from .engine.rows import RowGradient
 from .own import Rule
-from .torch_state import NAMES, OPTIONAL, Entry, State
+from .torch_state import NAMES, OPTIONAL, Entry, State, hand_on
 
 EXCHANGE: Any = None  # what tells where tensors lie without an object for each; torch has it from 2.10 on
 if dispatch.ISA != dispatch.INTERPRETED:
@@ -96,20 +96,15 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self._state.pull()
         self.fast.catch_up()
         each, whole = self.fast._counters()
-        before = {id(p): (slot.state, counted) for p, slot, counted in zip(self.tensors, self.fast._slots, each, strict=True)}
+        before = {id(p): (slot, counted) for p, slot, counted in zip(self.tensors, self.fast._slots, each, strict=True)}
         kept = dict(vars(self))
         try:
             self._build()
             now, _ = self.fast._counters()
             for k, (p, slot) in enumerate(zip(self.tensors, self.fast._slots, strict=True)):
-                state, (t, numbers, pending) = before.get(id(p), ({}, now[k]))
-                for key in slot.state.keys() & state.keys():
-                    if slot.state[key].shape != state[key].shape:
-                        now_of, then = slot.state[key].shape, state[key].shape
-                        raise ValueError(
-                            f"parameter {slot.name!r}: shape {now_of}, expected {then}, as when the optimizer was made"
-                        )
-                    slot.state[key][...] = state[key]
+                old, (t, numbers, pending) = before.get(id(p), (None, now[k]))
+                if old is not None:
+                    hand_on(old, slot)
                 now[k] = (t, numbers if len(numbers) == len(now[k][1]) else now[k][1], pending)
             self.fast._set_counters(now, whole)
         except BaseException:
@@ -129,10 +124,14 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
     @state.setter
     def state(self, entries: Mapping[Any, Any]) -> None:
         if hasattr(self, "_state") and entries is not self._state:
-            given = dict(entries)
-            for key in [key for key in self._state if key not in given]:
-                del self._state[key]
-            self._state.update(given)
+            self._state.pull()
+            given, state = dict(entries), State(self)
+            state.check(given)
+            self._state.leave(copied=True)
+            self._state = state
+            for key in [key for key in state if key not in given]:
+                del state[key]
+            state.update(given)
 
     def _take(self, entries: Mapping[Any, Any], counts: Mapping[str, Any] | None = None) -> None:
         """Take over state, all or nothing; parameters without begin anew. `counts`: those of `_counts`."""
@@ -169,6 +168,8 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         for named in state.slots:
             if unit and whole[1] and "gathered" in named.slot.own:
                 named.slot.own["gathered"] *= named.slot.real.type(2.0**unit)
+        if hasattr(self, "_state"):
+            self._state.leave(copied=False)  # the engine that it showed is gone
         self._state = state
         own = {"step", "mu", *OPTIONAL}
         for key, entry in entries.items():
@@ -187,7 +188,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's, and under ``"fastopt"`` what is counted beside it."""
-        self._state.pull()
+        self._sync()
         self.fast.catch_up()
         found: dict[str, Any] = super().state_dict()
         state = {k: dict(x) if isinstance(x, dict) else x for k, x in found["state"].items()}
@@ -220,7 +221,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             self.loading = None
 
     def __getstate__(self) -> dict[str, Any]:
-        self._state.pull()
+        self._sync()
         self.fast.catch_up()
         state = {p: {k: copied(x) for k, x in e.items()} if isinstance(e, Entry) else e for p, e in self.state.items()}
         own = {"cls": self.cls, "whole": self.whole, "names": dict(self.names), "loading": None, "counts": self._counts()}

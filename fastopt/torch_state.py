@@ -42,6 +42,18 @@ def begins_anew(name: Any, x: Any) -> bool:
     return x is None and name == "momentum_buffer"
 
 
+def hand_on(old: Any, new: Any) -> None:
+    """Give a parameter that was laid out anew the state that it had, in other numbers where its dtype is another."""
+    for key in new.state.keys() & old.state.keys():
+        a, b = old.state[key], new.state[key]
+        if a.shape != b.shape:
+            raise ValueError(f"parameter {new.name!r}: shape {b.shape}, expected {a.shape}, as when the optimizer was made")
+        if a.dtype == b.dtype:
+            b[...] = a
+        elif key != "master":  # which begins as the parameter
+            new.put(key, new.encoded(key, old.shown(key)))
+
+
 class Slot:
     """One parameter of the engine by torch's names: where each array of its state is, and how numbers are written there."""
 
@@ -49,6 +61,8 @@ class Slot:
         self.slot, self.torch_names = slot, names
         self.arrays = {self.name(key): key for key in slot.state}
         self.kept = {names.get(key, key): key for key in slot.rule.kept}
+        self.numbers = [*self.kept, *(["mu"] if "eta" in self.kept else [])]  # of torch's ASGD, which follows from the step
+        self.widened = {names.get(key, key): key for key in slot.exponents}  # what torch calls what is stored in 8 bits here
 
     def name(self, key: str) -> str:
         """What a state is called: 8-bit floats, which torch would take for numbers, as here."""
@@ -62,6 +76,11 @@ class Slot:
         """Return False if an entry of these names lacks the momentum that is all its state: that begins with a whole gradient."""
         of_rule = {self.name(key) for key in self.slot.rule.state} & self.arrays.keys()
         return "momentum_buffer" not in of_rule or not names.isdisjoint(of_rule)
+
+    def row(self, width: int, t: int, kept: list[float], _: bool) -> list[float]:
+        """The numbers that are shown, and zeros for those that other rules have more."""
+        factor = [1 / max(1.0, t - self.slot.group.number("t0", t))] if "mu" in self.numbers else []
+        return [*kept, *factor, *[0.0] * (width - len(self.numbers))]
 
     def tensor(self, name: str) -> torch.Tensor:
         """A live view of an array of state."""
@@ -135,41 +154,48 @@ class Entry(Written):
         super().__init__()
         self.state, self.place = state, place
 
+    def held(self, name: str) -> Any:
+        """What is under a name, for this module: who else asks may give a tensor other memory, which is looked for then."""
+        return super().__getitem__(name)
+
+    def __getitem__(self, name: Any) -> Any:
+        if self.state is not None:
+            self.state.touched.add(self.place)
+        return super().__getitem__(name)
+
+    def get(self, name: Any, default: Any = None) -> Any:
+        return self[name] if name in self else default
+
+    def values(self) -> Any:
+        return {name: self[name] for name in self}.values()
+
+    def items(self) -> Any:
+        return {name: self[name] for name in self}.items()
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """What the engine has in memory, seen anew."""
         assert self.state is not None
         slot = self.state.slots[self.place]
-        return {"step": torch.from_numpy(self.state.steps)[self.place], **{name: slot.tensor(name) for name in slot.arrays}}
+        with torch.inference_mode(False):
+            numbers = zip(slot.numbers, torch.from_numpy(self.state.numbers[self.place]), strict=False)
+            arrays = {name: slot.tensor(name) for name in slot.arrays}
+            return {"step": torch.from_numpy(self.state.steps)[self.place], **dict(numbers), **arrays}
 
     def fill(self) -> None:
         """Show what the engine has; tensors that were taken look at it too, wherever it is by now."""
         shown = self.tensors()
         for name in shown.keys() & self.keys():
-            self[name].data, shown[name] = shown[name], self[name]
+            self.held(name).data, shown[name] = shown[name], self.held(name)
         super().update(shown)
-        self.renew()
-
-    def renew(self) -> None:
-        """Show the step count and the numbers that the rule keeps, as they are now."""
         assert self.state is not None
-        slot, (t, kept, _) = self.state.slots[self.place], self.state.owner.fast._counter(self.place)
-        self.state.count(self.place, t)
-        for name, x in zip(slot.kept, kept, strict=True):
-            if name in self:
-                self[name].fill_(x)
-            else:
-                super().__setitem__(name, torch.tensor(x, dtype=torch.float64))
-        if "eta" in slot.kept:  # torch's ASGD keeps this too, which follows from the step
-            super().__setitem__("mu", torch.tensor(1 / max(1.0, t - slot.slot.group.number("t0", t))))
+        self.state.renew([self.place], [self.state.owner.fast._counter(self.place)])
 
     def numbers(self) -> list[float]:
         """The numbers that the rule keeps, as they are here."""
         assert self.state is not None
         slot = self.state.slots[self.place]
-        return [
-            float(self[name]) if name in self else first
-            for name, first in zip(slot.kept, slot.slot.rule.kept.values(), strict=True)
-        ]
+        firsts, now = slot.slot.rule.kept.values(), self.state.numbers[self.place].tolist()
+        return [x if name in self else first for name, first, x in zip(slot.kept, firsts, now, strict=False)]
 
     def engine_names(self) -> set[str]:
         """What of this the engine has."""
@@ -181,17 +207,15 @@ class Entry(Written):
         """Let those who took these tensors keep their numbers, whatever is written where they looked."""
         for name, x in self.tensors().items():
             if name in names and name in self:
-                self[name].data = self[name].clone()
+                self.held(name).data = self.held(name).clone()
                 super().__setitem__(name, x)
-        assert self.state is not None
-        for name in names & self.state.slots[self.place].kept.keys() & self.keys():
-            super().__setitem__(name, self[name].clone())
 
     def checked(self, changed: Mapping[Any, Any]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], tuple[int, list[float], bool]]:
         """What entries write into arrays, and what is counted then; or the error that says why one does not fit."""
         assert self.state is not None
         slot, (t, _, pending) = self.state.slots[self.place], self.state.owner.fast._counter(self.place)
-        writes = [w for name in changed if name in slot.arrays for w in slot.writes(slot.arrays[name], changed)]
+        places = {**slot.widened, **slot.arrays}
+        writes = [w for name in changed if name in places for w in slot.writes(places[name], changed)]
         with torch.no_grad():  # copies: what is written may lie in what is written over
             writes = [(target, torch.empty_like(target).copy_(x)) for target, x in writes]
         t = slot.step_of(changed.get("step", int(t or bool(writes))))
@@ -205,11 +229,13 @@ class Entry(Written):
             super().update(changed)
             return
         fast = self.state.owner.fast
+        self.pull_arrays()
         if "step" not in changed:
             self.pull()
         anew = {name for name, x in changed.items() if begins_anew(name, x) and name in self.engine_names()}
         changed = {name: x for name, x in changed.items() if name not in anew}
-        of_engine = {name: x for name, x in changed.items() if name in self.engine_names() and x is not self.get(name, self)}
+        known = self.engine_names() | {name for name in self.state.slots[self.place].widened if changed.get(name) is not None}
+        of_engine = {name: x for name, x in changed.items() if name in known and not (name in self and x is self.held(name))}
         writes, counted = self.checked(of_engine)
         if of_engine:
             with fast._alone(), torch.no_grad():
@@ -218,7 +244,7 @@ class Entry(Written):
                 for target, x in writes:
                     target.copy_(x)
                 fast._set_counter(self.place, counted)
-        super().update({name: x for name, x in changed.items() if name not in self.engine_names()})
+        super().update({name: x for name, x in changed.items() if name not in known})
         if of_engine:
             self.fill()
         self.forget(anew & self.keys())
@@ -231,18 +257,49 @@ class Entry(Written):
             self.state = None
             super().update(own)
 
-    def pull(self) -> None:
-        """Take over a step count, and numbers that the rule keeps, that were changed in place."""
+    def take_back(self, name: str, x: torch.Tensor) -> None:
+        """Show by this tensor, which did so before, what there is."""
+        shown = self.held(name)
+        if isinstance(x, torch.Tensor) and x.dtype == shown.dtype and x.shape == shown.shape and not x.is_inference():
+            x.data = shown
+            super().__setitem__(name, x)
+
+    def pull_arrays(self) -> None:
+        """Take over what tensors hold that were given other memory, as by ``x.data = y``, and bring them back."""
         assert self.state is not None
+        own = self.tensors()
+        moved = [name for name in own.keys() & self.keys() if self.held(name).data_ptr() != own[name].data_ptr()]
+        if not moved:
+            return
+        slot = self.state.slots[self.place]
+        for name in moved:
+            if self.held(name).is_shared():
+                raise ValueError(f"state {name!r} of {slot.slot.name!r}: in shared memory, expected the optimizer's own")
+        writes, counted = self.checked({name: self.held(name) for name in moved})
+        with self.state.owner.fast._alone(), torch.no_grad():
+            self.state.owner.fast._catch_up()
+            for target, x in writes:
+                target.copy_(x)
+            if not slot.arrays.keys() >= {*moved}:
+                self.state.owner.fast._set_counter(self.place, counted)
+                self.state.renew([self.place], [counted])
+        for name in moved:
+            self.held(name).data = own[name]
+
+    def pull(self) -> None:
+        """Take over what was changed in place: the step count, numbers that the rule keeps, and tensors' memory."""
+        assert self.state is not None
+        self.pull_arrays()
         fast, place = self.state.owner.fast, self.place
         t, kept, pending = fast._counter(place)
         changed = bool(self) and self.state.steps[place] != self.state.counted[place]
         now = self.state.slots[place].step_of(float(self.state.steps[place])) if changed else t
         if changed or (self and self.numbers() != kept):
+            counted = (now, self.numbers(), pending)
             with fast._alone():
                 fast._catch_up()
-                fast._set_counter(place, (now, self.numbers(), pending))
-            self.state.count(place, now)
+                fast._set_counter(place, counted)
+            self.state.renew([place], [counted])
 
     def forget(self, names: set[Any]) -> None:
         """Let entries go: arrays begin anew, and with the last of them all that is counted."""
@@ -261,8 +318,9 @@ class Entry(Written):
             fast._catch_up()
             slot.slot.reset({slot.arrays[name] for name in names if name in slot.arrays})
             t = 0 if not left or not slot.has_begun(left) else t if "step" in left else 1
-            fast._set_counter(self.place, (t, self.numbers(), pending and bool(left)))
-        self.state.count(self.place, t)
+            counted = (t, self.numbers(), pending and bool(left))
+            fast._set_counter(self.place, counted)
+        self.state.renew([self.place], [counted])
         self.state.incomplete.add(self.place)
 
     def __setitem__(self, name: Any, x: Any) -> None:
@@ -279,7 +337,7 @@ class Entry(Written):
     def pop(self, name: Any, *default: Any) -> Any:
         if name not in self:
             return super().pop(name, *default)
-        x = self[name]
+        x = self.held(name)
         self.forget({name})
         return x
 
@@ -307,7 +365,9 @@ class State(Written):
                 entry.leave()
         self.slots = [Slot(slot, self.owner.names) for slot in slots]
         self.steps, self.counted = np.zeros(len(slots), np.float32), np.zeros(len(slots), np.float32)
+        self.numbers, self.known = np.zeros((2, len(slots), max([len(slot.numbers) for slot in self.slots], default=0)))
         self.incomplete: set[int] = set()  # entries that may lack what the engine has
+        self.touched: set[int] = set()  # entries whose tensors were taken since the last step
         for p, entry in list(super().items()):
             if isinstance(entry, Entry) and entry.state is not None:
                 entry.place = self.places[p]
@@ -327,25 +387,43 @@ class State(Written):
             super().__setitem__(p, given)
             raise
 
+    def leave(self, copied: bool) -> None:
+        """Be a dict from now on, of what there is: copied, unless nobody will write where it lies."""
+        if copied:
+            self.look()
+        for entry in self.live():
+            if copied:
+                entry.leave()
+            else:
+                entry.state = None
+        self.places = {}
+
     def live(self) -> list[Entry]:
         """Entries that the engine has something of, or will have."""
         return [entry for entry in super().values() if isinstance(entry, Entry) and entry.state is not None]
 
-    def count(self, place: int, t: int) -> None:
-        """Show a step count."""
-        self.steps[place] = self.counted[place] = t
+    def renew(self, places: list[int], counters: list[tuple[int, list[float], bool]]) -> None:
+        """Show step counts and the numbers that rules keep, as the engine counts them."""
+        self.steps[places] = self.counted[places] = [t for t, _, _ in counters]
+        if width := self.numbers.shape[1]:
+            rows = [self.slots[place].row(width, *counter) for place, counter in zip(places, counters, strict=True)]
+            self.numbers[places] = self.known[places] = rows
 
     def entry(self, p: Any) -> Entry | None:
         """The entry of a parameter, if it has state or was asked for."""
-        found = super().get(p)
-        if found is None or self.places[p] in self.incomplete:
-            t, _, pending = self.owner.fast._counter(self.places[p])
-            if t or pending:
-                self.incomplete.discard(self.places[p])
-                if found is None:
-                    found = Entry(self, self.places[p])
-                    super().__setitem__(p, found)
-                found.fill()
+        found, place, fast = super().get(p), self.places[p], self.owner.fast
+        self.touched.add(place)
+        if fast._settings.mode == "exact":
+            fast.catch_up()
+        t, _, pending = fast._counter(place)
+        if (found is None or place in self.incomplete) and (t or pending):
+            self.incomplete.discard(place)
+            if found is None:
+                found = Entry(self, place)
+                super().__setitem__(p, found)
+            found.fill()
+        elif found is not None and self.steps[place] == self.counted[place] != np.float32(t):
+            self.renew([place], [fast._counter(place)])
         return found
 
     def look(self) -> None:
@@ -357,36 +435,39 @@ class State(Written):
         """Show a step that was made."""
         if not super().__len__():
             return
-        moved = True if None not in grads else np.array([g is not None for g in grads])
+        moved = [g is not None for g in grads]
         counted = self.owner.fast._settings.accumulate == 1 and self.owner.fast._settings.nonfinite in (
             "propagate",
             "zero",
             "raise",
         )
         if counted:
-            np.copyto(self.steps, np.add(self.counted, 1, out=self.counted, where=moved))
-        for entry in self.live():
-            if entry.place in self.incomplete:
-                self.entry(self.owner.tensors[entry.place])
-            elif self.slots[entry.place].kept or not counted:
-                entry.renew()
+            np.copyto(self.steps, np.add(self.counted, 1, out=self.counted, where=np.array(moved) if False in moved else True))
+        if counted and not self.incomplete and not self.numbers.size:
+            return
+        live = [entry.place for entry in self.live()]
+        for place in self.incomplete.intersection(live):
+            self.entry(self.owner.tensors[place])
+        each, _ = self.owner.fast._counters()
+        self.renew(live, [each[place] for place in live])
 
     def pull(self) -> None:
         """Take over step counts, and numbers that rules keep, that were changed in place."""
         if not super().__len__():
             return
-        changed = set(np.flatnonzero(self.steps != self.counted).tolist())
-        for entry in self.live():
-            if entry.place in changed or self.slots[entry.place].kept:
+        changed = (self.steps != self.counted) | (self.numbers != self.known).any(1)
+        wanted = self.touched.union(np.flatnonzero(changed).tolist())
+        for entry in self.live() if wanted else ():
+            if entry.place in wanted:
                 entry.pull()
+        self.touched.clear()
 
     def replace(self, p: Any, entry: Any) -> None:
         """Put another entry in the place of a parameter's."""
         old = self.entry(p)
         if entry is old and old is not None:
             return
-        if not isinstance(entry, Mapping):
-            raise TypeError(f"state of {self.slots[self.places[p]].slot.name!r}: {type(entry).__name__}, expected a dict")
+        self.check_mapping(p, entry)
         new = Entry(self, self.places[p])
         given = {name: x for name, x in entry.items() if not (begins_anew(name, x) and name in new.engine_names())}
         new.checked(given)  # all of it, before anything is let go
@@ -398,8 +479,23 @@ class State(Written):
         super().__setitem__(p, new)
         self.incomplete.discard(new.place)
         new.write(given)
+        for name in new.engine_names() & given.keys() & new.keys():
+            was_here = old is not None and name in old and given[name] is old.held(name)
+            if was_here or (isinstance(entry, Entry) and entry.state is None):
+                new.take_back(name, given[name])
         if not given:
             self.incomplete.add(new.place)
+
+    def check(self, entries: Mapping[Any, Any]) -> None:
+        """Raise the error that says why one of these cannot be the state of its parameter."""
+        for p, entry in entries.items():
+            if p in self.places:
+                self.check_mapping(p, entry)
+                Entry(self, self.places[p]).checked(dict(entry))
+
+    def check_mapping(self, p: Any, entry: Any) -> None:
+        if not isinstance(entry, Mapping):
+            raise TypeError(f"state of {self.slots[self.places[p]].slot.name!r}: {type(entry).__name__}, expected a dict")
 
     def __missing__(self, key: Any) -> Any:
         made = Entry(self, self.places[key]) if key in self.places else {}

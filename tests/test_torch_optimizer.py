@@ -1023,3 +1023,158 @@ def test_entries_are_written_all_or_none(bad):
         assert held is opt.state[p]["exp_avg"] and torch.equal(held, before)
     opt.state[p]["exp_avg"] = held.t()
     assert torch.equal(opt.state[p]["exp_avg"], before.t())
+
+
+def gone_on(make, between, steps=(3.0, 1.0), dtype=None):
+    """A parameter after steps, something that is done to its optimizer, and more steps."""
+    p = torch.nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
+    opt = make([p])
+    for g in (1.0, 2.0):
+        p.grad = torch.full_like(p, g)
+        opt.step()
+    between(opt, p)
+    for g in steps:
+        p.grad = torch.full_like(p, g)
+        opt.step()
+    return [p.detach(), *(opt.state_dict()["state"][0][name] for name in ("step", "exp_avg"))]
+
+
+def exchange_memory(opt, p):
+    for x in opt.state[p].values():
+        x.data = x.data.clone() + 1
+
+
+def exchange_and_write(opt, p):
+    m = opt.state[p]["exp_avg"]
+    m.data = torch.full((3,), 4.0)
+    m.mul_(0.5)
+    opt.state[p]["exp_avg"] = m
+
+
+def write_to_what_is_gone(opt, p):
+    old, entry = opt.state, opt.state[p]
+    opt.load_state_dict(copy.deepcopy(opt.state_dict()))
+    entry["step"] = torch.tensor(1000.0)
+    entry.clear()
+    old.clear()
+
+
+def reset_and_restore(opt, p):
+    backup = opt.state
+    opt.state = {}
+    opt.state = backup
+
+
+def replace_and_clear(opt, p):
+    old = opt.state
+    opt.state = {p: {name: x.clone() for name, x in old[p].items()}}
+    old.clear()
+
+
+def put_back(opt, p):
+    held = opt.state[p]["exp_avg"]
+    opt.state[p] = dict(opt.state[p])
+    held.mul_(0.5)
+    entry = opt.state.pop(p)
+    opt.state[p] = entry
+    entry["exp_avg"].mul_(0.5)
+
+
+@pytest.mark.parametrize(
+    "between", [exchange_memory, exchange_and_write, write_to_what_is_gone, reset_and_restore, replace_and_clear, put_back]
+)
+def test_what_is_done_to_state_is_torchs(between):
+    ours = gone_on(functools.partial(fo.torch.optimizer, fo.Adam, lr=0.1), between)
+    theirs = gone_on(functools.partial(T.Adam, lr=0.1), between)
+    for x, y in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(x, y)
+
+
+def test_state_in_shared_memory_is_refused():
+    p, opt = stepped()
+    opt.state[p]["exp_avg"].share_memory_()
+    with pytest.raises(ValueError, match="state 'exp_avg' of '0/0': in shared memory"):
+        opt.step()
+
+
+@pytest.mark.parametrize("there", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("here", [torch.bfloat16, torch.float32])
+def test_state_follows_a_parameter_to_another_dtype(here, there):
+    p = torch.nn.Parameter(torch.ones(3, dtype=here))
+    opt = fo.torch.optimizer(fo.Adam, [p], lr=0.01)
+    for g in (1.0, 2.0, 3.0):
+        p.grad = torch.full_like(p, g)
+        opt.step()
+    before = opt.state[p]["exp_avg"].double()
+    p.data = p.data.to(there)
+    p.grad = torch.zeros(3, dtype=there)
+    opt.step()
+    assert torch.allclose(opt.state[p]["exp_avg"].double(), before * 0.9, rtol=1e-2) and (before > 0.4).all()
+
+
+def test_a_checkpoint_follows_parameters_that_are_reordered_or_added():
+    moved = []
+    for resume in (False, True):
+        p, q, r = (torch.nn.Parameter(torch.zeros(2)) for _ in range(3))
+        opt = fo.torch.optimizer(fo.SGD, [p, q], lr=1.0, accumulate=2)
+        p.grad = torch.ones(2)
+        opt.step()
+        opt.param_groups[0]["params"].reverse()
+        opt.param_groups[0]["params"].append(r)
+        if resume:
+            opt.load_state_dict(copy.deepcopy(opt.state_dict()))
+        p.grad, q.grad = None, torch.full((2,), 4.0)
+        opt.step()
+        moved.append(torch.stack([p.detach(), q.detach()]))
+    assert torch.equal(*moved) and (moved[0] != 0).all()
+
+
+def test_entries_of_torchs_names_are_stored_in_8_bits():
+    p = torch.nn.Parameter(torch.ones(3))
+    opt = fo.torch.optimizer(fo.Adam, [p], state_dtype="float8")
+    opt.state[p] = {"step": 3, "exp_avg": torch.full((3,), 0.5), "exp_avg_sq": torch.full((3,), 0.25)}
+    assert np.allclose(opt.fast.state["0/0"]["m"], 0.5) and opt.fast.steps == 0 and float(opt.state[p]["step"]) == 3
+    opt.state[p]["exp_avg"] = torch.full((3,), 2.0)
+    assert np.allclose(opt.fast.state["0/0"]["m"], 2.0) and "exp_avg" not in opt.state[p]
+
+
+def test_counts_that_the_engines_optimizer_was_given_are_shown():
+    p, opt = stepped()
+    assert float(opt.state[p]["step"]) == 2
+    opt.fast.steps = 50
+    assert float(opt.state[p]["step"]) == 50 == float(opt.state_dict()["state"][0]["step"])
+
+
+def test_state_that_was_first_seen_in_inference_mode_can_be_written():
+    p, opt = stepped()
+    with torch.inference_mode():
+        assert float(opt.state[p]["step"]) == 2
+    before = opt.state[p]["exp_avg"].clone()
+    opt.state[p]["exp_avg"].mul_(0.5)
+    assert np.array_equal(opt.fast.state["0/0"]["m"], (before * 0.5).numpy())
+
+
+@pytest.mark.parametrize("adapter", [True, False])
+def test_state_that_is_read_and_written_back_changes_nothing_where_rows_are_behind(adapter):
+    moved = []
+    for touch in (False, True):
+        p = torch.nn.Parameter(torch.ones(6, 2))
+        w = p.detach().numpy()
+        opt = fo.torch.optimizer(fo.Adam, [p], lr=0.1, mode="exact") if adapter else fo.Adam(w, lr=0.1, mode="exact")
+
+        def steps(rows, x, count, opt=opt, p=p):
+            for _ in range(count):
+                g = torch.full((len(rows), 2), x)
+                p.grad = torch.sparse_coo_tensor([rows], g, (6, 2), check_invariants=True)
+                opt.step() if adapter else opt.step(fo.RowGradient(rows, g.numpy()))
+
+        steps([*range(6)], 1.0, 1)
+        steps([1], 2.0, 5)
+        if touch and adapter:
+            opt.state[p] = {name: x.clone() for name, x in opt.state[p].items()}
+        elif touch:
+            opt.state["0"]["m"], opt.state["0"]["v"] = opt.state["0"]["m"].copy(), opt.state["0"]["v"].copy()
+        steps([1], 2.0, 5)
+        (opt.fast if adapter else opt).catch_up()
+        moved.append(w.copy())
+    assert np.array_equal(*moved)
