@@ -376,8 +376,12 @@ def own_copy(value: Any) -> Any:
     """An option of arrays, whose later changes by the caller do not matter; SciPy's Bounds as a pair."""
     if hasattr(value, "lb") and hasattr(value, "ub"):
         return tuple(float(x[0]) if np.shape(x) == (1,) else own_copy(x) for x in (value.lb, value.ub))
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError("bounds and step_scale: a masked array, expected a plain one")
     if isinstance(value, np.ndarray):
-        return value.copy()
+        copied = value.copy()
+        copied.flags.writeable = False  # a change here would change no step
+        return copied
     if isinstance(value, Mapping):
         return {k: own_copy(x) for k, x in value.items()}
     return type(value)(own_copy(x) for x in value) if type(value) in (list, tuple) else layout.on_host(value)

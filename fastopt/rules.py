@@ -562,8 +562,11 @@ def lars_scalars(
     t, param, param_exponent, grad, grad_exponent, *, lr=1, momentum=0.9, weight_decay=0, trust_coefficient=1e-3, eps=0
 ):
     """The array's own learning rate; where a norm is zero, the common one."""
-    top = grad_exponent if grad_exponent > param_exponent else param_exponent
-    length = ldexp(grad, grad_exponent - top) + weight_decay * ldexp(param, param_exponent - top) + ldexp(eps, -top)
+    decayed = param_exponent if weight_decay > 0 else grad_exponent
+    most = decayed if decayed > grad_exponent else grad_exponent
+    least = 0.0 if eps > 0 else most
+    top = most if most > least else least
+    length = ldexp(grad, grad_exponent - top) + weight_decay * ldexp(param, decayed - top) + ldexp(eps, -top)
     both = grad * param
     return {
         "lr": lr,

@@ -164,7 +164,9 @@ class Entry(Written):
         return super().__getitem__(name)
 
     def get(self, name: Any, default: Any = None) -> Any:
-        return self[name] if name in self else default
+        if self.state is not None:
+            self.state.touched.add(self.place)
+        return super().get(name, default)
 
     def values(self) -> Any:
         return {name: self[name] for name in self}.values()

@@ -110,6 +110,17 @@ def run(cupy, case, dtype=np.float32, steps=3, shapes=SHAPES, of_gradient=None, 
     return cpu, gpu
 
 
+@pytest.mark.parametrize(
+    "clips", [("clip_norm", "clip_global_norm"), ("clip_value", "clip_norm"), ("clip_value", "clip_global_norm")]
+)
+def test_a_limit_beyond_floats_changes_no_norm_before_it(cupy, clips):
+    options = {"lr": 1.0, clips[0]: 1.0, clips[1]: 1e39}
+    p, q, g = np.zeros(2, np.float32), cupy.array(np.zeros(2, np.float32)), np.full(2, 1e39)
+    fo.SGD(p, **options).step(g)
+    fo.SGD(q, **options).step(cupy.array(g))
+    assert same(p, q.get()) and (np.abs(p) > 0.7).all()
+
+
 def need_nvrtc(target):
     """Skip where there is no compiler, or none for this."""
     pytest.importorskip("cupy")

@@ -285,6 +285,18 @@ def test_numbers_out_of_their_domains_are_refused(library):
     assert all((a == 1).all() for a in kept)
 
 
+@pytest.mark.parametrize("first", ["clip_value", "clip_norm"])
+@pytest.mark.parametrize("then", ["clip_norm", "clip_global_norm"])
+def test_a_limit_beyond_floats_changes_no_norm_before_it(first, then, library):
+    if first == then:
+        return
+    p, q, g = np.zeros(2, np.float32), np.zeros(2, np.float32), np.full(2, 1e39)
+    options = {"lr": 1.0, first: 1.0, then: 1e39}
+    fo.SGD(p, **options).step(g)
+    Steps(library, fo.SGD(q, **options), [g]).step()
+    assert same(p, q) and (np.abs(p) > 0.7).all()
+
+
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
 @pytest.mark.parametrize("case", ["lars", "dog"])
 def test_one_call_of_a_rule_that_sums_and_one_that_does_not(case, order, library):

@@ -559,3 +559,27 @@ def test_a_tie_of_a_total_is_decided_by_what_is_far_below(tail, isa):
     optimizer = fo.DoG(np.zeros(3 * 256), eps=1e-307)
     optimizer.step(g)
     assert optimizer.state["0"]["seen"] == (1 + 2.0**-52 if tail else 1.0)
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-8])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("of_p, of_g", [(2.0, 4e-313), (1e200, 1e-200), (1e-200, 1e200), (1e-200, 1e-200), (1e-300, 1e-310)])
+def test_lars_of_lengths_that_lie_far_apart(of_p, of_g, decay, eps):
+    p = np.full(3, of_p)
+    fo.LARS(p, lr=0.5, momentum=0.0, trust_coefficient=0.25, weight_decay=decay, eps=eps).step(np.full(3, of_g))
+    start, g, d = Fraction(of_p), Fraction(of_g), Fraction(decay)
+    length = exact_norm([g] * 3) + d * exact_norm([start] * 3) + Fraction(eps)
+    moved = Fraction(1, 2) * Fraction(1, 4) * exact_norm([start] * 3) / length * (g + d * start)
+    assert abs(Fraction(p[0]) - (start - moved)) <= abs(start) * Fraction(1, 2**48)
+
+
+def test_options_that_are_arrays_are_plain_and_stay_as_they_were():
+    for options in ({"step_scale": np.ma.ones(2)}, {"bounds": (np.ma.zeros(2), 1.0)}):
+        with pytest.raises(TypeError, match="a masked array, expected a plain one"):
+            fo.SGD(np.zeros(2), **options)
+    low = np.zeros(2)
+    optimizer = fo.SGD(np.zeros(2), bounds=(low, 1.0))
+    low[...] = 5
+    with pytest.raises(ValueError, match="read-only"):
+        optimizer.groups[0]["bounds"][0][:] = 5
+    assert (optimizer.groups[0]["bounds"][0] == 0).all()

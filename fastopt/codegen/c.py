@@ -170,7 +170,7 @@ def shape(
         on = f"fo_on(now, {number(s)}, last)"
         if of_gradient[k]:
             if s.is_limit:
-                lines += where_on(f"now->on >> ({number(s)} + 32) & 1", f"e->w = ({real})e->w, wide = 0;")
+                lines += where_on(f"{number(s)} <= last && now->on >> ({number(s)} + 32) & 1", f"e->w = ({real})e->w, wide = 0;")
             if s.is_passive:
                 lines += where_on(f"{number(s)} <= last && !{goes_on(stages[k + 1 :])}", f"e->w = ({real})e->w, wide = 0;")
             lines += [f"    if ({on}) {{"]

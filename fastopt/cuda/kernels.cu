@@ -412,7 +412,7 @@ template <class real> FO_INLINE void before(const fo_array *a, const fo_now *now
         else e->w = stage::unclipped::shape((real)e->w, fo_stage_c(now, FO_UNCLIPPED, e), now->stage_c64[FO_UNCLIPPED]);
         wide = next;
     }
-    if (now->on >> (FO_CLIP_VALUE + 32) & 1) e->w = (real)e->w, wide = 0;
+    if (FO_CLIP_VALUE <= last && now->on >> (FO_CLIP_VALUE + 32) & 1) e->w = (real)e->w, wide = 0;
     if (fo_on(now, FO_CLIP_VALUE, last)) {
         const int next = (wide || !(fo_is_float(now->stage_c64[FO_CLIP_VALUE][0]))) && fo_goes_on(now, 1u << FO_CLIP_NORM | 1u
             << FO_CLIP_GLOBAL_NORM);
@@ -421,7 +421,7 @@ template <class real> FO_INLINE void before(const fo_array *a, const fo_now *now
         else e->w = stage::clip_value::shape((real)e->w, fo_stage_c(now, FO_CLIP_VALUE, e), now->stage_c64[FO_CLIP_VALUE]);
         wide = next;
     }
-    if (now->on >> (FO_CLIP_NORM + 32) & 1) e->w = (real)e->w, wide = 0;
+    if (FO_CLIP_NORM <= last && now->on >> (FO_CLIP_NORM + 32) & 1) e->w = (real)e->w, wide = 0;
     if (fo_on(now, FO_CLIP_NORM, last)) {
         const int next = (wide || !(fo_is_exact(now->stage_c64[FO_CLIP_NORM][0], now->stage_c64[FO_CLIP_NORM][1]))) &&
             fo_goes_on(now, 1u << FO_CLIP_GLOBAL_NORM);
@@ -430,7 +430,7 @@ template <class real> FO_INLINE void before(const fo_array *a, const fo_now *now
         else e->w = stage::clip_norm::shape((real)e->w, fo_stage_c(now, FO_CLIP_NORM, e), now->stage_c64[FO_CLIP_NORM]);
         wide = next;
     }
-    if (now->on >> (FO_CLIP_GLOBAL_NORM + 32) & 1) e->w = (real)e->w, wide = 0;
+    if (FO_CLIP_GLOBAL_NORM <= last && now->on >> (FO_CLIP_GLOBAL_NORM + 32) & 1) e->w = (real)e->w, wide = 0;
     if (fo_on(now, FO_CLIP_GLOBAL_NORM, last)) {
         const int next = 0;
         if (wide || next)
@@ -1512,8 +1512,11 @@ struct lars : fo_rule {
     {
         double param = sums[0], param_exponent = sums[1], grad = sums[2], grad_exponent = sums[3];
         double lr = h[0], momentum = h[1], weight_decay = h[2], trust_coefficient = h[3], eps = h[4];
-        double top = grad_exponent > param_exponent ? grad_exponent : param_exponent;
-        double length = fo_ldexp(grad, grad_exponent - top) + weight_decay * fo_ldexp(param, param_exponent - top) + fo_ldexp(eps, -top);
+        double decayed = weight_decay > 0.0 ? param_exponent : grad_exponent;
+        double most = decayed > grad_exponent ? decayed : grad_exponent;
+        double least = eps > 0.0 ? 0.0 : most;
+        double top = most > least ? most : least;
+        double length = fo_ldexp(grad, grad_exponent - top) + weight_decay * fo_ldexp(param, decayed - top) + fo_ldexp(eps, -top);
         double both = grad * param;
         c[0] = lr;
         c[1] = momentum; /* keep */

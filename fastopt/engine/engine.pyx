@@ -500,6 +500,7 @@ cdef class Plan:
     cdef int64_t union  # of all groups
     cdef int64_t done  # of all groups in the last step that was made
     cdef double **used  # each group's hyperparameters in that step
+    cdef bint stepped  # whether there was one since the layout
     cdef Py_ssize_t *n_values  # how many those are
     cdef int64_t checks  # stages whose sums alone are of interest, a bit each
     cdef int finite_at, hold_at, gather_at
@@ -1277,6 +1278,7 @@ cdef class Plan:
                 self.t[i] += self.active[i]
             for i in range(self.n_groups):
                 memcpy(self.used[i], self.values[i], self.n_values[i] * sizeof(double))
+            self.stepped = True
         return 1
 
     cdef void point_to_nothing(self, Py_ssize_t i) noexcept:
@@ -1415,7 +1417,7 @@ cdef class Stepper:
         if len(each) != plan.n:
             raise ValueError(f"{len(each)} counts, expected {plan.n}")
         self.count, self.gathered, self.missed = whole
-        plan.settled, plan.done = False, 0
+        plan.settled, plan.done, plan.stepped = False, 0, False
         for i in range(plan.n):
             t, kept, pending = each[i]
             plan.t[i], plan.pending[i] = t, pending
@@ -1449,7 +1451,7 @@ cdef class Stepper:
         """Hyperparameters of each group in the last step that was made, in the order of their slots; None before one."""
         cdef Plan plan = self.planned()
         cdef Py_ssize_t i, j
-        if self.count == 0:
+        if not plan.stepped:
             return None
         return [[plan.used[i][j] for j in range(plan.n_values[i])] for i in range(plan.n_groups)]
 

@@ -431,14 +431,14 @@ class Stepper:
         return list(self._each), (self._count, self._gathered, self._skipped)
 
     def _set_counters(self, each: Sequence[tuple[int, list[float], bool]], whole: tuple[int, int, int]) -> None:
-        self._each, self._found = list(each), {}
+        self._each, self._found, self._last = list(each), {}, None
         self._count, self._gathered, self._skipped = whole
 
     def _catch_up(self, indices: list[Any] | None = None) -> None:
         """No row is ever behind here."""
 
     def _used(self) -> list[list[float]] | None:
-        return self._last if self._count else None
+        return self._last
 
     def _totals(self, name: str) -> list[list[float]] | None:
         return self._found.get(name)

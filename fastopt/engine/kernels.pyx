@@ -1133,8 +1133,11 @@ cdef void schedule_free_adamw_f64(void **a, Py_ssize_t n, const double *c) noexc
 cdef void lars_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double param = sums[0], param_exponent = sums[1], grad = sums[2], grad_exponent = sums[3]
     cdef double lr = h[0], momentum = h[1], weight_decay = h[2], trust_coefficient = h[3], eps = h[4]
-    cdef double top = grad_exponent if grad_exponent > param_exponent else param_exponent
-    cdef double length = ldexp(grad, grad_exponent - top) + weight_decay * ldexp(param, param_exponent - top) + ldexp(eps, -top)
+    cdef double decayed = param_exponent if weight_decay > 0 else grad_exponent
+    cdef double most = decayed if decayed > grad_exponent else grad_exponent
+    cdef double least = 0.0 if eps > 0 else most
+    cdef double top = most if most > least else least
+    cdef double length = ldexp(grad, grad_exponent - top) + weight_decay * ldexp(param, decayed - top) + ldexp(eps, -top)
     cdef double both = grad * param
     c[0] = lr
     c[1] = momentum  # keep
