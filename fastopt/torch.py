@@ -20,7 +20,8 @@ from .base import Optimizer as Fast
 from .engine import dispatch, interpreted, layout
 from .engine.rows import RowGradient
 from .own import Rule
-from .torch_state import NAMES, OPTIONAL, Entry, State, hand_on
+from .torch_slot import NAMES, OPTIONAL, hand_on
+from .torch_state import Entry, State
 
 EXCHANGE: Any = None  # what tells where tensors lie without an object for each; torch has it from 2.10 on
 if dispatch.ISA != dispatch.INTERPRETED:

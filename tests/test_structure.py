@@ -65,8 +65,8 @@ COMPLEX_FUNCTIONS = {
     "groups.py: _set",
     "torch.py: _sync",
     "torch.py: _take",
+    "torch_slot.py: writes",
     "torch_state.py: write",
-    "torch_state.py: writes",
     "training.py: fit",
 }
 
