@@ -140,6 +140,10 @@ cdef enum pass_kind_t:  # what all arrays are walked for
     AVERAGING  # of the lines of matrices
     SPREADING  # terms of a rule into its matrices
 
+cdef struct run_t:  # of blocks of sums, that are still to be added
+    Py_ssize_t first
+    Py_ssize_t end
+
 cdef struct pass_t:
     pass_kind_t kind
     int id  # of the operation whose sums are wanted
@@ -1028,7 +1032,8 @@ cdef class Plan:
 
     cdef void sum_up(self, int id, const formula_t *f, int parts) noexcept:
         """The sums of one operation over all arrays, exact sums of blocks that are summed in a fixed order."""
-        cdef Py_ssize_t i, next = 0, into, start, k
+        cdef Py_ssize_t i, into, start, k
+        cdef run_t run
         cdef const task_t *task
         cdef fo_total totals[SUMS]
         cdef int j
@@ -1039,16 +1044,17 @@ cdef class Plan:
             task = &self.walk.tasks[i]
             into = self.target(f.scope, i)
             if i == 0 or into != self.target(f.scope, i - 1):
-                next = 0
+                run.first = run.end = 0
                 for j in range(f.sums):
                     fo_total_clear(&totals[j])
             start = self.summing.starts[i]
             if task.active and task.rows == NULL:
-                next = self.add_blocks(totals, next, start, start + task.n)
+                self.add_blocks(totals, &run, start, start + task.n)
             elif task.active:  # others are zeros
                 for k in range(task.n_rows if task.row else 0):
-                    next = self.add_blocks(totals, next, start + task.rows[k] * task.row, start + (task.rows[k] + 1) * task.row)
+                    self.add_blocks(totals, &run, start + task.rows[k] * task.row, start + (task.rows[k] + 1) * task.row)
             if i == self.n - 1 or into != self.target(f.scope, i + 1):
+                self.add_run(totals, &run)
                 fo_totals_given(totals, f.sums, f.squares, task.work if task.rule.mean and id == STAGES else -1,
                                 self.totals[id] + into * TOTALS)
 
@@ -1056,13 +1062,18 @@ cdef class Plan:
         """Where the sums of a parameter are, among those of a scope."""
         return i if scope == ARRAY else self.group_of[i] if scope == GROUP else 0
 
-    cdef Py_ssize_t add_blocks(self, fo_total *totals, Py_ssize_t next, Py_ssize_t lo, Py_ssize_t hi) noexcept:
-        """The partial sums of blocks with places lo to hi, from block `next` on; returns the first after them."""
-        cdef Py_ssize_t first = max(next, lo // BLOCK), end = (hi + BLOCK - 1) // BLOCK
+    cdef void add_blocks(self, fo_total *totals, run_t *run, Py_ssize_t lo, Py_ssize_t hi) noexcept:
+        """Add the sums of blocks with places lo to hi, after those before: in runs of blocks that follow one another."""
+        cdef Py_ssize_t first = max(run.end, lo // BLOCK), end = (hi + BLOCK - 1) // BLOCK
+        if first > run.end:
+            self.add_run(totals, run)
+            run.first = first
+        run.end = max(run.end, end)
+
+    cdef void add_run(self, fo_total *totals, const run_t *run) noexcept:
         cdef int j, count = self.summing.formula.sums
         for j in range(count):
-            fo_total_add_blocks(&totals[j], self.summing.partials + first * count + j, end - first, count)
-        return max(next, end)
+            fo_total_add_blocks(&totals[j], self.summing.partials + run.first * count + j, run.end - run.first, count)
 
     cdef bint prepare_stage(self, int k, double scale, int parts) noexcept:
         """A stage's scalars, after its sums; whether all gradients are as they should be."""
