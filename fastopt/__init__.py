@@ -2,74 +2,19 @@
 
 from typing import Any
 
-from . import embed, functional, schedules, training
+from . import embed, functional, optimizers, schedules, training
 from .base import Optimizer
 from .config import show_config
 from .embed import get_include, source
 from .engine.rows import RowGradient
 from .engine.storage import bfloat16
-from .optimizers import (
-    ADOPT,
-    ASGD,
-    FTRL,
-    LAMB,
-    LARS,
-    SGD,
-    AdaBelief,
-    Adadelta,
-    Adafactor,
-    Adagrad,
-    Adam,
-    Adamax,
-    AdamW,
-    Adan,
-    AdEMAMix,
-    DoG,
-    Lion,
-    Muon,
-    NAdam,
-    Prodigy,
-    RAdam,
-    RMSprop,
-    Rprop,
-    ScheduleFreeAdamW,
-    ScheduleFreeSGD,
-    SignSGD,
-    Yogi,
-)
+from .optimizers import *  # noqa: F403 (found in their files)
 from .own import compile, optimizer, rule
 
 __version__ = "0.1.0"
 __all__ = [
-    "ADOPT",
-    "ASGD",
-    "FTRL",
-    "LAMB",
-    "LARS",
-    "SGD",
-    "AdEMAMix",
-    "AdaBelief",
-    "Adadelta",
-    "Adafactor",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Adamax",
-    "Adan",
-    "DoG",
-    "Lion",
-    "Muon",
-    "NAdam",
     "Optimizer",
-    "Prodigy",
-    "RAdam",
-    "RMSprop",
     "RowGradient",
-    "Rprop",
-    "ScheduleFreeAdamW",
-    "ScheduleFreeSGD",
-    "SignSGD",
-    "Yogi",
     "bfloat16",
     "compile",
     "embed",
@@ -82,6 +27,7 @@ __all__ = [
     "source",
     "training",
 ]
+__all__ += optimizers.__all__
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """The functions that a rule may call, for NumPy; ``include/scalar.h`` holds their twins for C, with the same bits."""
 
 import math
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -135,60 +136,22 @@ def square(x):
     return x
 
 
-class velocity:
-    """Tag of a rule's state that points where the parameter goes: a bound that stops the parameter stops it too."""
-
-
-class nonnegative:
-    """Tag of a rule's state that is never negative."""
-
-
-class start:
-    """Tag of a rule's state that begins as a copy of the parameter."""
-
-
-class scratch:
-    """Tag of a rule's array that does not live between steps: its terms, and what they became."""
-
-
-class of_rows:
-    """Tag of a rule's state that has one number for each row of a matrix: the average of its terms."""
-
-
-class of_columns:
-    """Tag of a rule's state that has one number for each column of a matrix: the average of its terms."""
-
-
-class of_ratios:
-    """Tag of a rule's array that has one number for each row of a matrix: its average, over the mean of all rows'."""
-
-
-class wide:
-    """Tag of a scalar that stays a double whatever the arrays hold: an argument of `scale_by`."""
-
-
-class over_array:
-    """Says of sums that each array has its own."""
-
-
-class mean_over_array:
-    """Says of sums that each array has its own, divided by its number of elements."""
-
-
-class over_group:
-    """Says of sums that the arrays of a group have them together."""
-
-
-class over_all:
-    """Says of sums that all arrays of an optimizer have them together."""
-
-
-class over_lines:
-    """Says of terms that their means over rows and columns are averaged; the last two axes make matrices.
-
-    Their first scalar is the newest's weight, their second the least mean that averages of rows are divided by.
-    """
-
-
-class over_matrix:
-    """Says of terms that they are a matrix, which a function of matrices changes."""
+# Tags: annotations of a rule's arrays and scalars, and of what a function of sums or terms returns. They are Any for type checkers.
+velocity = Annotated[Any, "velocity"]  # State that points where the parameter goes: a bound that stops the parameter stops it too.
+nonnegative = Annotated[Any, "nonnegative"]  # State that is never negative.
+start = Annotated[Any, "start"]  # State that begins as a copy of the parameter.
+scratch = Annotated[Any, "scratch"]  # An array that does not live between steps: terms, and what they became.
+of_rows = Annotated[Any, "of_rows"]  # State with one number for each row of a matrix: the average of its terms.
+of_columns = Annotated[Any, "of_columns"]  # State with one number for each column of a matrix: the average of its terms.
+of_ratios = Annotated[
+    Any, "of_ratios"
+]  # An array with one number for each row of a matrix: its average, over the mean of all rows'.
+wide = Annotated[Any, "wide"]  # A scalar that stays a double whatever the arrays hold: an argument of `scale_by`.
+over_array = Annotated[Any, "over_array"]  # Sums: each array has its own.
+mean_over_array = Annotated[Any, "mean_over_array"]  # Sums: each array has its own, divided by its number of elements.
+over_group = Annotated[Any, "over_group"]  # Sums: the arrays of a group have them together.
+over_all = Annotated[Any, "over_all"]  # Sums: all arrays of an optimizer have them together.
+# Terms whose means over rows and columns are averaged; the last two axes make matrices. Their first scalar is the
+# newest's weight, their second the least mean that averages of rows are divided by.
+over_lines = Annotated[Any, "over_lines"]
+over_matrix = Annotated[Any, "over_matrix"]  # Terms that are a matrix, which a function of matrices changes.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import rules, stages
+from . import stages
 
 FLOAT_MAX = float(np.finfo(np.float32).max)
 GIVEN = ("g", "p", "u", "m")  # a stage's arrays that are not its own
@@ -86,14 +86,14 @@ class Formula:
         if self._sums:
             summing = inspect.signature(self._sums)
             self.sums_arrays = [p.name for p in summing.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-            self.scope = summing.return_annotation.__name__
+            self.scope = tag_of(summing.return_annotation)
             parts += [self.sums_arrays, self.given, [self.scope]]
         self.terms_arrays: list[str] = []
         self.terms_scope = ""
         if self._terms:
             of_terms = inspect.signature(self._terms)
             self.terms_arrays = [p.name for p in of_terms.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-            self.terms_scope = of_terms.return_annotation.__name__
+            self.terms_scope = tag_of(of_terms.return_annotation)
             parts += [self.terms_arrays, [self.terms_scope]]
         self.signature = " | ".join(" ".join(part) for part in parts)
 
@@ -201,7 +201,7 @@ class Formula:
 
 def tag_of(annotation: Any) -> str:
     """The name of a tag, which is text where annotations are not evaluated."""
-    return annotation.rpartition(".")[2] if isinstance(annotation, str) else str(annotation.__name__)
+    return annotation.rpartition(".")[2] if isinstance(annotation, str) else str(annotation.__metadata__[0])
 
 
 def of(function: Any) -> Formula:
@@ -212,10 +212,10 @@ def of(function: Any) -> Formula:
 
 def formulas(module: ModuleType) -> dict[str, Formula]:
     """All of a module, in its order."""
-    names = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__ == f.__module__]
+    names = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__]
     return {n: Formula(n, vars(module)) for n in names if f"{n}_scalars" in vars(module) and not n.endswith(("_sums", "_terms"))}
 
 
-RULES = formulas(rules)
+RULES: dict[str, Formula] = {}  # of the package; each module of optimizers brings its own
 STAGES = formulas(stages)
 RULE_AT, SUBTRACT_AT = (f([k for k, s in enumerate(STAGES.values()) if s.arrays[0] == "u"]) for f in (min, lambda ks: max(ks) + 1))

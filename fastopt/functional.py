@@ -1,4 +1,4 @@
-# Generated from rules.py by python fastopt/codegen: edit that file.
+# Generated from optimizers by python fastopt/codegen: edit those files.
 """Each rule of elements without an optimizer object, for code that owns its parameters' state.
 
 ``p, m, v = adam(p, g, m, v, t=t, lr=1e-3)`` gives new arrays; with ``out=(p, m, v)`` the step is made in place. The state begins at
@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from .engine import dispatch
-from .formula import RULES
 from .groups import check_number, check_order, domain, is_ordered
+from .optimizers import RULES
 
 __all__ = [
     "adabelief",
@@ -71,6 +71,1275 @@ def _update(name: str) -> Callable[..., Result]:
     domains = [domain(n, name) for n in rule.hyperparameters]
     together = check_order if is_ordered(rule.hyperparameters) else None
     return dispatch.Update(dispatch.TABLE, rule, domains, check_number, together).step
+
+
+_adabelief = _update("adabelief")
+
+
+def adabelief(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-16,
+    eps_root: float = 1e-16,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """AdaBelief (Zhuang et al., 2020, algorithm 2).
+
+    Parameters
+    ----------
+    p, m, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, eps, eps_root : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adabelief((p, g, m, v), t, (lr, beta1, beta2, eps, eps_root), out)
+
+
+_adadelta = _update("adadelta")
+
+
+def adadelta(
+    p: Array,
+    g: Any,
+    v: Array,
+    moved: Array,
+    *,
+    t: int,
+    lr: float = 1.0,
+    rho: float = 0.9,
+    eps: float = 1e-06,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Adadelta (Zeiler, 2012, algorithm 1).
+
+    Parameters
+    ----------
+    p, v, moved : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, rho, eps : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, v, moved: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, v, moved.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adadelta((p, g, v, moved), t, (lr, rho, eps), out)
+
+
+_adafactor_vector = _update("adafactor_vector")
+
+
+def adafactor_vector(
+    p: Array,
+    g: Any,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    beta2_decay: float = -0.8,
+    eps1: float = 1e-07,
+    eps2: float = 0.001,
+    d: float = 1.0,
+    eps_inside: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Adafactor where there are no rows and columns (Shazeer and Stern, 2018, algorithm 5).
+
+    Parameters
+    ----------
+    p, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta2_decay, eps1, eps2, d, eps_inside : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, v.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adafactor_vector((p, g, v), t, (lr, beta2_decay, eps1, eps2, d, eps_inside), out)
+
+
+_adagrad = _update("adagrad")
+
+
+def adagrad(
+    p: Array,
+    g: Any,
+    sum: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    lr_decay: float = 0.0,
+    eps: float = 1e-10,
+    eps_inside: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """AdaGrad (Duchi et al., 2011, section 1.1, diagonal).
+
+    Parameters
+    ----------
+    p, sum : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, lr_decay, eps, eps_inside : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, sum: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, sum.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adagrad((p, g, sum), t, (lr, lr_decay, eps, eps_inside), out)
+
+
+_adam = _update("adam")
+
+
+def adam(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    eps_root: float = 0.0,
+    eps_hat: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Adam (Kingma and Ba, 2015, algorithm 1).
+
+    Parameters
+    ----------
+    p, m, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, eps, eps_root, eps_hat : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adam((p, g, m, v), t, (lr, beta1, beta2, eps, eps_root, eps_hat), out)
+
+
+_amsgrad = _update("amsgrad")
+
+
+def amsgrad(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    vmax: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    eps_root: float = 0.0,
+    eps_hat: float = 0.0,
+    max_corrected: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections.
+
+    Parameters
+    ----------
+    p, m, v, vmax : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v, vmax: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v, vmax.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _amsgrad((p, g, m, v, vmax), t, (lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected), out)
+
+
+_adamax = _update("adamax")
+
+
+def adamax(
+    p: Array,
+    g: Any,
+    m: Array,
+    largest: Array,
+    *,
+    t: int,
+    lr: float = 0.002,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    eps_inside: float = 1.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """AdaMax (Kingma and Ba, 2015, algorithm 2).
+
+    Parameters
+    ----------
+    p, m, largest : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, eps, eps_inside : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, largest: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, largest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adamax((p, g, m, largest), t, (lr, beta1, beta2, eps, eps_inside), out)
+
+
+_adan = _update("adan")
+
+
+def adan(
+    p: Array,
+    g: Any,
+    m: Array,
+    d: Array,
+    v: Array,
+    last: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.98,
+    beta2: float = 0.92,
+    beta3: float = 0.99,
+    eps: float = 1e-08,
+    eps_root: float = 0.0,
+    short_look: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Adan (Xie et al., 2022, algorithm 1, with bias corrections).
+
+    Parameters
+    ----------
+    p, m, d, v, last : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, beta3, eps, eps_root, short_look : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, d, v, last: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, d, v, last.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adan((p, g, m, d, v, last), t, (lr, beta1, beta2, beta3, eps, eps_root, short_look), out)
+
+
+_ademamix = _update("ademamix")
+
+
+def ademamix(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    m2: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    beta3: float = 0.9999,
+    alpha: float = 5.0,
+    warmup: float = 0.0,
+    eps: float = 1e-08,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """AdEMAMix (Pagliardini et al., 2024, algorithm 1).
+
+    Parameters
+    ----------
+    p, m, v, m2 : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, beta3, alpha, warmup, eps : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v, m2: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v, m2.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _ademamix((p, g, m, v, m2), t, (lr, beta1, beta2, beta3, alpha, warmup, eps), out)
+
+
+_adopt = _update("adopt")
+
+
+def adopt(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.9999,
+    eps: float = 1e-06,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """ADOPT (Taniguchi et al., 2024, algorithm 2).
+
+    Parameters
+    ----------
+    p, m, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, eps : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adopt((p, g, m, v), t, (lr, beta1, beta2, eps), out)
+
+
+_adopt_decoupled = _update("adopt_decoupled")
+
+
+def adopt_decoupled(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.9999,
+    eps: float = 1e-06,
+    weight_decay: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """ADOPT (Taniguchi et al., 2024, algorithm 2) with decoupled weight decay.
+
+    Parameters
+    ----------
+    p, m, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, eps, weight_decay : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _adopt_decoupled((p, g, m, v), t, (lr, beta1, beta2, eps, weight_decay), out)
+
+
+_asgd = _update("asgd")
+
+
+def asgd(
+    p: Array,
+    g: Any,
+    average: Array,
+    *,
+    t: int,
+    eta: float | None = None,
+    lr: float = 0.01,
+    lambd: float = 0.0001,
+    alpha: float = 0.75,
+    t0: float = 1000000.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou, 2010).
+
+    Parameters
+    ----------
+    p, average : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    eta : float
+        As the step before returned it; not needed in the first.
+    lr, lambd, alpha, t0 : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, average: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, average, and then eta.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _asgd((p, g, average), t, (lr, lambd, alpha, t0), out, (eta,))
+
+
+_dog = _update("dog")
+
+
+def dog(
+    p: Array,
+    g: Any,
+    p0: Array,
+    *,
+    t: int,
+    farthest: float | None = None,
+    seen: float | None = None,
+    lr: float = 1.0,
+    reps_rel: float = 1e-06,
+    eps: float = 1e-08,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together.
+
+    Parameters
+    ----------
+    p, p0 : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    farthest, seen : float
+        As the step before returned them; not needed in the first.
+    lr, reps_rel, eps : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, p0: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, p0, and then farthest, seen.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _dog((p, g, p0), t, (lr, reps_rel, eps), out, (farthest, seen))
+
+
+_ftrl = _update("ftrl")
+
+
+def ftrl(
+    p: Array,
+    g: Any,
+    z: Array,
+    n2: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    beta: float = 1.0,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    l2_doubled: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1).
+
+    Parameters
+    ----------
+    p, z, n2 : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta, l1, l2, l2_doubled : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, z, n2: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, z, n2.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _ftrl((p, g, z, n2), t, (lr, beta, l1, l2, l2_doubled), out)
+
+
+_lars = _update("lars")
+
+
+def lars(
+    p: Array,
+    g: Any,
+    buf: Array,
+    *,
+    t: int,
+    lr: float = 1.0,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    trust_coefficient: float = 0.001,
+    eps: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """LARS (You et al., 2017, algorithm 1).
+
+    Parameters
+    ----------
+    p, buf : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, momentum, weight_decay, trust_coefficient, eps : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, buf: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, buf.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _lars((p, g, buf), t, (lr, momentum, weight_decay, trust_coefficient, eps), out)
+
+
+_lion = _update("lion")
+
+
+def lion(
+    p: Array,
+    g: Any,
+    m: Array,
+    *,
+    t: int,
+    lr: float = 0.0001,
+    beta1: float = 0.9,
+    beta2: float = 0.99,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Lion (Chen et al., 2023, algorithm 2).
+
+    Parameters
+    ----------
+    p, m : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2 : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _lion((p, g, m), t, (lr, beta1, beta2), out)
+
+
+_nadam = _update("nadam")
+
+
+def nadam(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    product: float | None = None,
+    lr: float = 0.002,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    momentum_decay: float = 0.004,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """NAdam (Dozat, 2016, algorithm 2).
+
+    Parameters
+    ----------
+    p, m, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    product : float
+        As the step before returned it; not needed in the first.
+    lr, beta1, beta2, eps, momentum_decay : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v, and then product.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _nadam((p, g, m, v), t, (lr, beta1, beta2, eps, momentum_decay), out, (product,))
+
+
+_prodigy = _update("prodigy")
+
+
+def prodigy(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    s: Array,
+    p0: Array,
+    *,
+    t: int,
+    d: float | None = None,
+    d_max: float | None = None,
+    numerator: float | None = None,
+    lr: float = 1.0,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    d0: float = 1e-06,
+    d_coef: float = 1.0,
+    growth_rate: float = inf,
+    use_bias_correction: float = 0.0,
+    weight_decay: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay.
+
+    Parameters
+    ----------
+    p, m, v, s, p0 : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    d, d_max, numerator : float
+        As the step before returned them; not needed in the first.
+    lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction, weight_decay : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v, s, p0: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v, s, p0, and then d, d_max, numerator.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _prodigy(
+        (p, g, m, v, s, p0),
+        t,
+        (lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction, weight_decay),
+        out,
+        (d, d_max, numerator),
+    )
+
+
+_prodigy_coupled = _update("prodigy_coupled")
+
+
+def prodigy_coupled(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    s: Array,
+    p0: Array,
+    *,
+    t: int,
+    d: float | None = None,
+    d_max: float | None = None,
+    numerator: float | None = None,
+    lr: float = 1.0,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    d0: float = 1e-06,
+    d_coef: float = 1.0,
+    growth_rate: float = inf,
+    use_bias_correction: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), whose weight decay is in the gradient.
+
+    Parameters
+    ----------
+    p, m, v, s, p0 : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    d, d_max, numerator : float
+        As the step before returned them; not needed in the first.
+    lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v, s, p0: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v, s, p0, and then d, d_max, numerator.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _prodigy_coupled(
+        (p, g, m, v, s, p0),
+        t,
+        (lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction),
+        out,
+        (d, d_max, numerator),
+    )
+
+
+_radam = _update("radam")
+
+
+def radam(
+    p: Array,
+    g: Any,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    eps_hat: float = 1.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """RAdam (Liu et al., 2020, algorithm 2).
+
+    Parameters
+    ----------
+    p, m, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, beta1, beta2, eps, eps_hat : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, m, v.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _radam((p, g, m, v), t, (lr, beta1, beta2, eps, eps_hat), out)
+
+
+_rmsprop = _update("rmsprop")
+
+
+def rmsprop(
+    p: Array,
+    g: Any,
+    v: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    alpha: float = 0.99,
+    eps: float = 1e-08,
+    eps_inside: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """RMSprop (Tieleman and Hinton, 2012, lecture 6.5).
+
+    Parameters
+    ----------
+    p, v : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, alpha, eps, eps_inside : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, v: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, v.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _rmsprop((p, g, v), t, (lr, alpha, eps, eps_inside), out)
+
+
+_rmsprop_centered = _update("rmsprop_centered")
+
+
+def rmsprop_centered(
+    p: Array,
+    g: Any,
+    v: Array,
+    mean: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    alpha: float = 0.99,
+    eps: float = 1e-08,
+    eps_inside: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """RMSprop by the gradient's variance (Graves, 2013, eq. 38-45), which rounding must not turn negative.
+
+    Parameters
+    ----------
+    p, v, mean : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, alpha, eps, eps_inside : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, v, mean: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, v, mean.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _rmsprop_centered((p, g, v, mean), t, (lr, alpha, eps, eps_inside), out)
+
+
+_rmsprop_momentum = _update("rmsprop_momentum")
+
+
+def rmsprop_momentum(
+    p: Array,
+    g: Any,
+    v: Array,
+    buf: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    alpha: float = 0.99,
+    eps: float = 1e-08,
+    momentum: float = 0.9,
+    eps_inside: float = 0.0,
+    lr_in_velocity: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """RMSprop with heavy-ball momentum over the scaled gradient.
+
+    Parameters
+    ----------
+    p, v, buf : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, alpha, eps, momentum, eps_inside, lr_in_velocity : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, v, buf: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, v, buf.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _rmsprop_momentum((p, g, v, buf), t, (lr, alpha, eps, momentum, eps_inside, lr_in_velocity), out)
+
+
+_rmsprop_centered_momentum = _update("rmsprop_centered_momentum")
+
+
+def rmsprop_centered_momentum(
+    p: Array,
+    g: Any,
+    v: Array,
+    mean: Array,
+    buf: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    alpha: float = 0.99,
+    eps: float = 1e-08,
+    momentum: float = 0.9,
+    eps_inside: float = 0.0,
+    lr_in_velocity: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """RMSprop, centered, with momentum (Graves, 2013, eq. 38-45).
+
+    Parameters
+    ----------
+    p, v, mean, buf : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, alpha, eps, momentum, eps_inside, lr_in_velocity : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, v, mean, buf: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, v, mean, buf.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _rmsprop_centered_momentum((p, g, v, mean, buf), t, (lr, alpha, eps, momentum, eps_inside, lr_in_velocity), out)
+
+
+_rprop = _update("rprop")
+
+
+def rprop(
+    p: Array,
+    g: Any,
+    last: Array,
+    size: Array,
+    *,
+    t: int,
+    lr: float = 0.01,
+    eta_minus: float = 0.5,
+    eta_plus: float = 1.2,
+    step_min: float = 1e-06,
+    step_max: float = 50.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Resilient backpropagation, without weight-backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000).
+
+    Parameters
+    ----------
+    p, last, size : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    lr, eta_minus, eta_plus, step_min, step_max : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, last, size: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, last, size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _rprop((p, g, last, size), t, (lr, eta_minus, eta_plus, step_min, step_max), out)
+
+
+_schedule_free_sgd = _update("schedule_free_sgd")
+
+
+def schedule_free_sgd(
+    p: Array,
+    g: Any,
+    z: Array,
+    *,
+    t: int,
+    weights: float | None = None,
+    highest: float | None = None,
+    lr: float = 1.0,
+    momentum: float = 0.9,
+    warmup: float = 0.0,
+    warmup_from_zero: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken.
+
+    Parameters
+    ----------
+    p, z : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    weights, highest : float
+        As the step before returned them; not needed in the first.
+    lr, momentum, warmup, warmup_from_zero : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, z: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, z, and then weights, highest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _schedule_free_sgd((p, g, z), t, (lr, momentum, warmup, warmup_from_zero), out, (weights, highest))
+
+
+_schedule_free_adamw = _update("schedule_free_adamw")
+
+
+def schedule_free_adamw(
+    p: Array,
+    g: Any,
+    v: Array,
+    z: Array,
+    *,
+    t: int,
+    weights: float | None = None,
+    highest: float | None = None,
+    lr: float = 0.0025,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    weight_decay: float = 0.0,
+    warmup: float = 0.0,
+    warmup_from_zero: float = 0.0,
+    out: tuple[Array, ...] | None = None,
+) -> Result:
+    """Schedule-free AdamW (Defazio et al., 2024, as in the authors' package, whose bias correction is not in the learning rate).
+
+    Parameters
+    ----------
+    p, v, z : ndarray
+        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
+    g : array
+        Gradient, of that shape and any floating (complex) dtype.
+    t : int
+        Number of the step: 1, 2, ...
+    weights, highest : float
+        As the step before returned them; not needed in the first.
+    lr, beta1, beta2, eps, weight_decay, warmup, warmup_from_zero : float
+        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+    out : tuple of ndarray, optional
+        Where to write p, v, z: the same arrays for a step in place, or others; new ones without.
+
+    Returns
+    -------
+    tuple
+        p, v, z, and then weights, highest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what does not fit; nothing has been changed.
+    """
+    return _schedule_free_adamw(
+        (p, g, v, z),
+        t,
+        (lr, beta1, beta2, eps, weight_decay, warmup, warmup_from_zero),
+        out,
+        (weights, highest),
+    )
 
 
 _sgd = _update("sgd")
@@ -256,325 +1525,6 @@ def signum(
     return _signum((p, g, buf), t, (lr, momentum), out)
 
 
-_lion = _update("lion")
-
-
-def lion(
-    p: Array,
-    g: Any,
-    m: Array,
-    *,
-    t: int,
-    lr: float = 0.0001,
-    beta1: float = 0.9,
-    beta2: float = 0.99,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """Lion (Chen et al., 2023, algorithm 2).
-
-    Parameters
-    ----------
-    p, m : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, beta1, beta2 : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, m: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, m.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _lion((p, g, m), t, (lr, beta1, beta2), out)
-
-
-_adam = _update("adam")
-
-
-def adam(
-    p: Array,
-    g: Any,
-    m: Array,
-    v: Array,
-    *,
-    t: int,
-    lr: float = 0.001,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-08,
-    eps_root: float = 0.0,
-    eps_hat: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """Adam (Kingma and Ba, 2015, algorithm 1).
-
-    Parameters
-    ----------
-    p, m, v : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, beta1, beta2, eps, eps_root, eps_hat : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, m, v.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _adam((p, g, m, v), t, (lr, beta1, beta2, eps, eps_root, eps_hat), out)
-
-
-_amsgrad = _update("amsgrad")
-
-
-def amsgrad(
-    p: Array,
-    g: Any,
-    m: Array,
-    v: Array,
-    vmax: Array,
-    *,
-    t: int,
-    lr: float = 0.001,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-08,
-    eps_root: float = 0.0,
-    eps_hat: float = 0.0,
-    max_corrected: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections.
-
-    Parameters
-    ----------
-    p, m, v, vmax : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, m, v, vmax: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, m, v, vmax.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _amsgrad((p, g, m, v, vmax), t, (lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected), out)
-
-
-_adamax = _update("adamax")
-
-
-def adamax(
-    p: Array,
-    g: Any,
-    m: Array,
-    largest: Array,
-    *,
-    t: int,
-    lr: float = 0.002,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-08,
-    eps_inside: float = 1.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """AdaMax (Kingma and Ba, 2015, algorithm 2).
-
-    Parameters
-    ----------
-    p, m, largest : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, beta1, beta2, eps, eps_inside : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, m, largest: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, m, largest.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _adamax((p, g, m, largest), t, (lr, beta1, beta2, eps, eps_inside), out)
-
-
-_nadam = _update("nadam")
-
-
-def nadam(
-    p: Array,
-    g: Any,
-    m: Array,
-    v: Array,
-    *,
-    t: int,
-    product: float | None = None,
-    lr: float = 0.002,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-08,
-    momentum_decay: float = 0.004,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """NAdam (Dozat, 2016, algorithm 2).
-
-    Parameters
-    ----------
-    p, m, v : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    product : float
-        As the step before returned it; not needed in the first.
-    lr, beta1, beta2, eps, momentum_decay : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, m, v, and then product.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _nadam((p, g, m, v), t, (lr, beta1, beta2, eps, momentum_decay), out, (product,))
-
-
-_radam = _update("radam")
-
-
-def radam(
-    p: Array,
-    g: Any,
-    m: Array,
-    v: Array,
-    *,
-    t: int,
-    lr: float = 0.001,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-08,
-    eps_hat: float = 1.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """RAdam (Liu et al., 2020, algorithm 2).
-
-    Parameters
-    ----------
-    p, m, v : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, beta1, beta2, eps, eps_hat : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, m, v.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _radam((p, g, m, v), t, (lr, beta1, beta2, eps, eps_hat), out)
-
-
-_adabelief = _update("adabelief")
-
-
-def adabelief(
-    p: Array,
-    g: Any,
-    m: Array,
-    v: Array,
-    *,
-    t: int,
-    lr: float = 0.001,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-16,
-    eps_root: float = 1e-16,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """AdaBelief (Zhuang et al., 2020, algorithm 2).
-
-    Parameters
-    ----------
-    p, m, v : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, beta1, beta2, eps, eps_root : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, m, v.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _adabelief((p, g, m, v), t, (lr, beta1, beta2, eps, eps_root), out)
-
-
 _yogi = _update("yogi")
 
 
@@ -617,953 +1567,3 @@ def yogi(
         For what does not fit; nothing has been changed.
     """
     return _yogi((p, g, m, v), t, (lr, beta1, beta2, eps), out)
-
-
-_adan = _update("adan")
-
-
-def adan(
-    p: Array,
-    g: Any,
-    m: Array,
-    d: Array,
-    v: Array,
-    last: Array,
-    *,
-    t: int,
-    lr: float = 0.001,
-    beta1: float = 0.98,
-    beta2: float = 0.92,
-    beta3: float = 0.99,
-    eps: float = 1e-08,
-    eps_root: float = 0.0,
-    short_look: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """Adan (Xie et al., 2022, algorithm 1, with bias corrections).
-
-    Parameters
-    ----------
-    p, m, d, v, last : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, beta1, beta2, beta3, eps, eps_root, short_look : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, m, d, v, last: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, m, d, v, last.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _adan((p, g, m, d, v, last), t, (lr, beta1, beta2, beta3, eps, eps_root, short_look), out)
-
-
-_adopt = _update("adopt")
-
-
-def adopt(
-    p: Array,
-    g: Any,
-    m: Array,
-    v: Array,
-    *,
-    t: int,
-    lr: float = 0.001,
-    beta1: float = 0.9,
-    beta2: float = 0.9999,
-    eps: float = 1e-06,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """ADOPT (Taniguchi et al., 2024, algorithm 2).
-
-    Parameters
-    ----------
-    p, m, v : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, beta1, beta2, eps : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, m, v.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _adopt((p, g, m, v), t, (lr, beta1, beta2, eps), out)
-
-
-_adopt_decoupled = _update("adopt_decoupled")
-
-
-def adopt_decoupled(
-    p: Array,
-    g: Any,
-    m: Array,
-    v: Array,
-    *,
-    t: int,
-    lr: float = 0.001,
-    beta1: float = 0.9,
-    beta2: float = 0.9999,
-    eps: float = 1e-06,
-    weight_decay: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """ADOPT (Taniguchi et al., 2024, algorithm 2) with decoupled weight decay.
-
-    Parameters
-    ----------
-    p, m, v : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, beta1, beta2, eps, weight_decay : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, m, v.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _adopt_decoupled((p, g, m, v), t, (lr, beta1, beta2, eps, weight_decay), out)
-
-
-_ademamix = _update("ademamix")
-
-
-def ademamix(
-    p: Array,
-    g: Any,
-    m: Array,
-    v: Array,
-    m2: Array,
-    *,
-    t: int,
-    lr: float = 0.001,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    beta3: float = 0.9999,
-    alpha: float = 5.0,
-    warmup: float = 0.0,
-    eps: float = 1e-08,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """AdEMAMix (Pagliardini et al., 2024, algorithm 1).
-
-    Parameters
-    ----------
-    p, m, v, m2 : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, beta1, beta2, beta3, alpha, warmup, eps : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, m, v, m2: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, m, v, m2.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _ademamix((p, g, m, v, m2), t, (lr, beta1, beta2, beta3, alpha, warmup, eps), out)
-
-
-_rmsprop = _update("rmsprop")
-
-
-def rmsprop(
-    p: Array,
-    g: Any,
-    v: Array,
-    *,
-    t: int,
-    lr: float = 0.01,
-    alpha: float = 0.99,
-    eps: float = 1e-08,
-    eps_inside: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """RMSprop (Tieleman and Hinton, 2012, lecture 6.5).
-
-    Parameters
-    ----------
-    p, v : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, alpha, eps, eps_inside : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, v: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, v.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _rmsprop((p, g, v), t, (lr, alpha, eps, eps_inside), out)
-
-
-_rmsprop_centered = _update("rmsprop_centered")
-
-
-def rmsprop_centered(
-    p: Array,
-    g: Any,
-    v: Array,
-    mean: Array,
-    *,
-    t: int,
-    lr: float = 0.01,
-    alpha: float = 0.99,
-    eps: float = 1e-08,
-    eps_inside: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """RMSprop by the gradient's variance (Graves, 2013, eq. 38-45), which rounding must not turn negative.
-
-    Parameters
-    ----------
-    p, v, mean : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, alpha, eps, eps_inside : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, v, mean: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, v, mean.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _rmsprop_centered((p, g, v, mean), t, (lr, alpha, eps, eps_inside), out)
-
-
-_rmsprop_momentum = _update("rmsprop_momentum")
-
-
-def rmsprop_momentum(
-    p: Array,
-    g: Any,
-    v: Array,
-    buf: Array,
-    *,
-    t: int,
-    lr: float = 0.01,
-    alpha: float = 0.99,
-    eps: float = 1e-08,
-    momentum: float = 0.9,
-    eps_inside: float = 0.0,
-    lr_in_velocity: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """RMSprop with heavy-ball momentum over the scaled gradient.
-
-    Parameters
-    ----------
-    p, v, buf : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, alpha, eps, momentum, eps_inside, lr_in_velocity : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, v, buf: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, v, buf.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _rmsprop_momentum((p, g, v, buf), t, (lr, alpha, eps, momentum, eps_inside, lr_in_velocity), out)
-
-
-_rmsprop_centered_momentum = _update("rmsprop_centered_momentum")
-
-
-def rmsprop_centered_momentum(
-    p: Array,
-    g: Any,
-    v: Array,
-    mean: Array,
-    buf: Array,
-    *,
-    t: int,
-    lr: float = 0.01,
-    alpha: float = 0.99,
-    eps: float = 1e-08,
-    momentum: float = 0.9,
-    eps_inside: float = 0.0,
-    lr_in_velocity: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """RMSprop, centered, with momentum (Graves, 2013, eq. 38-45).
-
-    Parameters
-    ----------
-    p, v, mean, buf : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, alpha, eps, momentum, eps_inside, lr_in_velocity : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, v, mean, buf: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, v, mean, buf.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _rmsprop_centered_momentum((p, g, v, mean, buf), t, (lr, alpha, eps, momentum, eps_inside, lr_in_velocity), out)
-
-
-_adagrad = _update("adagrad")
-
-
-def adagrad(
-    p: Array,
-    g: Any,
-    sum: Array,
-    *,
-    t: int,
-    lr: float = 0.01,
-    lr_decay: float = 0.0,
-    eps: float = 1e-10,
-    eps_inside: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """AdaGrad (Duchi et al., 2011, section 1.1, diagonal).
-
-    Parameters
-    ----------
-    p, sum : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, lr_decay, eps, eps_inside : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, sum: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, sum.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _adagrad((p, g, sum), t, (lr, lr_decay, eps, eps_inside), out)
-
-
-_adadelta = _update("adadelta")
-
-
-def adadelta(
-    p: Array,
-    g: Any,
-    v: Array,
-    moved: Array,
-    *,
-    t: int,
-    lr: float = 1.0,
-    rho: float = 0.9,
-    eps: float = 1e-06,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """Adadelta (Zeiler, 2012, algorithm 1).
-
-    Parameters
-    ----------
-    p, v, moved : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, rho, eps : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, v, moved: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, v, moved.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _adadelta((p, g, v, moved), t, (lr, rho, eps), out)
-
-
-_rprop = _update("rprop")
-
-
-def rprop(
-    p: Array,
-    g: Any,
-    last: Array,
-    size: Array,
-    *,
-    t: int,
-    lr: float = 0.01,
-    eta_minus: float = 0.5,
-    eta_plus: float = 1.2,
-    step_min: float = 1e-06,
-    step_max: float = 50.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """Resilient backpropagation, without weight-backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000).
-
-    Parameters
-    ----------
-    p, last, size : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, eta_minus, eta_plus, step_min, step_max : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, last, size: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, last, size.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _rprop((p, g, last, size), t, (lr, eta_minus, eta_plus, step_min, step_max), out)
-
-
-_asgd = _update("asgd")
-
-
-def asgd(
-    p: Array,
-    g: Any,
-    average: Array,
-    *,
-    t: int,
-    eta: float | None = None,
-    lr: float = 0.01,
-    lambd: float = 0.0001,
-    alpha: float = 0.75,
-    t0: float = 1000000.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """Averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou, 2010).
-
-    Parameters
-    ----------
-    p, average : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    eta : float
-        As the step before returned it; not needed in the first.
-    lr, lambd, alpha, t0 : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, average: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, average, and then eta.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _asgd((p, g, average), t, (lr, lambd, alpha, t0), out, (eta,))
-
-
-_ftrl = _update("ftrl")
-
-
-def ftrl(
-    p: Array,
-    g: Any,
-    z: Array,
-    n2: Array,
-    *,
-    t: int,
-    lr: float = 0.01,
-    beta: float = 1.0,
-    l1: float = 0.0,
-    l2: float = 0.0,
-    l2_doubled: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1).
-
-    Parameters
-    ----------
-    p, z, n2 : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, beta, l1, l2, l2_doubled : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, z, n2: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, z, n2.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _ftrl((p, g, z, n2), t, (lr, beta, l1, l2, l2_doubled), out)
-
-
-_schedule_free_sgd = _update("schedule_free_sgd")
-
-
-def schedule_free_sgd(
-    p: Array,
-    g: Any,
-    z: Array,
-    *,
-    t: int,
-    weights: float | None = None,
-    highest: float | None = None,
-    lr: float = 1.0,
-    momentum: float = 0.9,
-    warmup: float = 0.0,
-    warmup_from_zero: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """Schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken.
-
-    Parameters
-    ----------
-    p, z : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    weights, highest : float
-        As the step before returned them; not needed in the first.
-    lr, momentum, warmup, warmup_from_zero : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, z: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, z, and then weights, highest.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _schedule_free_sgd((p, g, z), t, (lr, momentum, warmup, warmup_from_zero), out, (weights, highest))
-
-
-_schedule_free_adamw = _update("schedule_free_adamw")
-
-
-def schedule_free_adamw(
-    p: Array,
-    g: Any,
-    v: Array,
-    z: Array,
-    *,
-    t: int,
-    weights: float | None = None,
-    highest: float | None = None,
-    lr: float = 0.0025,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-08,
-    weight_decay: float = 0.0,
-    warmup: float = 0.0,
-    warmup_from_zero: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """Schedule-free AdamW (Defazio et al., 2024, as in the authors' package, whose bias correction is not in the learning rate).
-
-    Parameters
-    ----------
-    p, v, z : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    weights, highest : float
-        As the step before returned them; not needed in the first.
-    lr, beta1, beta2, eps, weight_decay, warmup, warmup_from_zero : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, v, z: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, v, z, and then weights, highest.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _schedule_free_adamw(
-        (p, g, v, z),
-        t,
-        (lr, beta1, beta2, eps, weight_decay, warmup, warmup_from_zero),
-        out,
-        (weights, highest),
-    )
-
-
-_lars = _update("lars")
-
-
-def lars(
-    p: Array,
-    g: Any,
-    buf: Array,
-    *,
-    t: int,
-    lr: float = 1.0,
-    momentum: float = 0.9,
-    weight_decay: float = 0.0,
-    trust_coefficient: float = 0.001,
-    eps: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """LARS (You et al., 2017, algorithm 1).
-
-    Parameters
-    ----------
-    p, buf : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, momentum, weight_decay, trust_coefficient, eps : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, buf: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, buf.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _lars((p, g, buf), t, (lr, momentum, weight_decay, trust_coefficient, eps), out)
-
-
-_dog = _update("dog")
-
-
-def dog(
-    p: Array,
-    g: Any,
-    p0: Array,
-    *,
-    t: int,
-    farthest: float | None = None,
-    seen: float | None = None,
-    lr: float = 1.0,
-    reps_rel: float = 1e-06,
-    eps: float = 1e-08,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together.
-
-    Parameters
-    ----------
-    p, p0 : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    farthest, seen : float
-        As the step before returned them; not needed in the first.
-    lr, reps_rel, eps : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, p0: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, p0, and then farthest, seen.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _dog((p, g, p0), t, (lr, reps_rel, eps), out, (farthest, seen))
-
-
-_prodigy = _update("prodigy")
-
-
-def prodigy(
-    p: Array,
-    g: Any,
-    m: Array,
-    v: Array,
-    s: Array,
-    p0: Array,
-    *,
-    t: int,
-    d: float | None = None,
-    d_max: float | None = None,
-    numerator: float | None = None,
-    lr: float = 1.0,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-08,
-    d0: float = 1e-06,
-    d_coef: float = 1.0,
-    growth_rate: float = inf,
-    use_bias_correction: float = 0.0,
-    weight_decay: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay.
-
-    Parameters
-    ----------
-    p, m, v, s, p0 : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    d, d_max, numerator : float
-        As the step before returned them; not needed in the first.
-    lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction, weight_decay : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, m, v, s, p0: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, m, v, s, p0, and then d, d_max, numerator.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _prodigy(
-        (p, g, m, v, s, p0),
-        t,
-        (lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction, weight_decay),
-        out,
-        (d, d_max, numerator),
-    )
-
-
-_prodigy_coupled = _update("prodigy_coupled")
-
-
-def prodigy_coupled(
-    p: Array,
-    g: Any,
-    m: Array,
-    v: Array,
-    s: Array,
-    p0: Array,
-    *,
-    t: int,
-    d: float | None = None,
-    d_max: float | None = None,
-    numerator: float | None = None,
-    lr: float = 1.0,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-08,
-    d0: float = 1e-06,
-    d_coef: float = 1.0,
-    growth_rate: float = inf,
-    use_bias_correction: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), whose weight decay is in the gradient.
-
-    Parameters
-    ----------
-    p, m, v, s, p0 : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    d, d_max, numerator : float
-        As the step before returned them; not needed in the first.
-    lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, m, v, s, p0: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, m, v, s, p0, and then d, d_max, numerator.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _prodigy_coupled(
-        (p, g, m, v, s, p0),
-        t,
-        (lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction),
-        out,
-        (d, d_max, numerator),
-    )
-
-
-_adafactor_vector = _update("adafactor_vector")
-
-
-def adafactor_vector(
-    p: Array,
-    g: Any,
-    v: Array,
-    *,
-    t: int,
-    lr: float = 0.01,
-    beta2_decay: float = -0.8,
-    eps1: float = 1e-07,
-    eps2: float = 0.001,
-    d: float = 1.0,
-    eps_inside: float = 0.0,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """Adafactor where there are no rows and columns (Shazeer and Stern, 2018, algorithm 5).
-
-    Parameters
-    ----------
-    p, v : ndarray
-        Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
-        Gradient, of that shape and any floating (complex) dtype.
-    t : int
-        Number of the step: 1, 2, ...
-    lr, beta2_decay, eps1, eps2, d, eps_inside : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
-    out : tuple of ndarray, optional
-        Where to write p, v: the same arrays for a step in place, or others; new ones without.
-
-    Returns
-    -------
-    tuple
-        p, v.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-    return _adafactor_vector((p, g, v), t, (lr, beta2_decay, eps1, eps2, d, eps_inside), out)

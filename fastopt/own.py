@@ -1,4 +1,4 @@
-"""Users' own rules: written as those of ``rules.py``, interpreted at once, compiled on request."""
+"""Users' own rules: written as those of ``optimizers``, interpreted at once, compiled on request."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def arrays_of(optimizer, name="0"):
 
 
 class Oracle:
-    """One parameter's steps through the Python functions of rules.py and stages.py."""
+    """One parameter's steps through the Python functions of optimizers and stages.py."""
 
     def __init__(self, case, p, **options):
         self.p, self.t, self.kept = p.copy(), 0, None

@@ -2,6 +2,7 @@
 
 import ast
 import ctypes
+import itertools
 import os
 import re
 import shutil
@@ -60,7 +61,7 @@ def test_every_loop_is_packed(module):
         pytest.skip("reads x86-64 mnemonics")
     text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True).stdout
     functions = dict(re.findall(r"<(\w+)>:\n(.*?)(?:\n\n|\Z)", text, re.S))
-    for formula in codegen.read(REPOSITORY / "fastopt" / "rules.py") + codegen.read(REPOSITORY / "fastopt" / "stages.py"):
+    for formula in itertools.chain(*codegen.formulas()):
         for name, function in {
             formula.name: formula.function,
             f"{formula.name}_sums": formula.sums,

@@ -36,8 +36,11 @@ def test_importing_needs_numpy_alone():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 
+OPTIMIZERS = sorted({getattr(fo, name).__module__ for name in fo.optimizers.__all__})
+
+
 @pytest.mark.parametrize(
-    "module", [fo.schedules, fo.training, fo.functional, fo.embed, fo.torch, sys.modules["fastopt.optimizers"]]
+    "module", [fo.schedules, fo.training, fo.functional, fo.embed, fo.torch, *(sys.modules[name] for name in OPTIMIZERS)]
 )
 def test_docstrings(module):
     result = doctest.testmod(module)

@@ -16,8 +16,6 @@ LONG_FILES = {
     "engine/engine.pyx",
     "engine/formats.pxd",
     "engine/interpreted.py",
-    "optimizers.py",
-    "rules.py",
 }
 LONG_FUNCTIONS = {
     "base.py: __init__",

@@ -1,4 +1,4 @@
-"""Rules as text: reads ``rules.py`` and ``stages.py``, writes what is rendered from them. Needs the standard library alone."""
+"""Rules as text: reads ``optimizers`` and ``stages.py``, writes what is rendered from them. Needs the standard library alone."""
 
 import functools
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import cuda, cython, functional, source
+from . import cuda, cython, functional, source, stubs
 from .reader import Formula, RuleError, read, read_rule
 
 PACKAGE = Path(__file__).parents[1]
@@ -25,13 +25,15 @@ __all__ = [
     "read_rule",
     "rendered",
     "source",
+    "stubs",
 ]
 
 
 @functools.cache
 def formulas() -> tuple[tuple[Formula, ...], tuple[Formula, ...]]:
     """The package's rules, and its stages in their order."""
-    return tuple(read(PACKAGE / "rules.py")), tuple(read(PACKAGE / "stages.py"))
+    rules = [rule for path in sorted((PACKAGE / "optimizers").glob("*.py")) for rule in read(path)]
+    return tuple(rules), tuple(read(PACKAGE / "stages.py"))
 
 
 def rendered() -> dict[Path, str]:
@@ -41,6 +43,7 @@ def rendered() -> dict[Path, str]:
         PACKAGE / "engine" / "kernels.pyx": cython.render(rules, stages),
         PACKAGE / "cuda" / "kernels.cu": cuda.render(rules, stages),
         PACKAGE / "functional.py": functional.render(rules),
+        PACKAGE / "optimizers" / "__init__.pyi": stubs.render(sorted((PACKAGE / "optimizers").glob("*.py"))),
     }
 
 

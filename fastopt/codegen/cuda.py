@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from . import c
 from .reader import Formula
 
-HEAD = "// Generated from rules.py and stages.py by python fastopt/codegen: edit those files."
+HEAD = "// Generated from optimizers and stages.py by python fastopt/codegen: edit those files."
 TEXT = c.Text("real", kind="template <class real> FO_INLINE")
 SCOPES = {"over_array": "FO_ARRAY", "mean_over_array": "FO_ARRAY", "over_group": "FO_GROUP", "over_all": "FO_WHOLE"}
 PLACES = {"g": "e->g", "p": "e->p", "u": "e->u", "m": "e->state[k]"}

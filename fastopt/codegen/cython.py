@@ -11,7 +11,7 @@ from .reader import Formula, Function, Scalars
 
 HEAD = '''\
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-# Generated from rules.py and stages.py by python fastopt/codegen: edit those files.
+# Generated from optimizers and stages.py by python fastopt/codegen: edit those files.
 """Everything that touches elements, compiled once per instruction set."""
 
 from cpython.pycapsule cimport PyCapsule_New

@@ -8,7 +8,7 @@ from .reader import Formula
 
 WIDTH = 132
 HEAD = '''\
-# Generated from rules.py by python fastopt/codegen: edit that file.
+# Generated from optimizers by python fastopt/codegen: edit those files.
 """Each rule of elements without an optimizer object, for code that owns its parameters' state.
 
 ``p, m, v = adam(p, g, m, v, t=t, lr=1e-3)`` gives new arrays; with ``out=(p, m, v)`` the step is made in place. The state begins at
@@ -33,8 +33,8 @@ from typing import Any
 import numpy as np
 
 from .engine import dispatch
-from .formula import RULES
 from .groups import check_number, check_order, domain, is_ordered
+from .optimizers import RULES
 
 Array = np.ndarray[Any, Any]
 Result = tuple[Any, ...]

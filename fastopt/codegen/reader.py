@@ -199,13 +199,13 @@ def read(path: Path) -> list[Formula]:
     imported: set[str] = set()
     for statement in ast.parse(path.read_text(), str(path)).body:
         match statement:
-            case ast.FunctionDef(name=name):
+            case ast.FunctionDef(name=name) if not name.startswith("_"):
                 if name in functions:
                     raise RuleError(f"{path}:{statement.lineno}: {name} is already defined")
                 functions[name] = statement
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=other)) if other in functions:  # the same again
                 functions[name] = functions[other]
-            case ast.ImportFrom(names=names):
+            case ast.ImportFrom(module=str(module), names=names) if module.rpartition(".")[2] in ("arithmetic", "matrices"):
                 imported |= {alias.asname or alias.name for alias in names}
     helpers = ("_scalars", "_sums", "_terms")
     return [

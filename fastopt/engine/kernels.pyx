@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-# Generated from rules.py and stages.py by python fastopt/codegen: edit those files.
+# Generated from optimizers and stages.py by python fastopt/codegen: edit those files.
 """Everything that touches elements, compiled once per instruction set."""
 
 from cpython.pycapsule cimport PyCapsule_New
@@ -52,187 +52,277 @@ cdef extern from "block.h" nogil:
     bint fo_is_float(double x)
 
 
-cdef void sgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0]
-    c[0] = lr
-
-
-cdef inline void sgd(real *restrict p_, const real *restrict g_, real *restrict u_, Py_ssize_t n,
-                     const double *c) noexcept nogil:
-    """Stochastic gradient descent (Robbins and Monro, 1951)."""
-    cdef Py_ssize_t i
-    cdef real p, g, update
-    cdef real lr = <real> c[0]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        update = lr * g
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-
-cdef void sgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    sgd[float](<float *> a[0], <float *> a[1], <float *> a[UPDATE], n, c)
-
-cdef void sgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    sgd[double](<double *> a[0], <double *> a[1], <double *> a[UPDATE], n, c)
-
-
-cdef void momentum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], momentum = h[1], dampening = h[2], lr_in_velocity = h[3]
-    cdef double take = 1 - dampening if t > 1 else 1.0
-    c[0] = 1.0 if lr_in_velocity else lr  # lr
-    c[1] = momentum if t > 1 else 0.0  # keep
-    c[2] = take * lr if lr_in_velocity else take  # take
-
-
-cdef inline void momentum(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
-                          Py_ssize_t n, const double *c) noexcept nogil:
-    """Heavy-ball momentum (Polyak, 1964)."""
-    cdef Py_ssize_t i
-    cdef real p, g, buf, update
-    cdef real lr = <real> c[0], keep = <real> c[1], take = <real> c[2]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        buf = buf_[i]
-        buf = keep * buf + take * g
-        update = lr * buf
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        buf_[i] = buf
-
-cdef void momentum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
-
-cdef void momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
-
-
-cdef void nesterov_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], momentum = h[1], lr_in_velocity = h[2]
-    c[0] = momentum if t > 1 else 0.0  # keep
-    c[1] = lr if lr_in_velocity else 1.0  # take
-    c[2] = lr
-    c[3] = momentum if lr_in_velocity else lr * momentum  # ahead
-
-
-cdef inline void nesterov(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
-                          Py_ssize_t n, const double *c) noexcept nogil:
-    """Nesterov's momentum in the form of Sutskever et al. (2013)."""
-    cdef Py_ssize_t i
-    cdef real p, g, buf, update
-    cdef real keep = <real> c[0], take = <real> c[1], lr = <real> c[2], ahead = <real> c[3]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        buf = buf_[i]
-        buf = keep * buf + take * g
-        update = lr * g + ahead * buf
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        buf_[i] = buf
-
-cdef void nesterov_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    nesterov[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
-
-cdef void nesterov_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    nesterov[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
-
-
-cdef void signsgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0]
-    c[0] = lr
-
-
-cdef inline void signsgd(real *restrict p_, const real *restrict g_, real *restrict u_, Py_ssize_t n,
-                         const double *c) noexcept nogil:
-    """Sign of the gradient (Bernstein et al., 2018, algorithm 1)."""
-    cdef Py_ssize_t i
-    cdef real p, g, update
-    cdef real lr = <real> c[0]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        update = lr * sign(g)
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-
-cdef void signsgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    signsgd[float](<float *> a[0], <float *> a[1], <float *> a[UPDATE], n, c)
-
-cdef void signsgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    signsgd[double](<double *> a[0], <double *> a[1], <double *> a[UPDATE], n, c)
-
-
-cdef void signum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], momentum = h[1]
-    c[0] = lr
-    c[1] = 1 - momentum  # w
-
-
-cdef inline void signum(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
-                        Py_ssize_t n, const double *c) noexcept nogil:
-    """Sign of an average of gradients (Bernstein et al., 2018, algorithm 2)."""
-    cdef Py_ssize_t i
-    cdef real p, g, buf, update
-    cdef real lr = <real> c[0], w = <real> c[1]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        buf = buf_[i]
-        buf = buf + w * (g - buf)
-        update = lr * sign(buf)
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        buf_[i] = buf
-
-cdef void signum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    signum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
-
-cdef void signum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    signum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
-
-
-cdef void lion_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], beta1 = h[1], beta2 = h[2]
-    c[0] = lr
+cdef void adabelief_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4]
+    cdef double c2 = sqrt(1 - power(beta2, t))
+    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
     c[1] = 1 - beta1  # w1
-    c[2] = 1 - beta2  # w2
+    c[2] = beta2  # keep
+    c[3] = 1 - beta2  # w2
+    c[4] = eps_root  # root
+    c[5] = eps * c2  # eps
 
 
-cdef inline void lion(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict u_, Py_ssize_t n,
-                      const double *c) noexcept nogil:
-    """Lion (Chen et al., 2023, algorithm 2)."""
+cdef inline void adabelief(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                           real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """AdaBelief (Zhuang et al., 2020, algorithm 2)."""
     cdef Py_ssize_t i
-    cdef real p, g, m, direction, update
-    cdef real lr = <real> c[0], w1 = <real> c[1], w2 = <real> c[2]
+    cdef real p, g, m, v, update
+    cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], root = <real> c[4]
+    cdef real eps = <real> c[5]
     for i in range(n):
         p = p_[i]
         g = g_[i]
         m = m_[i]
-        direction = m + w1 * (g - m)
-        update = lr * sign(direction)
+        v = v_[i]
+        m = m + w1 * (g - m)
+        v = keep * v + w2 * (g - m) * (g - m) + root
+        update = step_size * m / (sqrt(v) + eps)
         if u_ is NULL:
             p_[i] = p - update
         else:
             u_[i] = update
-        m_[i] = m + w2 * (g - m)
+        m_[i] = m
+        v_[i] = v
 
-cdef void lion_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    lion[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+cdef void adabelief_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adabelief[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
 
-cdef void lion_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    lion[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+cdef void adabelief_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adabelief[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void adadelta_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], rho = h[1], eps = h[2]
+    c[0] = lr
+    c[1] = rho  # keep
+    c[2] = 1 - rho  # w
+    c[3] = eps
+
+
+cdef inline void adadelta(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict moved_,
+                          real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Adadelta (Zeiler, 2012, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, moved, delta, update
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], eps = <real> c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        moved = moved_[i]
+        v = keep * v + w * g * g
+        delta = sqrt(moved + eps) / sqrt(v + eps) * g
+        moved = keep * moved + w * delta * delta
+        update = lr * delta
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+        moved_[i] = moved
+
+cdef void adadelta_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adadelta[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void adadelta_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adadelta[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void adafactor_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double param = sums[0], param_exponent = sums[1], updates = sums[2]
+    cdef double lr = h[0], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
+    cdef double rate = lr if lr < 1 / sqrt(<double> t) else 1 / sqrt(<double> t)
+    cdef double size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
+    cdef double length = sqrt(updates) / d
+    c[0] = rate * size / (1.0 if length <= 1 else length)  # step_size
+    c[1] = 0.0 if eps_inside else eps1 * eps1  # floor
+
+
+cdef void adafactor_terms_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5]
+    c[0] = exp(beta2_decay * log(<double> t))  # w
+    c[1] = 0.0 if eps_inside else eps1  # least
+    c[2] = eps1 if eps_inside else 0.0  # more
+
+
+cdef inline void adafactor_terms(double *restrict out_, const real *restrict g_, Py_ssize_t n,
+                                 const double *c) noexcept nogil:
+    """Squares, whose means over rows and over columns are averaged."""
+    cdef Py_ssize_t i
+    cdef double g
+    cdef double more = c[2]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = g * g + more
+
+cdef void adafactor_terms_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_terms[float](<double *> a[UPDATE], <float *> a[1], n, c)
+
+cdef void adafactor_terms_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_terms[double](<double *> a[UPDATE], <double *> a[1], n, c)
+
+
+cdef void adafactor_sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double eps1 = h[2], eps_inside = h[5]
+    c[0] = 0.0 if eps_inside else eps1 * eps1  # floor
+
+
+cdef inline void adafactor_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
+                                const real *restrict col_, const real *restrict ratio_, Py_ssize_t n,
+                                const double *c) noexcept nogil:
+    """Squares of the update before its size is known, and the parameter, for its size."""
+    cdef Py_ssize_t i
+    cdef double p, g, col, ratio
+    cdef double floor = c[0]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        col = col_[i]
+        ratio = ratio_[i]
+        if real is float:
+            out_[i] = p * p
+        else:
+            out_[i] = p
+        out_[BLOCK + i] = g * g / maximum(ratio * col, floor)
+
+cdef void adafactor_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[3], <float *> a[4], n, c)
+
+cdef void adafactor_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[3], <double *> a[4], n,
+                           c)
+
+
+cdef inline void adafactor(real *restrict p_, const real *restrict g_, const real *restrict row_,
+                           const real *restrict col_, const real *restrict ratio_, real *restrict u_, Py_ssize_t n,
+                           const double *c) noexcept nogil:
+    """Adafactor (Shazeer and Stern, 2018, algorithm 4): the second moment by its rows and columns."""
+    cdef Py_ssize_t i
+    cdef real p, g, col, ratio, update
+    cdef real step_size = <real> c[0], floor = <real> c[1]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        col = col_[i]
+        ratio = ratio_[i]
+        update = step_size * g / sqrt(maximum(ratio * col, floor))
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+
+cdef void adafactor_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4],
+                     <float *> a[UPDATE], n, c)
+
+cdef void adafactor_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
+                      <double *> a[UPDATE], n, c)
+
+
+cdef void adafactor_vector_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double param = sums[0], param_exponent = sums[1], updates = sums[2]
+    cdef double lr = h[0], beta2_decay = h[1], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
+    cdef double rate = lr if lr < 1 / sqrt(<double> t) else 1 / sqrt(<double> t)
+    cdef double size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
+    cdef double length = sqrt(updates) / d
+    cdef double w = exp(beta2_decay * log(<double> t))
+    c[0] = rate * size / (1.0 if length <= 1 else length)  # step_size
+    c[1] = 1 - w  # keep
+    c[2] = w
+    c[3] = w * eps1 if eps_inside else 0.0  # more
+    c[4] = 0.0 if eps_inside else eps1 * eps1  # floor
+
+
+cdef void adafactor_vector_sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5]
+    cdef double w = exp(beta2_decay * log(<double> t))
+    c[0] = 1 - w  # keep
+    c[1] = w
+    c[2] = w * eps1 if eps_inside else 0.0  # more
+    c[3] = 0.0 if eps_inside else eps1 * eps1  # floor
+
+
+cdef inline void adafactor_vector_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
+                                       const real *restrict v_, Py_ssize_t n, const double *c) noexcept nogil:
+    """As `adafactor_sums`, with the second moment as it will be."""
+    cdef Py_ssize_t i
+    cdef double p, g, v
+    cdef double keep = c[0], w = c[1], more = c[2], floor = c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        v = keep * v + w * g * g + more
+        if real is float:
+            out_[i] = p * p
+        else:
+            out_[i] = p
+        out_[BLOCK + i] = g * g / maximum(v, floor)
+
+cdef void adafactor_vector_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_vector_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], n, c)
+
+cdef void adafactor_vector_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_vector_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef inline void adafactor_vector(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict u_,
+                                  Py_ssize_t n, const double *c) noexcept nogil:
+    """Adafactor where there are no rows and columns (Shazeer and Stern, 2018, algorithm 5)."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, update
+    cdef real step_size = <real> c[0], keep = <real> c[1], w = <real> c[2], more = <real> c[3], floor = <real> c[4]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        v = keep * v + w * g * g + more
+        update = step_size * g / sqrt(maximum(v, floor))
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+
+cdef void adafactor_vector_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_vector[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void adafactor_vector_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_vector[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void adagrad_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], lr_decay = h[1], eps = h[2], eps_inside = h[3]
+    c[0] = lr / (1 + (<double> t - 1) * lr_decay)  # step_size
+    c[1] = eps if eps_inside else 0.0  # root
+    c[2] = 0.0 if eps_inside else eps  # eps
+
+
+cdef inline void adagrad(real *restrict p_, const real *restrict g_, real *restrict sum_, real *restrict u_,
+                         Py_ssize_t n, const double *c) noexcept nogil:
+    """AdaGrad (Duchi et al., 2011, section 1.1, diagonal)."""
+    cdef Py_ssize_t i
+    cdef real p, g, sum, update
+    cdef real step_size = <real> c[0], root = <real> c[1], eps = <real> c[2]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        sum = sum_[i]
+        sum = sum + g * g
+        update = step_size * g / (sqrt(sum + root) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        sum_[i] = sum
+
+cdef void adagrad_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adagrad[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void adagrad_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adagrad[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
 cdef void adam_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
@@ -360,172 +450,6 @@ cdef void adamax_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adamax[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void nadam_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double product = kept[0]
-    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], momentum_decay = h[4]
-    cdef double now = beta1 * (1 - 0.5 * exp(<double> t * momentum_decay * log(0.96)))
-    cdef double ahead = beta1 * (1 - 0.5 * exp((<double> t + 1) * momentum_decay * log(0.96)))
-    cdef double c2 = sqrt(1 - power(beta2, t))
-    product = product * now
-    c[0] = lr * c2 * (1 - now) / (1 - product)  # of_g
-    c[1] = lr * c2 * ahead / (1 - product * ahead)  # of_m
-    c[2] = 1 - beta1  # w1
-    c[3] = beta2  # keep
-    c[4] = 1 - beta2  # w2
-    c[5] = eps * c2  # eps
-    kept[0] = product  # product
-
-
-cdef inline void nadam(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
-                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """NAdam (Dozat, 2016, algorithm 2)."""
-    cdef Py_ssize_t i
-    cdef real p, g, m, v, update
-    cdef real of_g = <real> c[0], of_m = <real> c[1], w1 = <real> c[2], keep = <real> c[3], w2 = <real> c[4]
-    cdef real eps = <real> c[5]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        m = m_[i]
-        v = v_[i]
-        m = m + w1 * (g - m)
-        v = keep * v + w2 * g * g
-        update = (of_g * g + of_m * m) / (sqrt(v) + eps)
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        m_[i] = m
-        v_[i] = v
-
-cdef void nadam_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    nadam[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
-
-cdef void nadam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    nadam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
-
-
-cdef void radam_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_hat = h[4]
-    cdef double correct = 1 - power(beta2, t)
-    cdef double longest = 2 / (1 - beta2) - 1
-    cdef double length = longest - 2 * <double> t * power(beta2, t) / correct
-    cdef double rectified = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
-    cdef double step_size = lr / (1 - power(beta1, t))
-    c[0] = step_size * sqrt(rectified * correct) if length > 5 else step_size  # step_size
-    c[1] = 1 - beta1  # w1
-    c[2] = beta2  # keep
-    c[3] = 1 - beta2  # w2
-    c[4] = eps if eps_hat else eps * sqrt(correct)  # eps
-    c[5] = 1.0 if length > 5 else 0.0  # adapt
-
-
-cdef inline void radam(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
-                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """RAdam (Liu et al., 2020, algorithm 2)."""
-    cdef Py_ssize_t i
-    cdef real p, g, m, v, update
-    cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], eps = <real> c[4]
-    cdef real adapt = <real> c[5]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        m = m_[i]
-        v = v_[i]
-        m = m + w1 * (g - m)
-        v = keep * v + w2 * g * g
-        update = step_size * m / where(adapt > <real> 0, sqrt(v) + eps, <real> 1)
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        m_[i] = m
-        v_[i] = v
-
-cdef void radam_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    radam[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
-
-cdef void radam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    radam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
-
-
-cdef void adabelief_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4]
-    cdef double c2 = sqrt(1 - power(beta2, t))
-    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
-    c[1] = 1 - beta1  # w1
-    c[2] = beta2  # keep
-    c[3] = 1 - beta2  # w2
-    c[4] = eps_root  # root
-    c[5] = eps * c2  # eps
-
-
-cdef inline void adabelief(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
-                           real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """AdaBelief (Zhuang et al., 2020, algorithm 2)."""
-    cdef Py_ssize_t i
-    cdef real p, g, m, v, update
-    cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], root = <real> c[4]
-    cdef real eps = <real> c[5]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        m = m_[i]
-        v = v_[i]
-        m = m + w1 * (g - m)
-        v = keep * v + w2 * (g - m) * (g - m) + root
-        update = step_size * m / (sqrt(v) + eps)
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        m_[i] = m
-        v_[i] = v
-
-cdef void adabelief_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adabelief[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
-
-cdef void adabelief_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adabelief[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
-
-
-cdef void yogi_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3]
-    cdef double c2 = sqrt(1 - power(beta2, t))
-    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
-    c[1] = 1 - beta1  # w1
-    c[2] = 1 - beta2  # w2
-    c[3] = eps * c2  # eps
-
-
-cdef inline void yogi(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
-                      real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Yogi (Zaheer et al., 2018, algorithm 2)."""
-    cdef Py_ssize_t i
-    cdef real p, g, m, v, update
-    cdef real step_size = <real> c[0], w1 = <real> c[1], w2 = <real> c[2], eps = <real> c[3]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        m = m_[i]
-        v = v_[i]
-        m = m + w1 * (g - m)
-        v = v - w2 * g * g * sign(v - g * g)
-        update = step_size * m / (sqrt(v) + eps)
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        m_[i] = m
-        v_[i] = v
-
-cdef void yogi_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    yogi[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
-
-cdef void yogi_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    yogi[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
-
-
 cdef void adan_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], eps = h[4], eps_root = h[5], short_look = h[6]
     cdef double correct = 1 - power(beta3, t)
@@ -581,6 +505,56 @@ cdef void adan_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef void adan_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adan[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4], <double *> a[5],
                  <double *> a[UPDATE], n, c)
+
+
+cdef void ademamix_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], alpha = h[4], warmup = h[5], eps = h[6]
+    cdef double part = <double> t / warmup if <double> t < warmup else 1.0
+    cdef double fast = log(beta1)
+    cdef double slow = log(beta3)
+    cdef double now = exp(fast * slow / ((1 - part) * slow + part * fast)) if part < 1 else beta3
+    cdef double c2 = sqrt(1 - power(beta2, t))
+    c[0] = lr * c2 / (1 - power(beta1, t))  # fast
+    c[1] = lr * c2 * alpha * part  # slow
+    c[2] = 1 - beta1  # w1
+    c[3] = beta2  # keep
+    c[4] = 1 - beta2  # w2
+    c[5] = 1 - (now if now < beta3 else beta3)  # w3
+    c[6] = eps * c2  # eps
+
+
+cdef inline void ademamix(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                          real *restrict m2_, real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """AdEMAMix (Pagliardini et al., 2024, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, m2, update
+    cdef real fast = <real> c[0], slow = <real> c[1], w1 = <real> c[2], keep = <real> c[3], w2 = <real> c[4]
+    cdef real w3 = <real> c[5], eps = <real> c[6]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        m2 = m2_[i]
+        m = m + w1 * (g - m)
+        m2 = m2 + w3 * (g - m2)
+        v = keep * v + w2 * g * g
+        update = (fast * m + slow * m2) / (sqrt(v) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+        m2_[i] = m2
+
+cdef void ademamix_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    ademamix[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4], <float *> a[UPDATE],
+                    n, c)
+
+cdef void ademamix_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    ademamix[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
+                     <double *> a[UPDATE], n, c)
 
 
 cdef void adopt_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
@@ -665,303 +639,6 @@ cdef void adopt_decoupled_f64(void **a, Py_ssize_t n, const double *c) noexcept 
                             c)
 
 
-cdef void ademamix_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], alpha = h[4], warmup = h[5], eps = h[6]
-    cdef double part = <double> t / warmup if <double> t < warmup else 1.0
-    cdef double fast = log(beta1)
-    cdef double slow = log(beta3)
-    cdef double now = exp(fast * slow / ((1 - part) * slow + part * fast)) if part < 1 else beta3
-    cdef double c2 = sqrt(1 - power(beta2, t))
-    c[0] = lr * c2 / (1 - power(beta1, t))  # fast
-    c[1] = lr * c2 * alpha * part  # slow
-    c[2] = 1 - beta1  # w1
-    c[3] = beta2  # keep
-    c[4] = 1 - beta2  # w2
-    c[5] = 1 - (now if now < beta3 else beta3)  # w3
-    c[6] = eps * c2  # eps
-
-
-cdef inline void ademamix(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
-                          real *restrict m2_, real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """AdEMAMix (Pagliardini et al., 2024, algorithm 1)."""
-    cdef Py_ssize_t i
-    cdef real p, g, m, v, m2, update
-    cdef real fast = <real> c[0], slow = <real> c[1], w1 = <real> c[2], keep = <real> c[3], w2 = <real> c[4]
-    cdef real w3 = <real> c[5], eps = <real> c[6]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        m = m_[i]
-        v = v_[i]
-        m2 = m2_[i]
-        m = m + w1 * (g - m)
-        m2 = m2 + w3 * (g - m2)
-        v = keep * v + w2 * g * g
-        update = (fast * m + slow * m2) / (sqrt(v) + eps)
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        m_[i] = m
-        v_[i] = v
-        m2_[i] = m2
-
-cdef void ademamix_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    ademamix[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4], <float *> a[UPDATE],
-                    n, c)
-
-cdef void ademamix_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    ademamix[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
-                     <double *> a[UPDATE], n, c)
-
-
-cdef void rmsprop_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], alpha = h[1], eps = h[2], eps_inside = h[3]
-    c[0] = lr
-    c[1] = alpha  # keep
-    c[2] = 1 - alpha  # w
-    c[3] = eps if eps_inside else 0.0  # root
-    c[4] = 0.0 if eps_inside else eps  # eps
-
-
-cdef inline void rmsprop(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict u_, Py_ssize_t n,
-                         const double *c) noexcept nogil:
-    """RMSprop (Tieleman and Hinton, 2012, lecture 6.5)."""
-    cdef Py_ssize_t i
-    cdef real p, g, v, update
-    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        v = v_[i]
-        v = keep * v + w * g * g
-        update = lr * g / (sqrt(v + root) + eps)
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        v_[i] = v
-
-cdef void rmsprop_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
-
-cdef void rmsprop_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
-
-
-cdef inline void rmsprop_centered(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict mean_,
-                                  real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """RMSprop by the gradient's variance (Graves, 2013, eq. 38-45), which rounding must not turn negative."""
-    cdef Py_ssize_t i
-    cdef real p, g, v, mean, update
-    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        v = v_[i]
-        mean = mean_[i]
-        v = keep * v + w * g * g
-        mean = mean + w * (g - mean)
-        update = lr * g / (sqrt(maximum(v - mean * mean, <real> 0) + root) + eps)
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        v_[i] = v
-        mean_[i] = mean
-
-cdef void rmsprop_centered_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop_centered[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
-
-cdef void rmsprop_centered_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop_centered[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE],
-                             n, c)
-
-
-cdef void rmsprop_momentum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], alpha = h[1], eps = h[2], momentum = h[3], eps_inside = h[4], lr_in_velocity = h[5]
-    c[0] = 1.0 if lr_in_velocity else lr  # lr
-    c[1] = alpha  # keep
-    c[2] = 1 - alpha  # w
-    c[3] = eps if eps_inside else 0.0  # root
-    c[4] = 0.0 if eps_inside else eps  # eps
-    c[5] = momentum  # roll
-    c[6] = lr if lr_in_velocity else 1.0  # take
-
-
-cdef inline void rmsprop_momentum(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict buf_,
-                                  real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """RMSprop with heavy-ball momentum over the scaled gradient."""
-    cdef Py_ssize_t i
-    cdef real p, g, v, buf, update
-    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
-    cdef real roll = <real> c[5], take = <real> c[6]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        v = v_[i]
-        buf = buf_[i]
-        v = keep * v + w * g * g
-        buf = roll * buf + take * g / (sqrt(v + root) + eps)
-        update = lr * buf
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        v_[i] = v
-        buf_[i] = buf
-
-cdef void rmsprop_momentum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop_momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
-
-cdef void rmsprop_momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop_momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE],
-                             n, c)
-
-
-cdef inline void rmsprop_centered_momentum(real *restrict p_, const real *restrict g_, real *restrict v_,
-                                           real *restrict mean_, real *restrict buf_, real *restrict u_, Py_ssize_t n,
-                                           const double *c) noexcept nogil:
-    """RMSprop, centered, with momentum (Graves, 2013, eq. 38-45)."""
-    cdef Py_ssize_t i
-    cdef real p, g, v, mean, buf, update
-    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
-    cdef real roll = <real> c[5], take = <real> c[6]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        v = v_[i]
-        mean = mean_[i]
-        buf = buf_[i]
-        v = keep * v + w * g * g
-        mean = mean + w * (g - mean)
-        buf = roll * buf + take * g / (sqrt(maximum(v - mean * mean, <real> 0) + root) + eps)
-        update = lr * buf
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        v_[i] = v
-        mean_[i] = mean
-        buf_[i] = buf
-
-cdef void rmsprop_centered_momentum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop_centered_momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4],
-                                     <float *> a[UPDATE], n, c)
-
-cdef void rmsprop_centered_momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rmsprop_centered_momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3],
-                                      <double *> a[4], <double *> a[UPDATE], n, c)
-
-
-cdef void adagrad_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], lr_decay = h[1], eps = h[2], eps_inside = h[3]
-    c[0] = lr / (1 + (<double> t - 1) * lr_decay)  # step_size
-    c[1] = eps if eps_inside else 0.0  # root
-    c[2] = 0.0 if eps_inside else eps  # eps
-
-
-cdef inline void adagrad(real *restrict p_, const real *restrict g_, real *restrict sum_, real *restrict u_,
-                         Py_ssize_t n, const double *c) noexcept nogil:
-    """AdaGrad (Duchi et al., 2011, section 1.1, diagonal)."""
-    cdef Py_ssize_t i
-    cdef real p, g, sum, update
-    cdef real step_size = <real> c[0], root = <real> c[1], eps = <real> c[2]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        sum = sum_[i]
-        sum = sum + g * g
-        update = step_size * g / (sqrt(sum + root) + eps)
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        sum_[i] = sum
-
-cdef void adagrad_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adagrad[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
-
-cdef void adagrad_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adagrad[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
-
-
-cdef void adadelta_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], rho = h[1], eps = h[2]
-    c[0] = lr
-    c[1] = rho  # keep
-    c[2] = 1 - rho  # w
-    c[3] = eps
-
-
-cdef inline void adadelta(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict moved_,
-                          real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Adadelta (Zeiler, 2012, algorithm 1)."""
-    cdef Py_ssize_t i
-    cdef real p, g, v, moved, delta, update
-    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], eps = <real> c[3]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        v = v_[i]
-        moved = moved_[i]
-        v = keep * v + w * g * g
-        delta = sqrt(moved + eps) / sqrt(v + eps) * g
-        moved = keep * moved + w * delta * delta
-        update = lr * delta
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        v_[i] = v
-        moved_[i] = moved
-
-cdef void adadelta_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adadelta[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
-
-cdef void adadelta_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adadelta[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
-
-
-cdef void rprop_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double lr = h[0], eta_minus = h[1], eta_plus = h[2], step_min = h[3], step_max = h[4]
-    c[0] = lr if t == 1 else 0.0  # start
-    c[1] = eta_minus  # down
-    c[2] = eta_plus  # up
-    c[3] = step_min  # least
-    c[4] = step_max  # most
-
-
-cdef inline void rprop(real *restrict p_, const real *restrict g_, real *restrict last_, real *restrict size_,
-                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Resilient backpropagation, without weight-backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000)."""
-    cdef Py_ssize_t i
-    cdef real p, g, last, size, agree, factor, update
-    cdef real start = <real> c[0], down = <real> c[1], up = <real> c[2], least = <real> c[3], most = <real> c[4]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        last = last_[i]
-        size = size_[i]
-        agree = sign(g) * last
-        factor = where(agree > <real> 0, up, <real> 1) * where(agree < <real> 0, down, <real> 1)
-        size = minimum(maximum(factor * maximum(size, start), least), most)
-        last = where(agree < <real> 0, <real> 0, g)
-        update = size * sign(last)
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        last_[i] = last
-        size_[i] = size
-
-cdef void rprop_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rprop[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
-
-cdef void rprop_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    rprop[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
-
-
 cdef void asgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double eta = kept[0]
     cdef double lr = h[0], lambd = h[1], alpha = h[2], t0 = h[3]
@@ -997,6 +674,68 @@ cdef void asgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void asgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     asgd[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void dog_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double farthest = kept[0], seen = kept[1]
+    cdef double grads = sums[0], way = sums[1], way_exponent = sums[2], param = sums[3], param_exponent = sums[4]
+    cdef double lr = h[0], reps_rel = h[1], eps = h[2]
+    cdef double first = reps_rel * (1 + ldexp(param, param_exponent))
+    cdef double far = farthest if farthest > 0 else first
+    cdef double far_now = ldexp(way, way_exponent) if ldexp(way, way_exponent) > far else far
+    cdef double total = (seen if farthest > 0 else eps) + grads
+    c[0] = lr * far_now / sqrt(total)  # lr
+    c[1] = 1  # shift
+    kept[0] = far_now  # farthest
+    kept[1] = total  # seen
+
+
+cdef inline void dog_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
+                          const real *restrict p0_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Squares of the gradient, and for their norms the way from the start and the parameter."""
+    cdef Py_ssize_t i
+    cdef double p, g, p0
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        p0 = p0_[i]
+        out_[i] = g * g
+        if real is float:
+            out_[BLOCK + i] = (p - p0) * (p - p0)
+        else:
+            out_[BLOCK + i] = p - p0
+        if real is float:
+            out_[2 * BLOCK + i] = p * p
+        else:
+            out_[2 * BLOCK + i] = p
+
+cdef void dog_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    dog_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], n, c)
+
+cdef void dog_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    dog_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef inline void dog(real *restrict p_, const real *restrict g_, const real *restrict p0_, real *restrict u_,
+                     Py_ssize_t n, const double *c) noexcept nogil:
+    """DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together."""
+    cdef Py_ssize_t i
+    cdef real p, g, update
+    cdef double lr = c[0], shift = c[1]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        update = scale_by(g, lr, shift)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+
+cdef void dog_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    dog[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void dog_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    dog[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
 cdef void ftrl_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
@@ -1036,98 +775,6 @@ cdef void ftrl_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void ftrl_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     ftrl[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
-
-
-cdef void schedule_free_sgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double weights = kept[0], highest = kept[1]
-    cdef double lr = h[0], momentum = h[1], warmup = h[2], warmup_from_zero = h[3]
-    cdef double full = lr * <double> t / warmup if <double> t < warmup else lr
-    cdef double rate = (lr * (<double> t - 1) / warmup if <double> t - 1 < warmup else lr) if warmup_from_zero else full
-    cdef double top = full if full > highest else highest
-    cdef double total = weights + top * top
-    cdef double share = top * top / total if total > 0 else 0.0
-    c[0] = rate  # lr
-    c[1] = share
-    c[2] = rate * (1 - momentum * (1 - share))  # of_g
-    kept[0] = total  # weights
-    kept[1] = top  # highest
-
-
-cdef inline void schedule_free_sgd(real *restrict p_, const real *restrict g_, real *restrict z_, real *restrict u_,
-                                   Py_ssize_t n, const double *c) noexcept nogil:
-    """Schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken."""
-    cdef Py_ssize_t i
-    cdef real p, g, z, update
-    cdef real lr = <real> c[0], share = <real> c[1], of_g = <real> c[2]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        z = z_[i]
-        update = share * (p - z) + of_g * g
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        z_[i] = z - lr * g
-
-cdef void schedule_free_sgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    schedule_free_sgd[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
-
-cdef void schedule_free_sgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    schedule_free_sgd[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
-
-
-cdef void schedule_free_adamw_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double weights = kept[0], highest = kept[1]
-    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4], warmup = h[5]
-    cdef double warmup_from_zero = h[6]
-    cdef double correct = sqrt(1 - power(beta2, t))
-    cdef double full = lr * <double> t / warmup if <double> t < warmup else lr
-    cdef double rate = (lr * (<double> t - 1) / warmup if <double> t - 1 < warmup else lr) if warmup_from_zero else full
-    cdef double top = full if full > highest else highest
-    cdef double total = weights + top * top
-    cdef double share = top * top / total if total > 0 else 0.0
-    c[0] = rate  # lr
-    c[1] = share
-    c[2] = rate * (1 - beta1 * (1 - share))  # of_d
-    c[3] = correct
-    c[4] = beta2  # keep
-    c[5] = 1 - beta2  # w2
-    c[6] = eps * correct  # eps
-    c[7] = weight_decay  # decay
-    kept[0] = total  # weights
-    kept[1] = top  # highest
-
-
-cdef inline void schedule_free_adamw(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict z_,
-                                     real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Schedule-free AdamW (Defazio et al., 2024, as in the authors' package, whose bias correction is not in the learning rate)."""
-    cdef Py_ssize_t i
-    cdef real p, g, v, z, direction, update
-    cdef real lr = <real> c[0], share = <real> c[1], of_d = <real> c[2], correct = <real> c[3], keep = <real> c[4]
-    cdef real w2 = <real> c[5], eps = <real> c[6], decay = <real> c[7]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        v = v_[i]
-        z = z_[i]
-        v = keep * v + w2 * g * g
-        direction = correct * g / (sqrt(v) + eps) + decay * p
-        update = share * (p - z) + of_d * direction
-        if u_ is NULL:
-            p_[i] = p - update
-        else:
-            u_[i] = update
-        v_[i] = v
-        z_[i] = z - lr * direction
-
-cdef void schedule_free_adamw_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    schedule_free_adamw[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n,
-                               c)
-
-cdef void schedule_free_adamw_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    schedule_free_adamw[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3],
-                                <double *> a[UPDATE], n, c)
 
 
 cdef void lars_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
@@ -1196,66 +843,137 @@ cdef void lars_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     lars[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void dog_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double farthest = kept[0], seen = kept[1]
-    cdef double grads = sums[0], way = sums[1], way_exponent = sums[2], param = sums[3], param_exponent = sums[4]
-    cdef double lr = h[0], reps_rel = h[1], eps = h[2]
-    cdef double first = reps_rel * (1 + ldexp(param, param_exponent))
-    cdef double far = farthest if farthest > 0 else first
-    cdef double far_now = ldexp(way, way_exponent) if ldexp(way, way_exponent) > far else far
-    cdef double total = (seen if farthest > 0 else eps) + grads
-    c[0] = lr * far_now / sqrt(total)  # lr
-    c[1] = 1  # shift
-    kept[0] = far_now  # farthest
-    kept[1] = total  # seen
+cdef void lion_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2]
+    c[0] = lr
+    c[1] = 1 - beta1  # w1
+    c[2] = 1 - beta2  # w2
 
 
-cdef inline void dog_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
-                          const real *restrict p0_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Squares of the gradient, and for their norms the way from the start and the parameter."""
+cdef inline void lion(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict u_, Py_ssize_t n,
+                      const double *c) noexcept nogil:
+    """Lion (Chen et al., 2023, algorithm 2)."""
     cdef Py_ssize_t i
-    cdef double p, g, p0
+    cdef real p, g, m, direction, update
+    cdef real lr = <real> c[0], w1 = <real> c[1], w2 = <real> c[2]
     for i in range(n):
         p = p_[i]
         g = g_[i]
-        p0 = p0_[i]
-        out_[i] = g * g
-        if real is float:
-            out_[BLOCK + i] = (p - p0) * (p - p0)
-        else:
-            out_[BLOCK + i] = p - p0
-        if real is float:
-            out_[2 * BLOCK + i] = p * p
-        else:
-            out_[2 * BLOCK + i] = p
-
-cdef void dog_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    dog_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], n, c)
-
-cdef void dog_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    dog_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[2], n, c)
-
-
-cdef inline void dog(real *restrict p_, const real *restrict g_, const real *restrict p0_, real *restrict u_,
-                     Py_ssize_t n, const double *c) noexcept nogil:
-    """DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together."""
-    cdef Py_ssize_t i
-    cdef real p, g, update
-    cdef double lr = c[0], shift = c[1]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        update = scale_by(g, lr, shift)
+        m = m_[i]
+        direction = m + w1 * (g - m)
+        update = lr * sign(direction)
         if u_ is NULL:
             p_[i] = p - update
         else:
             u_[i] = update
+        m_[i] = m + w2 * (g - m)
 
-cdef void dog_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    dog[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+cdef void lion_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    lion[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
 
-cdef void dog_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    dog[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+cdef void lion_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    lion[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void muon_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], momentum = h[1]
+    c[0] = lr
+    c[1] = 1 - momentum  # w
+
+
+cdef void muon_terms_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double momentum = h[1], nesterov = h[2]
+    c[0] = 1 - momentum  # w
+    c[1] = momentum if nesterov else 1.0  # of_buf
+    c[2] = 1 - momentum if nesterov else 0.0  # of_g
+
+
+cdef inline void muon_terms(double *restrict out_, const real *restrict g_, const real *restrict buf_, Py_ssize_t n,
+                            const double *c) noexcept nogil:
+    """The average, or Nesterov's look-ahead."""
+    cdef Py_ssize_t i
+    cdef double g, buf
+    cdef double w = c[0], of_buf = c[1], of_g = c[2]
+    for i in range(n):
+        g = g_[i]
+        buf = buf_[i]
+        out_[i] = of_buf * (buf + w * (g - buf)) + of_g * g
+
+cdef void muon_terms_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    muon_terms[float](<double *> a[UPDATE], <float *> a[1], <float *> a[2], n, c)
+
+cdef void muon_terms_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    muon_terms[double](<double *> a[UPDATE], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef inline void muon(real *restrict p_, const real *restrict g_, real *restrict buf_, const real *restrict o_,
+                      real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Muon (Jordan et al., 2024): momentum whose matrix has been orthogonalized."""
+    cdef Py_ssize_t i
+    cdef real p, g, buf, o, update
+    cdef real lr = <real> c[0], w = <real> c[1]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        buf = buf_[i]
+        o = o_[i]
+        update = lr * o
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        buf_[i] = buf + w * (g - buf)
+
+cdef void muon_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    muon[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void muon_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    muon[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void nadam_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double product = kept[0]
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], momentum_decay = h[4]
+    cdef double now = beta1 * (1 - 0.5 * exp(<double> t * momentum_decay * log(0.96)))
+    cdef double ahead = beta1 * (1 - 0.5 * exp((<double> t + 1) * momentum_decay * log(0.96)))
+    cdef double c2 = sqrt(1 - power(beta2, t))
+    product = product * now
+    c[0] = lr * c2 * (1 - now) / (1 - product)  # of_g
+    c[1] = lr * c2 * ahead / (1 - product * ahead)  # of_m
+    c[2] = 1 - beta1  # w1
+    c[3] = beta2  # keep
+    c[4] = 1 - beta2  # w2
+    c[5] = eps * c2  # eps
+    kept[0] = product  # product
+
+
+cdef inline void nadam(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """NAdam (Dozat, 2016, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, update
+    cdef real of_g = <real> c[0], of_m = <real> c[1], w1 = <real> c[2], keep = <real> c[3], w2 = <real> c[4]
+    cdef real eps = <real> c[5]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        m = m + w1 * (g - m)
+        v = keep * v + w2 * g * g
+        update = (of_g * g + of_m * m) / (sqrt(v) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void nadam_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    nadam[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void nadam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    nadam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
 cdef void prodigy_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
@@ -1436,224 +1154,506 @@ cdef void prodigy_coupled_f64(void **a, Py_ssize_t n, const double *c) noexcept 
                             <double *> a[5], <double *> a[UPDATE], n, c)
 
 
-cdef void adafactor_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double param = sums[0], param_exponent = sums[1], updates = sums[2]
-    cdef double lr = h[0], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
-    cdef double rate = lr if lr < 1 / sqrt(<double> t) else 1 / sqrt(<double> t)
-    cdef double size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
-    cdef double length = sqrt(updates) / d
-    c[0] = rate * size / (1.0 if length <= 1 else length)  # step_size
-    c[1] = 0.0 if eps_inside else eps1 * eps1  # floor
+cdef void radam_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_hat = h[4]
+    cdef double correct = 1 - power(beta2, t)
+    cdef double longest = 2 / (1 - beta2) - 1
+    cdef double length = longest - 2 * <double> t * power(beta2, t) / correct
+    cdef double rectified = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+    cdef double step_size = lr / (1 - power(beta1, t))
+    c[0] = step_size * sqrt(rectified * correct) if length > 5 else step_size  # step_size
+    c[1] = 1 - beta1  # w1
+    c[2] = beta2  # keep
+    c[3] = 1 - beta2  # w2
+    c[4] = eps if eps_hat else eps * sqrt(correct)  # eps
+    c[5] = 1.0 if length > 5 else 0.0  # adapt
 
 
-cdef void adafactor_terms_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5]
-    c[0] = exp(beta2_decay * log(<double> t))  # w
-    c[1] = 0.0 if eps_inside else eps1  # least
-    c[2] = eps1 if eps_inside else 0.0  # more
-
-
-cdef inline void adafactor_terms(double *restrict out_, const real *restrict g_, Py_ssize_t n,
-                                 const double *c) noexcept nogil:
-    """Squares, whose means over rows and over columns are averaged."""
+cdef inline void radam(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """RAdam (Liu et al., 2020, algorithm 2)."""
     cdef Py_ssize_t i
-    cdef double g
-    cdef double more = c[2]
-    for i in range(n):
-        g = g_[i]
-        out_[i] = g * g + more
-
-cdef void adafactor_terms_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adafactor_terms[float](<double *> a[UPDATE], <float *> a[1], n, c)
-
-cdef void adafactor_terms_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adafactor_terms[double](<double *> a[UPDATE], <double *> a[1], n, c)
-
-
-cdef void adafactor_sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double eps1 = h[2], eps_inside = h[5]
-    c[0] = 0.0 if eps_inside else eps1 * eps1  # floor
-
-
-cdef inline void adafactor_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
-                                const real *restrict col_, const real *restrict ratio_, Py_ssize_t n,
-                                const double *c) noexcept nogil:
-    """Squares of the update before its size is known, and the parameter, for its size."""
-    cdef Py_ssize_t i
-    cdef double p, g, col, ratio
-    cdef double floor = c[0]
+    cdef real p, g, m, v, update
+    cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], eps = <real> c[4]
+    cdef real adapt = <real> c[5]
     for i in range(n):
         p = p_[i]
         g = g_[i]
-        col = col_[i]
-        ratio = ratio_[i]
-        if real is float:
-            out_[i] = p * p
-        else:
-            out_[i] = p
-        out_[BLOCK + i] = g * g / maximum(ratio * col, floor)
-
-cdef void adafactor_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adafactor_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[3], <float *> a[4], n, c)
-
-cdef void adafactor_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adafactor_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[3], <double *> a[4], n,
-                           c)
-
-
-cdef inline void adafactor(real *restrict p_, const real *restrict g_, const real *restrict row_,
-                           const real *restrict col_, const real *restrict ratio_, real *restrict u_, Py_ssize_t n,
-                           const double *c) noexcept nogil:
-    """Adafactor (Shazeer and Stern, 2018, algorithm 4): the second moment by its rows and columns."""
-    cdef Py_ssize_t i
-    cdef real p, g, col, ratio, update
-    cdef real step_size = <real> c[0], floor = <real> c[1]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        col = col_[i]
-        ratio = ratio_[i]
-        update = step_size * g / sqrt(maximum(ratio * col, floor))
+        m = m_[i]
+        v = v_[i]
+        m = m + w1 * (g - m)
+        v = keep * v + w2 * g * g
+        update = step_size * m / where(adapt > <real> 0, sqrt(v) + eps, <real> 1)
         if u_ is NULL:
             p_[i] = p - update
         else:
             u_[i] = update
+        m_[i] = m
+        v_[i] = v
 
-cdef void adafactor_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adafactor[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4],
-                     <float *> a[UPDATE], n, c)
+cdef void radam_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    radam[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
 
-cdef void adafactor_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adafactor[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
-                      <double *> a[UPDATE], n, c)
-
-
-cdef void adafactor_vector_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double param = sums[0], param_exponent = sums[1], updates = sums[2]
-    cdef double lr = h[0], beta2_decay = h[1], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
-    cdef double rate = lr if lr < 1 / sqrt(<double> t) else 1 / sqrt(<double> t)
-    cdef double size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
-    cdef double length = sqrt(updates) / d
-    cdef double w = exp(beta2_decay * log(<double> t))
-    c[0] = rate * size / (1.0 if length <= 1 else length)  # step_size
-    c[1] = 1 - w  # keep
-    c[2] = w
-    c[3] = w * eps1 if eps_inside else 0.0  # more
-    c[4] = 0.0 if eps_inside else eps1 * eps1  # floor
+cdef void radam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    radam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void adafactor_vector_sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5]
-    cdef double w = exp(beta2_decay * log(<double> t))
-    c[0] = 1 - w  # keep
-    c[1] = w
-    c[2] = w * eps1 if eps_inside else 0.0  # more
-    c[3] = 0.0 if eps_inside else eps1 * eps1  # floor
+cdef void rmsprop_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], alpha = h[1], eps = h[2], eps_inside = h[3]
+    c[0] = lr
+    c[1] = alpha  # keep
+    c[2] = 1 - alpha  # w
+    c[3] = eps if eps_inside else 0.0  # root
+    c[4] = 0.0 if eps_inside else eps  # eps
 
 
-cdef inline void adafactor_vector_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
-                                       const real *restrict v_, Py_ssize_t n, const double *c) noexcept nogil:
-    """As `adafactor_sums`, with the second moment as it will be."""
-    cdef Py_ssize_t i
-    cdef double p, g, v
-    cdef double keep = c[0], w = c[1], more = c[2], floor = c[3]
-    for i in range(n):
-        p = p_[i]
-        g = g_[i]
-        v = v_[i]
-        v = keep * v + w * g * g + more
-        if real is float:
-            out_[i] = p * p
-        else:
-            out_[i] = p
-        out_[BLOCK + i] = g * g / maximum(v, floor)
-
-cdef void adafactor_vector_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adafactor_vector_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], n, c)
-
-cdef void adafactor_vector_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adafactor_vector_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[2], n, c)
-
-
-cdef inline void adafactor_vector(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict u_,
-                                  Py_ssize_t n, const double *c) noexcept nogil:
-    """Adafactor where there are no rows and columns (Shazeer and Stern, 2018, algorithm 5)."""
+cdef inline void rmsprop(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict u_, Py_ssize_t n,
+                         const double *c) noexcept nogil:
+    """RMSprop (Tieleman and Hinton, 2012, lecture 6.5)."""
     cdef Py_ssize_t i
     cdef real p, g, v, update
-    cdef real step_size = <real> c[0], keep = <real> c[1], w = <real> c[2], more = <real> c[3], floor = <real> c[4]
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
     for i in range(n):
         p = p_[i]
         g = g_[i]
         v = v_[i]
-        v = keep * v + w * g * g + more
-        update = step_size * g / sqrt(maximum(v, floor))
+        v = keep * v + w * g * g
+        update = lr * g / (sqrt(v + root) + eps)
         if u_ is NULL:
             p_[i] = p - update
         else:
             u_[i] = update
         v_[i] = v
 
-cdef void adafactor_vector_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adafactor_vector[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+cdef void rmsprop_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
 
-cdef void adafactor_vector_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    adafactor_vector[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+cdef void rmsprop_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void muon_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef inline void rmsprop_centered(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict mean_,
+                                  real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """RMSprop by the gradient's variance (Graves, 2013, eq. 38-45), which rounding must not turn negative."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, mean, update
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        mean = mean_[i]
+        v = keep * v + w * g * g
+        mean = mean + w * (g - mean)
+        update = lr * g / (sqrt(maximum(v - mean * mean, <real> 0) + root) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+        mean_[i] = mean
+
+cdef void rmsprop_centered_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop_centered[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void rmsprop_centered_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop_centered[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE],
+                             n, c)
+
+
+cdef void rmsprop_momentum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], alpha = h[1], eps = h[2], momentum = h[3], eps_inside = h[4], lr_in_velocity = h[5]
+    c[0] = 1.0 if lr_in_velocity else lr  # lr
+    c[1] = alpha  # keep
+    c[2] = 1 - alpha  # w
+    c[3] = eps if eps_inside else 0.0  # root
+    c[4] = 0.0 if eps_inside else eps  # eps
+    c[5] = momentum  # roll
+    c[6] = lr if lr_in_velocity else 1.0  # take
+
+
+cdef inline void rmsprop_momentum(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict buf_,
+                                  real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """RMSprop with heavy-ball momentum over the scaled gradient."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, buf, update
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
+    cdef real roll = <real> c[5], take = <real> c[6]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        buf = buf_[i]
+        v = keep * v + w * g * g
+        buf = roll * buf + take * g / (sqrt(v + root) + eps)
+        update = lr * buf
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+        buf_[i] = buf
+
+cdef void rmsprop_momentum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop_momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void rmsprop_momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop_momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE],
+                             n, c)
+
+
+cdef inline void rmsprop_centered_momentum(real *restrict p_, const real *restrict g_, real *restrict v_,
+                                           real *restrict mean_, real *restrict buf_, real *restrict u_, Py_ssize_t n,
+                                           const double *c) noexcept nogil:
+    """RMSprop, centered, with momentum (Graves, 2013, eq. 38-45)."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, mean, buf, update
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
+    cdef real roll = <real> c[5], take = <real> c[6]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        mean = mean_[i]
+        buf = buf_[i]
+        v = keep * v + w * g * g
+        mean = mean + w * (g - mean)
+        buf = roll * buf + take * g / (sqrt(maximum(v - mean * mean, <real> 0) + root) + eps)
+        update = lr * buf
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+        mean_[i] = mean
+        buf_[i] = buf
+
+cdef void rmsprop_centered_momentum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop_centered_momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4],
+                                     <float *> a[UPDATE], n, c)
+
+cdef void rmsprop_centered_momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop_centered_momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3],
+                                      <double *> a[4], <double *> a[UPDATE], n, c)
+
+
+cdef void rprop_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], eta_minus = h[1], eta_plus = h[2], step_min = h[3], step_max = h[4]
+    c[0] = lr if t == 1 else 0.0  # start
+    c[1] = eta_minus  # down
+    c[2] = eta_plus  # up
+    c[3] = step_min  # least
+    c[4] = step_max  # most
+
+
+cdef inline void rprop(real *restrict p_, const real *restrict g_, real *restrict last_, real *restrict size_,
+                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Resilient backpropagation, without weight-backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000)."""
+    cdef Py_ssize_t i
+    cdef real p, g, last, size, agree, factor, update
+    cdef real start = <real> c[0], down = <real> c[1], up = <real> c[2], least = <real> c[3], most = <real> c[4]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        last = last_[i]
+        size = size_[i]
+        agree = sign(g) * last
+        factor = where(agree > <real> 0, up, <real> 1) * where(agree < <real> 0, down, <real> 1)
+        size = minimum(maximum(factor * maximum(size, start), least), most)
+        last = where(agree < <real> 0, <real> 0, g)
+        update = size * sign(last)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        last_[i] = last
+        size_[i] = size
+
+cdef void rprop_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rprop[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void rprop_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rprop[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void schedule_free_sgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double weights = kept[0], highest = kept[1]
+    cdef double lr = h[0], momentum = h[1], warmup = h[2], warmup_from_zero = h[3]
+    cdef double full = lr * <double> t / warmup if <double> t < warmup else lr
+    cdef double rate = (lr * (<double> t - 1) / warmup if <double> t - 1 < warmup else lr) if warmup_from_zero else full
+    cdef double top = full if full > highest else highest
+    cdef double total = weights + top * top
+    cdef double share = top * top / total if total > 0 else 0.0
+    c[0] = rate  # lr
+    c[1] = share
+    c[2] = rate * (1 - momentum * (1 - share))  # of_g
+    kept[0] = total  # weights
+    kept[1] = top  # highest
+
+
+cdef inline void schedule_free_sgd(real *restrict p_, const real *restrict g_, real *restrict z_, real *restrict u_,
+                                   Py_ssize_t n, const double *c) noexcept nogil:
+    """Schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken."""
+    cdef Py_ssize_t i
+    cdef real p, g, z, update
+    cdef real lr = <real> c[0], share = <real> c[1], of_g = <real> c[2]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        z = z_[i]
+        update = share * (p - z) + of_g * g
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        z_[i] = z - lr * g
+
+cdef void schedule_free_sgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    schedule_free_sgd[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void schedule_free_sgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    schedule_free_sgd[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void schedule_free_adamw_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double weights = kept[0], highest = kept[1]
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4], warmup = h[5]
+    cdef double warmup_from_zero = h[6]
+    cdef double correct = sqrt(1 - power(beta2, t))
+    cdef double full = lr * <double> t / warmup if <double> t < warmup else lr
+    cdef double rate = (lr * (<double> t - 1) / warmup if <double> t - 1 < warmup else lr) if warmup_from_zero else full
+    cdef double top = full if full > highest else highest
+    cdef double total = weights + top * top
+    cdef double share = top * top / total if total > 0 else 0.0
+    c[0] = rate  # lr
+    c[1] = share
+    c[2] = rate * (1 - beta1 * (1 - share))  # of_d
+    c[3] = correct
+    c[4] = beta2  # keep
+    c[5] = 1 - beta2  # w2
+    c[6] = eps * correct  # eps
+    c[7] = weight_decay  # decay
+    kept[0] = total  # weights
+    kept[1] = top  # highest
+
+
+cdef inline void schedule_free_adamw(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict z_,
+                                     real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Schedule-free AdamW (Defazio et al., 2024, as in the authors' package, whose bias correction is not in the learning rate)."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, z, direction, update
+    cdef real lr = <real> c[0], share = <real> c[1], of_d = <real> c[2], correct = <real> c[3], keep = <real> c[4]
+    cdef real w2 = <real> c[5], eps = <real> c[6], decay = <real> c[7]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        z = z_[i]
+        v = keep * v + w2 * g * g
+        direction = correct * g / (sqrt(v) + eps) + decay * p
+        update = share * (p - z) + of_d * direction
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+        z_[i] = z - lr * direction
+
+cdef void schedule_free_adamw_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    schedule_free_adamw[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n,
+                               c)
+
+cdef void schedule_free_adamw_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    schedule_free_adamw[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3],
+                                <double *> a[UPDATE], n, c)
+
+
+cdef void sgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0]
+    c[0] = lr
+
+
+cdef inline void sgd(real *restrict p_, const real *restrict g_, real *restrict u_, Py_ssize_t n,
+                     const double *c) noexcept nogil:
+    """Stochastic gradient descent (Robbins and Monro, 1951)."""
+    cdef Py_ssize_t i
+    cdef real p, g, update
+    cdef real lr = <real> c[0]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        update = lr * g
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+
+cdef void sgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    sgd[float](<float *> a[0], <float *> a[1], <float *> a[UPDATE], n, c)
+
+cdef void sgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    sgd[double](<double *> a[0], <double *> a[1], <double *> a[UPDATE], n, c)
+
+
+cdef void momentum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], momentum = h[1], dampening = h[2], lr_in_velocity = h[3]
+    cdef double take = 1 - dampening if t > 1 else 1.0
+    c[0] = 1.0 if lr_in_velocity else lr  # lr
+    c[1] = momentum if t > 1 else 0.0  # keep
+    c[2] = take * lr if lr_in_velocity else take  # take
+
+
+cdef inline void momentum(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
+                          Py_ssize_t n, const double *c) noexcept nogil:
+    """Heavy-ball momentum (Polyak, 1964)."""
+    cdef Py_ssize_t i
+    cdef real p, g, buf, update
+    cdef real lr = <real> c[0], keep = <real> c[1], take = <real> c[2]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        buf = buf_[i]
+        buf = keep * buf + take * g
+        update = lr * buf
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        buf_[i] = buf
+
+cdef void momentum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void nesterov_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], momentum = h[1], lr_in_velocity = h[2]
+    c[0] = momentum if t > 1 else 0.0  # keep
+    c[1] = lr if lr_in_velocity else 1.0  # take
+    c[2] = lr
+    c[3] = momentum if lr_in_velocity else lr * momentum  # ahead
+
+
+cdef inline void nesterov(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
+                          Py_ssize_t n, const double *c) noexcept nogil:
+    """Nesterov's momentum in the form of Sutskever et al. (2013)."""
+    cdef Py_ssize_t i
+    cdef real p, g, buf, update
+    cdef real keep = <real> c[0], take = <real> c[1], lr = <real> c[2], ahead = <real> c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        buf = buf_[i]
+        buf = keep * buf + take * g
+        update = lr * g + ahead * buf
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        buf_[i] = buf
+
+cdef void nesterov_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    nesterov[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void nesterov_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    nesterov[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void signsgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0]
+    c[0] = lr
+
+
+cdef inline void signsgd(real *restrict p_, const real *restrict g_, real *restrict u_, Py_ssize_t n,
+                         const double *c) noexcept nogil:
+    """Sign of the gradient (Bernstein et al., 2018, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, update
+    cdef real lr = <real> c[0]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        update = lr * sign(g)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+
+cdef void signsgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    signsgd[float](<float *> a[0], <float *> a[1], <float *> a[UPDATE], n, c)
+
+cdef void signsgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    signsgd[double](<double *> a[0], <double *> a[1], <double *> a[UPDATE], n, c)
+
+
+cdef void signum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], momentum = h[1]
     c[0] = lr
     c[1] = 1 - momentum  # w
 
 
-cdef void muon_terms_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double momentum = h[1], nesterov = h[2]
-    c[0] = 1 - momentum  # w
-    c[1] = momentum if nesterov else 1.0  # of_buf
-    c[2] = 1 - momentum if nesterov else 0.0  # of_g
-
-
-cdef inline void muon_terms(double *restrict out_, const real *restrict g_, const real *restrict buf_, Py_ssize_t n,
-                            const double *c) noexcept nogil:
-    """The average, or Nesterov's look-ahead."""
+cdef inline void signum(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
+                        Py_ssize_t n, const double *c) noexcept nogil:
+    """Sign of an average of gradients (Bernstein et al., 2018, algorithm 2)."""
     cdef Py_ssize_t i
-    cdef double g, buf
-    cdef double w = c[0], of_buf = c[1], of_g = c[2]
-    for i in range(n):
-        g = g_[i]
-        buf = buf_[i]
-        out_[i] = of_buf * (buf + w * (g - buf)) + of_g * g
-
-cdef void muon_terms_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    muon_terms[float](<double *> a[UPDATE], <float *> a[1], <float *> a[2], n, c)
-
-cdef void muon_terms_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    muon_terms[double](<double *> a[UPDATE], <double *> a[1], <double *> a[2], n, c)
-
-
-cdef inline void muon(real *restrict p_, const real *restrict g_, real *restrict buf_, const real *restrict o_,
-                      real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Muon (Jordan et al., 2024): momentum whose matrix has been orthogonalized."""
-    cdef Py_ssize_t i
-    cdef real p, g, buf, o, update
+    cdef real p, g, buf, update
     cdef real lr = <real> c[0], w = <real> c[1]
     for i in range(n):
         p = p_[i]
         g = g_[i]
         buf = buf_[i]
-        o = o_[i]
-        update = lr * o
+        buf = buf + w * (g - buf)
+        update = lr * sign(buf)
         if u_ is NULL:
             p_[i] = p - update
         else:
             u_[i] = update
-        buf_[i] = buf + w * (g - buf)
+        buf_[i] = buf
 
-cdef void muon_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    muon[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+cdef void signum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    signum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
 
-cdef void muon_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
-    muon[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+cdef void signum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    signum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void yogi_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3]
+    cdef double c2 = sqrt(1 - power(beta2, t))
+    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
+    c[1] = 1 - beta1  # w1
+    c[2] = 1 - beta2  # w2
+    c[3] = eps * c2  # eps
+
+
+cdef inline void yogi(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                      real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Yogi (Zaheer et al., 2018, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, update
+    cdef real step_size = <real> c[0], w1 = <real> c[1], w2 = <real> c[2], eps = <real> c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        m = m + w1 * (g - m)
+        v = v - w2 * g * g * sign(v - g * g)
+        update = step_size * m / (sqrt(v) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void yogi_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    yogi[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void yogi_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    yogi[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
 cdef void scale_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
@@ -2361,363 +2361,363 @@ OWN_NAMES[2] = b"low"
 OWN_NAMES[3] = b"high"
 OWN_NAMES[4] = b"averaged"
 
-RULES[0].name = b"sgd"
-RULES[0].signature = b"p g | lr |  | lr"
-RULES[0].prepare, RULES[0].f32, RULES[0].f64 = sgd_scalars, sgd_f32, sgd_f64
-RULES[0].hyperparameters = 1
-RULES[0].scalars = 1
+RULES[0].name = b"adabelief"
+RULES[0].signature = b"p g m v | step_size w1 keep w2 root eps |  | lr beta1 beta2 eps eps_root"
+RULES[0].prepare, RULES[0].f32, RULES[0].f64 = adabelief_scalars, adabelief_f32, adabelief_f64
+RULES[0].hyperparameters = 5
+RULES[0].scalars = 6
+RULES[0].states = 2
+RULES[0].velocity |= 1 << 0
+RULES[0].nonnegative |= 1 << 1
 
-RULES[1].name = b"momentum"
-RULES[1].signature = b"p g buf | lr keep take |  | lr momentum dampening lr_in_velocity"
-RULES[1].prepare, RULES[1].f32, RULES[1].f64 = momentum_scalars, momentum_f32, momentum_f64
-RULES[1].hyperparameters = 4
-RULES[1].scalars = 3
-RULES[1].states = 1
-RULES[1].velocity |= 1 << 0
+RULES[1].name = b"adadelta"
+RULES[1].signature = b"p g v moved | lr keep w eps |  | lr rho eps"
+RULES[1].prepare, RULES[1].f32, RULES[1].f64 = adadelta_scalars, adadelta_f32, adadelta_f64
+RULES[1].hyperparameters = 3
+RULES[1].scalars = 4
+RULES[1].states = 2
+RULES[1].nonnegative |= 1 << 0
+RULES[1].nonnegative |= 1 << 1
 
-RULES[2].name = b"nesterov"
-RULES[2].signature = b"p g buf | keep take lr ahead |  | lr momentum lr_in_velocity"
-RULES[2].prepare, RULES[2].f32, RULES[2].f64 = nesterov_scalars, nesterov_f32, nesterov_f64
-RULES[2].hyperparameters = 3
-RULES[2].scalars = 4
-RULES[2].states = 1
-RULES[2].velocity |= 1 << 0
+RULES[2].name = b"adafactor"
+RULES[2].signature = (
+    b"p g row col ratio | step_size floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g col ratio | "
+    b"param param_exponent updates | mean_over_array | g | over_lines"
+)
+RULES[2].prepare, RULES[2].f32, RULES[2].f64 = adafactor_scalars, adafactor_f32, adafactor_f64
+RULES[2].hyperparameters = 6
+RULES[2].scalars = 2
+RULES[2].states = 3
+RULES[2].sums, RULES[2].scope = 2, ARRAY
+RULES[2].sums_f32, RULES[2].sums_f64 = adafactor_sums_f32, adafactor_sums_f64
+RULES[2].squares = 1
+RULES[2].squared_by_f32 = 1
+RULES[2].mean = True
+RULES[2].sums_prepare = adafactor_sums_scalars
+RULES[2].terms, RULES[2].terms_scope = True, LINES
+RULES[2].terms_f32, RULES[2].terms_f64 = adafactor_terms_f32, adafactor_terms_f64
+RULES[2].terms_prepare = adafactor_terms_scalars
 
-RULES[3].name = b"signsgd"
-RULES[3].signature = b"p g | lr |  | lr"
-RULES[3].prepare, RULES[3].f32, RULES[3].f64 = signsgd_scalars, signsgd_f32, signsgd_f64
-RULES[3].hyperparameters = 1
-RULES[3].scalars = 1
+RULES[3].name = b"adafactor_vector"
+RULES[3].signature = (
+    b"p g v | step_size keep w more floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g v | param "
+    b"param_exponent updates | mean_over_array"
+)
+RULES[3].prepare, RULES[3].f32, RULES[3].f64 = adafactor_vector_scalars, adafactor_vector_f32, adafactor_vector_f64
+RULES[3].hyperparameters = 6
+RULES[3].scalars = 5
+RULES[3].states = 1
+RULES[3].nonnegative |= 1 << 0
+RULES[3].sums, RULES[3].scope = 2, ARRAY
+RULES[3].sums_f32, RULES[3].sums_f64 = adafactor_vector_sums_f32, adafactor_vector_sums_f64
+RULES[3].squares = 1
+RULES[3].squared_by_f32 = 1
+RULES[3].mean = True
+RULES[3].sums_prepare = adafactor_vector_sums_scalars
 
-RULES[4].name = b"signum"
-RULES[4].signature = b"p g buf | lr w |  | lr momentum"
-RULES[4].prepare, RULES[4].f32, RULES[4].f64 = signum_scalars, signum_f32, signum_f64
-RULES[4].hyperparameters = 2
-RULES[4].scalars = 2
+RULES[4].name = b"adagrad"
+RULES[4].signature = b"p g sum | step_size root eps |  | lr lr_decay eps eps_inside"
+RULES[4].prepare, RULES[4].f32, RULES[4].f64 = adagrad_scalars, adagrad_f32, adagrad_f64
+RULES[4].hyperparameters = 4
+RULES[4].scalars = 3
 RULES[4].states = 1
-RULES[4].velocity |= 1 << 0
+RULES[4].nonnegative |= 1 << 0
 
-RULES[5].name = b"lion"
-RULES[5].signature = b"p g m | lr w1 w2 |  | lr beta1 beta2"
-RULES[5].prepare, RULES[5].f32, RULES[5].f64 = lion_scalars, lion_f32, lion_f64
-RULES[5].hyperparameters = 3
-RULES[5].scalars = 3
-RULES[5].states = 1
+RULES[5].name = b"adam"
+RULES[5].signature = b"p g m v | step_size w1 keep w2 eps root |  | lr beta1 beta2 eps eps_root eps_hat"
+RULES[5].prepare, RULES[5].f32, RULES[5].f64 = adam_scalars, adam_f32, adam_f64
+RULES[5].hyperparameters = 6
+RULES[5].scalars = 6
+RULES[5].states = 2
 RULES[5].velocity |= 1 << 0
+RULES[5].nonnegative |= 1 << 1
 
-RULES[6].name = b"adam"
-RULES[6].signature = b"p g m v | step_size w1 keep w2 eps root |  | lr beta1 beta2 eps eps_root eps_hat"
-RULES[6].prepare, RULES[6].f32, RULES[6].f64 = adam_scalars, adam_f32, adam_f64
-RULES[6].hyperparameters = 6
-RULES[6].scalars = 6
-RULES[6].states = 2
-RULES[6].velocity |= 1 << 0
-RULES[6].nonnegative |= 1 << 1
-
-RULES[7].name = b"amsgrad"
-RULES[7].signature = (
+RULES[6].name = b"amsgrad"
+RULES[6].signature = (
     b"p g m v vmax | step_size w1 keep w2 seen eps root |  | lr beta1 beta2 eps eps_root eps_hat "
     b"max_corrected"
 )
-RULES[7].prepare, RULES[7].f32, RULES[7].f64 = amsgrad_scalars, amsgrad_f32, amsgrad_f64
-RULES[7].hyperparameters = 7
-RULES[7].scalars = 7
-RULES[7].states = 3
+RULES[6].prepare, RULES[6].f32, RULES[6].f64 = amsgrad_scalars, amsgrad_f32, amsgrad_f64
+RULES[6].hyperparameters = 7
+RULES[6].scalars = 7
+RULES[6].states = 3
+RULES[6].velocity |= 1 << 0
+RULES[6].nonnegative |= 1 << 1
+RULES[6].nonnegative |= 1 << 2
+
+RULES[7].name = b"adamax"
+RULES[7].signature = b"p g m largest | step_size w keep inner outer |  | lr beta1 beta2 eps eps_inside"
+RULES[7].prepare, RULES[7].f32, RULES[7].f64 = adamax_scalars, adamax_f32, adamax_f64
+RULES[7].hyperparameters = 5
+RULES[7].scalars = 5
+RULES[7].states = 2
 RULES[7].velocity |= 1 << 0
 RULES[7].nonnegative |= 1 << 1
-RULES[7].nonnegative |= 1 << 2
 
-RULES[8].name = b"adamax"
-RULES[8].signature = b"p g m largest | step_size w keep inner outer |  | lr beta1 beta2 eps eps_inside"
-RULES[8].prepare, RULES[8].f32, RULES[8].f64 = adamax_scalars, adamax_f32, adamax_f64
-RULES[8].hyperparameters = 5
-RULES[8].scalars = 5
-RULES[8].states = 2
+RULES[8].name = b"adan"
+RULES[8].signature = (
+    b"p g m d v last | of_m of_d w1 w2 ahead keep w3 eps root before |  | lr beta1 beta2 beta3 eps "
+    b"eps_root short_look"
+)
+RULES[8].prepare, RULES[8].f32, RULES[8].f64 = adan_scalars, adan_f32, adan_f64
+RULES[8].hyperparameters = 7
+RULES[8].scalars = 10
+RULES[8].states = 4
 RULES[8].velocity |= 1 << 0
-RULES[8].nonnegative |= 1 << 1
+RULES[8].velocity |= 1 << 1
+RULES[8].nonnegative |= 1 << 2
 
-RULES[9].name = b"nadam"
-RULES[9].signature = b"p g m v | of_g of_m w1 keep w2 eps | product | lr beta1 beta2 eps momentum_decay"
-RULES[9].prepare, RULES[9].f32, RULES[9].f64 = nadam_scalars, nadam_f32, nadam_f64
-RULES[9].hyperparameters = 5
-RULES[9].scalars = 6
-RULES[9].kept = 1
-RULES[9].states = 2
+RULES[9].name = b"ademamix"
+RULES[9].signature = b"p g m v m2 | fast slow w1 keep w2 w3 eps |  | lr beta1 beta2 beta3 alpha warmup eps"
+RULES[9].prepare, RULES[9].f32, RULES[9].f64 = ademamix_scalars, ademamix_f32, ademamix_f64
+RULES[9].hyperparameters = 7
+RULES[9].scalars = 7
+RULES[9].states = 3
 RULES[9].velocity |= 1 << 0
 RULES[9].nonnegative |= 1 << 1
+RULES[9].velocity |= 1 << 2
 
-RULES[10].name = b"radam"
-RULES[10].signature = b"p g m v | step_size w1 keep w2 eps adapt |  | lr beta1 beta2 eps eps_hat"
-RULES[10].prepare, RULES[10].f32, RULES[10].f64 = radam_scalars, radam_f32, radam_f64
-RULES[10].hyperparameters = 5
+RULES[10].name = b"adopt"
+RULES[10].signature = b"p g m v | lr w1 keep w2 eps most |  | lr beta1 beta2 eps"
+RULES[10].prepare, RULES[10].f32, RULES[10].f64 = adopt_scalars, adopt_f32, adopt_f64
+RULES[10].hyperparameters = 4
 RULES[10].scalars = 6
 RULES[10].states = 2
 RULES[10].velocity |= 1 << 0
 RULES[10].nonnegative |= 1 << 1
 
-RULES[11].name = b"adabelief"
-RULES[11].signature = b"p g m v | step_size w1 keep w2 root eps |  | lr beta1 beta2 eps eps_root"
-RULES[11].prepare, RULES[11].f32, RULES[11].f64 = adabelief_scalars, adabelief_f32, adabelief_f64
+RULES[11].name = b"adopt_decoupled"
+RULES[11].signature = b"p g m v | lr w1 keep w2 eps most decay |  | lr beta1 beta2 eps weight_decay"
+RULES[11].prepare, RULES[11].f32, RULES[11].f64 = adopt_decoupled_scalars, adopt_decoupled_f32, adopt_decoupled_f64
 RULES[11].hyperparameters = 5
-RULES[11].scalars = 6
+RULES[11].scalars = 7
 RULES[11].states = 2
 RULES[11].velocity |= 1 << 0
 RULES[11].nonnegative |= 1 << 1
 
-RULES[12].name = b"yogi"
-RULES[12].signature = b"p g m v | step_size w1 w2 eps |  | lr beta1 beta2 eps"
-RULES[12].prepare, RULES[12].f32, RULES[12].f64 = yogi_scalars, yogi_f32, yogi_f64
+RULES[12].name = b"asgd"
+RULES[12].signature = b"p g average | lr decay share | eta | lr lambd alpha t0"
+RULES[12].prepare, RULES[12].f32, RULES[12].f64 = asgd_scalars, asgd_f32, asgd_f64
 RULES[12].hyperparameters = 4
-RULES[12].scalars = 4
-RULES[12].states = 2
-RULES[12].velocity |= 1 << 0
-RULES[12].nonnegative |= 1 << 1
+RULES[12].scalars = 3
+RULES[12].kept = 1
+RULES[12].states = 1
 
-RULES[13].name = b"adan"
+RULES[13].name = b"dog"
 RULES[13].signature = (
-    b"p g m d v last | of_m of_d w1 w2 ahead keep w3 eps root before |  | lr beta1 beta2 beta3 eps "
-    b"eps_root short_look"
-)
-RULES[13].prepare, RULES[13].f32, RULES[13].f64 = adan_scalars, adan_f32, adan_f64
-RULES[13].hyperparameters = 7
-RULES[13].scalars = 10
-RULES[13].states = 4
-RULES[13].velocity |= 1 << 0
-RULES[13].velocity |= 1 << 1
-RULES[13].nonnegative |= 1 << 2
-
-RULES[14].name = b"adopt"
-RULES[14].signature = b"p g m v | lr w1 keep w2 eps most |  | lr beta1 beta2 eps"
-RULES[14].prepare, RULES[14].f32, RULES[14].f64 = adopt_scalars, adopt_f32, adopt_f64
-RULES[14].hyperparameters = 4
-RULES[14].scalars = 6
-RULES[14].states = 2
-RULES[14].velocity |= 1 << 0
-RULES[14].nonnegative |= 1 << 1
-
-RULES[15].name = b"adopt_decoupled"
-RULES[15].signature = b"p g m v | lr w1 keep w2 eps most decay |  | lr beta1 beta2 eps weight_decay"
-RULES[15].prepare, RULES[15].f32, RULES[15].f64 = adopt_decoupled_scalars, adopt_decoupled_f32, adopt_decoupled_f64
-RULES[15].hyperparameters = 5
-RULES[15].scalars = 7
-RULES[15].states = 2
-RULES[15].velocity |= 1 << 0
-RULES[15].nonnegative |= 1 << 1
-
-RULES[16].name = b"ademamix"
-RULES[16].signature = b"p g m v m2 | fast slow w1 keep w2 w3 eps |  | lr beta1 beta2 beta3 alpha warmup eps"
-RULES[16].prepare, RULES[16].f32, RULES[16].f64 = ademamix_scalars, ademamix_f32, ademamix_f64
-RULES[16].hyperparameters = 7
-RULES[16].scalars = 7
-RULES[16].states = 3
-RULES[16].velocity |= 1 << 0
-RULES[16].nonnegative |= 1 << 1
-RULES[16].velocity |= 1 << 2
-
-RULES[17].name = b"rmsprop"
-RULES[17].signature = b"p g v | lr keep w root eps |  | lr alpha eps eps_inside"
-RULES[17].prepare, RULES[17].f32, RULES[17].f64 = rmsprop_scalars, rmsprop_f32, rmsprop_f64
-RULES[17].hyperparameters = 4
-RULES[17].scalars = 5
-RULES[17].states = 1
-RULES[17].nonnegative |= 1 << 0
-
-RULES[18].name = b"rmsprop_centered"
-RULES[18].signature = b"p g v mean | lr keep w root eps |  | lr alpha eps eps_inside"
-RULES[18].prepare, RULES[18].f32, RULES[18].f64 = rmsprop_scalars, rmsprop_centered_f32, rmsprop_centered_f64
-RULES[18].hyperparameters = 4
-RULES[18].scalars = 5
-RULES[18].states = 2
-RULES[18].nonnegative |= 1 << 0
-
-RULES[19].name = b"rmsprop_momentum"
-RULES[19].signature = b"p g v buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
-RULES[19].prepare, RULES[19].f32, RULES[19].f64 = rmsprop_momentum_scalars, rmsprop_momentum_f32, rmsprop_momentum_f64
-RULES[19].hyperparameters = 6
-RULES[19].scalars = 7
-RULES[19].states = 2
-RULES[19].nonnegative |= 1 << 0
-RULES[19].velocity |= 1 << 1
-
-RULES[20].name = b"rmsprop_centered_momentum"
-RULES[20].signature = b"p g v mean buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
-RULES[20].prepare, RULES[20].f32, RULES[20].f64 = rmsprop_momentum_scalars, rmsprop_centered_momentum_f32, rmsprop_centered_momentum_f64
-RULES[20].hyperparameters = 6
-RULES[20].scalars = 7
-RULES[20].states = 3
-RULES[20].nonnegative |= 1 << 0
-RULES[20].velocity |= 1 << 2
-
-RULES[21].name = b"adagrad"
-RULES[21].signature = b"p g sum | step_size root eps |  | lr lr_decay eps eps_inside"
-RULES[21].prepare, RULES[21].f32, RULES[21].f64 = adagrad_scalars, adagrad_f32, adagrad_f64
-RULES[21].hyperparameters = 4
-RULES[21].scalars = 3
-RULES[21].states = 1
-RULES[21].nonnegative |= 1 << 0
-
-RULES[22].name = b"adadelta"
-RULES[22].signature = b"p g v moved | lr keep w eps |  | lr rho eps"
-RULES[22].prepare, RULES[22].f32, RULES[22].f64 = adadelta_scalars, adadelta_f32, adadelta_f64
-RULES[22].hyperparameters = 3
-RULES[22].scalars = 4
-RULES[22].states = 2
-RULES[22].nonnegative |= 1 << 0
-RULES[22].nonnegative |= 1 << 1
-
-RULES[23].name = b"rprop"
-RULES[23].signature = b"p g last size | start down up least most |  | lr eta_minus eta_plus step_min step_max"
-RULES[23].prepare, RULES[23].f32, RULES[23].f64 = rprop_scalars, rprop_f32, rprop_f64
-RULES[23].hyperparameters = 5
-RULES[23].scalars = 5
-RULES[23].states = 2
-RULES[23].nonnegative |= 1 << 1
-
-RULES[24].name = b"asgd"
-RULES[24].signature = b"p g average | lr decay share | eta | lr lambd alpha t0"
-RULES[24].prepare, RULES[24].f32, RULES[24].f64 = asgd_scalars, asgd_f32, asgd_f64
-RULES[24].hyperparameters = 4
-RULES[24].scalars = 3
-RULES[24].kept = 1
-RULES[24].states = 1
-
-RULES[25].name = b"ftrl"
-RULES[25].signature = b"p g z n2 | rate beta l1 l2 |  | lr beta l1 l2 l2_doubled"
-RULES[25].prepare, RULES[25].f32, RULES[25].f64 = ftrl_scalars, ftrl_f32, ftrl_f64
-RULES[25].hyperparameters = 5
-RULES[25].scalars = 4
-RULES[25].states = 2
-RULES[25].nonnegative |= 1 << 1
-
-RULES[26].name = b"schedule_free_sgd"
-RULES[26].signature = b"p g z | lr share of_g | weights highest | lr momentum warmup warmup_from_zero"
-RULES[26].prepare, RULES[26].f32, RULES[26].f64 = schedule_free_sgd_scalars, schedule_free_sgd_f32, schedule_free_sgd_f64
-RULES[26].hyperparameters = 4
-RULES[26].scalars = 3
-RULES[26].kept = 2
-RULES[26].states = 1
-
-RULES[27].name = b"schedule_free_adamw"
-RULES[27].signature = (
-    b"p g v z | lr share of_d correct keep w2 eps decay | weights highest | lr beta1 beta2 eps "
-    b"weight_decay warmup warmup_from_zero"
-)
-RULES[27].prepare, RULES[27].f32, RULES[27].f64 = schedule_free_adamw_scalars, schedule_free_adamw_f32, schedule_free_adamw_f64
-RULES[27].hyperparameters = 7
-RULES[27].scalars = 8
-RULES[27].kept = 2
-RULES[27].states = 2
-RULES[27].nonnegative |= 1 << 0
-
-RULES[28].name = b"lars"
-RULES[28].signature = (
-    b"p g buf | lr keep ratio shift decay |  | lr momentum weight_decay trust_coefficient eps | p g | "
-    b"param param_exponent grad grad_exponent | over_array"
-)
-RULES[28].prepare, RULES[28].f32, RULES[28].f64 = lars_scalars, lars_f32, lars_f64
-RULES[28].hyperparameters = 5
-RULES[28].scalars = 5
-RULES[28].states = 1
-RULES[28].velocity |= 1 << 0
-RULES[28].sums, RULES[28].scope = 2, ARRAY
-RULES[28].sums_f32, RULES[28].sums_f64 = lars_sums_f32, lars_sums_f64
-RULES[28].squares = 3
-RULES[28].squared_by_f32 = 3
-
-RULES[29].name = b"dog"
-RULES[29].signature = (
     b"p g p0 | lr shift | farthest seen | lr reps_rel eps | p g p0 | grads way way_exponent param "
     b"param_exponent | over_group"
 )
-RULES[29].prepare, RULES[29].f32, RULES[29].f64 = dog_scalars, dog_f32, dog_f64
-RULES[29].hyperparameters = 3
-RULES[29].scalars = 2
-RULES[29].kept = 2
-RULES[29].states = 1
-RULES[29].sums, RULES[29].scope = 3, GROUP
-RULES[29].sums_f32, RULES[29].sums_f64 = dog_sums_f32, dog_sums_f64
-RULES[29].squares = 6
-RULES[29].squared_by_f32 = 6
+RULES[13].prepare, RULES[13].f32, RULES[13].f64 = dog_scalars, dog_f32, dog_f64
+RULES[13].hyperparameters = 3
+RULES[13].scalars = 2
+RULES[13].kept = 2
+RULES[13].states = 1
+RULES[13].sums, RULES[13].scope = 3, GROUP
+RULES[13].sums_f32, RULES[13].sums_f64 = dog_sums_f32, dog_sums_f64
+RULES[13].squares = 6
+RULES[13].squared_by_f32 = 6
 
-RULES[30].name = b"prodigy"
-RULES[30].signature = (
+RULES[14].name = b"ftrl"
+RULES[14].signature = b"p g z n2 | rate beta l1 l2 |  | lr beta l1 l2 l2_doubled"
+RULES[14].prepare, RULES[14].f32, RULES[14].f64 = ftrl_scalars, ftrl_f32, ftrl_f64
+RULES[14].hyperparameters = 5
+RULES[14].scalars = 4
+RULES[14].states = 2
+RULES[14].nonnegative |= 1 << 1
+
+RULES[15].name = b"lars"
+RULES[15].signature = (
+    b"p g buf | lr keep ratio shift decay |  | lr momentum weight_decay trust_coefficient eps | p g | "
+    b"param param_exponent grad grad_exponent | over_array"
+)
+RULES[15].prepare, RULES[15].f32, RULES[15].f64 = lars_scalars, lars_f32, lars_f64
+RULES[15].hyperparameters = 5
+RULES[15].scalars = 5
+RULES[15].states = 1
+RULES[15].velocity |= 1 << 0
+RULES[15].sums, RULES[15].scope = 2, ARRAY
+RULES[15].sums_f32, RULES[15].sums_f64 = lars_sums_f32, lars_sums_f64
+RULES[15].squares = 3
+RULES[15].squared_by_f32 = 3
+
+RULES[16].name = b"lion"
+RULES[16].signature = b"p g m | lr w1 w2 |  | lr beta1 beta2"
+RULES[16].prepare, RULES[16].f32, RULES[16].f64 = lion_scalars, lion_f32, lion_f64
+RULES[16].hyperparameters = 3
+RULES[16].scalars = 3
+RULES[16].states = 1
+RULES[16].velocity |= 1 << 0
+
+RULES[17].name = b"muon"
+RULES[17].signature = b"p g buf o | lr w |  | lr momentum nesterov ns1 ns2 ns3 eps ns_steps match_rms | g buf | over_matrix"
+RULES[17].prepare, RULES[17].f32, RULES[17].f64 = muon_scalars, muon_f32, muon_f64
+RULES[17].hyperparameters = 9
+RULES[17].scalars = 2
+RULES[17].states = 2
+RULES[17].velocity |= 1 << 0
+RULES[17].scratch |= 1 << 1
+RULES[17].terms, RULES[17].terms_scope = True, MATRIX
+RULES[17].terms_f32, RULES[17].terms_f64 = muon_terms_f32, muon_terms_f64
+RULES[17].terms_prepare = muon_terms_scalars
+
+RULES[18].name = b"nadam"
+RULES[18].signature = b"p g m v | of_g of_m w1 keep w2 eps | product | lr beta1 beta2 eps momentum_decay"
+RULES[18].prepare, RULES[18].f32, RULES[18].f64 = nadam_scalars, nadam_f32, nadam_f64
+RULES[18].hyperparameters = 5
+RULES[18].scalars = 6
+RULES[18].kept = 1
+RULES[18].states = 2
+RULES[18].velocity |= 1 << 0
+RULES[18].nonnegative |= 1 << 1
+
+RULES[19].name = b"prodigy"
+RULES[19].signature = (
     b"p g m v s p0 | lr keep1 w1 keep2 w2 keep3 push eps decay | d d_max numerator | lr beta1 beta2 eps d0"
     b" d_coef growth_rate use_bias_correction weight_decay | p g s p0 | along length | over_group"
 )
-RULES[30].prepare, RULES[30].f32, RULES[30].f64 = prodigy_scalars, prodigy_f32, prodigy_f64
-RULES[30].hyperparameters = 9
-RULES[30].scalars = 9
-RULES[30].kept = 3
-RULES[30].states = 4
-RULES[30].velocity |= 1 << 0
-RULES[30].nonnegative |= 1 << 1
-RULES[30].sums, RULES[30].scope = 2, GROUP
-RULES[30].sums_f32, RULES[30].sums_f64 = prodigy_sums_f32, prodigy_sums_f64
-RULES[30].sums_prepare = prodigy_sums_scalars
+RULES[19].prepare, RULES[19].f32, RULES[19].f64 = prodigy_scalars, prodigy_f32, prodigy_f64
+RULES[19].hyperparameters = 9
+RULES[19].scalars = 9
+RULES[19].kept = 3
+RULES[19].states = 4
+RULES[19].velocity |= 1 << 0
+RULES[19].nonnegative |= 1 << 1
+RULES[19].sums, RULES[19].scope = 2, GROUP
+RULES[19].sums_f32, RULES[19].sums_f64 = prodigy_sums_f32, prodigy_sums_f64
+RULES[19].sums_prepare = prodigy_sums_scalars
 
-RULES[31].name = b"prodigy_coupled"
-RULES[31].signature = (
+RULES[20].name = b"prodigy_coupled"
+RULES[20].signature = (
     b"p g m v s p0 | lr keep1 w1 keep2 w2 keep3 push eps | d d_max numerator | lr beta1 beta2 eps d0 "
     b"d_coef growth_rate use_bias_correction | p g s p0 | along length | over_group"
 )
-RULES[31].prepare, RULES[31].f32, RULES[31].f64 = prodigy_coupled_scalars, prodigy_coupled_f32, prodigy_coupled_f64
-RULES[31].hyperparameters = 8
-RULES[31].scalars = 8
-RULES[31].kept = 3
-RULES[31].states = 4
+RULES[20].prepare, RULES[20].f32, RULES[20].f64 = prodigy_coupled_scalars, prodigy_coupled_f32, prodigy_coupled_f64
+RULES[20].hyperparameters = 8
+RULES[20].scalars = 8
+RULES[20].kept = 3
+RULES[20].states = 4
+RULES[20].velocity |= 1 << 0
+RULES[20].nonnegative |= 1 << 1
+RULES[20].sums, RULES[20].scope = 2, GROUP
+RULES[20].sums_f32, RULES[20].sums_f64 = prodigy_coupled_sums_f32, prodigy_coupled_sums_f64
+RULES[20].sums_prepare = prodigy_sums_scalars
+
+RULES[21].name = b"radam"
+RULES[21].signature = b"p g m v | step_size w1 keep w2 eps adapt |  | lr beta1 beta2 eps eps_hat"
+RULES[21].prepare, RULES[21].f32, RULES[21].f64 = radam_scalars, radam_f32, radam_f64
+RULES[21].hyperparameters = 5
+RULES[21].scalars = 6
+RULES[21].states = 2
+RULES[21].velocity |= 1 << 0
+RULES[21].nonnegative |= 1 << 1
+
+RULES[22].name = b"rmsprop"
+RULES[22].signature = b"p g v | lr keep w root eps |  | lr alpha eps eps_inside"
+RULES[22].prepare, RULES[22].f32, RULES[22].f64 = rmsprop_scalars, rmsprop_f32, rmsprop_f64
+RULES[22].hyperparameters = 4
+RULES[22].scalars = 5
+RULES[22].states = 1
+RULES[22].nonnegative |= 1 << 0
+
+RULES[23].name = b"rmsprop_centered"
+RULES[23].signature = b"p g v mean | lr keep w root eps |  | lr alpha eps eps_inside"
+RULES[23].prepare, RULES[23].f32, RULES[23].f64 = rmsprop_scalars, rmsprop_centered_f32, rmsprop_centered_f64
+RULES[23].hyperparameters = 4
+RULES[23].scalars = 5
+RULES[23].states = 2
+RULES[23].nonnegative |= 1 << 0
+
+RULES[24].name = b"rmsprop_momentum"
+RULES[24].signature = b"p g v buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
+RULES[24].prepare, RULES[24].f32, RULES[24].f64 = rmsprop_momentum_scalars, rmsprop_momentum_f32, rmsprop_momentum_f64
+RULES[24].hyperparameters = 6
+RULES[24].scalars = 7
+RULES[24].states = 2
+RULES[24].nonnegative |= 1 << 0
+RULES[24].velocity |= 1 << 1
+
+RULES[25].name = b"rmsprop_centered_momentum"
+RULES[25].signature = b"p g v mean buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
+RULES[25].prepare, RULES[25].f32, RULES[25].f64 = rmsprop_momentum_scalars, rmsprop_centered_momentum_f32, rmsprop_centered_momentum_f64
+RULES[25].hyperparameters = 6
+RULES[25].scalars = 7
+RULES[25].states = 3
+RULES[25].nonnegative |= 1 << 0
+RULES[25].velocity |= 1 << 2
+
+RULES[26].name = b"rprop"
+RULES[26].signature = b"p g last size | start down up least most |  | lr eta_minus eta_plus step_min step_max"
+RULES[26].prepare, RULES[26].f32, RULES[26].f64 = rprop_scalars, rprop_f32, rprop_f64
+RULES[26].hyperparameters = 5
+RULES[26].scalars = 5
+RULES[26].states = 2
+RULES[26].nonnegative |= 1 << 1
+
+RULES[27].name = b"schedule_free_sgd"
+RULES[27].signature = b"p g z | lr share of_g | weights highest | lr momentum warmup warmup_from_zero"
+RULES[27].prepare, RULES[27].f32, RULES[27].f64 = schedule_free_sgd_scalars, schedule_free_sgd_f32, schedule_free_sgd_f64
+RULES[27].hyperparameters = 4
+RULES[27].scalars = 3
+RULES[27].kept = 2
+RULES[27].states = 1
+
+RULES[28].name = b"schedule_free_adamw"
+RULES[28].signature = (
+    b"p g v z | lr share of_d correct keep w2 eps decay | weights highest | lr beta1 beta2 eps "
+    b"weight_decay warmup warmup_from_zero"
+)
+RULES[28].prepare, RULES[28].f32, RULES[28].f64 = schedule_free_adamw_scalars, schedule_free_adamw_f32, schedule_free_adamw_f64
+RULES[28].hyperparameters = 7
+RULES[28].scalars = 8
+RULES[28].kept = 2
+RULES[28].states = 2
+RULES[28].nonnegative |= 1 << 0
+
+RULES[29].name = b"sgd"
+RULES[29].signature = b"p g | lr |  | lr"
+RULES[29].prepare, RULES[29].f32, RULES[29].f64 = sgd_scalars, sgd_f32, sgd_f64
+RULES[29].hyperparameters = 1
+RULES[29].scalars = 1
+
+RULES[30].name = b"momentum"
+RULES[30].signature = b"p g buf | lr keep take |  | lr momentum dampening lr_in_velocity"
+RULES[30].prepare, RULES[30].f32, RULES[30].f64 = momentum_scalars, momentum_f32, momentum_f64
+RULES[30].hyperparameters = 4
+RULES[30].scalars = 3
+RULES[30].states = 1
+RULES[30].velocity |= 1 << 0
+
+RULES[31].name = b"nesterov"
+RULES[31].signature = b"p g buf | keep take lr ahead |  | lr momentum lr_in_velocity"
+RULES[31].prepare, RULES[31].f32, RULES[31].f64 = nesterov_scalars, nesterov_f32, nesterov_f64
+RULES[31].hyperparameters = 3
+RULES[31].scalars = 4
+RULES[31].states = 1
 RULES[31].velocity |= 1 << 0
-RULES[31].nonnegative |= 1 << 1
-RULES[31].sums, RULES[31].scope = 2, GROUP
-RULES[31].sums_f32, RULES[31].sums_f64 = prodigy_coupled_sums_f32, prodigy_coupled_sums_f64
-RULES[31].sums_prepare = prodigy_sums_scalars
 
-RULES[32].name = b"adafactor"
-RULES[32].signature = (
-    b"p g row col ratio | step_size floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g col ratio | "
-    b"param param_exponent updates | mean_over_array | g | over_lines"
-)
-RULES[32].prepare, RULES[32].f32, RULES[32].f64 = adafactor_scalars, adafactor_f32, adafactor_f64
-RULES[32].hyperparameters = 6
-RULES[32].scalars = 2
-RULES[32].states = 3
-RULES[32].sums, RULES[32].scope = 2, ARRAY
-RULES[32].sums_f32, RULES[32].sums_f64 = adafactor_sums_f32, adafactor_sums_f64
-RULES[32].squares = 1
-RULES[32].squared_by_f32 = 1
-RULES[32].mean = True
-RULES[32].sums_prepare = adafactor_sums_scalars
-RULES[32].terms, RULES[32].terms_scope = True, LINES
-RULES[32].terms_f32, RULES[32].terms_f64 = adafactor_terms_f32, adafactor_terms_f64
-RULES[32].terms_prepare = adafactor_terms_scalars
+RULES[32].name = b"signsgd"
+RULES[32].signature = b"p g | lr |  | lr"
+RULES[32].prepare, RULES[32].f32, RULES[32].f64 = signsgd_scalars, signsgd_f32, signsgd_f64
+RULES[32].hyperparameters = 1
+RULES[32].scalars = 1
 
-RULES[33].name = b"adafactor_vector"
-RULES[33].signature = (
-    b"p g v | step_size keep w more floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g v | param "
-    b"param_exponent updates | mean_over_array"
-)
-RULES[33].prepare, RULES[33].f32, RULES[33].f64 = adafactor_vector_scalars, adafactor_vector_f32, adafactor_vector_f64
-RULES[33].hyperparameters = 6
-RULES[33].scalars = 5
+RULES[33].name = b"signum"
+RULES[33].signature = b"p g buf | lr w |  | lr momentum"
+RULES[33].prepare, RULES[33].f32, RULES[33].f64 = signum_scalars, signum_f32, signum_f64
+RULES[33].hyperparameters = 2
+RULES[33].scalars = 2
 RULES[33].states = 1
-RULES[33].nonnegative |= 1 << 0
-RULES[33].sums, RULES[33].scope = 2, ARRAY
-RULES[33].sums_f32, RULES[33].sums_f64 = adafactor_vector_sums_f32, adafactor_vector_sums_f64
-RULES[33].squares = 1
-RULES[33].squared_by_f32 = 1
-RULES[33].mean = True
-RULES[33].sums_prepare = adafactor_vector_sums_scalars
+RULES[33].velocity |= 1 << 0
 
-RULES[34].name = b"muon"
-RULES[34].signature = b"p g buf o | lr w |  | lr momentum nesterov ns1 ns2 ns3 eps ns_steps match_rms | g buf | over_matrix"
-RULES[34].prepare, RULES[34].f32, RULES[34].f64 = muon_scalars, muon_f32, muon_f64
-RULES[34].hyperparameters = 9
-RULES[34].scalars = 2
+RULES[34].name = b"yogi"
+RULES[34].signature = b"p g m v | step_size w1 w2 eps |  | lr beta1 beta2 eps"
+RULES[34].prepare, RULES[34].f32, RULES[34].f64 = yogi_scalars, yogi_f32, yogi_f64
+RULES[34].hyperparameters = 4
+RULES[34].scalars = 4
 RULES[34].states = 2
 RULES[34].velocity |= 1 << 0
-RULES[34].scratch |= 1 << 1
-RULES[34].terms, RULES[34].terms_scope = True, MATRIX
-RULES[34].terms_f32, RULES[34].terms_f64 = muon_terms_f32, muon_terms_f64
-RULES[34].terms_prepare = muon_terms_scalars
+RULES[34].nonnegative |= 1 << 1
 
 STAGES[0].name = b"scale"
 STAGES[0].signature = b"g | scale shift |  | scale"

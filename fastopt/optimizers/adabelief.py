@@ -1,0 +1,77 @@
+"""AdaBelief."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import nonnegative, power, sqrt, velocity
+from ..base import Optimizer
+
+
+def adabelief_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-16, eps_root=1e-16):
+    """Bias corrections of step t, folded into the step size and eps."""
+    c2 = sqrt(1 - power(beta2, t))
+    return {
+        "step_size": lr * c2 / (1 - power(beta1, t)),
+        "w1": 1 - beta1,
+        "keep": beta2,
+        "w2": 1 - beta2,
+        "root": eps_root,
+        "eps": eps * c2,
+    }
+
+
+def adabelief(p, g, m: velocity, v: nonnegative, *, step_size, w1, keep, w2, root, eps):
+    """AdaBelief (Zhuang et al., 2020, algorithm 2)."""
+    m = m + w1 * (g - m)
+    v = keep * v + w2 * (g - m) * (g - m) + root
+    return step_size * m / (sqrt(v) + eps), m, v
+
+
+class AdaBelief(Optimizer):
+    """AdaBelief: Adam by the gradient's distance from its average.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1e-3
+    betas : pair of float or schedule, default (0.9, 0.999)
+        Decay rates of the averages of the gradient and of of the squared distance.
+    eps : float or schedule, default 1e-16
+    weight_decay : float or schedule, default 0
+        Decoupled: before the rule, ``p *= 1 - lr * weight_decay``.
+    eps_root : float or schedule, default 1e-16
+        Added to the average of squares in each step.
+    {common}
+
+    Notes
+    -----
+    ``m = beta1 * m + (1 - beta1) * g``, ``v = beta2 * v + (1 - beta2) * (g - m) ** 2 + eps_root``,
+    ``p -= lr * m / (1 - beta1 ** t) / (sqrt(v / (1 - beta2 ** t)) + eps)``. Defaults are optax's.
+
+    References
+    ----------
+    Zhuang et al., "AdaBelief optimizer", 2020, algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> AdaBelief(w, lr=0.5).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.444444, 1.555556])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-16,
+        "weight_decay": 0.0,
+        "eps_root": 1e-16,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {}}
+    decay = "decoupled"
+    update = staticmethod(adabelief)

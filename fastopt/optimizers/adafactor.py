@@ -1,0 +1,161 @@
+"""Adafactor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..arithmetic import (
+    exp,
+    ldexp,
+    log,
+    maximum,
+    mean_over_array,
+    nonnegative,
+    of_columns,
+    of_ratios,
+    of_rows,
+    over_lines,
+    sqrt,
+    square,
+)
+from ..base import Optimizer
+from ..engine import layout
+
+
+def adafactor_terms_scalars(t, *, beta2_decay, eps1, eps_inside):
+    """The newest squares' weight (section 7.2)."""
+    return {"w": exp(beta2_decay * log(t)), "least": 0.0 if eps_inside else eps1, "more": eps1 if eps_inside else 0.0}
+
+
+def adafactor_terms(g, *, w, least, more) -> over_lines:
+    """Squares, whose means over rows and over columns are averaged."""
+    return {"squares": g * g + more}
+
+
+def adafactor_sums_scalars(t, *, eps1, eps_inside):
+    """What keeps the second moment above zero, where nothing has been added to squares."""
+    return {"floor": 0.0 if eps_inside else eps1 * eps1}
+
+
+def adafactor_sums(p, g, col, ratio, *, floor) -> mean_over_array:
+    """Squares of the update before its size is known, and the parameter, for its size."""
+    return {"param": square(p), "updates": g * g / maximum(ratio * col, floor)}
+
+
+def adafactor_scalars(t, param, param_exponent, updates, *, lr=1e-2, beta2_decay=-0.8, eps1=1e-7, eps2=1e-3, d=1, eps_inside=0):
+    """The relative step size times the parameter's size, over what the update is too long (algorithm 4)."""
+    rate = lr if lr < 1 / sqrt(t) else 1 / sqrt(t)
+    size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
+    length = sqrt(updates) / d
+    return {
+        "step_size": rate * size / (1.0 if length <= 1 else length),
+        "floor": 0.0 if eps_inside else eps1 * eps1,
+    }
+
+
+def adafactor(p, g, row: of_rows, col: of_columns, ratio: of_ratios, *, step_size, floor):
+    """Adafactor (Shazeer and Stern, 2018, algorithm 4): the second moment by its rows and columns."""
+    return step_size * g / sqrt(maximum(ratio * col, floor)), row, col, ratio
+
+
+def adafactor_vector_sums_scalars(t, *, beta2_decay, eps1, eps_inside):
+    """As the rule's own."""
+    w = exp(beta2_decay * log(t))
+    return {"keep": 1 - w, "w": w, "more": w * eps1 if eps_inside else 0.0, "floor": 0.0 if eps_inside else eps1 * eps1}
+
+
+def adafactor_vector_sums(p, g, v, *, keep, w, more, floor) -> mean_over_array:
+    """As `adafactor_sums`, with the second moment as it will be."""
+    v = keep * v + w * g * g + more
+    return {"param": square(p), "updates": g * g / maximum(v, floor)}
+
+
+def adafactor_vector_scalars(
+    t, param, param_exponent, updates, *, lr=1e-2, beta2_decay=-0.8, eps1=1e-7, eps2=1e-3, d=1, eps_inside=0
+):
+    """As `adafactor_scalars`, and the newest square's weight."""
+    rate = lr if lr < 1 / sqrt(t) else 1 / sqrt(t)
+    size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
+    length = sqrt(updates) / d
+    w = exp(beta2_decay * log(t))
+    return {
+        "step_size": rate * size / (1.0 if length <= 1 else length),
+        "keep": 1 - w,
+        "w": w,
+        "more": w * eps1 if eps_inside else 0.0,
+        "floor": 0.0 if eps_inside else eps1 * eps1,
+    }
+
+
+def adafactor_vector(p, g, v: nonnegative, *, step_size, keep, w, more, floor):
+    """Adafactor where there are no rows and columns (Shazeer and Stern, 2018, algorithm 5)."""
+    v = keep * v + w * g * g + more
+    return step_size * g / sqrt(maximum(v, floor)), v
+
+
+class Adafactor(Optimizer):
+    """Adafactor: steps relative to the parameter's size, by second moments of rows and columns.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1e-2
+        The largest relative step.
+    beta2_decay : float or schedule, default -0.8
+        The newest squares have the weight ``t ** beta2_decay``; at most 0.
+    eps : pair of float or schedule, default (None, 1e-3)
+        The least root of a second moment, None is the machine epsilon (the largest, where a group has several dtypes); and the
+        least size of a parameter.
+    d : float or schedule, default 1
+        The longest update, as root mean square; at least 1.
+    weight_decay : float or schedule, default 0
+        Decoupled: ``lr * weight_decay * p`` is part of the update.
+    eps_inside : bool, default False
+        The first of `eps`, which is to be small then, 1e-30, is added to each squared gradient (Keras, and the paper).
+    {common}
+
+    Notes
+    -----
+    ``rho = min(lr, 1 / sqrt(t))``, ``w = t ** beta2_decay``. Matrices, of the last two axes, average the means of ``g * g`` over
+    their rows and columns, ``row`` and ``col``, with ``w`` as the newest's weight: ``v = row * col / mean(row)``; arrays of fewer
+    axes average ``g * g``. ``u = g / sqrt(v)``, ``p -= max(rms(p), eps2) * rho * u / max(1, rms(u) / d)``.
+    State of rows and columns has the parameter's precision (float32 for 16 bits), whatever the `state_dtype`.
+
+    References
+    ----------
+    Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost", 2018, algorithms 4 and 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones((1, 2))
+    >>> Adafactor(w, lr=0.5).step(np.array([[1.0, -2.0]]))
+    True
+    >>> w.round(6)
+    array([[0.5, 1.5]])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-2,
+        "beta2_decay": -0.8,
+        "eps": (None, 1e-3),
+        "d": 1.0,
+        "weight_decay": 0.0,
+        "eps_inside": False,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "keras": {"lr": 1e-3, "eps": (1e-30, 1e-3), "eps_inside": True, "decay": "decoupled"},
+    }
+    spread: ClassVar[Mapping[str, Sequence[str]]] = {"eps": ("eps1", "eps2")}
+    decay = "late_decay"
+    update = staticmethod(adafactor)
+
+    def beside(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+        return adafactor_vector
+
+    def fixed(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
+        return {"eps1": max((float(np.finfo(layout.working_dtype(self._memory.view(a))).eps) for a in arrays), default=0.0)}

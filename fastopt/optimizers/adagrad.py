@@ -1,0 +1,81 @@
+"""Adagrad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import nonnegative, sqrt
+from ..base import Optimizer
+from ..groups import check_number
+
+
+def adagrad_scalars(t, *, lr=1e-2, lr_decay=0, eps=1e-10, eps_inside=0):
+    """The learning rate falls as 1 / (1 + (t - 1) lr_decay)."""
+    return {
+        "step_size": lr / (1 + (t - 1) * lr_decay),
+        "root": eps if eps_inside else 0.0,
+        "eps": 0.0 if eps_inside else eps,
+    }
+
+
+def adagrad(p, g, sum: nonnegative, *, step_size, root, eps):
+    """AdaGrad (Duchi et al., 2011, section 1.1, diagonal)."""
+    sum = sum + g * g
+    return step_size * g / (sqrt(sum + root) + eps), sum
+
+
+class Adagrad(Optimizer):
+    """AdaGrad, diagonal.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1e-2
+    lr_decay : float or schedule, default 0
+        The learning rate of step t is ``lr / (1 + (t - 1) * lr_decay)``.
+    weight_decay : float or schedule, default 0
+        L2 penalty, added to the gradient.
+    initial_accumulator_value : float, default 0
+        Where the sum of squared gradients begins.
+    eps : float or schedule, default 1e-10
+    eps_inside : bool, default False
+        Add `eps` inside of the root (Keras, optax).
+    {common}
+
+    Notes
+    -----
+    ``sum`` begins at ``initial_accumulator_value``; ``sum += g * g``,
+    ``p -= lr / (1 + (t - 1) * lr_decay) * g / (sqrt(sum) + eps)`` at step t = 1, 2, ...
+
+    References
+    ----------
+    Duchi, Hazan and Singer, "Adaptive subgradient methods", 2011, section 1.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> Adagrad(w, lr=0.5, eps=0).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.5, 1.5])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-2,
+        "lr_decay": 0.0,
+        "weight_decay": 0.0,
+        "initial_accumulator_value": 0.0,
+        "eps": 1e-10,
+        "eps_inside": False,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "keras": {"lr": 1e-3, "initial_accumulator_value": 0.1, "eps": 1e-7, "eps_inside": True, "decay": "decoupled"},
+        "optax": {"initial_accumulator_value": 0.1, "eps": 1e-7, "eps_inside": True},
+    }
+    update = staticmethod(adagrad)
+
+    def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
+        return {"sum": check_number("initial_accumulator_value", options["initial_accumulator_value"])}

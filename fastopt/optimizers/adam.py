@@ -1,0 +1,114 @@
+"""Adam and AMSGrad."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import maximum, nonnegative, power, sqrt, velocity
+from ..base import Optimizer
+
+
+def adam_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, eps_root=0, eps_hat=0):
+    """Bias corrections of step t, folded into the step size and eps, but for an eps "hat" (section 2, last lines)."""
+    correct = 1 - power(beta2, t)
+    c2 = sqrt(correct)
+    return {
+        "step_size": lr * c2 / (1 - power(beta1, t)),
+        "w1": 1 - beta1,
+        "keep": beta2,
+        "w2": 1 - beta2,
+        "eps": eps if eps_hat else eps * c2,
+        "root": eps_root * correct,
+    }
+
+
+def adam(p, g, m: velocity, v: nonnegative, *, step_size, w1, keep, w2, eps, root):
+    """Adam (Kingma and Ba, 2015, algorithm 1)."""
+    m = m + w1 * (g - m)
+    v = keep * v + w2 * g * g  # not w2 * (g * g): that overflows float32 at 1e20
+    return step_size * m / (sqrt(v + root) + eps), m, v
+
+
+def amsgrad_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, eps_root=0, eps_hat=0, max_corrected=0):
+    """As Adam's, but for a maximum over corrected moments, which leaves nothing to correct later."""
+    correct = 1 - power(beta2, t)
+    c2 = 1.0 if max_corrected else sqrt(correct)
+    return {
+        "step_size": lr * c2 / (1 - power(beta1, t)),
+        "w1": 1 - beta1,
+        "keep": beta2,
+        "w2": 1 - beta2,
+        "seen": 1 / correct if max_corrected else 1.0,
+        "eps": eps if eps_hat else eps * c2,
+        "root": eps_root * c2 * c2,
+    }
+
+
+def amsgrad(p, g, m: velocity, v: nonnegative, vmax: nonnegative, *, step_size, w1, keep, w2, seen, eps, root):
+    """AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections."""
+    m = m + w1 * (g - m)
+    v = keep * v + w2 * g * g
+    vmax = maximum(vmax, seen * v)
+    return step_size * m / (sqrt(vmax + root) + eps), m, v, vmax
+
+
+class Adam(Optimizer):
+    """Adam, and AMSGrad.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1e-3
+    betas : pair of float or schedule, default (0.9, 0.999)
+        Decay rates of the averages of the gradient and of its square.
+    eps : float or schedule, default 1e-8
+    weight_decay : float or schedule, default 0
+        L2 penalty, added to the gradient.
+    amsgrad : bool, default False
+        Divide by the largest second moment so far.
+    eps_root : float or schedule, default 0
+        Added to the corrected second moment, inside of the root.
+    eps_hat : bool, default False
+        Add `eps` to the root of the second moment before, not after its bias correction (Keras; "epsilon hat" in the paper).
+    max_corrected : bool, default False
+        AMSGrad's maximum is over bias-corrected moments (optax).
+    {common}
+
+    Notes
+    -----
+    ``m = beta1 * m + (1 - beta1) * g``, ``v = beta2 * v + (1 - beta2) * g * g``,
+    ``p -= lr * m / (1 - beta1 ** t) / (sqrt(v / (1 - beta2 ** t) + eps_root) + eps)``.
+
+    References
+    ----------
+    Kingma and Ba, "Adam", 2015, algorithm 1; Reddi et al., "On the convergence of Adam and beyond", 2018, algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> Adam(w, lr=0.5, eps=0).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.5, 1.5])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "amsgrad": False,
+        "eps_root": 0.0,
+        "eps_hat": False,
+        "max_corrected": False,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "keras": {"eps": 1e-7, "eps_hat": True, "decay": "decoupled"},
+        "optax": {"max_corrected": True},
+    }
+
+    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+        return amsgrad if options["amsgrad"] else adam

@@ -1,0 +1,77 @@
+"""Adamax."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import fabs, maximum, nonnegative, power, velocity
+from ..base import Optimizer
+
+
+def adamax_scalars(t, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, eps_inside=1):
+    """Bias correction of the first moment; eps joins each gradient's magnitude, or the largest one's."""
+    return {
+        "step_size": lr / (1 - power(beta1, t)),
+        "w": 1 - beta1,
+        "keep": beta2,
+        "inner": eps if eps_inside else 0.0,
+        "outer": 0.0 if eps_inside else eps,
+    }
+
+
+def adamax(p, g, m: velocity, largest: nonnegative, *, step_size, w, keep, inner, outer):
+    """AdaMax (Kingma and Ba, 2015, algorithm 2)."""
+    m = m + w * (g - m)
+    largest = maximum(keep * largest, fabs(g) + inner)
+    return step_size * m / (largest + outer), m, largest
+
+
+class Adamax(Optimizer):
+    """AdaMax: Adam by the largest gradient so far.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 2e-3
+    betas : pair of float or schedule, default (0.9, 0.999)
+        Decay rates of the averages of the gradient and the rate at which the largest is forgotten.
+    eps : float or schedule, default 1e-8
+    weight_decay : float or schedule, default 0
+        L2 penalty, added to the gradient.
+    eps_inside : bool, default True
+        Add `eps` to each gradient's magnitude; else to the largest (Keras).
+    {common}
+
+    Notes
+    -----
+    ``m = beta1 * m + (1 - beta1) * g``, ``largest = max(beta2 * largest, |g| + eps)``,
+    ``p -= lr / (1 - beta1 ** t) * m / largest``.
+
+    References
+    ----------
+    Kingma and Ba, "Adam", 2015, algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> Adamax(w, lr=0.5).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.5, 1.5])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 2e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "eps_inside": True,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "keras": {"lr": 1e-3, "eps": 1e-7, "eps_inside": False, "decay": "decoupled"},
+        "optax": {},
+    }
+    update = staticmethod(adamax)

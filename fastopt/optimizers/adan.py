@@ -1,0 +1,97 @@
+"""Adan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import nonnegative, power, sqrt, velocity, where
+from ..base import Optimizer
+
+
+def adan_scalars(t, *, lr=1e-3, beta1=0.98, beta2=0.92, beta3=0.99, eps=1e-8, eps_root=0, short_look=0):
+    """Bias corrections of step t; the first gradient has no difference to one before."""
+    correct = 1 - power(beta3, t)
+    c3 = sqrt(correct)
+    step_size = lr * c3
+    ahead = 1 - beta2 if short_look else beta2
+    return {
+        "of_m": step_size / (1 - power(beta1, t)),
+        "of_d": step_size * ahead / (1 - power(beta2, t)),
+        "w1": 1 - beta1,
+        "w2": 1 - beta2,
+        "ahead": ahead,
+        "keep": beta3,
+        "w3": 1 - beta3,
+        "eps": eps * c3,
+        "root": eps_root * correct,
+        "before": 1.0 if t > 1 else 0.0,
+    }
+
+
+def adan(p, g, m: velocity, d: velocity, v: nonnegative, last, *, of_m, of_d, w1, w2, ahead, keep, w3, eps, root, before):
+    """Adan (Xie et al., 2022, algorithm 1, with bias corrections)."""
+    change = where(before > 0, g - last, 0)
+    look = g + ahead * change
+    m = m + w1 * (g - m)
+    d = d + w2 * (change - d)
+    v = keep * v + w3 * look * look
+    return (of_m * m + of_d * d) / (sqrt(v + root) + eps), m, d, v, g
+
+
+class Adan(Optimizer):
+    """Adan: Nesterov's momentum by differences of gradients.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1e-3
+    betas : three of float or schedule, default (0.98, 0.92, 0.99)
+        Decay rates of the averages of the gradient, of its change, and of the square of both together.
+    eps : float or schedule, default 1e-8
+    weight_decay : float or schedule, default 0
+        Decoupled, of the parameter as it will be: ``(p - update) / (1 + lr * weight_decay)``.
+    no_prox : bool, default False
+        Before the rule instead, ``p *= 1 - lr * weight_decay``.
+    eps_root : float or schedule, default 0
+        Added to the corrected second moment, inside of the root.
+    short_look : bool, default False
+        The look-ahead is ``1 - beta2`` of the difference, not ``beta2`` (optax).
+    {common}
+
+    Notes
+    -----
+    ``d`` averages ``g - g_before``, ``v`` the square of ``g + beta2 * (g - g_before)``, ``m`` the gradient; all are corrected for
+    their start, and ``p -= lr * (m + beta2 * d) / (sqrt(v) + eps)``.
+
+    References
+    ----------
+    Xie et al., "Adan", 2022, algorithm 1, whose betas are one minus these, and the authors' code for the bias corrections.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> Adan(w, lr=0.5).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.5, 1.5])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-3,
+        "betas": (0.98, 0.92, 0.99),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "no_prox": False,
+        "eps_root": 0.0,
+        "short_look": False,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {"no_prox": True, "eps_root": 1e-8, "short_look": True}}
+    spread: ClassVar[Mapping[str, Any]] = {"betas": ("beta1", "beta2", "beta3")}
+    decay = "proximal"
+    update = staticmethod(adan)
+
+    def decay_stage(self, options: Mapping[str, Any]) -> str | None:
+        return "decoupled" if options["no_prox"] else self.decay

@@ -1,0 +1,86 @@
+"""AdEMAMix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import exp, log, nonnegative, power, sqrt, velocity
+from ..base import Optimizer
+
+
+def ademamix_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5, warmup=0, eps=1e-8):
+    """Over the first `warmup` steps alpha grows evenly, and so does the half-life of the slow average (eq. 4)."""
+    part = t / warmup if t < warmup else 1.0
+    fast = log(beta1)
+    slow = log(beta3)
+    now = exp(fast * slow / ((1 - part) * slow + part * fast)) if part < 1 else beta3
+    c2 = sqrt(1 - power(beta2, t))
+    return {
+        "fast": lr * c2 / (1 - power(beta1, t)),
+        "slow": lr * c2 * alpha * part,
+        "w1": 1 - beta1,
+        "keep": beta2,
+        "w2": 1 - beta2,
+        "w3": 1 - (now if now < beta3 else beta3),
+        "eps": eps * c2,
+    }
+
+
+def ademamix(p, g, m: velocity, v: nonnegative, m2: velocity, *, fast, slow, w1, keep, w2, w3, eps):
+    """AdEMAMix (Pagliardini et al., 2024, algorithm 1)."""
+    m = m + w1 * (g - m)
+    m2 = m2 + w3 * (g - m2)
+    v = keep * v + w2 * g * g
+    return (fast * m + slow * m2) / (sqrt(v) + eps), m, v, m2
+
+
+class AdEMAMix(Optimizer):
+    """AdEMAMix: Adam with a fast and a slow average of the gradient.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1e-3
+    betas : three of float or schedule, default (0.9, 0.999, 0.9999)
+        Decay rates of the fast average, of the square's, and of the slow one.
+    alpha : float or schedule, default 5
+        The slow average's weight.
+    eps : float or schedule, default 1e-8
+    weight_decay : float or schedule, default 0
+        Decoupled: before the rule, ``p *= 1 - lr * weight_decay``.
+    warmup : float or schedule, default 0
+        Steps over which `alpha` and the slow average's half-life grow to their values.
+    {common}
+
+    Notes
+    -----
+    ``p -= lr * (m / (1 - beta1 ** t) + alpha * m2) / (sqrt(v / (1 - beta2 ** t)) + eps)``.
+
+    References
+    ----------
+    Pagliardini, Ablin and Grangier, "The AdEMAMix optimizer", 2024, algorithm 1 and eq. 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> AdEMAMix(w, lr=0.5).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.49975, 1.50025])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-3,
+        "betas": (0.9, 0.999, 0.9999),
+        "alpha": 5.0,
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "warmup": 0.0,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {}}
+    spread: ClassVar[Mapping[str, Any]] = {"betas": ("beta1", "beta2", "beta3")}
+    decay = "decoupled"
+    update = staticmethod(ademamix)

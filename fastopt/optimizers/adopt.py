@@ -1,0 +1,102 @@
+"""ADOPT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import maximum, minimum, nonnegative, sqrt, velocity
+from ..base import Optimizer
+
+
+def adopt_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.9999, eps=1e-6):
+    """The first step only starts the second moment; the bound of later ones is ``(t - 1) ** 0.25``."""
+    return {
+        "lr": lr if t > 1 else 0.0,
+        "w1": 1 - beta1 if t > 1 else 0.0,
+        "keep": beta2 if t > 1 else 0.0,
+        "w2": 1 - beta2 if t > 1 else 1.0,
+        "eps": eps,
+        "most": sqrt(sqrt(t - 1)),
+    }
+
+
+def adopt(p, g, m: velocity, v: nonnegative, *, lr, w1, keep, w2, eps, most):
+    """ADOPT (Taniguchi et al., 2024, algorithm 2)."""
+    scaled = minimum(maximum(g / maximum(sqrt(v), eps), -most), most)
+    m = m + w1 * (scaled - m)
+    v = keep * v + w2 * g * g
+    return lr * m, m, v
+
+
+def adopt_decoupled_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.9999, eps=1e-6, weight_decay=0):
+    """As `adopt_scalars`; the first step does not decay either."""
+    return {
+        "lr": lr if t > 1 else 0.0,
+        "w1": 1 - beta1 if t > 1 else 0.0,
+        "keep": beta2 if t > 1 else 0.0,
+        "w2": 1 - beta2 if t > 1 else 1.0,
+        "eps": eps,
+        "most": sqrt(sqrt(t - 1)),
+        "decay": lr * weight_decay if t > 1 else 0.0,
+    }
+
+
+def adopt_decoupled(p, g, m: velocity, v: nonnegative, *, lr, w1, keep, w2, eps, most, decay):
+    """ADOPT (Taniguchi et al., 2024, algorithm 2) with decoupled weight decay."""
+    scaled = minimum(maximum(g / maximum(sqrt(v), eps), -most), most)
+    m = m + w1 * (scaled - m)
+    v = keep * v + w2 * g * g
+    return lr * m + decay * p, m, v
+
+
+class ADOPT(Optimizer):
+    """ADOPT: Adam whose second moment does not hold the newest gradient.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1e-3
+    betas : pair of float or schedule, default (0.9, 0.9999)
+        Decay rates of the averages of the gradient and of its square.
+    eps : float or schedule, default 1e-6
+    weight_decay : float or schedule, default 0
+        L2 penalty, added to the gradient.
+    decoupled_weight_decay : bool, default False
+        ``lr * weight_decay * p`` is part of the update instead.
+    {common}
+
+    Notes
+    -----
+    The first step only sets ``v = g * g``, and leaves the parameter as it is. Then
+    ``c = clip(g / max(sqrt(v), eps), (t - 1) ** 0.25)``,
+    ``m = beta1 * m + (1 - beta1) * c``, ``p -= lr * m``, ``v = beta2 * v + (1 - beta2) * g * g``.
+
+    References
+    ----------
+    Taniguchi et al., "ADOPT", 2024, algorithm 2, and the authors' code.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> ADOPT(w, lr=0.5).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([1., 1.])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-3,
+        "betas": (0.9, 0.9999),
+        "eps": 1e-6,
+        "weight_decay": 0.0,
+        "decoupled_weight_decay": False,
+    }
+
+    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+        return adopt_decoupled if options["decoupled_weight_decay"] else adopt
+
+    def decay_stage(self, options: Mapping[str, Any]) -> str | None:
+        return None if options["decoupled_weight_decay"] else self.decay

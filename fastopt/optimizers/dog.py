@@ -1,0 +1,66 @@
+"""DoG: distance over gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import ldexp, over_group, scale_by, sqrt, square, start, wide
+from ..base import Optimizer
+
+
+def dog_sums(p, g, p0) -> over_group:
+    """Squares of the gradient, and for their norms the way from the start and the parameter."""
+    return {"grads": g * g, "way": square(p - p0), "param": square(p)}
+
+
+def dog_scalars(t, grads, way, way_exponent, param, param_exponent, farthest=0, seen=0, *, lr=1, reps_rel=1e-6, eps=1e-8):
+    """The farthest way so far over the root of all squared gradients so far."""
+    first = reps_rel * (1 + ldexp(param, param_exponent))
+    far = farthest if farthest > 0 else first
+    far_now = ldexp(way, way_exponent) if ldexp(way, way_exponent) > far else far
+    total = (seen if farthest > 0 else eps) + grads
+    return {"lr": lr * far_now / sqrt(total), "shift": 1}, far_now, total
+
+
+def dog(p, g, p0: start, *, lr: wide, shift: wide):
+    """DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together."""
+    return scale_by(g, lr, shift), p0
+
+
+class DoG(Optimizer):
+    """DoG: the learning rate is the distance gone so far over the root of all squared gradients.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1
+    reps_rel : float or schedule, default 1e-6
+        The first step's length, over one more than the parameters' norm.
+    eps : float or schedule, default 1e-8
+    weight_decay : float or schedule, default 0
+        L2 penalty, added to the gradient.
+    {common}
+
+    Notes
+    -----
+    ``p -= lr * far / sqrt(sum of norm(g) ** 2 + eps) * g``, ``far`` the largest ``norm(p - p_start)`` so far; norms are over all
+    arrays of a group. Evaluate at an average: the option ``ema``.
+
+    References
+    ----------
+    Ivgi, Hinder and Carmon, "DoG is SGD's best friend", 2023, eq. DoG and section 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> DoG(w, lr=1).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.999999, 1.000002])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {"lr": 1.0, "reps_rel": 1e-6, "eps": 1e-8, "weight_decay": 0.0}
+    update = staticmethod(dog)

@@ -1,0 +1,85 @@
+"""LARS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import ldexp, over_array, scale_by, scale_factor, scale_power, square, velocity, wide
+from ..base import Optimizer
+
+
+def lars_sums(p, g) -> over_array:
+    """Both, for their norms."""
+    return {"param": square(p), "grad": square(g)}
+
+
+def lars_scalars(
+    t, param, param_exponent, grad, grad_exponent, *, lr=1, momentum=0.9, weight_decay=0, trust_coefficient=1e-3, eps=0
+):
+    """The array's own learning rate; where a norm is zero, the common one."""
+    decayed = param_exponent if weight_decay > 0 else grad_exponent
+    most = decayed if decayed > grad_exponent else grad_exponent
+    least = 0.0 if eps > 0 else most
+    top = most if most > least else least
+    length = ldexp(grad, grad_exponent - top) + weight_decay * ldexp(param, decayed - top) + ldexp(eps, -top)
+    both = grad * param
+    return {
+        "lr": lr,
+        "keep": momentum,
+        "ratio": 1.0 if both == 0 else scale_factor(trust_coefficient * param / length, param_exponent - top),
+        "shift": 1.0 if both == 0 else scale_power(trust_coefficient * param / length, param_exponent - top),
+        "decay": weight_decay,
+    }
+
+
+def lars(p, g, buf: velocity, *, lr, keep, ratio: wide, shift: wide, decay):
+    """LARS (You et al., 2017, algorithm 1)."""
+    buf = keep * buf + lr * scale_by(g + decay * p, ratio, shift)
+    return buf, buf
+
+
+class LARS(Optimizer):
+    """LARS: momentum, with a learning rate of each array's own.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1
+    momentum : float or schedule, default 0.9
+    weight_decay : float or schedule, default 0
+        L2 penalty, part of the ratio.
+    trust_coefficient : float or schedule, default 1e-3
+        The ratio's weight.
+    eps : float or schedule, default 0
+    {common}
+
+    Notes
+    -----
+    ``ratio = trust_coefficient * norm(p) / (norm(g) + weight_decay * norm(p) + eps)``, 1 where a norm is zero;
+    ``buf = momentum * buf + lr * ratio * (g + weight_decay * p)``, ``p -= buf``.
+
+    References
+    ----------
+    You, Gitman and Ginsburg, "Large batch training of convolutional networks", 2017, algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> LARS(w, lr=0.5).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.999684, 1.000632])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1.0,
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "trust_coefficient": 1e-3,
+        "eps": 0.0,
+    }
+    decay = None
+    update = staticmethod(lars)

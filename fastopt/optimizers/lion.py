@@ -1,0 +1,58 @@
+"""Lion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import sign, velocity
+from ..base import Optimizer
+
+
+def lion_scalars(t, *, lr=1e-4, beta1=0.9, beta2=0.99):
+    """Weights of the gradient in the update, and in the average."""
+    return {"lr": lr, "w1": 1 - beta1, "w2": 1 - beta2}
+
+
+def lion(p, g, m: velocity, *, lr, w1, w2):
+    """Lion (Chen et al., 2023, algorithm 2)."""
+    direction = m + w1 * (g - m)
+    return lr * sign(direction), m + w2 * (g - m)
+
+
+class Lion(Optimizer):
+    """Lion: the sign of an interpolation between gradient and momentum.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1e-4
+    betas : pair of float or schedule, default (0.9, 0.99)
+        The momentum's share in the update, and its decay rate.
+    weight_decay : float or schedule, default 0
+        Decoupled: before the rule, ``p *= 1 - lr * weight_decay``.
+    {common}
+
+    Notes
+    -----
+    ``p -= lr * sign(beta1 * m + (1 - beta1) * g)``, ``m = beta2 * m + (1 - beta2) * g``.
+
+    References
+    ----------
+    Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> Lion(w, lr=0.5).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.5, 1.5])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0}
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"keras": {"lr": 1e-3}, "optax": {"weight_decay": 1e-3}}
+    decay = "decoupled"
+    update = staticmethod(lion)

@@ -1,0 +1,115 @@
+"""Muon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from ..arithmetic import over_matrix, scratch, velocity
+from ..base import Optimizer
+from ..matrices import newton_schulz
+from .adam import adam
+
+muon_matrix = newton_schulz
+
+
+def muon_terms_scalars(t, *, momentum, nesterov):
+    """Weights of the gradient in the average, and of both in what is orthogonalized."""
+    return {"w": 1 - momentum, "of_buf": momentum if nesterov else 1.0, "of_g": 1 - momentum if nesterov else 0.0}
+
+
+def muon_terms(g, buf, *, w, of_buf, of_g) -> over_matrix:
+    """The average, or Nesterov's look-ahead."""
+    return {"direction": of_buf * (buf + w * (g - buf)) + of_g * g}
+
+
+def muon_scalars(t, *, lr=1e-3, momentum=0.95, nesterov=1, ns1=3.4445, ns2=-4.775, ns3=2.0315, eps=1e-7, ns_steps=5, match_rms=0):
+    """The newest gradient's weight; the other numbers are for the terms and the matrix."""
+    return {"lr": lr, "w": 1 - momentum}
+
+
+def muon(p, g, buf: velocity, o: scratch, *, lr, w):
+    """Muon (Jordan et al., 2024): momentum whose matrix has been orthogonalized."""
+    return lr * o, buf + w * (g - buf), o
+
+
+class Muon(Optimizer):
+    """Muon: momentum whose matrices are orthogonalized; AdamW for arrays that have not two axes.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1e-3
+    weight_decay : float or schedule, default 0.1
+        Decoupled: before the rule, ``p *= 1 - lr * weight_decay``.
+    momentum : float or schedule, default 0.95
+        Decay rate of the average of the gradient.
+    nesterov : bool, default True
+        Orthogonalize the average's look-ahead, ``momentum * buf + (1 - momentum) * g``.
+    ns_coefficients : three of float or schedule, default (3.4445, -4.775, 2.0315)
+        Coefficients of the quintic polynomial that brings singular values near 1.
+    eps : float or schedule, default 1e-7
+        Matrices are divided by their norm before, or by this where that is smaller.
+    ns_steps : int or schedule, default 5
+        How often the polynomial is applied.
+    adjust_lr_fn : {"original", "match_rms_adamw", None}, default "original"
+        The update's length, of a matrix of shape (m, n): ``sqrt(max(1, m / n))``, or as long as AdamW's, ``0.2 * sqrt(max(m, n))``.
+    betas : pair of float or schedule, default (0.9, 0.999)
+        AdamW's decay rates.
+    adam_eps : float or schedule, default 1e-8
+        AdamW's `eps`.
+    orthogonalize : bool, default True
+        False, as in the group dict of embeddings and of a last layer: AdamW for all arrays.
+    {common}
+
+    Notes
+    -----
+    ``buf = momentum * buf + (1 - momentum) * g``, ``p -= lr * length * orthogonalized(buf)``. Products of matrices are NumPy's, in
+    the parameter's precision (float32 for 16 bits), so that bits depend on its BLAS and how many threads that has; torch computes
+    them in bfloat16. They take memory for three matrices in each step. The kernel of a convolution has four axes: give its view
+    ``k.reshape(len(k), -1)`` as the parameter.
+
+    References
+    ----------
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; Liu et al., "Muon is scalable for LLM
+    training", 2025, eq. 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.zeros((2, 2))
+    >>> Muon(w, lr=0.5, ns_coefficients=(1.5, -0.5, 0), ns_steps=20).step(np.array([[1.0, 0.0], [0.0, -2.0]]))
+    True
+    >>> w.round(6)
+    array([[-0.5,  0. ],
+           [ 0. ,  0.5]])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-3,
+        "weight_decay": 0.1,
+        "momentum": 0.95,
+        "nesterov": True,
+        "ns_coefficients": (3.4445, -4.775, 2.0315),
+        "eps": 1e-7,
+        "ns_steps": 5,
+        "adjust_lr_fn": "original",
+        "betas": (0.9, 0.999),
+        "adam_eps": 1e-8,
+        "orthogonalize": True,
+    }
+    spread: ClassVar[Mapping[str, Sequence[str]]] = {"betas": ("beta1", "beta2"), "ns_coefficients": ("ns1", "ns2", "ns3")}
+    words: ClassVar[Mapping[str, Sequence[str]]] = {"adjust_lr_fn": ("original", "match_rms_adamw")}
+    renamed: ClassVar[Mapping[str, str]] = {"eps": "adam_eps"}
+    decay = "decoupled"
+    update = staticmethod(muon)
+
+    def beside(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+        return adam
+
+    def aside(self, options: Mapping[str, Any]) -> bool:
+        return not options["orthogonalize"]
+
+    def fixed(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
+        return {"match_rms": float(options["adjust_lr_fn"] == "match_rms_adamw")}

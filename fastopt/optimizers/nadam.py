@@ -1,0 +1,85 @@
+"""NAdam."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import exp, inf, log, nonnegative, power, sqrt, velocity
+from ..base import Optimizer
+
+
+def nadam_scalars(t, product=1, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, momentum_decay=4e-3):
+    """The momentum's schedule, ``0.96 ** (t * momentum_decay)``, and the product of its values so far."""
+    now = beta1 * (1 - 0.5 * exp(t * momentum_decay * log(0.96)))
+    ahead = beta1 * (1 - 0.5 * exp((t + 1) * momentum_decay * log(0.96)))
+    product = product * now
+    c2 = sqrt(1 - power(beta2, t))
+    return {
+        "of_g": lr * c2 * (1 - now) / (1 - product),
+        "of_m": lr * c2 * ahead / (1 - product * ahead),
+        "w1": 1 - beta1,
+        "keep": beta2,
+        "w2": 1 - beta2,
+        "eps": eps * c2,
+    }, product
+
+
+def nadam(p, g, m: velocity, v: nonnegative, *, of_g, of_m, w1, keep, w2, eps):
+    """NAdam (Dozat, 2016, algorithm 2)."""
+    m = m + w1 * (g - m)
+    v = keep * v + w2 * g * g
+    return (of_g * g + of_m * m) / (sqrt(v) + eps), m, v
+
+
+class NAdam(Optimizer):
+    """NAdam: Adam with Nesterov's momentum.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 2e-3
+    betas : pair of float or schedule, default (0.9, 0.999)
+        Decay rates of the averages of the gradient and of its square.
+    eps : float or schedule, default 1e-8
+    weight_decay : float or schedule, default 0
+        L2 penalty, added to the gradient.
+    momentum_decay : float or schedule, default 4e-3
+        How fast the momentum's schedule goes to its end; infinite: it is there (optax).
+    decoupled_weight_decay : bool, default False
+        Decay before the rule, ``p *= 1 - lr * weight_decay``.
+    {common}
+
+    Notes
+    -----
+    ``mu_t = beta1 * (1 - 0.96 ** (t * momentum_decay) / 2)``, ``product`` of all so far; Adam's ``m``, ``v``;
+    ``p -= lr * ((1 - mu_t) / (1 - product) * g + mu_t1 / (1 - product * mu_t1) * m) / (sqrt(v / (1 - beta2 ** t)) + eps)``.
+
+    References
+    ----------
+    Dozat, "Incorporating Nesterov momentum into Adam", 2016, algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> NAdam(w, lr=0.5).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.471774, 1.528226])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 2e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "momentum_decay": 4e-3,
+        "decoupled_weight_decay": False,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "keras": {"lr": 1e-3, "eps": 1e-7, "momentum_decay": 1.0, "decay": "decoupled"},
+        "optax": {"lr": 1e-3, "momentum_decay": inf},
+    }
+    update = staticmethod(nadam)

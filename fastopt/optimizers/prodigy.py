@@ -1,0 +1,194 @@
+"""Prodigy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import fabs, inf, nonnegative, over_group, power, sqrt, start, velocity
+from ..base import Optimizer
+
+
+def prodigy_sums_scalars(t, d=0, d_max=0, numerator=0, *, lr, beta1, beta2, d0, use_bias_correction):
+    """Weights of the newest gradient in the distances' sums."""
+    now = d if d > 0 else d0
+    dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
+    return {"keep3": sqrt(beta2), "push": now / d0 * dlr}
+
+
+def prodigy_sums(p, g, s, p0, *, keep3, push) -> over_group:
+    """The gradient along the way from the start, and the length of the gradients' sum."""
+    return {"along": g * (p0 - p), "length": fabs(keep3 * s + push * g)}
+
+
+def prodigy_scalars(
+    t,
+    along,
+    length,
+    d=0,
+    d_max=0,
+    numerator=0,
+    *,
+    lr=1,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    d0=1e-6,
+    d_coef=1,
+    growth_rate=inf,
+    use_bias_correction=0,
+    weight_decay=0,
+):
+    """The distance's estimate, which sets the learning rate (algorithm 4)."""
+    now = d if d > 0 else d0
+    top = d_max if d > 0 else d0
+    dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
+    total = sqrt(beta2) * numerator + now / d0 * dlr * along
+    found = d_coef * total / length if length > 0 else now
+    raised = (found if found > now else now) if now == d0 else now
+    most = found if found > top else top
+    after = (most if most < raised * growth_rate else raised * growth_rate) if length > 0 else now
+    return (
+        {
+            "lr": dlr if length > 0 else 0.0,
+            "keep1": beta1,
+            "w1": now * (1 - beta1),
+            "keep2": beta2,
+            "w2": now * now * (1 - beta2),
+            "keep3": sqrt(beta2),
+            "push": now / d0 * dlr,
+            "eps": after * eps,
+            "decay": dlr * weight_decay if length > 0 else 0.0,
+        },
+        after,
+        most,
+        total,
+    )
+
+
+def prodigy(p, g, m: velocity, v: nonnegative, s, p0: start, *, lr, keep1, w1, keep2, w2, keep3, push, eps, decay):
+    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay."""
+    m = keep1 * m + w1 * g
+    v = keep2 * v + w2 * g * g
+    s = keep3 * s + push * g
+    return lr * m / (sqrt(v) + eps) + decay * p, m, v, s, p0
+
+
+prodigy_coupled_sums_scalars = prodigy_sums_scalars
+
+
+prodigy_coupled_sums = prodigy_sums
+
+
+def prodigy_coupled_scalars(
+    t,
+    along,
+    length,
+    d=0,
+    d_max=0,
+    numerator=0,
+    *,
+    lr=1,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    d0=1e-6,
+    d_coef=1,
+    growth_rate=inf,
+    use_bias_correction=0,
+):
+    """As `prodigy_scalars`."""
+    now = d if d > 0 else d0
+    top = d_max if d > 0 else d0
+    dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
+    total = sqrt(beta2) * numerator + now / d0 * dlr * along
+    found = d_coef * total / length if length > 0 else now
+    raised = (found if found > now else now) if now == d0 else now
+    most = found if found > top else top
+    after = (most if most < raised * growth_rate else raised * growth_rate) if length > 0 else now
+    return (
+        {
+            "lr": dlr if length > 0 else 0.0,
+            "keep1": beta1,
+            "w1": now * (1 - beta1),
+            "keep2": beta2,
+            "w2": now * now * (1 - beta2),
+            "keep3": sqrt(beta2),
+            "push": now / d0 * dlr,
+            "eps": after * eps,
+        },
+        after,
+        most,
+        total,
+    )
+
+
+def prodigy_coupled(p, g, m: velocity, v: nonnegative, s, p0: start, *, lr, keep1, w1, keep2, w2, keep3, push, eps):
+    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), whose weight decay is in the gradient."""
+    m = keep1 * m + w1 * g
+    v = keep2 * v + w2 * g * g
+    s = keep3 * s + push * g
+    return lr * m / (sqrt(v) + eps), m, v, s, p0
+
+
+class Prodigy(Optimizer):
+    """Prodigy: Adam whose learning rate is an estimate of the distance to the solution.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1
+    betas : pair of float or schedule, default (0.9, 0.999)
+        Decay rates of the averages of the gradient and of its square.
+    eps : float or schedule, default 1e-8
+    weight_decay : float or schedule, default 0
+        Decoupled, times the learning rate that was found.
+    decoupled_weight_decay : bool, default True
+        If not, an L2 penalty, added to the gradient.
+    d0 : float or schedule, default 1e-6
+        The first estimate.
+    d_coef : float or schedule, default 1
+        Weight of later estimates.
+    growth_rate : float or schedule, default infinite
+        The most that an estimate may grow by in a step.
+    use_bias_correction : bool, default False
+        Adam's, in the learning rate.
+    {common}
+
+    Notes
+    -----
+    The estimate ``d`` is kept, for all arrays of a group together, in ``state[name]["d"]``.
+
+    References
+    ----------
+    Mishchenko and Defazio, "Prodigy", 2024, algorithm 4, and the authors' code.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> Prodigy(w, lr=1).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.999997, 1.000003])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1.0,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "decoupled_weight_decay": True,
+        "d0": 1e-6,
+        "d_coef": 1.0,
+        "growth_rate": inf,
+        "use_bias_correction": False,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {"use_bias_correction": True}}
+
+    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+        return prodigy if options["decoupled_weight_decay"] else prodigy_coupled
+
+    def decay_stage(self, options: Mapping[str, Any]) -> str | None:
+        return None if options["decoupled_weight_decay"] else self.decay

@@ -1,0 +1,84 @@
+"""RAdam."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import nonnegative, power, sqrt, velocity, where
+from ..base import Optimizer
+
+
+def radam_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, eps_hat=1):
+    """The rectification, where the variance of the second moment is tractable; else neither counts."""
+    correct = 1 - power(beta2, t)
+    longest = 2 / (1 - beta2) - 1
+    length = longest - 2 * t * power(beta2, t) / correct
+    rectified = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+    step_size = lr / (1 - power(beta1, t))
+    return {
+        "step_size": step_size * sqrt(rectified * correct) if length > 5 else step_size,
+        "w1": 1 - beta1,
+        "keep": beta2,
+        "w2": 1 - beta2,
+        "eps": eps if eps_hat else eps * sqrt(correct),
+        "adapt": 1.0 if length > 5 else 0.0,
+    }
+
+
+def radam(p, g, m: velocity, v: nonnegative, *, step_size, w1, keep, w2, eps, adapt):
+    """RAdam (Liu et al., 2020, algorithm 2)."""
+    m = m + w1 * (g - m)
+    v = keep * v + w2 * g * g
+    return step_size * m / where(adapt > 0, sqrt(v) + eps, 1), m, v
+
+
+class RAdam(Optimizer):
+    """RAdam: Adam that adapts once the variance of its step size is known.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1e-3
+    betas : pair of float or schedule, default (0.9, 0.999)
+        Decay rates of the averages of the gradient and of its square.
+    eps : float or schedule, default 1e-8
+    weight_decay : float or schedule, default 0
+        L2 penalty, added to the gradient.
+    decoupled_weight_decay : bool, default False
+        Decay before the rule, ``p *= 1 - lr * weight_decay``.
+    eps_hat : bool, default True
+        Add `eps` to the root of the second moment before its bias correction; else after (optax).
+    {common}
+
+    Notes
+    -----
+    ``r_inf = 2 / (1 - beta2) - 1``, ``r = r_inf - 2 * t * beta2 ** t / (1 - beta2 ** t)``; Adam's ``m``, ``v``; up to ``r = 5``
+    ``p -= lr * m / (1 - beta1 ** t)``, then Adam's step times
+    ``sqrt((r - 4) * (r - 2) * r_inf / ((r_inf - 4) * (r_inf - 2) * r))``.
+
+    References
+    ----------
+    Liu et al., "On the variance of the adaptive learning rate and beyond", 2020, algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> RAdam(w, lr=0.5).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.5, 2. ])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "decoupled_weight_decay": False,
+        "eps_hat": True,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {"eps_hat": False}}
+    update = staticmethod(radam)

@@ -1,0 +1,131 @@
+"""RMSprop, centered or not, with momentum or without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import maximum, nonnegative, sqrt, velocity
+from ..base import Optimizer
+
+
+def rmsprop_scalars(t, *, lr=1e-2, alpha=0.99, eps=1e-8, eps_inside=0):
+    """The weight of the newest squared gradient; eps beside the root, or inside of it."""
+    return {
+        "lr": lr,
+        "keep": alpha,
+        "w": 1 - alpha,
+        "root": eps if eps_inside else 0.0,
+        "eps": 0.0 if eps_inside else eps,
+    }
+
+
+def rmsprop(p, g, v: nonnegative, *, lr, keep, w, root, eps):
+    """RMSprop (Tieleman and Hinton, 2012, lecture 6.5)."""
+    v = keep * v + w * g * g
+    return lr * g / (sqrt(v + root) + eps), v
+
+
+rmsprop_centered_scalars = rmsprop_scalars
+
+
+def rmsprop_centered(p, g, v: nonnegative, mean, *, lr, keep, w, root, eps):
+    """RMSprop by the gradient's variance (Graves, 2013, eq. 38-45), which rounding must not turn negative."""
+    v = keep * v + w * g * g
+    mean = mean + w * (g - mean)
+    return lr * g / (sqrt(maximum(v - mean * mean, 0) + root) + eps), v, mean
+
+
+def rmsprop_momentum_scalars(t, *, lr=1e-2, alpha=0.99, eps=1e-8, momentum=0.9, eps_inside=0, lr_in_velocity=0):
+    """As `rmsprop_scalars`, with the momentum, which holds the learning rate or does not."""
+    return {
+        "lr": 1.0 if lr_in_velocity else lr,
+        "keep": alpha,
+        "w": 1 - alpha,
+        "root": eps if eps_inside else 0.0,
+        "eps": 0.0 if eps_inside else eps,
+        "roll": momentum,
+        "take": lr if lr_in_velocity else 1.0,
+    }
+
+
+def rmsprop_momentum(p, g, v: nonnegative, buf: velocity, *, lr, keep, w, root, eps, roll, take):
+    """RMSprop with heavy-ball momentum over the scaled gradient."""
+    v = keep * v + w * g * g
+    buf = roll * buf + take * g / (sqrt(v + root) + eps)
+    return lr * buf, v, buf
+
+
+rmsprop_centered_momentum_scalars = rmsprop_momentum_scalars
+
+
+def rmsprop_centered_momentum(p, g, v: nonnegative, mean, buf: velocity, *, lr, keep, w, root, eps, roll, take):
+    """RMSprop, centered, with momentum (Graves, 2013, eq. 38-45)."""
+    v = keep * v + w * g * g
+    mean = mean + w * (g - mean)
+    buf = roll * buf + take * g / (sqrt(maximum(v - mean * mean, 0) + root) + eps)
+    return lr * buf, v, mean, buf
+
+
+class RMSprop(Optimizer):
+    """RMSprop: plain, centered, with momentum, or both.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1e-2
+    alpha : float or schedule, default 0.99
+        Decay rate of the squared gradient's average.
+    eps : float or schedule, default 1e-8
+    weight_decay : float or schedule, default 0
+        L2 penalty, added to the gradient.
+    momentum : float or schedule, default 0
+        Weight of the buffer; 0 at construction keeps no buffer.
+    centered : bool, default False
+        Divide by the standard deviation, not by the root mean square.
+    eps_inside : bool, default False
+        Add `eps` inside of the root (Keras, optax).
+    lr_in_velocity : bool, default False
+        As `SGD`'s (Keras, optax).
+    {common}
+
+    Notes
+    -----
+    ``v = alpha * v + (1 - alpha) * g * g``, ``p -= lr * g / (sqrt(v) + eps)``. Centered: ``mean = alpha * mean + (1 - alpha) * g``,
+    and ``v - mean * mean``, at least 0, in the place of ``v``. With momentum: ``buf = momentum * buf + g / (sqrt(v) + eps)``,
+    ``p -= lr * buf``.
+
+    References
+    ----------
+    Tieleman and Hinton, 2012, lecture 6.5; Graves, "Generating sequences with recurrent neural networks", 2013, eq. 38-45.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> RMSprop(w, lr=0.5, alpha=0.75, eps=0).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0., 2.])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-2,
+        "alpha": 0.99,
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "momentum": 0.0,
+        "centered": False,
+        "eps_inside": False,
+        "lr_in_velocity": False,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "keras": {"lr": 1e-3, "alpha": 0.9, "eps": 1e-7, "eps_inside": True, "lr_in_velocity": True, "decay": "decoupled"},
+        "optax": {"alpha": 0.9, "eps_inside": True, "lr_in_velocity": True},
+    }
+
+    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+        if options["momentum"] == 0:
+            return rmsprop_centered if options["centered"] else rmsprop
+        return rmsprop_centered_momentum if options["centered"] else rmsprop_momentum

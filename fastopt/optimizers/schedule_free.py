@@ -1,0 +1,177 @@
+"""Schedule-free SGD and AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from ..arithmetic import nonnegative, power, sqrt, start
+from ..base import Optimizer, Parameter
+
+
+def schedule_free_sgd_scalars(t, weights=0, highest=0, *, lr=1, momentum=0.9, warmup=0, warmup_from_zero=0):
+    """The newest point's share in the average: squares of the largest learning rates so far (eq. 23, with r = 0)."""
+    full = lr * t / warmup if t < warmup else lr
+    rate = (lr * (t - 1) / warmup if t - 1 < warmup else lr) if warmup_from_zero else full
+    top = full if full > highest else highest
+    total = weights + top * top
+    share = top * top / total if total > 0 else 0.0
+    return {"lr": rate, "share": share, "of_g": rate * (1 - momentum * (1 - share))}, total, top
+
+
+def schedule_free_sgd(p, g, z: start, *, lr, share, of_g):
+    """Schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken."""
+    return share * (p - z) + of_g * g, z - lr * g
+
+
+def schedule_free_adamw_scalars(
+    t,
+    weights=0,
+    highest=0,
+    *,
+    lr=2.5e-3,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    weight_decay=0,
+    warmup=0,
+    warmup_from_zero=0,
+):
+    """As `schedule_free_sgd_scalars`, with the second moment's bias correction; the decay is in the gradient's place."""
+    correct = sqrt(1 - power(beta2, t))
+    full = lr * t / warmup if t < warmup else lr
+    rate = (lr * (t - 1) / warmup if t - 1 < warmup else lr) if warmup_from_zero else full
+    top = full if full > highest else highest
+    total = weights + top * top
+    share = top * top / total if total > 0 else 0.0
+    return (
+        {
+            "lr": rate,
+            "share": share,
+            "of_d": rate * (1 - beta1 * (1 - share)),
+            "correct": correct,
+            "keep": beta2,
+            "w2": 1 - beta2,
+            "eps": eps * correct,
+            "decay": weight_decay,
+        },
+        total,
+        top,
+    )
+
+
+def schedule_free_adamw(p, g, v: nonnegative, z: start, *, lr, share, of_d, correct, keep, w2, eps, decay):
+    """Schedule-free AdamW (Defazio et al., 2024, as in the authors' package, whose bias correction is not in the learning rate)."""
+    v = keep * v + w2 * g * g
+    direction = correct * g / (sqrt(v) + eps) + decay * p
+    return share * (p - z) + of_d * direction, v, z - lr * direction
+
+
+class ScheduleFreeSGD(Optimizer):
+    """Schedule-free SGD: no schedule, no horizon; evaluate at ``average``.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1
+    momentum : float or schedule, default 0.9
+        The average's share in the point where gradients are taken.
+    weight_decay : float or schedule, default 0
+        L2 penalty, added to the gradient.
+    warmup : float or schedule, default 0
+        Steps over which the learning rate grows to its value.
+    warmup_from_zero : bool, default False
+        Step ``t`` has the rate of ``t - 1`` steps of warm-up, 0 in the first; its weight in the average is that of ``t`` (optax).
+    {common}
+
+    Notes
+    -----
+    The parameters are the points ``y`` where gradients are taken: ``z -= lr * g``, ``x += c * (z - x)``,
+    ``y = momentum * x + (1 - momentum) * z``, ``c`` the share of the squares of the largest learning rates so far. ``average``
+    gives ``x``, the result, as new arrays.
+
+    References
+    ----------
+    Defazio et al., "The road less scheduled", 2024, eq. 3-5, and the authors' package, schedulefree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> ScheduleFreeSGD(w, lr=0.5).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.5, 2. ])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1.0,
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "warmup": 0.0,
+        "warmup_from_zero": False,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {"warmup_from_zero": True}}
+    share: ClassVar[str] = "momentum"  # which hyperparameter is the average's in the point where gradients are taken
+    refuses: ClassVar[Sequence[str]] = ("step_scale", "max_step", "trust_ratio", "bounds")
+    update: Callable[..., Any] = staticmethod(schedule_free_sgd)
+
+    def _average_of(self, slot: Parameter) -> Any:
+        """Where the average is, from where gradients are taken."""
+        share = slot.group.number(self.share, max(self.steps - 1, 0))
+        if share == 0:
+            raise ValueError(f"average: unknown where {self.share} is 0")
+        z, y = slot.rule_state["z"], slot.value()
+        return slot.memory.array(z + (y - z) / share, slot.real)
+
+
+class ScheduleFreeAdamW(ScheduleFreeSGD):
+    """Schedule-free AdamW: no schedule, no horizon; evaluate at ``average``.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 2.5e-3
+    betas : pair of float or schedule, default (0.9, 0.999)
+        The average's share in the point where gradients are taken, and the decay rate of the squared gradient's average.
+    eps : float or schedule, default 1e-8
+    weight_decay : float or schedule, default 0
+        Decoupled, at the point where gradients are taken.
+    warmup : float or schedule, default 0
+        Steps over which the learning rate grows to its value.
+    warmup_from_zero : bool, default False
+        As of `ScheduleFreeSGD`.
+    {common}
+
+    Notes
+    -----
+    As `ScheduleFreeSGD`, with ``g / (sqrt(v / (1 - beta2 ** t)) + eps) + weight_decay * y`` in the place of ``g``.
+
+    References
+    ----------
+    Defazio et al., "The road less scheduled", 2024, and the authors' package, schedulefree, since its version 1.3: the bias
+    correction of ``v`` is not in the learning rate, as it is in the paper's algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> ScheduleFreeAdamW(w, lr=0.5).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.5, 1.5])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 2.5e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "warmup": 0.0,
+        "warmup_from_zero": False,
+    }
+    decay = None
+    share = "beta1"
+    update = staticmethod(schedule_free_adamw)

@@ -1,0 +1,73 @@
+"""Yogi."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..arithmetic import nonnegative, power, sign, sqrt, velocity
+from ..base import Optimizer
+from ..groups import check_number
+
+
+def yogi_scalars(t, *, lr=1e-2, beta1=0.9, beta2=0.999, eps=1e-3):
+    """Bias corrections of step t, folded into the step size and eps."""
+    c2 = sqrt(1 - power(beta2, t))
+    return {"step_size": lr * c2 / (1 - power(beta1, t)), "w1": 1 - beta1, "w2": 1 - beta2, "eps": eps * c2}
+
+
+def yogi(p, g, m: velocity, v: nonnegative, *, step_size, w1, w2, eps):
+    """Yogi (Zaheer et al., 2018, algorithm 2)."""
+    m = m + w1 * (g - m)
+    v = v - w2 * g * g * sign(v - g * g)
+    return step_size * m / (sqrt(v) + eps), m, v
+
+
+class Yogi(Optimizer):
+    """Yogi: Adam whose second moment grows and falls at the same pace.
+
+    Parameters
+    ----------
+    params : arrays
+        Updated in place; nested in mappings and sequences, or a list of group dicts.
+    lr : float or schedule, default 1e-2
+    betas : pair of float or schedule, default (0.9, 0.999)
+        Decay rates of the averages of the gradient and of its square.
+    eps : float or schedule, default 1e-3
+    weight_decay : float or schedule, default 0
+        L2 penalty, added to the gradient.
+    initial_accumulator_value : float, default 1e-6
+        Where both averages begin.
+    {common}
+
+    Notes
+    -----
+    ``m = beta1 * m + (1 - beta1) * g``, ``v -= (1 - beta2) * sign(v - g * g) * g * g``,
+    ``p -= lr * m / (1 - beta1 ** t) / (sqrt(v / (1 - beta2 ** t)) + eps)``. Defaults are optax's.
+
+    References
+    ----------
+    Zaheer et al., "Adaptive methods for nonconvex optimization", 2018, algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.ones(2)
+    >>> Yogi(w, lr=0.5).step(np.array([1.0, -2.0]))
+    True
+    >>> w.round(6)
+    array([0.500744, 1.499685])
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {
+        "lr": 1e-2,
+        "betas": (0.9, 0.999),
+        "eps": 1e-3,
+        "weight_decay": 0.0,
+        "initial_accumulator_value": 1e-6,
+    }
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {}}
+    update = staticmethod(yogi)
+
+    def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
+        return dict.fromkeys(("m", "v"), check_number("initial_accumulator_value", options["initial_accumulator_value"]))
