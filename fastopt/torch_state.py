@@ -311,7 +311,7 @@ class State(Written):
         found, place, fast = super().get(p), self.places[p], self.owner.fast
         self.touched.add(place)
         if fast._settings.mode == "exact":
-            fast.catch_up()
+            fast._catch_up_unless_at_work()
         t, _, pending = fast._counter(place)
         if (found is None or place in self.incomplete) and (t or pending):
             self.incomplete.discard(place)
