@@ -135,7 +135,8 @@ def exact_life(seed):
         ]
         limit, double = (Fraction(float(np.finfo(t).max)) / 8 for t in (dtype, np.float64))
         scaled = [x * Fraction(scale) for x in largest]  # which is in double, or of gradients that are gathered in the dtype
-        if any(x >= (limit if count > 1 else double) for x in scaled) or any(abs(x) >= limit for u in moves for x in u):
+        most = limit * min(Fraction(1), Fraction(options["lr"]))  # of moves: the shaped gradient is of the dtype too
+        if any(x >= (limit if count > 1 else double) for x in scaled) or any(abs(x) >= most for u in moves for x in u):
             for x in params:
                 x[...] = 0.5  # beyond: what comes of it is not finite
             continue
