@@ -35,7 +35,7 @@ def tensor_of(a: np.ndarray) -> torch.Tensor:
 
 
 def begins_anew(name: Any, x: Any) -> bool:
-    """Whether an entry is torch's word for a momentum that is still to begin."""
+    """Return True if an entry is torch's word for a momentum that is still to begin."""
     return x is None and name == "momentum_buffer"
 
 
@@ -58,7 +58,7 @@ class Slot:
         self.slot, self.torch_names = slot, names
         self.arrays = {self.name(key): key for key in slot.state}
         self.kept = {names.get(key, key): key for key in slot.rule.kept}
-        self.numbers = [*self.kept, *(["mu"] if "eta" in self.kept else [])]  # of torch's ASGD, which follows from the step
+        self.number_names = [*self.kept, *(["mu"] if "eta" in self.kept else [])]  # of torch's ASGD, which follows from the step
         self.widened = {names.get(key, key): key for key in slot.exponents}  # what torch calls what is stored in 8 bits here
 
     def name(self, key: str) -> str:
@@ -75,9 +75,9 @@ class Slot:
         return "momentum_buffer" not in of_rule or not names.isdisjoint(of_rule)
 
     def row(self, width: int, t: int, kept: list[float], _: bool) -> list[float]:
-        """The numbers that are shown, and zeros for those that other rules have more."""
-        factor = [1 / max(1.0, t - self.slot.group.number("t0", t))] if "mu" in self.numbers else []
-        return [*kept, *factor, *[0.0] * (width - len(self.numbers))]
+        """Return the numbers that are shown, and zeros for those that other rules have more."""
+        factor = [1 / max(1.0, t - self.slot.group.number("t0", t))] if "mu" in self.number_names else []
+        return [*kept, *factor, *[0.0] * (width - len(self.number_names))]
 
     def tensor(self, name: str) -> torch.Tensor:
         """A live view of an array of state."""

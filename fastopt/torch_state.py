@@ -46,7 +46,7 @@ class Entry(Written):
         self.state, self.place = state, place
 
     def held(self, name: str) -> Any:
-        """What is under a name, for this module: who else asks may give a tensor other memory, which is looked for then."""
+        """Return what is under a name, for this module: who else asks may give a tensor other memory, which is looked for then."""
         return super().__getitem__(name)
 
     def __getitem__(self, name: Any) -> Any:
@@ -66,11 +66,11 @@ class Entry(Written):
         return {name: self[name] for name in self}.items()
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """What the engine has in memory, seen anew."""
+        """Return what the engine has in memory, seen anew."""
         assert self.state is not None
         slot = self.state.slots[self.place]
         with torch.inference_mode(False):
-            numbers = zip(slot.numbers, torch.from_numpy(self.state.numbers[self.place]), strict=False)
+            numbers = zip(slot.number_names, torch.from_numpy(self.state.numbers[self.place]), strict=False)
             arrays = {name: slot.tensor(name) for name in slot.arrays}
             return {"step": torch.from_numpy(self.state.steps)[self.place], **dict(numbers), **arrays}
 
@@ -122,8 +122,9 @@ class Entry(Written):
             super().update(changed)
             return
         fast = self.state.owner.fast
-        self.pull_arrays()
-        if "step" not in changed:
+        if "step" in changed:  # whatever was written to it before
+            self.pull_arrays()
+        else:
             self.pull()
         anew = {name for name, x in changed.items() if begins_anew(name, x) and name in self.engine_names()}
         changed = {name: x for name, x in changed.items() if name not in anew}
@@ -262,7 +263,7 @@ class State(Written):
                 entry.leave()
         self.slots = [Slot(slot, self.owner.names) for slot in slots]
         self.steps, self.counted = np.zeros(len(slots), np.float32), np.zeros(len(slots), np.float32)
-        self.numbers, self.known = np.zeros((2, len(slots), max([len(slot.numbers) for slot in self.slots], default=0)))
+        self.numbers, self.known = np.zeros((2, len(slots), max([len(slot.number_names) for slot in self.slots], default=0)))
         self.incomplete: set[int] = set()  # entries that may lack what the engine has
         self.touched: set[int] = set()  # entries whose tensors were taken since the last step
         for p, entry in list(super().items()):
@@ -302,7 +303,8 @@ class State(Written):
     def renew(self, places: list[int], counters: list[tuple[int, list[float], bool]]) -> None:
         """Show step counts and the numbers that rules keep, as the engine counts them."""
         self.steps[places] = self.counted[places] = [t for t, _, _ in counters]
-        if width := self.numbers.shape[1]:
+        width = self.numbers.shape[1]
+        if places and width:
             rows = [self.slots[place].row(width, *counter) for place, counter in zip(places, counters, strict=True)]
             self.numbers[places] = self.known[places] = rows
 
@@ -312,7 +314,7 @@ class State(Written):
         self.touched.add(place)
         if fast._settings.mode == "exact":
             fast._catch_up_unless_at_work()
-        t, _, pending = fast._counter(place)
+        t, _, pending = counter = fast._counter(place)
         if (found is None or place in self.incomplete) and (t or pending):
             self.incomplete.discard(place)
             if found is None:
@@ -320,7 +322,7 @@ class State(Written):
                 super().__setitem__(p, found)
             found.fill()
         elif found is not None and self.steps[place] == self.counted[place] != np.float32(t):
-            self.renew([place], [fast._counter(place)])
+            self.renew([place], [counter])
         return found
 
     def look(self) -> None:

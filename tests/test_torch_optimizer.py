@@ -1090,6 +1090,17 @@ def test_what_is_done_to_state_is_torchs(between):
         torch.testing.assert_close(x, y)
 
 
+@pytest.mark.parametrize("cls", [fo.Adam, fo.NAdam, fo.ASGD])
+@pytest.mark.parametrize("options", [{}, {"nonfinite": "skip"}])
+def test_a_key_of_ones_own_is_all_that_state_holds_when_a_step_is_made(cls, options):
+    p = torch.nn.Parameter(torch.ones(3))
+    opt = fo.torch.optimizer(cls, [p], **options)
+    opt.state["x"] = 1
+    p.grad = torch.ones(3)
+    opt.step()
+    assert opt.state["x"] == 1 and float(opt.state[p]["step"]) == opt.fast.steps == 1
+
+
 def test_state_in_shared_memory_is_refused():
     p, opt = stepped()
     opt.state[p]["exp_avg"].share_memory_()
