@@ -29,10 +29,15 @@ __all__ = [
 ]
 
 
+def optimizers() -> list[Path]:
+    """Return the files of the optimizers, in their order."""
+    return sorted((PACKAGE / "optimizers").glob("*.py"))
+
+
 @functools.cache
 def formulas() -> tuple[tuple[Formula, ...], tuple[Formula, ...]]:
     """The package's rules, and its stages in their order."""
-    rules = [rule for path in sorted((PACKAGE / "optimizers").glob("*.py")) for rule in read(path)]
+    rules = [rule for path in optimizers() for rule in read(path)]
     return tuple(rules), tuple(read(PACKAGE / "stages.py"))
 
 
@@ -43,7 +48,7 @@ def rendered() -> dict[Path, str]:
         PACKAGE / "engine" / "kernels.pyx": cython.render(rules, stages),
         PACKAGE / "cuda" / "kernels.cu": cuda.render(rules, stages),
         PACKAGE / "functional.py": functional.render(rules),
-        PACKAGE / "optimizers" / "__init__.pyi": stubs.render(sorted((PACKAGE / "optimizers").glob("*.py"))),
+        PACKAGE / "optimizers" / "__init__.pyi": stubs.render(optimizers()),
     }
 
 

@@ -151,8 +151,8 @@ def declared(kind: str, values: Sequence[str]) -> list[str]:
 
 
 def squares(function: Function | None) -> int:
-    """The sums that are of squares, a bit each."""
-    return sum(1 << k for k, (name, _) in enumerate(function.results) if name in function.squares) if function else 0
+    """Return the sums that are of squares, a bit each."""
+    return function.bits(function.squares) if function else 0
 
 
 def shape(

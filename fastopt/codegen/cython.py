@@ -335,9 +335,9 @@ def _table(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
             if f.sums:
                 lines += [f"{to}.sums, {to}.scope = {len(f.sums.results)}, {SCOPES[f.scope]}"]
                 lines += [f"{to}.sums_f32, {to}.sums_f64 = {f.name}_sums_f32, {f.name}_sums_f64"]
-                for names in ("squares", "squared_by_f32"):
-                    if bits := sum(1 << k for k, (name, _) in enumerate(f.sums.results) if name in getattr(f.sums, names)):
-                        lines += [f"{to}.{names} = {bits}"]
+                for kind in ("squares", "squared_by_f32"):
+                    if names := getattr(f.sums, kind):
+                        lines += [f"{to}.{kind} = {f.sums.bits(names)}"]
                 if f.scope.startswith("mean"):
                     lines += [f"{to}.mean = True"]
                 if f.sums_scalars:

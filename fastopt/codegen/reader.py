@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import keyword
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,8 +121,12 @@ class Function:
 
     @property
     def squared_by_f32(self) -> tuple[str, ...]:
-        """Of those squares: whose terms are arrays or their differences; of floats, none of these leaves the range of doubles."""
+        """Return those squares whose terms are arrays or their differences: of floats, none leaves the range of doubles."""
         return tuple(name for name, x in self.results if name in self.squares and all(map(self._is_array, _differing(x))))
+
+    def bits(self, names: Collection[str]) -> int:
+        """Return the places of these results, a bit each."""
+        return sum(1 << k for k, (name, _) in enumerate(self.results) if name in names)
 
     def _is_array(self, x: ast.expr) -> bool:
         return isinstance(x, ast.Name) and x.id in self.arrays and x.id not in dict(self.body)
