@@ -11,12 +11,13 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-ENGINE = Path("fastopt", "engine")
+PACKAGE = Path("fastopt")
+ENGINE = PACKAGE / "_engine"
 FLAGS = runpy.run_path(str(ENGINE / "flags.py"))
 UNIX = FLAGS["UNIX"]
 X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "win32"
 ISAS = {isa.replace("-", "_"): flags for isa, flags in FLAGS["ISAS"].items() if X86 or isa == "baseline"}
-THREADED = ("fastopt.engine.engine", "fastopt.engine.interface")
+THREADED = ("_engine.engine", "embed.interface")
 OPENMP = {"msvc": (["/openmp"], []), "unix": (["-fopenmp"], ["-fopenmp"])}
 if sys.platform == "darwin":
     OPENMP["unix"] = (["-Xpreprocessor", "-fopenmp"], ["-lomp"])
@@ -39,7 +40,7 @@ class BuildExt(build_ext):
         unix = self.compiler.compiler_type == "unix"
         for extension in self.extensions:
             extension.extra_compile_args += UNIX if unix else []
-            if extension.name in THREADED:
+            if extension.name.removeprefix("fastopt.") in THREADED:
                 compiled, linked = self.openmp()
                 extension.extra_compile_args += compiled
                 extension.extra_link_args += linked
@@ -61,23 +62,27 @@ class BuildExt(build_ext):
         return flags
 
 
+INCLUDE = PACKAGE / "include"
+HEADERS = [*map(str, ENGINE.glob("*.pxd")), *map(str, INCLUDE.glob("*.h"))]
+
+
 def extension(name, source, flags=(), depends=()):
     return Extension(
-        f"fastopt.engine.{name}",
+        f"fastopt.{name}",
         [source],
-        include_dirs=[str(Path("fastopt", "include")), numpy.get_include()],
+        include_dirs=[str(INCLUDE), numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         extra_compile_args=list(flags),
-        depends=[*map(str, ENGINE.glob("*.pxd")), *map(str, Path("fastopt", "include").glob("*.h")), *depends],
+        depends=[*HEADERS, *depends],
     )
 
 
 SERIAL = os.environ.get("FASTOPT_NO_OPENMP", "")
 TOLD = [kept("FASTOPT_NO_OPENMP", SERIAL)]
-EXTENSIONS = [extension(name, str(ENGINE / f"{name}.pyx"), depends=TOLD) for name in ("engine", "interface")]
+EXTENSIONS = [extension(name, str(PACKAGE / f"{name.replace('.', '/')}.pyx"), depends=TOLD) for name in THREADED]
 # A copy of kernels.pyx under each name: three modules of one C file would register as one.
-KERNELS = (ENGINE / "kernels.pyx").read_text()
-EXTENSIONS += [extension(f"kernels_{isa}", kept(f"kernels_{isa}.pyx", KERNELS), flags) for isa, flags in ISAS.items()]
+KERNELS = (ENGINE / "generated" / "kernels.pyx").read_text()
+EXTENSIONS += [extension(f"_engine.kernels_{isa}", kept(f"kernels_{isa}.pyx", KERNELS), flags) for isa, flags in ISAS.items()]
 MODULES = cythonize(EXTENSIONS, build_dir="build/c", include_path=["."])
 for module in MODULES:
     module.optional = True  # without a compiler, or with an old one, fastopt does without what was not built

@@ -110,7 +110,7 @@ def check_guard(times):
         git(suite, "commit", "-q", "--allow-empty", "-m", "Nothing")
         unchanged = git(suite, "rev-parse", "HEAD")
         passed = [not slower(suite, base, unchanged) for _ in range(times)]
-        source = suite.parent / "fastopt" / "engine" / "engine.pyx"
+        source = suite.parent / "fastopt" / "_engine" / "engine.pyx"
         text = source.read_text()
         assert text.count(STEP) == 1, "the place to plant is gone"
         source.write_text(text.replace(STEP, EXTRA_PASS + STEP))

@@ -3,18 +3,19 @@
 from typing import Any
 
 from . import embed, functional, optimizers, schedules, training
-from .base import Optimizer
+from ._arrays.dtypes import bfloat16
+from ._arrays.row_gradient import RowGradient
+from ._optimizer import Optimizer
+from ._version import __version__
 from .config import show_config
+from .custom import compile, optimizer, rule
 from .embed import get_include, source
-from .engine.rows import RowGradient
-from .engine.storage import bfloat16
 from .optimizers import *  # noqa: F403 (found in their files)
-from .own import compile, optimizer, rule
 
-__version__ = "0.1.0"
 __all__ = [
     "Optimizer",
     "RowGradient",
+    "__version__",
     "bfloat16",
     "compile",
     "embed",

@@ -6,13 +6,12 @@ import platform
 
 import numpy as np
 
-from .engine import dispatch
+from ._engine import dispatch
+from ._version import __version__
 
 
 def show_config() -> None:
     """Print versions, instruction sets, OpenMP and the threads that a step may use."""
-    from . import __version__
-
     for name, value in {
         "fastopt": __version__,
         "python": platform.python_version(),
@@ -26,7 +25,7 @@ def _engine() -> dict[str, object]:
     compiled = ", ".join(dispatch.available()) or "nothing was compiled"
     if dispatch.ISA == dispatch.INTERPRETED:
         return {"instruction set": f"{dispatch.ISA} (interpreted; compiled: {compiled})"}
-    from .engine import engine
+    from ._engine import engine
 
     return {
         "instruction set": f"{dispatch.ISA} (of {compiled})",

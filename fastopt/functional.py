@@ -1,4 +1,4 @@
-# Generated from optimizers by python fastopt/codegen: edit those files.
+# Generated from optimizers by python fastopt/_codegen: edit those files.
 """Each rule of elements without an optimizer object, for code that owns its parameters' state.
 
 ``p, m, v = adam(p, g, m, v, t=t, lr=1e-3)`` gives new arrays; with ``out=(p, m, v)`` the step is made in place. The state begins at
@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from .engine import dispatch
-from .groups import check_number, check_order, domain, is_ordered
+from ._engine import dispatch
+from ._optimizer.groups import check_number, check_order, domain, is_ordered
 from .optimizers import RULES
 
 __all__ = [

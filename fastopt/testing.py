@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .engine import dispatch
-from .own import Rule, compile
+from ._engine import dispatch
+from .custom import Rule, compile
 
 SIZES = (1, 7, 256, 1000)
 
@@ -139,7 +139,7 @@ def check_resume(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
 
 def check_kernel(rule: Rule, hyperparameters: Any) -> None:
     """The kernel has the bits of the rule's own Python."""
-    from .own import interpreted_class
+    from .custom import interpreted_class
 
     compile(rule)
     slow = interpreted_class(rule.Optimizer)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import Optimizer
-from .engine.structure import flatten
+from ._arrays.tree import flatten
+from ._optimizer import Optimizer
 
 
 @dataclass

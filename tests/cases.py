@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 
 import fastopt as fo
-from fastopt.engine import storage
-from fastopt.engine.interpreted import Work, advance, store
-from fastopt.formula import RULE_AT, STAGES
+from fastopt._arrays import dtypes
+from fastopt._engine.interpreted import Work, advance, store
+from fastopt.spec import RULE_AT, STAGES
 
 CASES = {
     "sgd": (fo.SGD, {"lr": 0.1}),
@@ -132,7 +132,7 @@ class Oracle:
         work = Work(self.slot, self.t, self.kept, g, self.group.values_now(scale), 0)
         fine, _ = advance([work], [self.group], STAGES, RULE_AT, settings, False)
         if fine:
-            writes = work.finish(settings, storage.key_of_step(settings.seed, self.t))
+            writes = work.finish(settings, dtypes.key_of_step(settings.seed, self.t))
             writes += [(self.slot.own[k], work.order, work.arrays[k]) for k in ("averaged", "gathered") if k in self.slot.own]
             for a, order, flat in writes:
                 store(a, order, flat)

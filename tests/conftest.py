@@ -1,6 +1,6 @@
 import pytest
 
-from fastopt.engine import dispatch
+from fastopt._engine import dispatch
 
 INTERPRETED = dispatch.ISA == dispatch.INTERPRETED
 

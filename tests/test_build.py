@@ -15,16 +15,16 @@ import pytest
 from cases import same
 
 import fastopt
-from fastopt import arithmetic, codegen
-from fastopt.engine import dispatch, engine
+from fastopt import _codegen, arithmetic
+from fastopt._engine import dispatch, engine
 
-ENGINE = Path(fastopt.__file__).parent / "engine"
+ENGINE = Path(fastopt.__file__).parent / "_engine"
 REPOSITORY = Path(__file__).parents[1]
 
 
 def test_the_rendered_file_is_not_stale():
-    assert all(path.read_text() == text for path, text in codegen.rendered().items())
-    subprocess.run([sys.executable, REPOSITORY / "fastopt" / "codegen", "--check"], check=True)
+    assert all(path.read_text() == text for path, text in _codegen.rendered().items())
+    subprocess.run([sys.executable, REPOSITORY / "fastopt" / "_codegen", "--check"], check=True)
 
 
 def test_modules_are_what_their_names_say():
@@ -41,7 +41,7 @@ def test_modules_are_what_their_names_say():
 
 def test_isa_by_environment():
     def run(isa):
-        code = "from fastopt.engine import dispatch, engine; print(engine.isa(dispatch.TABLE))"
+        code = "from fastopt._engine import dispatch, engine; print(engine.isa(dispatch.TABLE))"
         return subprocess.run([sys.executable, "-c", code], env={**os.environ, "FASTOPT_ISA": isa}, capture_output=True, text=True)
 
     for isa in dispatch.MODULES:
@@ -61,7 +61,7 @@ def test_every_loop_is_packed(module):
         pytest.skip("reads x86-64 mnemonics")
     text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True).stdout
     functions = dict(re.findall(r"<(\w+)>:\n(.*?)(?:\n\n|\Z)", text, re.S))
-    for formula in itertools.chain(*codegen.formulas()):
+    for formula in itertools.chain(*_codegen.formulas()):
         for name, function in {
             formula.name: formula.function,
             f"{formula.name}_sums": formula.sums,
@@ -123,8 +123,8 @@ BAD = {
 def test_rules_outside_the_subset(message, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(IMPORTS + BAD[message])
-    with pytest.raises(codegen.RuleError) as info:
-        codegen.read(path)
+    with pytest.raises(_codegen.RuleError) as info:
+        _codegen.read(path)
     assert re.search(r"mine.py:\d+: ", str(info.value)) and message in str(info.value)
     assert "an update may use" in str(info.value) or "already defined" in message
 
@@ -134,18 +134,18 @@ def test_the_reader_accepts_the_rest(tmp_path):
     path.write_text(
         IMPORTS + GOOD + "def r(p, g, m, *, lr):\n    m = where(m > 0.5, minimum(g, m), -g)\n    return lr * sign(m), m\n"
     )
-    assert "<real> 0.5" in codegen.cython.render(codegen.read(path), [])
+    assert "<real> 0.5" in _codegen.cython.render(_codegen.read(path), [])
 
 
 def test_the_readers_limits_are_the_engines():
-    from fastopt.codegen import reader
-    from fastopt.engine import interpreted
+    from fastopt._codegen import ir
+    from fastopt._engine import interpreted
 
     text = (ENGINE / "table.pxd").read_text()
-    assert interpreted.STATES == reader.STATES
+    assert interpreted.STATES == ir.STATES
     for name in ("STATES", "SCALARS", "STAGES", "INPUTS", "KEPT", "SUMS"):
-        assert re.search(rf"\b{name} = (\d+)", text)[1] == str(getattr(reader, name))
-    assert len(codegen.read(REPOSITORY / "fastopt" / "stages.py")) <= reader.STAGES
+        assert re.search(rf"\b{name} = (\d+)", text)[1] == str(getattr(ir, name))
+    assert len(_codegen.read(REPOSITORY / "fastopt" / "stages.py")) <= ir.STAGES
 
 
 TWINS = {"sqrt": 1, "fabs": 1, "sign": 1, "copysign": 2, "maximum": 2, "minimum": 2}

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastopt as fo
-from fastopt.engine import storage
-from fastopt.engine.interpreted import Work, advance, store
-from fastopt.formula import RULE_AT, STAGES
+from fastopt._arrays import dtypes
+from fastopt._engine.interpreted import Work, advance, store
+from fastopt.spec import RULE_AT, STAGES
 
 RULES = ["sgd", "momentum", "adam", "amsgrad", "adan", "schedule-free-adamw", "lamb", "prodigy"]
 STATES = [None, "float32", "bfloat16", "float16", "float8"]
@@ -24,7 +24,7 @@ STATES = [None, "float32", "bfloat16", "float16", "float8"]
 def draw(n, kind, seed):
     """Parameters of float32, or of what is stored in 16 bits."""
     x = data(n, np.float32, seed)
-    return storage.narrowed(x, storage.BFLOAT16).view(fo.bfloat16) if kind == "bfloat16" else x.astype(kind)
+    return dtypes.narrowed(x, dtypes.BFLOAT16).view(fo.bfloat16) if kind == "bfloat16" else x.astype(kind)
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -40,7 +40,7 @@ def test_kernels_equal_the_twin(case, kind, state, isa):
             oracle.step(g)
             for optimizer in runs:
                 optimizer.step(g)
-                assert same(storage.plain(optimizer.params), storage.plain(oracle.p)), (n, k)
+                assert same(dtypes.plain(optimizer.params), dtypes.plain(oracle.p)), (n, k)
                 for ours, theirs in zip(arrays_of(optimizer), oracle.state, strict=True):
                     assert same(ours, theirs), (n, k)
 
@@ -50,7 +50,7 @@ def test_kernels_equal_the_twin(case, kind, state, isa):
 def test_a_master_is_as_good_as_float32(master, state, isa):
     """bfloat16 parameters with what they drop beside them: float32 to the bit."""
     start = draw(1000, "bfloat16", 1)
-    p, wide = start.copy().view(fo.bfloat16), storage.widened(storage.plain(start))
+    p, wide = start.copy().view(fo.bfloat16), dtypes.widened(dtypes.plain(start))
     options = {"state_dtype": state, "ema": 0.9, "clip_global_norm": 3.0}
     narrow, full = make("adamw", p, master=master, **options), make("adamw", wide, **options)
     oracle = Oracle("adamw", start, master=master, **options)
@@ -59,8 +59,8 @@ def test_a_master_is_as_good_as_float32(master, state, isa):
         for optimizer in (narrow, full, oracle):
             optimizer.step(g)
         assert same(narrow._slots[0].value(), wide) and same(narrow.average, full.average)
-        assert same(storage.plain(p), storage.plain(oracle.p))
-        assert np.abs(storage.widened(storage.plain(p)) - wide).max() <= np.abs(wide).max() * 2.0**-8
+        assert same(dtypes.plain(p), dtypes.plain(oracle.p))
+        assert np.abs(dtypes.widened(dtypes.plain(p)) - wide).max() <= np.abs(wide).max() * 2.0**-8
     with pytest.raises(ValueError, match="master: 'split' for float32, expected bfloat16 parameters"):
         fo.Adam(np.zeros(3, np.float32), master="split")
     mixed = fo.Adam([np.zeros(3, np.float32), np.zeros(3, np.uint16).view(fo.bfloat16)], master="float32")
@@ -76,7 +76,7 @@ def test_ml_dtypes_and_the_tag_are_the_same():
     for _ in range(3):
         one.step(grads)
         two.step(grads.view(ml_dtypes.bfloat16))
-    assert same(storage.plain(tagged), theirs.view(np.uint16)) and one.fingerprint() == two.fingerprint()
+    assert same(dtypes.plain(tagged), theirs.view(np.uint16)) and one.fingerprint() == two.fingerprint()
     with pytest.raises(TypeError, match="dtype uint16"):
         fo.Adam(np.zeros(3, np.uint16))
 
@@ -92,7 +92,7 @@ def test_random_bits_follow_the_position(cuts, kind, state):
     for _ in range(2):
         one.step(g)
         many.step(np.split(g, sorted(cuts)))
-    assert same(np.concatenate([storage.plain(a) for a in parts]), storage.plain(whole))
+    assert same(np.concatenate([dtypes.plain(a) for a in parts]), dtypes.plain(whole))
 
 
 @pytest.mark.parametrize("place", [np.asfortranarray, lambda a: np.repeat(a, 2, 0)[::2], lambda a: a[::-1].copy()[::-1]])
@@ -162,30 +162,30 @@ def all_floats():
 def test_rounding_to_nearest_is_the_fields():
     x = all_floats()
     with np.errstate(over="ignore"):
-        assert same(storage.narrowed(x, np.dtype(np.float16)), x.astype(np.float16))
+        assert same(dtypes.narrowed(x, np.dtype(np.float16)), x.astype(np.float16))
     ml_dtypes = pytest.importorskip("ml_dtypes")
-    ours, theirs = storage.narrowed(x, storage.BFLOAT16), x.astype(ml_dtypes.bfloat16).view(np.uint16)
-    assert ((ours == theirs) | np.isnan(x)).all() and np.isnan(storage.widened(ours)[np.isnan(x)]).all()
+    ours, theirs = dtypes.narrowed(x, dtypes.BFLOAT16), x.astype(ml_dtypes.bfloat16).view(np.uint16)
+    assert ((ours == theirs) | np.isnan(x)).all() and np.isnan(dtypes.widened(ours)[np.isnan(x)]).all()
 
 
-@pytest.mark.parametrize("dtype", [storage.BFLOAT16, np.dtype(np.float16)])
+@pytest.mark.parametrize("dtype", [dtypes.BFLOAT16, np.dtype(np.float16)])
 def test_stochastic_rounding_is_unbiased(dtype):
     """The mean of many roundings of one number is that number; rounding to nearest has no such mean."""
     for x in (1.0 + 1 / 700, 3.14159, 1e-3 * 1.0001, 0.1, 7e-8 if dtype == np.float16 else 7e-30):
         n = 200_000
-        bits = storage.random(11, np.arange(n))
-        found = storage.widened(storage.narrowed(np.full(n, x, np.float32), dtype, bits)).astype(np.float64)
+        bits = dtypes.random(11, np.arange(n))
+        found = dtypes.widened(dtypes.narrowed(np.full(n, x, np.float32), dtype, bits)).astype(np.float64)
         low, high = found.min(), found.max()
         assert low < np.float32(x) < high and len(np.unique(found)) == 2
         assert abs(found.mean() - np.float32(x)) < 5 * (high - low) / np.sqrt(n)
 
 
 def test_random_bits_are_random():
-    bits = storage.random(storage.key_of_step(1, 2), np.arange(1 << 16))
+    bits = dtypes.random(dtypes.key_of_step(1, 2), np.arange(1 << 16))
     assert len(np.unique(bits)) > 65_000
     ones = [(bits >> np.uint32(k) & np.uint32(1)).mean() for k in range(32)]
     assert np.abs(np.array(ones) - 0.5).max() < 0.01
-    other = storage.random(storage.key_of_step(1, 3), np.arange(1 << 16))
+    other = dtypes.random(dtypes.key_of_step(1, 3), np.arange(1 << 16))
     assert abs(np.corrcoef(bits, other)[0, 1]) < 0.02 and abs(np.corrcoef(bits[1:], bits[:-1])[0, 1]) < 0.02
 
 
@@ -210,7 +210,7 @@ def test_the_second_moment_is_unbiased(state, rounding, fine):
         optimizer.step(scales * rng.standard_normal(n, np.float32))
     slot = optimizer._slots[0]
     v = slot.rule_state["v"]
-    v = storage.widened8(v, slot.exponents["v"], True) if state == "float8" else storage.widened(v)
+    v = dtypes.widened8(v, slot.exponents["v"], True) if state == "float8" else dtypes.widened(v)
     ratio = np.median(v / (scales**2 * (1 - 0.999**steps)))
     assert bool(abs(ratio - 1) < 0.06) is fine, ratio
 
@@ -263,15 +263,15 @@ def test_the_twins_have_the_same_bits(tmp_path):
     bits = np.zeros(x.size, np.uint32)
     pointer = ctypes.c_void_p
     library.random_bits(pointer(bits.ctypes.data), ctypes.c_uint(99), ctypes.c_long(x.size))
-    assert same(bits, storage.random(99, np.arange(x.size)))
+    assert same(bits, dtypes.random(99, np.arange(x.size)))
     for stochastic in (0, 1):
         for nonnegative in (0, 1):
             values = np.abs(x) if nonnegative else x
             b, h = np.zeros(x.size, np.uint16), np.zeros(x.size, np.uint16)
             library.narrow(*(pointer(a.ctypes.data) for a in (b, h, values, bits)), stochastic, nonnegative, ctypes.c_long(x.size))
             given = bits if stochastic else None
-            assert same(b, storage.narrowed(values, storage.BFLOAT16, given, bool(nonnegative)))
-            assert same(h, storage.narrowed(values, np.dtype(np.float16), given, bool(nonnegative)).view(np.uint16))
+            assert same(b, dtypes.narrowed(values, dtypes.BFLOAT16, given, bool(nonnegative)))
+            assert same(h, dtypes.narrowed(values, np.dtype(np.float16), given, bool(nonnegative)).view(np.uint16))
 
 
 @pytest.mark.parametrize("state", ["bfloat16", "float8"])
@@ -314,7 +314,7 @@ def test_sums_of_float8_begin_in_the_middle_of_a_block(rounding, isa):
             at += g.size
         advance(works, other.groups, STAGES, RULE_AT, settings, False)
         for w in works:
-            for a, order, flat in w.finish(settings, storage.key_of_step(0, k)):
+            for a, order, flat in w.finish(settings, dtypes.key_of_step(0, k)):
                 store(a, order, flat)
         counted = [(k + 1, w.kept) for w in works]
         assert [optimizer.state[s.name]["d"] for s in slots] == [kept[0] for _, kept in counted]
@@ -360,7 +360,7 @@ def test_an_infinite_moment_is_the_largest_number():
 def test_a_nan_is_a_nan_in_two_halves():
     w = draw(4, "bfloat16", 1)
     fo.SGD(w, lr=1.0, master="split").step(np.array([0x7FFFFFFF] * 4, np.uint32).view(np.float32))
-    assert np.isnan(storage.widened(storage.plain(w))).all()
+    assert np.isnan(dtypes.widened(dtypes.plain(w))).all()
 
 
 @pytest.mark.parametrize("state_dtype", ["float32", "bfloat16", "float16", "float8"])

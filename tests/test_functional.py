@@ -8,7 +8,7 @@ from cases import ADAFACTOR, CASES, MUON, arrays_of, data, make, same
 
 import fastopt as fo
 from fastopt import functional
-from fastopt.formula import RULES
+from fastopt.spec import RULES
 
 STAGED = {"weight_decay", "maximize"}  # what is around a rule, but in these cases a part of it
 OTHERS = {"adamw-amsgrad", "lamb"} | ADAFACTOR | MUON

@@ -9,7 +9,8 @@ import pytest
 from cases import CASES, MUON, STAGE_OPTIONS, make
 
 import fastopt as fo
-from fastopt.engine import dispatch, storage
+from fastopt._arrays import dtypes
+from fastopt._engine import dispatch
 
 GOLDEN = Path(__file__).parent / "golden"
 FINGERPRINTS = GOLDEN / "fingerprints.json"
@@ -47,7 +48,7 @@ def fingerprint(case, dtype):
 def drawn(n, seed, dtype):
     """As `numbers`, of every format that parameters may have."""
     if dtype == "bfloat16":
-        return storage.narrowed(numbers(n, seed, np.float32), storage.BFLOAT16).view(fo.bfloat16)
+        return dtypes.narrowed(numbers(n, seed, np.float32), dtypes.BFLOAT16).view(fo.bfloat16)
     if dtype == "complex64":
         return numbers(2 * n, seed, np.float32).view(np.complex64)
     return numbers(n, seed, dtype)

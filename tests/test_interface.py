@@ -16,7 +16,7 @@ from cases import CASES, STAGE_OPTIONS, data, make, same
 
 import fastopt as fo
 from fastopt import embed
-from fastopt.formula import ACTED_ON, RULES, STAGES
+from fastopt.spec import ACTED_ON, RULES, STAGES
 
 HERE = Path(__file__).parent
 C_FLAGS = ["-std=c99", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
@@ -423,7 +423,7 @@ def test_numba_finds_the_functions_by_cythons_names():
     extending = pytest.importorskip("numba.extending")
     for name, address in embed.addresses().items():
         if name != "fastopt_interface":
-            assert extending.get_cython_function_address("fastopt.engine.interface", name) == address
+            assert extending.get_cython_function_address("fastopt.embed.interface", name) == address
 
 
 def test_errors_of_python():
@@ -449,7 +449,7 @@ int main(void)
 def abi(tmp_path):
     """Layouts, constants and signatures, as a C compiler and Cython see them."""
     header = (Path(fo.get_include()) / "fastopt.h").read_text()
-    from fastopt.engine import interface
+    from fastopt.embed import interface
 
     frozen = json.loads((HERE / "abi.json").read_text())
     lines = [PROBE]

@@ -12,7 +12,7 @@ import pytest
 from cases import data, same
 
 import fastopt as fo
-from fastopt.engine import overlap
+from fastopt._arrays import overlap
 
 
 def changed_rows(how):

@@ -9,7 +9,8 @@ import pytest
 from cases import data, make, same
 
 import fastopt as fo
-from fastopt.engine import storage, sums
+from fastopt._arrays import dtypes
+from fastopt._engine import sums
 
 
 def exact_root(x):
@@ -202,7 +203,7 @@ def test_an_exploding_gradient_makes_a_step_where_subnormal_numbers_are_flushed(
 @pytest.mark.parametrize("x", [3.1e38, 3.2e38, 3.3e38, 3.4e38, np.finfo(np.float32).max, np.inf])
 def test_8_bits_hold_no_infinity(x, unsigned):
     for bits in (None, np.full(2, 0xFFFFFFFF, np.uint32)):
-        found = storage.widened8(*storage.narrowed8(np.array([x, 1.0], np.float32), unsigned, bits), unsigned)
+        found = dtypes.widened8(*dtypes.narrowed8(np.array([x, 1.0], np.float32), unsigned, bits), unsigned)
         assert np.isfinite(found).all() and found[0] >= 2.9e38
     p = np.zeros(600, np.float32)
     optimizer = fo.SGD(p, lr=0.0, momentum=0.9, state_dtype="float8", rounding="nearest")
@@ -214,7 +215,7 @@ def test_16_bits_are_not_carried_to_infinity():
     largest = np.finfo(np.float32).max
     x = np.full(2000, largest)
     assert np.isfinite(
-        storage.widened(storage.narrowed(x, storage.BFLOAT16, np.full(2000, 0xFFFFFFFF, np.uint32)).view(storage.bfloat16))
+        dtypes.widened(dtypes.narrowed(x, dtypes.BFLOAT16, np.full(2000, 0xFFFFFFFF, np.uint32)).view(dtypes.bfloat16))
     ).all()
     p = np.zeros(2000, np.float32)
     optimizer = fo.SGD(p, lr=0.0, momentum=0.5, state_dtype="bfloat16")
@@ -305,8 +306,8 @@ def test_bounds_that_leave_one_number_or_none(dtype):
         optimizer = fo.SGD(p, lr=1.0, bounds=(0.1, 0.1))
     kept = p.copy()
     optimizer.step(np.ones(2, np.float32))
-    as_numbers = storage.widened(storage.plain(p)) if dtype == "bfloat16" else p
-    assert same(storage.plain(kept), storage.plain(p))
+    as_numbers = dtypes.widened(dtypes.plain(p)) if dtype == "bfloat16" else p
+    assert same(dtypes.plain(kept), dtypes.plain(p))
     np.testing.assert_allclose(as_numbers.astype(float), 0.1, rtol=4e-3 if dtype == "bfloat16" else 1e-3)
     if dtype != "float64":
         with pytest.raises(ValueError, match=r"bounds of '0': no number of .* lies between low and high"):

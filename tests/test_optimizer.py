@@ -482,13 +482,13 @@ assert len(os.listdir("/proc/self/task")) == n
 @pytest.mark.compiled
 def test_threadpoolctl_and_environment():
     threadpoolctl = pytest.importorskip("threadpoolctl")
-    from fastopt.engine import engine
+    from fastopt._engine import engine
 
     if not engine.openmp():
         pytest.skip("built without OpenMP")
     with threadpoolctl.threadpool_limits(1):
         assert engine.threads() == 1
-    code = "from fastopt.engine import engine; print(engine.threads())"
+    code = "from fastopt._engine import engine; print(engine.threads())"
     out = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "3"}, capture_output=True, text=True, check=True
     )
@@ -714,7 +714,7 @@ def test_damaged_files_are_refused(damage, tmp_path):
     ],
 )
 def test_container_quotas(process, files, expected, tmp_path):
-    from fastopt.engine.threads import quota
+    from fastopt._engine.threads import quota
 
     (tmp_path / "cgroup").write_text(process)
     for name, text in files.items():
@@ -729,7 +729,7 @@ def test_container_quotas(process, files, expected, tmp_path):
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="sets the affinity")
 def test_affinity():
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-    code += "from fastopt.engine import engine; print(engine.threads())"
+    code += "from fastopt._engine import engine; print(engine.threads())"
     env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout.strip() == "1"
 
@@ -796,7 +796,7 @@ def test_add_group_beside_steps():
 
 
 def test_an_interrupted_add_group_changes_nothing(monkeypatch):
-    from fastopt.engine import layout, overlap
+    from fastopt._arrays import layout, overlap
 
     optimizer = fo.Adam([{"params": [np.zeros(3), np.zeros(3)]}])
     optimizer.step([[np.ones(3)] * 2])
@@ -1126,7 +1126,7 @@ def test_gradients_that_give_no_array():
     ],
 )
 def test_threads_are_chosen_by_the_clock(serial, parallel, other, steps, most):
-    from fastopt.engine import engine
+    from fastopt._engine import engine
 
     took = [x if callable(x) else lambda k, x=x: x for x in (serial, parallel)]
     _, total = engine.simulate(*took, steps, other)
@@ -1136,7 +1136,7 @@ def test_threads_are_chosen_by_the_clock(serial, parallel, other, steps, most):
 @pytest.mark.compiled
 def test_threads_that_spin_on_a_shared_core_do_not_pay():
     """Serial steps are slow, too, while a worker still spins, so that they say nothing of what they would take without."""
-    from fastopt.engine import engine
+    from fastopt._engine import engine
 
     spun = 0.0
 
@@ -1164,7 +1164,7 @@ n = len(os.listdir("/proc/self/task"))
 fo.SGD([np.zeros(elements // 2), np.zeros(elements - elements // 2)], threads=threads).step([np.ones(elements // 2)] * 2)
 print(len(os.listdir("/proc/self/task")) - n)
 """
-    from fastopt.engine import engine
+    from fastopt._engine import engine
 
     if not os.path.isdir("/proc/self/task") or not engine.openmp():
         pytest.skip("counts OpenMP's threads in /proc")
@@ -1174,7 +1174,7 @@ print(len(os.listdir("/proc/self/task")) - n)
 
 
 def test_the_systems_limit(monkeypatch):
-    from fastopt.engine import threads
+    from fastopt._engine import threads
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "quota", lambda: 1)

@@ -20,10 +20,10 @@ from cases import data, same
 from own_rules import again, average, clipped, counting
 
 import fastopt as fo
-from fastopt import cache, own
-from fastopt.codegen import RuleError
+from fastopt import custom
+from fastopt._codegen import RuleError
+from fastopt._engine import cache, dispatch, interpreted
 from fastopt.cuda import compiler, stepper
-from fastopt.engine import dispatch, interpreted
 
 needs_compiler = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
 
@@ -60,7 +60,7 @@ def test_interpreted_it_has_the_bits_of_the_built_in_rule(dtype, options, uncomp
         g = data(700, dtype, k + 5)
         ours.step(g)
         theirs.step(g)
-    assert same(a, b) and isinstance(ours, interpreted.Stepper) and isinstance(ours, own.OwnOptimizer)
+    assert same(a, b) and isinstance(ours, interpreted.Stepper) and isinstance(ours, custom.OwnOptimizer)
 
 
 @pytest.mark.compiled

@@ -12,7 +12,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 CHECK = """
 import sys, numpy as np, fastopt as fo
-from fastopt.engine import dispatch
+from fastopt._engine import dispatch
 assert fo.__file__.startswith(sys.argv[1]), fo.__file__
 p = np.ones(100_000, np.float32)
 fo.SGD(p, lr=0.5).step(np.ones(100_000, np.float32))
@@ -57,13 +57,13 @@ def test_a_wheel_from_the_source_distribution(sources, tmp_path):
     with zipfile.ZipFile(wheel) as file:
         names = {name.removeprefix("fastopt/") for name in file.namelist()}
         file.extractall(tmp_path / "installed")
-    assert {"py.typed", "engine/engine.pyi", "engine/table.pxd", "engine/formats.pxd", "include/scalar.h"} <= names
+    assert {"py.typed", "_engine/engine.pyi", "_engine/table.pxd", "_engine/formats.pxd", "include/scalar.h"} <= names
     assert {
         "__init__.pxd",
-        "engine/interface.pxd",
+        "embed/interface.pxd",
         "include/fastopt.h",
         "include/library.h",
-        "cuda/kernels.cu",
+        "cuda/generated/kernels.cu",
         "cuda/launch.h",
     } <= names
     assert not [name for name in names if name.endswith((".c", ".cpp", ".pyx"))]

@@ -20,8 +20,8 @@ import pytest
 from cases import ADAFACTOR, CASES, MUON
 
 import fastopt as fo
-from fastopt import own
-from fastopt.engine import dispatch, interpreted
+from fastopt import custom
+from fastopt._engine import dispatch, interpreted
 
 SECONDS = float(os.environ.get("FASTOPT_RANDOM_SECONDS", 0))
 SEED = os.environ.get("FASTOPT_RANDOM_SEED")
@@ -185,7 +185,7 @@ def twins(r):
     if dtype == np.float32 and r.random() < 0.3:
         options["state_dtype"] = r.choice(["bfloat16", "float8", "float16"])
     pair = []
-    for made in (cls, own.interpreted_class(cls)):
+    for made in (cls, custom.interpreted_class(cls)):
         params = {
             k: np.asarray(np.random.default_rng(7).standard_normal(s), dtype) if s else np.array(0.25, dtype)
             for k, s in shapes.items()

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ..arithmetic import velocity
-from ..base import Optimizer
+from .._optimizer import Optimizer
 
 
 def made_up_scalars(t, *, lr=0.5, momentum=0.25):
@@ -69,7 +69,7 @@ def test_an_optimizer_is_one_file(tmp_path):
     shutil.copytree(Path(fastopt.__file__).parent, package, ignore=ignored)
     (package / "optimizers" / "made_up.py").write_text(OPTIMIZER)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "FASTOPT_ISA": "numpy"}
-    for arguments in ([str(package / "codegen")], [str(package / "codegen"), "--check"], ["-c", USE % str(tmp_path)]):
+    for arguments in ([str(package / "_codegen")], [str(package / "_codegen"), "--check"], ["-c", USE % str(tmp_path)]):
         subprocess.run([sys.executable, *arguments], check=True, env=environment, cwd=tmp_path, timeout=100)
-    assert "made_up_f32" in (package / "engine" / "kernels.pyx").read_text()
+    assert "made_up_f32" in (package / "_engine" / "generated" / "kernels.pyx").read_text()
     assert "from .made_up import MadeUp as MadeUp" in (package / "optimizers" / "__init__.pyi").read_text()

@@ -471,8 +471,8 @@ def test_asgd_keeps_two_averages(tmp_path):
 
 
 def test_names_of_state_do_not_meet():
-    from fastopt.formula import RULES as every
-    from fastopt.formula import STAGES
+    from fastopt.spec import RULES as every
+    from fastopt.spec import STAGES
 
     own = {a for stage in STAGES.values() for a in stage.own} | {"step", "master", "gathering"}
     for rule in every.values():

@@ -10,7 +10,7 @@ import pytest
 from cases import data, same
 
 import fastopt as fo
-from fastopt.engine import dispatch
+from fastopt._engine import dispatch
 
 
 def together(*functions):

@@ -632,7 +632,7 @@ def test_state_of_another_format_is_converted_or_refused():
     narrow = fo.torch.optimizer(fo.Adam, a, lr=0.1, state_dtype="float8")
     narrow.load_state_dict(theirs.state_dict())
     codes, exponents = (narrow.state[a[0]][name].numpy() for name in ("m", "m_exponents"))
-    found = fo.engine.storage.widened8(codes.reshape(-1), exponents, False).reshape(codes.shape)
+    found = fo._arrays.dtypes.widened8(codes.reshape(-1), exponents, False).reshape(codes.shape)
     np.testing.assert_allclose(found, theirs.state[b[0]]["exp_avg"].numpy(), rtol=0.07, atol=1e-6)
     steps(narrow, a, 3)
     plain = fo.torch.optimizer(fo.Adam, a, lr=0.1)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import fastopt as fo
-from fastopt.engine import dispatch
+from fastopt._engine import dispatch
 
 from .peers import PEERS, available
 from .rounds import Competitor, rounds_of, summary

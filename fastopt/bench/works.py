@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastopt as fo
-from fastopt.engine import storage
+from fastopt._arrays import dtypes
 
 LEARNING_RATE = 1e-9  # repeated updates stay where they are, far from subnormals
 ONE_VECTOR = ("autograd", "pints", "pennylane", "qiskit-algorithms")  # peers that step one vector, in float64
@@ -133,5 +133,5 @@ def stored(work: Work) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """As `arrays`, in the work's dtype."""
     params, grads = arrays(work)
     if work.dtype == "bfloat16":
-        return tuple([storage.narrowed(a, storage.BFLOAT16).view(fo.bfloat16) for a in x] for x in (params, grads))  # type: ignore[return-value]
+        return tuple([dtypes.narrowed(a, dtypes.BFLOAT16).view(fo.bfloat16) for a in x] for x in (params, grads))  # type: ignore[return-value]
     return params, grads

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import layout, storage
-from ..engine.memory import Memory
-from ..engine.rows import RowGradient, as_indices, check_below, check_kind, of_matrix, walked_rows
+from .._arrays import dtypes, layout
+from .._arrays.memory import Memory
+from .._arrays.row_gradient import RowGradient, as_indices, check_below, check_kind, of_matrix, walked_rows
 
 
 def is_cupy(a: object) -> bool:
@@ -65,7 +65,7 @@ class DeviceMemory(Memory):
             raise ValueError(f"{what}: on device {a.device.id}, expected device {self.device}, where the first parameter is")
 
     def view(self, a: Any) -> Any:  # type: ignore[override]
-        return a.view(np.uint16) if storage.is_bfloat16(a.dtype) else a.view()
+        return a.view(np.uint16) if dtypes.is_bfloat16(a.dtype) else a.view()
 
     def writable(self, a: Any) -> bool:  # type: ignore[override]
         return True
@@ -92,7 +92,7 @@ class DeviceMemory(Memory):
 
     def widened(self, a: Any) -> Any:  # type: ignore[override]
         with self.here():
-            if a.dtype == storage.BFLOAT16:
+            if a.dtype == dtypes.BFLOAT16:
                 return (a.astype(np.uint32) << np.uint32(16)).view(np.float32)
             return a.astype(np.float32 if a.dtype == np.float16 else a.dtype)
 
@@ -105,12 +105,12 @@ class DeviceMemory(Memory):
             return a.get(order="C")  # type: ignore[no-any-return]
 
     def located(self, a: Any) -> np.ndarray:  # type: ignore[override]
-        narrow = storage.is_bfloat16(a.dtype)
+        narrow = dtypes.is_bfloat16(a.dtype)
         if not a.size:
-            return np.empty(a.shape, storage.bfloat16 if narrow else a.dtype)
+            return np.empty(a.shape, dtypes.bfloat16 if narrow else a.dtype)
         said = {"shape": a.shape, "strides": a.strides, "typestr": "<u2" if narrow else a.dtype.str, "version": 3}
         there = np.asarray(SimpleNamespace(__array_interface__={**said, "data": (a.data.ptr, False)}))
-        return there.view(storage.bfloat16) if narrow else there
+        return there.view(dtypes.bfloat16) if narrow else there
 
     def rows(self, slot: Any, g: Any, accumulate: int, exact: bool) -> tuple[Any, Any, np.ndarray]:
         """As `gradient`, one of rows: which, ascending, and their values, on the device; and where those lie."""
@@ -155,7 +155,7 @@ class DeviceMemory(Memory):
                 g = g.view(torch.int16)
         if not is_cupy(g) and hasattr(g, "__cuda_array_interface__"):
             g = self.cupy.asarray(g)  # a view, of torch's and others' arrays
-            g = g.view(storage.bfloat16) if narrow else g
+            g = g.view(dtypes.bfloat16) if narrow else g
         if not is_cupy(g):
             raise TypeError(f"{what}: {type(g).__name__}, expected an array on device {self.device}")
         self.check_device(what, g)

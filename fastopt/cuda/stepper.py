@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import interpreted, layout, overlap, storage
-from ..engine.rows import is_rows
-from ..engine.structure import Structure
-from ..formula import REPORTED, RULE_AT, STAGES, Formula
+from .._arrays import dtypes, layout, overlap
+from .._arrays.row_gradient import is_rows
+from .._arrays.tree import Structure
+from .._engine import interpreted
+from ..spec import REPORTED, RULE_AT, STAGES, Formula
 from .compiler import kernels, source
 from .memory import DeviceMemory, first_of, is_cupy
 
@@ -49,7 +50,7 @@ PLAN = struct(
 
 def format_of(dtype: np.dtype) -> int:
     """How numbers of a dtype are stored."""
-    if dtype == storage.BFLOAT16:
+    if dtype == dtypes.BFLOAT16:
         return BFLOAT16
     return {2: FLOAT16, 4: FLOAT32, 8: FLOAT64}[dtype.itemsize // (2 if dtype.kind == "c" else 1)]
 
@@ -402,7 +403,7 @@ class Stepper(interpreted.Stepper):
         turns["row"] = [0 if x is None else n // max(1, s.array.shape[0]) for n, x, s in zip(sizes, rows, slots, strict=True)]
         turns["clear"] = [clear and x is not None and x[0].data.ptr == x[1].data.ptr for x in grads]
         tables.load()
-        run = Run(tables, settings, hold, scale, storage.key_of_step(settings.seed, self._count))
+        run = Run(tables, settings, hold, scale, dtypes.key_of_step(settings.seed, self._count))
         fine = run.sums_are_fine()
         if not fine and settings.nonfinite == "raise":
             bad = {s.name: int(row[0]) for s, row in zip(slots, run.counted, strict=True) if row[0] > 0}

@@ -1,5 +1,5 @@
 /* Functions of a single number, for C, C++ and CUDA alike: those that a rule may call, whose twins for NumPy are in
-   fastopt/arithmetic.py, and how numbers below 32 bits are stored, as in fastopt/engine/storage.py; with the same bits. */
+   fastopt/arithmetic.py, and how numbers below 32 bits are stored, as in fastopt/_arrays/dtypes.py; with the same bits. */
 #ifndef FASTOPT_SCALAR_H
 #define FASTOPT_SCALAR_H
 

@@ -1,5 +1,5 @@
 /* Exact sums: block sums of doubles are added without rounding, and their total is rounded once, so that it depends neither on their
-   order nor on how they are cut. For C, C++ and CUDA alike; engine/sums.py is the twin for NumPy.
+   order nor on how they are cut. For C, C++ and CUDA alike; _engine/sums.py is the twin for NumPy.
 
    A block of squares is summed in the unit 2^FO_UNIT, 1 or 2^-FO_UNIT that keeps it in the middle of the range of doubles. */
 #ifndef FASTOPT_TOTAL_H

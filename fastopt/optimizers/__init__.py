@@ -6,8 +6,8 @@ after the dictionary. ``name`` is elementwise: from a parameter ``p``, its gradi
 which the engine subtracts from ``p``, and the new state. Where a rule needs sums over arrays, ``name_sums`` says of what, and
 ``name_scalars`` takes them after ``t``; of a sum of ``square(x)`` the exact norm, as ``name * 2**name_exponent``, and `scale_by`
 multiplies by such a pair within range. A rule of matrices has ``name_terms``, which are averaged over rows and columns, or which
-``name_matrix`` changes as a whole, before the sums. `python fastopt/codegen` renders all of it, as the Cython of
-``engine/kernels.pyx`` and as CUDA, and says what a rule may contain.
+``name_matrix`` changes as a whole, before the sums. `python fastopt/_codegen` renders all of it, as the Cython of
+``_engine/generated/kernels.pyx`` and as CUDA, and says what a rule may contain.
 
 The classes take ``params``: an array of float32, float64, complex64, complex128, float16 or bfloat16, which is updated in place;
 a sequence or mapping of such arrays, nested; or a list of group dicts, ``{"params": ..., "lr": ...}``. Hyperparameters are
@@ -18,8 +18,8 @@ paper's.
 import importlib
 import pkgutil
 
-from ..base import Optimizer
-from ..formula import RULES, formulas
+from .._optimizer import Optimizer
+from ..spec import RULES, formulas
 
 __all__ = []
 for _, _name, _ in sorted(pkgutil.iter_modules(__path__), key=lambda found: found.name):

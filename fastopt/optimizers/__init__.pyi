@@ -1,5 +1,5 @@
-# Generated from optimizers by python fastopt/codegen: edit those files.
-from ..formula import RULES as RULES
+# Generated from optimizers by python fastopt/_codegen: edit those files.
+from ..spec import RULES as RULES
 from .adabelief import AdaBelief as AdaBelief
 from .adadelta import Adadelta as Adadelta
 from .adafactor import Adafactor as Adafactor

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, sqrt
-from ..base import Optimizer
 
 
 def adadelta_scalars(t, *, lr=1, rho=0.9, eps=1e-6):

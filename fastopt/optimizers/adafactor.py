@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._arrays import layout
+from .._optimizer import Optimizer
 from ..arithmetic import (
     exp,
     ldexp,
@@ -21,8 +23,6 @@ from ..arithmetic import (
     sqrt,
     square,
 )
-from ..base import Optimizer
-from ..engine import layout
 
 
 def adafactor_terms_scalars(t, *, beta2_decay, eps1, eps_inside):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
+from .._optimizer.groups import check_number
 from ..arithmetic import nonnegative, sqrt
-from ..base import Optimizer
-from ..groups import check_number
 
 
 def adagrad_scalars(t, *, lr=1e-2, lr_decay=0, eps=1e-10, eps_inside=0):

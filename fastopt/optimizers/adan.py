@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, power, sqrt, velocity, where
-from ..base import Optimizer
 
 
 def adan_scalars(t, *, lr=1e-3, beta1=0.98, beta2=0.92, beta3=0.99, eps=1e-8, eps_root=0, short_look=0):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
 from ..arithmetic import exp, log, nonnegative, power, sqrt, velocity
-from ..base import Optimizer
 
 
 def ademamix_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5, warmup=0, eps=1e-8):

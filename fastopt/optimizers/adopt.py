@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
 from ..arithmetic import maximum, minimum, nonnegative, sqrt, velocity
-from ..base import Optimizer
 
 
 def adopt_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.9999, eps=1e-6):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer, Parameter
 from ..arithmetic import exp, log
-from ..base import Optimizer, Parameter
 
 
 def asgd_scalars(t, eta=0, *, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
 from ..arithmetic import ldexp, over_group, scale_by, sqrt, square, start, wide
-from ..base import Optimizer
 
 
 def dog_sums(p, g, p0) -> over_group:

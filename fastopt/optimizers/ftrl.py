@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
+from .._optimizer.groups import check_number
 from ..arithmetic import copysign, fabs, nonnegative, sqrt, where
-from ..base import Optimizer
-from ..groups import check_number
 
 
 def ftrl_scalars(t, *, lr=1e-2, beta=1, l1=0, l2=0, l2_doubled=0):

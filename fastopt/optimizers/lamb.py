@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ..base import Optimizer
+from .._optimizer import Optimizer
 from .adam import adam
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
 from ..arithmetic import ldexp, over_array, scale_by, scale_factor, scale_power, square, velocity, wide
-from ..base import Optimizer
 
 
 def lars_sums(p, g) -> over_array:

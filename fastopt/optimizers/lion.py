@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
 from ..arithmetic import sign, velocity
-from ..base import Optimizer
 
 
 def lion_scalars(t, *, lr=1e-4, beta1=0.9, beta2=0.99):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
 from ..arithmetic import over_matrix, scratch, velocity
-from ..base import Optimizer
 from ..matrices import newton_schulz
 from .adam import adam
 

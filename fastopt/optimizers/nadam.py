@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
 from ..arithmetic import exp, inf, log, nonnegative, power, sqrt, velocity
-from ..base import Optimizer
 
 
 def nadam_scalars(t, product=1, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, momentum_decay=4e-3):

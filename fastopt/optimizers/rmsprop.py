@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
 from ..arithmetic import maximum, nonnegative, sqrt, velocity
-from ..base import Optimizer
 
 
 def rmsprop_scalars(t, *, lr=1e-2, alpha=0.99, eps=1e-8, eps_inside=0):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer, Parameter
 from ..arithmetic import nonnegative, power, sqrt, start
-from ..base import Optimizer, Parameter
 
 
 def schedule_free_sgd_scalars(t, weights=0, highest=0, *, lr=1, momentum=0.9, warmup=0, warmup_from_zero=0):

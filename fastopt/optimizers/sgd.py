@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
 from ..arithmetic import velocity
-from ..base import Optimizer
 
 
 def sgd_scalars(t, *, lr=1e-3):

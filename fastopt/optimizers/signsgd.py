@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
 from ..arithmetic import sign, velocity
-from ..base import Optimizer
 
 
 def signsgd_scalars(t, *, lr=1e-3):

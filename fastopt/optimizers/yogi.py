@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .._optimizer import Optimizer
+from .._optimizer.groups import check_number
 from ..arithmetic import nonnegative, power, sign, sqrt, velocity
-from ..base import Optimizer
-from ..groups import check_number
 
 
 def yogi_scalars(t, *, lr=1e-2, beta1=0.9, beta2=0.999, eps=1e-3):

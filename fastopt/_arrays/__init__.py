@@ -1,0 +1,1 @@
+"""Trees of arrays, their memory, dtypes and layout; what NumPy and CuPy arrays share."""

@@ -1,0 +1,220 @@
+"""Where arrays lie in memory: the order in which they are walked, what overlaps, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .dtypes import DTYPES, bfloat16, is_bfloat16, plain
+from .overlap import overlaps_itself, share
+
+PAGE = 4096
+STAGGER = 17 * 64  # bytes by which large arrays that are walked together begin later in a page
+FLOATS = "efdg"
+COMPLEX = "FDG"
+LINES: dict[str | None, Callable[[tuple[int, ...]], tuple[int, ...]]] = {  # shapes of what matrices' lines have one number of
+    "of_rows": lambda shape: shape[:-1],
+    "of_columns": lambda shape: (*shape[:-2], shape[-1]),
+    "of_ratios": lambda shape: shape[:-1],
+}
+
+
+def reals(a: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Shape, strides and item size in bytes of an array's real numbers, with at least one axis.
+
+    A complex array has one axis of length 2 more.
+    """
+    if a.dtype.kind == "c":
+        half = a.itemsize // 2
+        return (*a.shape, 2), (*a.strides, half), half
+    return a.shape or (1,), a.strides or (a.itemsize,), a.itemsize
+
+
+def axes(a: np.ndarray) -> list[int]:
+    """Axes of the array's reals from the slowest to the fastest in memory."""
+    shape, strides, _ = reals(a)
+    return sorted(range(len(shape)), key=lambda k: (-abs(strides[k]), k))
+
+
+def zeros_like(a: np.ndarray, dtype: np.dtype | None = None, order: Sequence[int] | None = None, place: int = 0) -> np.ndarray:
+    """Zeros of the same shape, in the order of axes in which `a` is walked and, for its own dtype, at its phase modulo 64 bytes.
+
+    `place` counts the arrays that are walked beside `a`. Large ones would all begin at the same offset in a page, where a processor
+    takes a read for one of what was just written to another; so each begins elsewhere.
+    """
+    dtype = a.dtype if dtype is None else dtype
+    size = a.size * dtype.itemsize
+    period, offset = (PAGE, STAGGER * place) if size >= 16 * PAGE else (64, 0)
+    raw = np.zeros(size + period, np.uint8)
+    start = (a.ctypes.data - (a.ctypes.data % 64 if dtype != a.dtype else 0) + offset - raw.ctypes.data) % period
+    if start % (dtype.itemsize // (2 if dtype.kind == "c" else 1)):
+        start = -raw.ctypes.data % 64
+    walked = [k for k in (axes(a) if order is None else order) if k < a.ndim]
+    flat = raw[start : start + size].view(dtype)
+    return flat.reshape([a.shape[k] for k in walked]).transpose(np.argsort(walked))
+
+
+def working_dtype(a: np.ndarray) -> np.dtype:
+    """What rules work in: float32 for what is stored in 16 bits."""
+    return np.dtype(np.float32) if a.dtype.itemsize == 2 else a.dtype
+
+
+def state_dtype(name: str, a: np.ndarray, chosen: str | None) -> np.dtype:
+    """How the state of a parameter is stored."""
+    if chosen is None:
+        return working_dtype(a) if a.dtype == np.float16 else a.dtype  # a half's range does not hold second moments
+    if working_dtype(a) != np.float32:
+        raise ValueError(f"state_dtype: {chosen!r} for parameter {name!r} of {a.dtype}, expected float32, float16 or bfloat16")
+    return DTYPES[chosen]
+
+
+def on_host(a: Any) -> Any:
+    """A NumPy array with the numbers of an array on a CUDA device; anything else as it is."""
+    return a.get() if hasattr(a, "__cuda_array_interface__") and hasattr(a, "get") else a
+
+
+def shared(what: str, a: Any) -> Any:
+    """A NumPy array over the memory of another library's, by DLPack or the buffer protocol; what gives none, as it is."""
+    if isinstance(a, np.ndarray):
+        return a
+    if any(c.__module__.partition(".")[0] == "torch" for c in type(a).__mro__) and hasattr(a, "detach"):
+        return of_torch(what, a)
+    try:
+        return np.from_dlpack(a) if hasattr(a, "__dlpack__") else np.asarray(memoryview(a))
+    except TypeError:
+        return a
+    except (BufferError, RuntimeError, ValueError) as error:
+        raise TypeError(f"{what}: {type(a).__name__}, which does not share its memory: {error}") from error
+
+
+def of_torch(what: str, a: Any) -> np.ndarray:
+    """As `shared`, of a tensor; bfloat16 by its bits, which NumPy's protocols do not know."""
+    a = a.detach()
+    if a.device.type != "cpu" or str(a.layout) != "torch.strided":
+        where = f"on {a.device}" if a.device.type != "cpu" else f"of layout {a.layout}"
+        raise TypeError(f"{what}: a tensor {where}, expected a dense one on the CPU")
+    if a.numel() and a.data_ptr() == 0:
+        raise TypeError(f"{what}: a tensor whose memory was freed, expected one that has some")
+    if str(a.dtype) == "torch.bfloat16":
+        import torch
+
+        return a.view(torch.int16).numpy().view(bfloat16)  # type: ignore[no-any-return]
+    try:
+        return a.numpy()  # type: ignore[no-any-return]
+    except RuntimeError as error:  # lazily negated or conjugated
+        raise TypeError(f"{what}: a tensor that does not share its memory: {error}") from error
+
+
+def check_array(what: str, a: object) -> np.ndarray:
+    """The array, or the error that says why no kernel can read it."""
+    if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
+        view = "; numpy.from_dlpack(x) is one over its memory" if hasattr(a, "__dlpack__") else ""
+        raise TypeError(f"{what}: {type(a).__name__}, expected a NumPy array{view}")
+    if not a.dtype.isnative:
+        raise TypeError(f"{what}: dtype {a.dtype} in foreign byte order, expected native")
+    if a.dtype.char not in "efdFD" and not is_bfloat16(a.dtype):
+        hints = {np.uint16: "; bits of bfloat16 as a.view(fastopt.bfloat16)", np.uint8: "; bytes as memoryview(x).cast('f')"}
+        hint = hints.get(a.dtype.type, "")
+        raise TypeError(f"{what}: dtype {a.dtype}, expected float32, float64, complex64, complex128, float16 or bfloat16{hint}")
+    return plain(a)  # type: ignore[no-any-return]
+
+
+def check_writable(what: str, a: object) -> np.ndarray:
+    """The array, or the error that says why it cannot be updated in place."""
+    a = check_array(what, a)
+    if not a.flags.writeable:
+        raise ValueError(f"{what}: read-only (JAX's arrays always are), expected a writable array, which np.array(x) makes")
+    if overlaps_itself(a):
+        raise ValueError(f"{what}: its elements share memory, expected each at its own place")
+    return a
+
+
+def check_input(name: str, a: object, p: np.ndarray) -> None:
+    """Refuse what is not an array of the parameter's dtype and shape."""
+    a = check_array(name, a)
+    if a.dtype.itemsize == 2:
+        raise TypeError(f"{name}: dtype {a.dtype}, expected float32, float64, complex64 or complex128")
+    if a.shape != p.shape:
+        raise ValueError(f"{name}: shape {a.shape}, expected {p.shape}")
+    if a.dtype != p.dtype:
+        raise TypeError(f"{name}: dtype {a.dtype}, expected {p.dtype}")
+
+
+def check_outputs(state: Sequence[str], inputs: Sequence[np.ndarray], g: np.ndarray, out: object) -> tuple[np.ndarray, ...]:
+    """The arrays to write: each is one of the inputs, in its place, or shares no memory with any array."""
+    names = ["p", *state]
+    if not isinstance(out, (tuple, list)) or len(out) != len(names):
+        raise TypeError(f"out: {type(out).__name__}, expected None or ({', '.join(names)},)")
+    for k, (name, a) in enumerate(zip(names, out, strict=True)):
+        where = f"out, {name}"
+        check_input(where, check_writable(where, a), inputs[0])
+        in_place = a is inputs[k] or (a.ctypes.data == inputs[k].ctypes.data and a.strides == inputs[k].strides)
+        others = {"the gradient": g} | {n: b for j, (n, b) in enumerate(zip(names, inputs, strict=True)) if j != k or not in_place}
+        others |= {f"out, {n}": b for n, b in zip(names[:k], out[:k], strict=True)}
+        for what, b in others.items():
+            if share(a, b):
+                raise ValueError(f"{where}: shares memory with {what}")
+    return tuple(out)
+
+
+def packed(a: np.ndarray) -> np.ndarray:
+    """A copy in C order."""
+    return np.array(a, order="C")
+
+
+def check_clearable(name: str, g: np.ndarray) -> None:
+    """Refuse a gradient that ``zero_grads`` cannot clear in place."""
+    if not g.flags.writeable or overlaps_itself(g):
+        raise ValueError(f"gradient of {name!r}: read-only or overlapping itself, expected an array that zero_grads can clear")
+
+
+def is_buffer(a: object) -> bool:
+    """Whether an object gives its memory by the buffer protocol; bytes, which are text, are not meant."""
+    try:
+        return not isinstance(a, (bytes, bytearray)) and bool(memoryview(a).format)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+
+
+def converted(name: str, g: Any) -> np.ndarray:
+    """What gives itself as an array, on the CPU and without a copy where it can."""
+    try:
+        a: object = shared(f"gradient of {name!r}", g)
+    except TypeError:
+        if not hasattr(g, "__array__") or hasattr(g, "detach"):
+            raise
+        a = g  # JAX's bfloat16, which NumPy's DLPack does not know
+    try:
+        a = a if isinstance(a, np.ndarray) else np.asarray(g)
+    except Exception as error:
+        raise TypeError(f"gradient of {name!r}: {type(g).__name__}, which gives no array: {error}") from error
+    if not isinstance(a, np.ndarray):
+        raise TypeError(f"gradient of {name!r}: {type(g).__name__}, expected an array")
+    return a
+
+
+def check_gradient(name: str, p: np.ndarray, g: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """The gradient as an array of the parameter's shape, or of this one, without a copy; or the error that says what is wrong."""
+    shape = p.shape if shape is None else shape
+    if isinstance(g, np.ma.MaskedArray):
+        raise TypeError(f"gradient of {name!r}: a masked array, expected a plain one")
+    if not isinstance(g, np.ndarray):
+        if isinstance(g, float) and p.ndim == 0:
+            g = np.array(g)
+        elif isinstance(g, np.generic) or hasattr(g, "__array__") or hasattr(g, "__dlpack__") or is_buffer(g):
+            g = converted(name, g)
+        else:
+            raise TypeError(f"gradient of {name!r}: {type(g).__name__}, expected an array")
+    narrow = is_bfloat16(g.dtype)
+    g = plain(g)
+    kinds = COMPLEX if p.dtype.kind == "c" else FLOATS
+    if g.dtype.char not in kinds and not (narrow and kinds is FLOATS):
+        expected = "a complex" if kinds is COMPLEX else "a real floating-point"
+        raise TypeError(f"gradient of {name!r}: dtype {g.dtype}, expected {expected} dtype")
+    if not g.dtype.isnative:
+        raise TypeError(f"gradient of {name!r}: dtype {g.dtype} in foreign byte order, expected native")
+    if g.shape != shape:
+        raise ValueError(f"gradient of {name!r}: shape {g.shape}, expected {shape}")
+    return g  # type: ignore[no-any-return]

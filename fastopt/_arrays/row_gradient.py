@@ -1,0 +1,172 @@
+"""Gradients that are zero but in a few rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import dtypes, layout
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class RowGradient:
+    """A gradient that is zero but in some rows, as an embedding's: entry ``k`` of `values` belongs to row ``indices[k]``.
+
+    Parameters
+    ----------
+    indices : array_like of int, shape (k,)
+        Rows, counted along the parameter's first axis, in any order; copied. Values of a row that comes twice are added in this
+        order and in their own precision, of 16 bits in float32.
+    values : ndarray of a real floating dtype (complex for complex parameters), shape (k, ...)
+        One row of the parameter's shape for each index. Not copied.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For indices that are not whole numbers of at least zero, and for values that are not one row for each, or no floats.
+
+    Examples
+    --------
+    >>> import numpy as np, fastopt as fo
+    >>> table = np.ones((4, 2))
+    >>> fo.SGD(table, lr=0.5).step(fo.RowGradient([3, 1, 3], np.ones((3, 2))))
+    True
+    >>> table
+    array([[1. , 1. ],
+           [0.5, 0.5],
+           [1. , 1. ],
+           [0. , 0. ]])
+    """
+
+    indices: np.ndarray
+    values: Any
+
+    def __init__(self, indices: Any, values: Any) -> None:
+        where = as_indices("indices", indices)
+        object.__setattr__(self, "indices", where)
+        object.__setattr__(self, "values", values)
+        if np.shape(values)[:1] != where.shape:
+            raise ValueError(f"values: shape {np.shape(values)}, expected one row for each of {where.size} indices")
+        if isinstance(values, np.ndarray) and values.dtype.kind not in "fcV" and not dtypes.is_bfloat16(values.dtype):
+            raise TypeError(f"values: dtype {values.dtype}, expected a floating-point dtype")
+
+    def __repr__(self) -> str:
+        return f"RowGradient({self.indices.size} rows, values of shape {np.shape(self.values)})"
+
+
+def is_rows(g: Any) -> bool:
+    """Whether a gradient is of rows: a `RowGradient`, or a matrix of scipy.sparse or cupyx.scipy.sparse."""
+    return isinstance(g, RowGradient) or (hasattr(g, "tocsr") and not isinstance(g, np.ndarray))
+
+
+def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
+    """The rows in ascending order, each once, their values as the parameter is walked; or the error that says what is wrong.
+
+    Refused where not all that a step does is of each row alone.
+    """
+    name, p = slot.name, slot.array
+    what = f"gradient of {name!r}"
+    check_kind(slot, accumulate, exact)
+    g = g if isinstance(g, RowGradient) else of_matrix(what, p, g)
+    indices = check_below(what, as_indices(f"{what}, indices", g.indices), p)  # a copy, which nobody changes any more
+    values = layout.check_gradient(name, p, g.values, (indices.size, *p.shape[1:]))
+    if (np.diff(indices) <= 0).any():
+        places = np.argsort(indices, kind="stable")
+        indices, values = added(indices[places], dtypes.widened(values)[places])
+    checked = object.__new__(RowGradient)  # not to be checked again
+    object.__setattr__(checked, "indices", indices)
+    values = np.require(values.transpose(walked_rows(slot)), requirements=["C", "ALIGNED"])
+    object.__setattr__(checked, "values", values)
+    return checked
+
+
+def of_matrix(what: str, p: Any, g: Any) -> RowGradient:
+    """The rows of a sparse matrix that have an entry; on a device where that is."""
+    if tuple(g.shape) != p.shape or p.ndim != 2:
+        expected = p.shape if p.ndim == 2 else f"a RowGradient for {p.ndim} axes"
+        raise ValueError(f"{what}: {type(g).__name__} of shape {tuple(g.shape)}, expected {expected}")
+    check_matrix(what, g)
+    matrix = g.tocsr()
+    touched = np.flatnonzero(np.diff(matrix.indptr))
+    return RowGradient(touched, matrix[touched].toarray())
+
+
+def check_matrix(what: str, g: Any) -> None:
+    """Refuse a matrix of scipy.sparse whose places are not within it, which SciPy does not look at when it converts."""
+    try:
+        if hasattr(g, "check_format"):
+            g.check_format(full_check=True)
+        for axis, name in enumerate(("row", "col")):
+            places = getattr(g, name, None)
+            if isinstance(places, np.ndarray) and places.size and not (places.min() >= 0 and places.max() < g.shape[axis]):
+                raise ValueError(f"{name} {places.min()} to {places.max()}, expected from 0 to {g.shape[axis] - 1}")
+    except ValueError as error:
+        raise ValueError(f"{what}: {type(g).__name__}: {error}") from None
+
+
+def walked_rows(slot: Any) -> list[int]:
+    """Axes of values in the order in which a parameter is walked, rows first."""
+    return [0, *(k for k in slot.order if 0 < k < slot.array.ndim)]
+
+
+def check_kind(slot: Any, accumulate: int, exact: bool) -> None:
+    """Refuse gradients of rows where not all that a step does is of each row alone."""
+    name, p, order = slot.name, slot.array, slot.order
+    what = f"gradient of {name!r}"
+    if slot.rule.terms_scope:
+        raise ValueError(f"{what}: of rows; {slot.rule.name} is a rule of whole matrices, expected an array, or another rule")
+    if slot.exponents:
+        raise ValueError(f"{what}: of rows, which share the exponents of state in float8; expected another state_dtype")
+    if accumulate > 1:
+        raise ValueError(f"{what}: of rows, not with accumulate={accumulate}; expected the rows of all in one RowGradient")
+    shaped = [f.name for f in (slot.rule, *slot.group.stages) if {*f.sums_arrays} - {"g"}] if exact else []
+    if shaped:
+        raise ValueError(f"{what}: of rows; {shaped[0]} sums over all rows, expected mode='lazy', or to go without")
+    if p.ndim == 0:
+        raise ValueError(f"{what}: of rows, expected a number: the parameter has no axis")
+    if p.shape[0] > 1 and any(p.shape[k] != 1 for k in order[: order.index(0)] if k < p.ndim):
+        raise ValueError(f"{what}: of rows, expected a parameter whose rows lie one after another, in C order")
+
+
+def added(indices: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each of ascending indices once, with the sum of its values, one after another, in their precision (float32 for 16 bits)."""
+    new = np.diff(indices, prepend=-1) > 0
+    if new.all():
+        return indices, values
+    total = np.ascontiguousarray(values[new])
+    # add.at is fast along one axis; complex numbers are pairs of reals
+    to, given = (x.reshape(len(x), -1).view(x.real.dtype) for x in (total, np.ascontiguousarray(values[~new])))
+    place = (np.cumsum(new) - 1)[~new, None] * to.shape[1] + np.arange(to.shape[1])
+    with np.errstate(all="ignore"):
+        np.add.at(to.reshape(-1), place.reshape(-1), given.reshape(-1))
+    return indices[new], total
+
+
+def check_indices(name: str, p: np.ndarray, rows: Any) -> np.ndarray:
+    """Rows of a parameter, ascending, each once; or the error that says what is wrong."""
+    indices = as_indices(f"rows of {name!r}", rows)
+    if p.ndim == 0:
+        raise ValueError(f"rows of {name!r}: it has none")
+    return np.unique(check_below(f"rows of {name!r}", indices, p))
+
+
+def as_indices(what: str, rows: Any) -> np.ndarray:
+    """Rows as int64, of one axis."""
+    where = np.asarray(layout.on_host(rows))
+    where = where.astype(np.int64) if where.size == 0 and where.ndim == 1 else where
+    if where.dtype.kind not in "iu" or where.ndim != 1:
+        raise TypeError(f"{what}: {where.dtype} of shape {where.shape}, expected whole numbers of shape (k,)")
+    if where.size and (where.min() < 0 or where.max() >= 2**62):
+        raise ValueError(f"{what}: {where.min()} to {where.max()}, expected rows from 0 on")
+    checked = where.astype(np.int64)
+    checked.flags.writeable = False
+    return checked
+
+
+def check_below(what: str, indices: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """The indices, if all are of rows that the parameter has."""
+    if indices.size and indices.max() >= p.shape[0]:
+        raise ValueError(f"{what}: row {indices.max()}, expected rows below {p.shape[0]}")
+    return indices

@@ -1,0 +1,17 @@
+"""``python fastopt/_codegen [--check]``: write the generated files, or fail when one is stale."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).parents[1])  # not through fastopt itself, which may not be built yet
+from _codegen import RuleError, rendered  # type: ignore[import-not-found]  # noqa: E402
+
+try:
+    files = rendered()
+except RuleError as error:
+    sys.exit(str(error))
+if "--check" not in sys.argv[1:]:
+    for path, text in files.items():
+        path.write_text(text)
+elif stale := [str(path) for path, text in files.items() if not path.exists() or path.read_text() != text]:
+    sys.exit(f"stale: {', '.join(stale)}; run python fastopt/_codegen")

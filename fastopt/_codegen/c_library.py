@@ -1,0 +1,224 @@
+"""Writes rules and stages as one file of C99, for programs without Python: ``fastopt.source("c")``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from . import c
+from .ir import Formula
+
+REALS = (("f32", "float", "f", "c"), ("f64", "double", "", "c64"))  # with where their scalars are
+ACTED_ON = ("hold", "gather", "unclipped", "norms", "moves")  # stages that an optimizer acts on
+HEAD = """\
+/* Optimizer steps in C99, of fastopt (fastopt.source("c")): {rules}.
+
+   The functions are those that fastopt.h, below, describes; nothing else is needed but the mathematical library. Compile it with
+   -O3 -ffp-contract=off, and it computes the bits that the package computes; -fno-math-errno -fno-trapping-math makes it as fast,
+   and -fopenmp gives fastopt_apply threads. */
+#if defined(__GNUC__)
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* a rule need not use all that it is given */
+#endif
+#define FASTOPT_DECLARE
+#include "library.h"
+"""
+TAIL = """\
+static const fo_library fo_own_library = {
+    sizeof(fo_job), sizeof(fo_array), FO_STAGES, FO_RULE_AT, fo_describe, fo_task, fo_span, fo_sums_of, fo_before, fo_add_up,
+    fo_after, fo_kept};
+
+const fastopt_rule *fastopt_rule_at(int32_t k) { return 0 <= k && k < FO_N_RULES ? &fo_rules[k].shown : NULL; }
+const fastopt_stage *fastopt_stage_at(int32_t k) { return 0 <= k && k < FO_N_STAGES ? &fo_stages[k].shown : NULL; }
+
+const fastopt_rule *fastopt_find_rule(const char *name)
+{
+    for (int32_t k = 0; name && k < FO_N_RULES; k++)
+        if (strcmp(fo_rules[k].shown.name, name) == 0) return &fo_rules[k].shown;
+    return NULL;
+}
+
+const fastopt_stage *fastopt_find_stage(const char *name)
+{
+    for (int32_t k = 0; name && k < FO_N_STAGES; k++)
+        if (strcmp(fo_stages[k].shown.name, name) == 0) return &fo_stages[k].shown;
+    return NULL;
+}
+
+int32_t fastopt_apply(const fastopt_update *updates, int64_t count, int32_t threads)
+{
+#if defined(_OPENMP)
+    return fo_apply(&fo_own_library, updates, count, threads ? threads : omp_get_max_threads());
+#else
+    return fo_apply(&fo_own_library, updates, count, threads < 0 ? threads : 1);
+#endif
+}
+
+int32_t fastopt_apply_part(const fastopt_update *updates, int64_t count, int32_t part, int32_t parts)
+{
+    return fo_apply_part(&fo_own_library, updates, count, part, parts);
+}
+
+const char *fastopt_message(void) { return fo_said; }
+"""
+GIVEN = {"g": "e->g", "p": "e->p", "u": "e->u", "m": "e->state[k]"}  # where an element's numbers are
+
+Domains = Mapping[str, Sequence[tuple[float, float]]]
+
+
+def render(rules: Sequence[Formula], stages: Sequence[Formula], domains: Domains) -> str:
+    """The whole file but for the headers that it includes. `domains`: of hyperparameters, by their rule's name, or "l2 stage"."""
+    rules, stages = [r for r in rules if not r.terms_scope], [s for s in stages if s.name not in ACTED_ON]
+    shaped = [s.arrays[0] for s in stages]
+    first, subtract = shaped.index("u"), len(shaped) - shaped[::-1].index("u")
+    parts = [[HEAD.format(rules=", ".join(r.name for r in rules)), *c.names(stages), f"enum {{ FO_RULE_AT = {first} }};"]]
+    parts += [formula(s) for s in stages]
+    for real in REALS:
+        parts += around(stages, first, subtract, real)
+    for rule in rules:
+        parts += [formula(rule), *(steps(rule, real) for real in REALS), terms(rule)]
+    own = c.own_arrays(stages)
+    parts += [table("fo_formula", "fo_rules", "FO_N_RULES", [row(rule, domains[rule.name]) for rule in rules])]
+    parts += [
+        table(
+            "fo_stage", "fo_stages", "FO_N_STAGES", [stage_row(s, k, own, domains[f"{s.name} stage"]) for k, s in enumerate(stages)]
+        )
+    ]
+    return "\n\n".join("\n".join(lines) for lines in [*parts, [TAIL.rstrip()]]) + "\n"
+
+
+def formula(f: Formula) -> list[str]:
+    """Its scalars, what it sums, and the arithmetic of an element in float and in double."""
+    parts = [c.scalars(f"{f.name}_scalars", f.scalars, f)]
+    parts += [c.scalars(f"{f.name}_sums_scalars", f.sums_scalars, f)] if f.sums_scalars else []
+    parts += [c.summands(f"{f.name}_sums", f.sums)] if f.sums else []
+    doc = [f"/* {line} */" for line in f.function.doc.splitlines()[:1]]
+    for name, real, suffix, _ in REALS:
+        parts += [[*(doc if name == "f32" else []), *c.element(f"{f.name}_{name}", f, c.Text(real, suffix))]]
+    return [line for part in parts for line in ["", *part]][1:]
+
+
+def around(stages: Sequence[Formula], first: int, subtract: int, real: tuple[str, ...]) -> list[list[str]]:
+    """What is done with an element around its rule, and what is summed of it."""
+    name = real[0]
+    head = f"(const fo_array *a, const fo_now *now, int64_t i, int last, fo_{name} *e)"
+    before = [f"FO_INLINE void before_{name}{head}", "{", *shape(stages[:first], real), "}"]
+    after = [f"FO_INLINE void after_{name}{head.replace('int last', 'int last, int velocity')}", "{"]
+    after += [*shape(stages[first:subtract], real), "    if (last < FO_STAGES) return;", "    e->p = e->p - e->u;"]
+    after += [*shape(stages[subtract:], real), "}"]
+    summing = [s for s in stages if s.sums and s.name != "finite"]
+    cases = [f"    case {c.number(s)}: {s.name}_sums({', '.join(c.summed(s, GIVEN))}, NULL, out); break;" for s in summing]
+    return [
+        before,
+        after,
+        [
+            f"FO_INLINE void stage_terms_{name}(int id, const fo_{name} *e, double *out)",
+            "{",
+            "    switch (id) {",
+            *cases,
+            "    }",
+            "}",
+        ],
+    ]
+
+
+def shape(stages: Sequence[Formula], real: tuple[str, ...]) -> list[str]:
+    """Each stage, where it is on."""
+
+    def call(s: Formula, arguments: str, wide: bool) -> str:
+        kind, c64 = "f64" if wide else real[0], f"now->stage_c64[{c.number(s)}]"
+        return f"{s.name}_{kind}({arguments}, {c64 if wide else f'now->stage_{real[3]}[{c.number(s)}]'}, {c64})"
+
+    return c.shape(stages, real[1], GIVEN, f"*fo_own_{real[0]}(a, FO_{{}}, i)", call)
+
+
+def steps(f: Formula, kind: tuple[str, ...]) -> list[str]:
+    """A loop over elements that need no decoding, and one over a block of any."""
+    name, real, _, scalars = kind
+    arguments = f"{real} *restrict p_, const {real} *restrict g_, char *const *states_, int64_t lo, int64_t n, const {real} *c"
+    arguments += ", const double *c64_"
+    lines = [f"static void {f.name}_plain_{name}({arguments})", "{"]
+    lines += [f"    {real} *restrict {a}_ = ({real} *)states_[{k}] + lo;" for k, a in enumerate(f.state)]
+    lines += ["    for (int64_t i = 0; i < n; i++) {"]
+    lines += [f"        {real} state_[] = {{{', '.join(f'{a}_[i]' for a in f.state) or '0'}}};"]
+    lines += [f"        p_[i] = p_[i] - {f.name}_{name}(p_[i], g_[i], state_, c, c64_);"]
+    lines += [f"        {a}_[i] = state_[{k}];" for k, a in enumerate(f.state)]
+    lines += ["    }", *(["    (void)states_, (void)lo;"] if not f.state else []), "}", ""]
+    arguments = f"const fo_array *a, const fo_now *now, int64_t lo, int64_t n, fo_{name} *e"
+    lines += [f"static void {f.name}_block_{name}({arguments})", "{", "    for (int64_t i = lo; i < lo + n; i++, e++) {"]
+    lines += [f"        fo_fetch_{name}(a, now, i, {len(f.state)}, e);", f"        before_{name}(a, now, i, FO_STAGES, e);"]
+    lines += [f"        e->u = {f.name}_{name}(e->p, e->g, e->state, now->{scalars}, now->c64);"]
+    return [*lines, f"        after_{name}(a, now, i, FO_STAGES, {c.bits(f, 'velocity')}, e);", "    }", "}"]
+
+
+def terms(f: Formula) -> list[str]:
+    """The terms of the sums of a stage or of the rule, each sum's a block after another's; nothing is changed."""
+    arguments = "const fo_array *a, const fo_now *now, int64_t lo, int64_t n, int id, const double *c, double *out"
+    lines = [f"static void {f.name}_terms({arguments})", "{", "    for (int64_t i = lo; i < lo + n; i++, out++) {"]
+    lines += ["        double sums[FO_SUMS] = {0, 0, 0, 0};"]
+    for (name, _, _, scalars), condition in zip(reversed(REALS), ("if (a->wide)", "else"), strict=True):
+        lines += [
+            f"        {condition} {{",
+            f"            fo_{name} e;",
+            f"            fo_fetch_{name}(a, now, i, {len(f.state)}, &e);",
+        ]
+        lines += [f"            before_{name}(a, now, i, id, &e);"]
+        inner = [f"e.u = {f.name}_{name}(e.p, e.g, e.state, now->{scalars}, now->c64);"]
+        inner += [f"after_{name}(a, now, i, id, {c.bits(f, 'velocity')}, &e);", f"stage_terms_{name}(id, &e, sums);"]
+        if f.sums:
+            places = {"p": "e.p", "g": "e.g"} | {a: f"e.state[{k}]" for k, a in enumerate(f.state)}
+            lines += [f"            if (id == FO_STAGES) {f.name}_sums({', '.join(places[a] for a in f.sums.arrays)}, c, sums);"]
+            lines += ["            else {", *(f"                {line}" for line in inner), "            }"]
+        else:
+            lines += [f"            {line}" for line in inner]
+        lines += ["        }"]
+    lines += ["        for (int j = 0; j < FO_SUMS; j++) out[j * FO_BLOCK] = sums[j];", "    }"]
+    return [*lines, *([] if f.sums else ["    (void)c;"]), "}"]
+
+
+def table(kind: str, name: str, count: str, rows: Sequence[str]) -> list[str]:
+    return [f"static const {kind} {name}[] = {{", *(f"    {line}" for line in rows), "};", f"enum {{ {count} = {len(rows)} }};"]
+
+
+def strings(values: Sequence[str]) -> str:
+    listed = ", ".join(f'"{x}"' for x in values)
+    return f"(const char *const[]){{{listed}}}" if values else "NULL"
+
+
+def doubles(values: Sequence[float]) -> str:
+    def text(x: float) -> str:
+        return "NAN" if x != x else f"{'-' if x < 0 else ''}INFINITY" if abs(x) == float("inf") else repr(float(x))
+
+    return f"(const double[]){{{', '.join(map(text, values))}}}" if values else "NULL"
+
+
+def value(text: str) -> float:
+    return float("nan") if not text else float(text)
+
+
+def row(f: Formula, domains: Sequence[tuple[float, float]]) -> str:
+    """What is shown of a rule, and its functions."""
+    h = f.scalars.hyperparameters
+    starts = c.bits(f, "start")
+    sums = len(f.sums.results) if f.sums else 0
+    shown = [
+        "sizeof(fastopt_rule)", "&fo_owner", f'"{f.name}"', str(len(f.state)), str(len(h)), str(len(f.scalars.kept)), str(sums),
+        strings(f.state), str(starts), strings(h), doubles([value(x) for x in f.scalars.defaults]),
+        doubles([x for x, _ in domains]), doubles([x for _, x in domains]), strings(f.scalars.kept),
+        doubles([value(x) for x in f.scalars.initial]),
+    ]  # fmt: skip
+    of_sums = f"{f.name}_sums_scalars" if f.sums_scalars else "NULL"
+    numbers = [str(c.bits(f, "nonnegative")), str(int(f.scope in ("over_group", "over_all"))), str(int(f.scope.startswith("mean")))]
+    numbers += [str(c.squares(f.sums))]
+    functions = [f"{f.name}_{kind}" for kind in ("plain_f32", "plain_f64", "block_f32", "block_f64", "terms")]
+    return f"{{{{{', '.join(shown)}}}, {', '.join([*numbers, f'{f.name}_scalars', of_sums, *functions])}}},"
+
+
+def stage_row(f: Formula, k: int, own: Sequence[str], domains: Sequence[tuple[float, float]]) -> str:
+    h = f.scalars.hyperparameters
+    arrays = [a for a in f.arrays if a in own]
+    sums = len(f.sums.results) if f.sums and f.name != "finite" else 0
+    shown = ["sizeof(fastopt_stage)", "&fo_owner", f'"{f.name}"', str(len(h)), str(len(arrays)), str(sums)]
+    shown += [strings(h), doubles([value(x) for x in f.scalars.defaults]), strings(arrays)]
+    places = ", ".join(str(own.index(a)) for a in arrays) or "0"
+    whole = int(f.scope in ("over_group", "over_all"))
+    shown += [doubles([x for x, _ in domains]), doubles([x for _, x in domains])]
+    return f"{{{{{', '.join(shown)}}}, {k}, {whole}, {c.squares(f.sums)}, {int(f.is_limit)}, {{{places}}}, {f.name}_scalars}},"

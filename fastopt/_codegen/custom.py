@@ -1,0 +1,80 @@
+"""Reads a user's own rule from the source of its functions."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import ir
+from .ir import Formula, RuleError
+
+FUNCTIONS = (*ir.ELEMENTWISE, *ir.IN_SCALARS, "inf", *ir.TAGS)
+
+
+def text(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> Formula:
+    """A rule of an update function, and of what its scalars are; without, they are its hyperparameters."""
+    from .. import arithmetic
+    from ..spec import RULES
+
+    name = function.__name__
+    path, update = definition(function)
+    if name in RULES:
+        raise RuleError(f"{path}:{update.lineno}: {name} is a rule of the package, expected another name")
+    prepare = handed_on(update) if scalars is None else definition(scalars)[1]
+    prepare.name = f"{name}_scalars"
+    spaces = [f.__globals__ for f in (function, scalars) if f is not None]
+    known = {n for n in FUNCTIONS if any(space.get(n) is getattr(arithmetic, n) for space in spaces)}
+    return ir.read_rule(path, name, {name: update, prepare.name: prepare}, known)
+
+
+def definition(function: Callable[..., Any]) -> tuple[Path, ast.FunctionDef]:
+    """A function as the code generator reads one, at its lines of its file."""
+    try:
+        lines, first = inspect.getsourcelines(function)
+        path = inspect.getsourcefile(function) or "?"
+        (node,) = ast.parse(textwrap.dedent("".join(lines))).body
+    except (OSError, TypeError, SyntaxError, ValueError) as error:
+        name = function.__qualname__
+        where = "define it with def in a file or a notebook"
+        raise RuleError(f"{name}: its source cannot be read ({error}): {where}; {ir.ALLOWED}") from None
+    if not isinstance(node, ast.FunctionDef):
+        raise RuleError(f"{path}:{first}: expected a function that def defines; {ir.ALLOWED}")
+    ast.increment_lineno(node, first - 1)
+    node.decorator_list = []
+    for argument in node.args.args:
+        if isinstance(argument.annotation, ast.Attribute):
+            argument.annotation = ast.copy_location(ast.Name(argument.annotation.attr, ast.Load()), argument.annotation)
+    return Path(path), node
+
+
+def source(function: Callable[..., Any]) -> str:
+    """The text of a function that stands for itself: without decorators."""
+    return ast.unparse(definition(function)[1]) + "\n"
+
+
+def handed_on(update: ast.FunctionDef) -> ast.FunctionDef:
+    """The scalars of a rule that says nothing of them: its hyperparameters, whose defaults the update may have."""
+    names = [x.arg for x in update.args.kwonlyargs]
+    defaults = update.args.kw_defaults
+    update.args.kw_defaults = [None] * len(names)
+    listed, pairs = ", ".join(names), ", ".join(f"{n!r}: {n}" for n in names)
+    stars = "*, " if names else ""
+    text = f"def {update.name}_scalars(t, {stars}{listed}):\n    return {{{pairs}}}"
+    (node,) = ast.parse(text).body
+    assert isinstance(node, ast.FunctionDef)
+    node.args.kw_defaults = list(defaults)
+    for child in ast.walk(node):
+        ast.copy_location(child, update)
+    return node
+
+
+def label(text: Formula) -> str:
+    """A rule's name with a digest of all that it computes, for files of state."""
+    parts = [ast.dump(x) for _, x in (*text.function.body, *text.function.results, *text.scalars.body, *text.scalars.values)]
+    parts += [*map(ast.dump, text.scalars.after), *text.arrays, *text.function.scalars, *text.scalars.initial]
+    return f"{text.name} {hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"

@@ -1,0 +1,367 @@
+"""Writes rules and stages as Cython: a loop for the elements, a C function for the scalars, and the table of both."""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+from collections.abc import Sequence
+
+from . import c
+from .ir import Formula, Function, Scalars
+
+HEAD = '''\
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+# Generated from optimizers and stages.py by python fastopt/_codegen: edit those files.
+"""Everything that touches elements, compiled once per instruction set."""
+
+from cpython.pycapsule cimport PyCapsule_New
+from libc.math cimport INFINITY, NAN
+from libc.stdint cimport int64_t
+
+IMPORTS
+
+ctypedef fused real:
+    float
+    double
+MIXED
+cdef extern from "block.h" nogil:
+    const char *FO_ISA
+    double power "fo_power"(double x, int64_t n)
+    double exp "fo_exp"(double x)
+    double log "fo_log"(double x)
+    float sqrt "fo_sqrtf"(float x)
+    double sqrt "fo_sqrt"(double x)
+    float fabs "fo_fabsf"(float x)
+    double fabs "fo_fabs"(double x)
+    float sign "fo_signf"(float x)
+    double sign "fo_sign"(double x)
+    float copysign "fo_copysignf"(float x, float y)
+    double copysign "fo_copysign"(double x, double y)
+    float maximum "fo_maximumf"(float x, float y)
+    double maximum "fo_maximum"(double x, double y)
+    float minimum "fo_minimumf"(float x, float y)
+    double minimum "fo_minimum"(double x, double y)
+    float where "fo_wheref"(bint c, float x, float y)
+    double where "fo_where"(bint c, double x, double y)
+    float scale_by "fo_scale_byf"(float x, double factor, double power)
+    double scale_by "fo_scale_by"(double x, double factor, double power)
+    double ldexp "fo_ldexp"(double x, double n)
+    double ceil_log2 "fo_ceil_log2"(double x)
+    double scale_factor "fo_scale_factor"(double x, double n)
+    double scale_power "fo_scale_power"(double x, double n)
+    bint fo_is_exact(double factor, double shift)
+    bint fo_is_float(double x)
+'''
+MIXED = """
+ctypedef fused source:
+    float
+    double
+
+ctypedef fused target:
+    float
+    double
+"""
+WHOLE = """\
+from fastopt._engine.formats cimport add_up, lines_of, span, spread
+from fastopt._engine.table cimport (
+    ARRAY, BLOCK, GRADIENT, GROUP, INPUTS, LINES, MATRIX, OWN, PARAMETER, UPDATE, VELOCITY, VERSION, WHOLE, formula_t, table_t,
+)"""
+RULES_ALONE = "from fastopt._engine.table cimport UPDATE, VERSION, formula_t, table_t"
+SCOPES = {"over_array": "ARRAY", "mean_over_array": "ARRAY", "over_group": "GROUP", "over_all": "WHOLE"}
+TERMS = {"over_lines": "LINES", "over_matrix": "MATRIX"}
+GIVEN = {"g": "GRADIENT", "p": "PARAMETER", "u": "UPDATE", "m": "VELOCITY"}  # a stage's arrays that are not its own
+
+
+def render(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
+    """The whole text of ``kernels.pyx``; or without stages, that of a module of rules beside it."""
+    parts = [HEAD.replace("IMPORTS", WHOLE if stages else RULES_ALONE).replace("MIXED", MIXED if stages else "")]
+    for formula in (*rules, *stages):
+        if formula.scalars.name == f"{formula.name}_scalars":
+            parts += [_scalars(formula.scalars, formula)]
+        for kind, scalars, function in (
+            ("terms", formula.terms_scalars, formula.terms),
+            ("sums", formula.sums_scalars, formula.sums),
+        ):
+            if scalars and scalars.name == f"{formula.name}_{kind}_scalars":
+                parts += [_scalars(scalars, formula)]
+            if function:
+                parts += [_summands(f"{formula.name}_{kind}", function, formula)]
+        parts += [_rule(formula) if formula.is_rule else _stage(formula)]
+    parts += [_table(rules, stages)]
+    return "\n\n".join(parts)
+
+
+def own_arrays(stages: Sequence[Formula]) -> list[str]:
+    """Names of the arrays that stages have for themselves."""
+    return list(dict.fromkeys(a for s in stages for a in s.arrays if a not in GIVEN))
+
+
+def signature(formula: Formula) -> str:
+    """All names that the engine takes from a formula by position."""
+    scalars, sums, terms = formula.scalars, formula.sums, formula.terms
+    parts = [formula.arrays, formula.function.scalars, scalars.kept, scalars.hyperparameters]
+    parts += [sums.arrays, sums.given, (formula.scope,)] if sums else []
+    parts += [terms.arrays, (formula.terms_scope,)] if terms else []
+    return " | ".join(" ".join(names) for names in parts)
+
+
+class _Literals(ast.NodeTransformer):
+    """A number in Cython is a C int or double; in an update it is to be a real."""
+
+    def __init__(self, real: str = "real") -> None:
+        self.real = real
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Name:
+        return ast.Name(f"<{self.real}> {node.value!r}")
+
+
+class _Time(ast.NodeTransformer):
+    """The step is counted in 64 bits, and is a double where it is not an exponent."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        return node if isinstance(node.func, ast.Name) and node.func.id == "power" else self.generic_visit(node)
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        return (
+            node if isinstance(node.left, ast.Name) and isinstance(node.comparators[0], ast.Constant) else self.generic_visit(node)
+        )
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name("<double> t" if node.id == "t" else "INFINITY" if node.id == "inf" else node.id)
+
+
+def _text(expression: ast.expr, transformer: ast.NodeTransformer | None) -> str:
+    copied = ast.parse(ast.unparse(expression), mode="eval").body
+    return ast.unparse(ast.fix_missing_locations(transformer.visit(copied)) if transformer else copied)
+
+
+def _numbers(function: Function, real: str = "real") -> list[str]:
+    """Declarations of an update's scalars, of which some are doubles whatever the arrays hold."""
+    narrow = tuple(n for n in function.scalars if n not in function.wide)
+    return _unpack(narrow, "c", real, function.scalars) + _unpack(function.wide, "c", "double", function.scalars)
+
+
+def _unpack(names: tuple[str, ...], source: str, real: str, places: tuple[str, ...] = ()) -> list[str]:
+    """Declarations of numbers, at their own places or at those in a longer list."""
+    cast = "<real> " if real == "real" else ""
+    values = [f"{n} = {cast}{source}[{(places or names).index(n)}]" for n in names]
+    lines = [f"    cdef {real} "] if names else []
+    for value in values:
+        if len(lines[-1]) + len(value) > 118:
+            lines += [f"    cdef {real} "]
+        lines[-1] += ("" if lines[-1].endswith(f"{real} ") else ", ") + value
+    return lines
+
+
+def _scalars(scalars: Scalars, formula: Formula) -> str:
+    time = "int64_t t, " if formula.is_rule else "int64_t _, "
+    lines = [f"cdef void {scalars.name}({time}double *kept, const double *sums, const double *h, double *c) noexcept nogil:"]
+    expressions = [*(e for _, e in scalars.body), *(e for _, e in scalars.values)]
+    before = scalars.name.endswith(("_sums_scalars", "_terms_scalars"))
+    expressions += () if before else scalars.after
+    for names, source in ((scalars.kept, "kept"), (scalars.sums, "sums"), (scalars.hyperparameters, "h")):
+        used = tuple(n for n in names if any(_uses(e, n) for e in expressions))
+        lines += _unpack(used, source, "double", formula.scalars.hyperparameters if source == "h" else names)
+    lines += [f"    cdef double {name} = {_text(e, _Time())}" for name, e in _first(scalars)]
+    lines += [f"    {name} = {_text(e, _Time())}" for name, e in scalars.body if (name, e) not in _first(scalars)]
+    for i, (name, e) in enumerate(scalars.values):
+        text = _text(e, _Time())
+        lines += [f"    c[{i}] = {text}" + ("" if text == name else f"  # {name}")]
+    for i, (name, e) in enumerate(zip(scalars.kept, scalars.after, strict=True)):
+        if not before:
+            lines += [f"    kept[{i}] = {_text(e, _Time())}  # {name}"]
+    return "\n".join([*lines, *(["    pass"] if len(lines) == 1 else [])]) + "\n"
+
+
+def _first(scalars: Scalars) -> list[tuple[str, ast.expr]]:
+    """Assignments of names that are new; others are assigned again in place."""
+    known = {*scalars.kept, *scalars.sums, *scalars.hyperparameters}
+    return [(name, e) for name, e in scalars.body if name not in known]
+
+
+def _loop(function: Function, name: str, pointers: list[str], scalars: list[str], real: str, stores: list[str]) -> str:
+    """A fused loop, and its two instances with the signature of the table."""
+    text = " ".join(stores)
+    expressions = [e for _, e in function.body] + [e for _, e in function.results if _text(e, _Literals(real)) in text]
+    used = [a for a in function.arrays if any(_uses(e, a) for e in expressions) or (a == "p" and "p_[i] = p" in text)]
+    literals = _Literals(real)
+    declared = [x for x in (*used, *function.temporaries, *(["update"] if "update" in text else []))]
+    lines = [
+        *_wrap(f"cdef inline void {name}(", [*pointers, "Py_ssize_t n", "const double *c"], ") noexcept nogil:"),
+        *(f'    """{line}"""' for line in function.doc.splitlines()[:1]),
+        "    cdef Py_ssize_t i",
+        *([f"    cdef {real} {', '.join(declared)}"] if declared else []),
+        *scalars,
+        "    for i in range(n):",
+        *(f"        {a} = {a}_[i]" for a in used),
+        *(f"        {n} = {_text(e, literals)}" for n, e in function.body),
+        *(f"        {s}" for s in stores),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _instances(name: str, arguments: list[str]) -> str:
+    lines = []
+    for suffix, real in (("f32", "float"), ("f64", "double")):
+        given = ", ".join(arguments).replace("real", real)
+        lines += [f"cdef void {name}_{suffix}(void **a, Py_ssize_t n, const double *c) noexcept nogil:"]
+        lines += [*_wrap(f"    {name}[{real}](", [*given.split(", "), "n", "c"], ")"), ""]
+    return "\n".join(lines[:-1]) + "\n"
+
+
+def _wrap(head: str, arguments: list[str], tail: str) -> list[str]:
+    """A signature, in lines of at most 120 characters."""
+    lines = [head]
+    for k, argument in enumerate(arguments):
+        piece = argument + (tail if k == len(arguments) - 1 else ",")
+        if len(lines[-1]) + len(piece) > 119:
+            lines.append(" " * (len(head) - 1))
+        lines[-1] += piece if lines[-1].endswith("(") else f" {piece}"
+    return lines
+
+
+def _uses(expression: ast.expr, name: str) -> bool:
+    return any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(expression))
+
+
+def _cast(k: int | str) -> str:
+    return f"<real *> a[{k}]"
+
+
+def _rule(rule: Formula) -> str:
+    """The update is subtracted, or left where a stage will shape it: not a NULL pointer u_."""
+    function = rule.function
+    (_, update), *state = function.results
+    assigned = {name for name, _ in function.body}
+    kept = [a for a, (_, e) in zip(rule.state, state, strict=True) if isinstance(e, ast.Name) and e.id == a and a not in assigned]
+    stores = [f"update = {_text(update, _Literals())}", "if u_ is NULL:", "    p_[i] = p - update", "else:", "    u_[i] = update"]
+    stores += [f"{a}_[i] = {_text(e, _Literals())}" for a, (_, e) in zip(rule.state, state, strict=True) if a not in kept]
+    pointers = [f"{'const ' if a == 'g' or a in kept else ''}real *restrict {a}_" for a in rule.arrays] + ["real *restrict u_"]
+    loop = _loop(function, rule.name, pointers, _numbers(function), "real", stores)
+    return loop + "\n" + _instances(rule.name, [_cast(k) for k in (*range(len(rule.arrays)), "UPDATE")])
+
+
+def _stage(stage: Formula) -> str:
+    """On the gradient into another buffer, since gradients are the caller's; on all others in place."""
+    function = stage.function
+    ((_, value),) = function.results
+    shaped = stage.arrays[0]
+    out = ["out"] if shaped == "g" else []
+    target = "out" if out else shaped
+    read = [a for a in stage.arrays if a != shaped or out]
+    written = f"{target}_[i] = {_text(value, _Literals())}"
+    pointers = [f"real *restrict {target}_", *(f"const real *restrict {a}_" for a in read)]
+    loop = _loop(function, stage.name, pointers, _numbers(function), "real", [written])
+    text = loop + "\n" + _instances(stage.name, [_cast(k) for k in range(len(pointers))])
+    return text + "\n" + _mixed(stage) if stage.arrays == ("g",) else text
+
+
+def _mixed(stage: Formula) -> str:
+    """A stage of the gradient alone, in double, from or into a block of floats."""
+    function = stage.function
+    ((_, value),) = function.results
+    pointers = ["target *restrict out_", "const source *restrict g_"]
+    written = f"out_[i] = <target> ({_text(value, _Literals('double'))})"
+    lines = [_loop(function, f"{stage.name}_mixed", pointers, _numbers(function, "double"), "double", [written])]
+    for kind, given, made in (("widen", "float", "double"), ("narrow", "double", "float")):
+        head = f"cdef void {stage.name}_{kind}(void **a, Py_ssize_t n, const double *c) noexcept nogil:"
+        lines += [f"{head}\n    {stage.name}_mixed[{made}, {given}](<{made} *> a[0], <{given} *> a[1], n, c)\n"]
+    lines += [f"cdef bint {stage.name}_exact(const double *c) noexcept nogil:\n    return {c.exact(stage, ' and ', 'True')}\n"]
+    return "\n".join(lines)
+
+
+def _summands(name: str, function: Function, formula: Formula) -> str:
+    """The terms of each sum, in double, a block of them after another."""
+    places = ["i", "BLOCK + i", *(f"{k} * BLOCK + i" for k in range(2, len(function.results)))]
+    stores = []
+    for place, (n, e) in zip(places, function.results, strict=False):
+        text = _text(e, _Literals("double"))
+        if n in function.squared_by_f32:
+            side = text if isinstance(e, ast.Name) else f"({text})"
+            stores += ["if real is float:", f"    out_[{place}] = {side} * {side}", "else:", f"    out_[{place}] = {text}"]
+        else:
+            stores += [f"out_[{place}] = {text}"]
+    pointers = ["double *restrict out_", *(f"const real *restrict {a}_" for a in function.arrays)]
+    expressions = [e for _, e in (*function.body, *function.results)]
+    used = tuple(n for n in function.scalars if any(_uses(e, n) for e in expressions))
+    loop = _loop(function, name, pointers, _unpack(used, "c", "double", function.scalars), "double", stores)
+    given = [formula.arrays.index(a) for a in function.arrays] if formula.is_rule else list(range(len(function.arrays)))
+    return loop + "\n" + _instances(name, ["<double *> a[UPDATE]", *(_cast(k) for k in given)])
+
+
+def _codes(arrays: tuple[str, ...], own: list[str]) -> list[str]:
+    return [GIVEN[a] if a in GIVEN else f"OWN + {own.index(a)}" for a in arrays]
+
+
+def _table(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
+    own = own_arrays(stages)
+    lines = [f"cdef formula_t[{len(rules)}] RULES"]
+    if stages:
+        lines += [
+            f"cdef formula_t[{len(stages)}] STAGES",
+            f"cdef double[{len(stages)}][INPUTS] NEUTRAL",
+            f"cdef const char *OWN_NAMES[{len(own)}]",
+            *(f'OWN_NAMES[{k}] = b"{name}"' for k, name in enumerate(own)),
+        ]
+    for table, formulas in (("RULES", rules), ("STAGES", stages)):
+        for i, f in enumerate(formulas):
+            to = f"{table}[{i}]"
+            said = [f'b"{part}"' for part in textwrap.wrap(signature(f), 100, drop_whitespace=False)]
+            said = said if len(said) == 1 else ["(", *(f"    {part}" for part in said), ")"]
+            said[0] = f"{to}.signature = {said[0]}"
+            lines += ["", f'{to}.name = b"{f.name}"', *said]
+            lines += [f"{to}.prepare, {to}.f32, {to}.f64 = {f.scalars.name}, {f.name}_f32, {f.name}_f64"]
+            counts: dict[str, tuple[str, ...]] = {
+                "hyperparameters": f.scalars.hyperparameters,
+                "scalars": f.function.scalars,
+                "kept": f.scalars.kept,
+            }
+            if f.is_rule:
+                counts["states"] = f.state
+            lines += [f"{to}.{name} = {len(x)}" for name, x in counts.items() if x]
+            for k, tag in enumerate(f.function.tags[2:] if f.is_rule else ()):
+                if tag in ("velocity", "nonnegative", "scratch"):
+                    lines += [f"{to}.{tag} |= 1 << {k}"]
+            if not f.is_rule:
+                lines += [f"{to}.arrays[{k}] = {code}" for k, code in enumerate(_codes(f.arrays, own))]
+                lines += [f"{to}.n_arrays, {to}.neutral = {len(f.arrays)}, &NEUTRAL[{i}][0]"]
+                ((_, value),) = f.function.results
+                lines += [f"{to}.idle = True"] if _text(value, None) == f.arrays[0] else []
+                if f.arrays == ("g",):
+                    lines += [f"{to}.widen, {to}.narrow, {to}.exact = {f.name}_widen, {f.name}_narrow, {f.name}_exact"]
+                    lines += [f"{to}.checks = True"] if f.is_passive else [f"{to}.limits = True"] if f.is_limit else []
+                for k, x in enumerate(f.scalars.defaults):
+                    lines += [f"NEUTRAL[{i}][{k}] = {x.replace('inf', 'INFINITY') or 'NAN'}"]
+            if f.sums:
+                lines += [f"{to}.sums, {to}.scope = {len(f.sums.results)}, {SCOPES[f.scope]}"]
+                lines += [f"{to}.sums_f32, {to}.sums_f64 = {f.name}_sums_f32, {f.name}_sums_f64"]
+                for kind in ("squares", "squared_by_f32"):
+                    if names := getattr(f.sums, kind):
+                        lines += [f"{to}.{kind} = {f.sums.bits(names)}"]
+                if f.scope.startswith("mean"):
+                    lines += [f"{to}.mean = True"]
+                if f.sums_scalars:
+                    lines += [f"{to}.sums_prepare = {f.sums_scalars.name}"]
+                if not f.is_rule:
+                    lines += [f"{to}.sums_arrays[{k}] = {code}" for k, code in enumerate(_codes(f.sums.arrays, own))]
+                    lines += [f"{to}.n_sums_arrays = {len(f.sums.arrays)}"]
+            if f.terms:
+                lines += [f"{to}.terms, {to}.terms_scope = True, {TERMS[f.terms_scope]}"]
+                lines += [f"{to}.terms_f32, {to}.terms_f64 = {f.name}_terms_f32, {f.name}_terms_f64"]
+                if f.terms_scalars:
+                    lines += [f"{to}.terms_prepare = {f.terms_scalars.name}"]
+    lines += ["", "cdef table_t TABLE_"]
+    if stages:
+        shaped = [s.arrays[0] for s in stages]
+        first, last = shaped.index("u"), len(shaped) - shaped[::-1].index("u")
+        lines += [
+            "TABLE_.version, TABLE_.isa, TABLE_.span, TABLE_.add_up = VERSION, FO_ISA, span, add_up",
+            "TABLE_.spread, TABLE_.lines_of = spread, lines_of",
+            f"TABLE_.n_rules, TABLE_.rules, TABLE_.n_stages, TABLE_.stages = {len(rules)}, &RULES[0], {len(stages)}, &STAGES[0]",
+            f"TABLE_.rule_at, TABLE_.subtract_at = {first}, {last}",
+            f"TABLE_.n_own, TABLE_.own = {len(own)}, &OWN_NAMES[0]",
+        ]
+    else:
+        lines += [f"TABLE_.version, TABLE_.isa, TABLE_.n_rules, TABLE_.rules = VERSION, FO_ISA, {len(rules)}, &RULES[0]"]
+    lines += ['TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)']
+    return "\n".join(lines) + "\n"

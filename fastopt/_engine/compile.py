@@ -1,0 +1,89 @@
+"""Compiles rules into extension modules, and keeps them in the user's cache."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from . import cache, dispatch, flags
+
+
+def register(formula: Any) -> None:
+    """Let the C interface find a rule."""
+    from ..embed import interface
+
+    interface.register(formula)
+
+
+def table(rules: list[Any]) -> Any:
+    """The kernels' table of rules that the code generator has read, from the cache or compiled."""
+    try:
+        import Cython
+        import setuptools  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ImportError(f"compile needs Cython and setuptools: pip install 'fastopt[compile]' ({error})") from error
+    from .._codegen import PACKAGE, cython
+    from .._version import __version__
+
+    text = cython.render(rules, [])
+    options = [*flags.UNIX, *flags.ISAS.get(dispatch.ISA, [])] if sys.platform != "win32" else []
+    included = [PACKAGE / "include" / name for name in ("scalar.h", "total.h", "block.h")]
+    headers = [path.read_text() for path in (PACKAGE / "_engine" / "table.pxd", *included)]
+    environment = [f"{name}={os.environ.get(name, '')}" for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED")]
+    versions = [
+        __version__,
+        str(vars(Cython)["__version__"]),
+        setuptools.__version__,
+        sys.version,
+        str(sysconfig.get_config_var("CC")),
+    ]
+    name = f"fastopt_rule_{cache.key(text, SETUP, *headers, *versions, *environment, *options)}"
+    file = f"{name}{importlib.machinery.EXTENSION_SUFFIXES[0]}"
+
+    def make(folder: Path) -> Path:
+        return compiled(name, text, options, folder)
+
+    try:
+        return loaded(name, cache.file(file, make))
+    except ImportError:  # of another machine, whose folder this is too
+        return loaded(name, cache.file(file, make, again=True))
+
+
+def loaded(name: str, path: Path) -> Any:
+    """The table of an extension module."""
+    loader = importlib.machinery.ExtensionFileLoader(name, str(path))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module.TABLE
+
+
+SETUP = """\
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+module = Extension({name!r}, [{name!r} + ".pyx"], include_dirs=[{include!r}], extra_compile_args={options!r})
+setup(name={name!r}, ext_modules=cythonize([module], include_path=[{package!r}], quiet=True), packages=[], py_modules=[])
+"""
+
+
+def compiled(name: str, text: str, options: list[str], folder: Path) -> Path:
+    """The extension module, compiled in a folder; by another process, since compilers' settings are global."""
+    from .._codegen import PACKAGE
+
+    (folder / f"{name}.pyx").write_text(text)
+    said = {"name": name, "include": str(PACKAGE / "include"), "options": options, "package": str(PACKAGE.parent)}
+    (folder / "setup.py").write_text(SETUP.format(**said))
+    done = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--inplace"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    found = [path for suffix in importlib.machinery.EXTENSION_SUFFIXES for path in folder.glob(f"{name}*{suffix}")]
+    if done.returncode or not found:
+        raise RuntimeError(f"compile: the compiler failed:\n{done.stdout}\n{done.stderr}")
+    return found[0]

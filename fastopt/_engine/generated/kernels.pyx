@@ -1,0 +1,2962 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+# Generated from optimizers and stages.py by python fastopt/_codegen: edit those files.
+"""Everything that touches elements, compiled once per instruction set."""
+
+from cpython.pycapsule cimport PyCapsule_New
+from libc.math cimport INFINITY, NAN
+from libc.stdint cimport int64_t
+
+from fastopt._engine.formats cimport add_up, lines_of, span, spread
+from fastopt._engine.table cimport (
+    ARRAY, BLOCK, GRADIENT, GROUP, INPUTS, LINES, MATRIX, OWN, PARAMETER, UPDATE, VELOCITY, VERSION, WHOLE, formula_t, table_t,
+)
+
+ctypedef fused real:
+    float
+    double
+
+ctypedef fused source:
+    float
+    double
+
+ctypedef fused target:
+    float
+    double
+
+cdef extern from "block.h" nogil:
+    const char *FO_ISA
+    double power "fo_power"(double x, int64_t n)
+    double exp "fo_exp"(double x)
+    double log "fo_log"(double x)
+    float sqrt "fo_sqrtf"(float x)
+    double sqrt "fo_sqrt"(double x)
+    float fabs "fo_fabsf"(float x)
+    double fabs "fo_fabs"(double x)
+    float sign "fo_signf"(float x)
+    double sign "fo_sign"(double x)
+    float copysign "fo_copysignf"(float x, float y)
+    double copysign "fo_copysign"(double x, double y)
+    float maximum "fo_maximumf"(float x, float y)
+    double maximum "fo_maximum"(double x, double y)
+    float minimum "fo_minimumf"(float x, float y)
+    double minimum "fo_minimum"(double x, double y)
+    float where "fo_wheref"(bint c, float x, float y)
+    double where "fo_where"(bint c, double x, double y)
+    float scale_by "fo_scale_byf"(float x, double factor, double power)
+    double scale_by "fo_scale_by"(double x, double factor, double power)
+    double ldexp "fo_ldexp"(double x, double n)
+    double ceil_log2 "fo_ceil_log2"(double x)
+    double scale_factor "fo_scale_factor"(double x, double n)
+    double scale_power "fo_scale_power"(double x, double n)
+    bint fo_is_exact(double factor, double shift)
+    bint fo_is_float(double x)
+
+
+cdef void adabelief_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4]
+    cdef double c2 = sqrt(1 - power(beta2, t))
+    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
+    c[1] = 1 - beta1  # w1
+    c[2] = beta2  # keep
+    c[3] = 1 - beta2  # w2
+    c[4] = eps_root  # root
+    c[5] = eps * c2  # eps
+
+
+cdef inline void adabelief(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                           real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """AdaBelief (Zhuang et al., 2020, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, update
+    cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], root = <real> c[4]
+    cdef real eps = <real> c[5]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        m = m + w1 * (g - m)
+        v = keep * v + w2 * (g - m) * (g - m) + root
+        update = step_size * m / (sqrt(v) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void adabelief_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adabelief[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void adabelief_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adabelief[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void adadelta_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], rho = h[1], eps = h[2]
+    c[0] = lr
+    c[1] = rho  # keep
+    c[2] = 1 - rho  # w
+    c[3] = eps
+
+
+cdef inline void adadelta(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict moved_,
+                          real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Adadelta (Zeiler, 2012, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, moved, delta, update
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], eps = <real> c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        moved = moved_[i]
+        v = keep * v + w * g * g
+        delta = sqrt(moved + eps) / sqrt(v + eps) * g
+        moved = keep * moved + w * delta * delta
+        update = lr * delta
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+        moved_[i] = moved
+
+cdef void adadelta_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adadelta[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void adadelta_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adadelta[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void adafactor_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double param = sums[0], param_exponent = sums[1], updates = sums[2]
+    cdef double lr = h[0], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
+    cdef double rate = lr if lr < 1 / sqrt(<double> t) else 1 / sqrt(<double> t)
+    cdef double size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
+    cdef double length = sqrt(updates) / d
+    c[0] = rate * size / (1.0 if length <= 1 else length)  # step_size
+    c[1] = 0.0 if eps_inside else eps1 * eps1  # floor
+
+
+cdef void adafactor_terms_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5]
+    c[0] = exp(beta2_decay * log(<double> t))  # w
+    c[1] = 0.0 if eps_inside else eps1  # least
+    c[2] = eps1 if eps_inside else 0.0  # more
+
+
+cdef inline void adafactor_terms(double *restrict out_, const real *restrict g_, Py_ssize_t n,
+                                 const double *c) noexcept nogil:
+    """Squares, whose means over rows and over columns are averaged."""
+    cdef Py_ssize_t i
+    cdef double g
+    cdef double more = c[2]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = g * g + more
+
+cdef void adafactor_terms_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_terms[float](<double *> a[UPDATE], <float *> a[1], n, c)
+
+cdef void adafactor_terms_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_terms[double](<double *> a[UPDATE], <double *> a[1], n, c)
+
+
+cdef void adafactor_sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double eps1 = h[2], eps_inside = h[5]
+    c[0] = 0.0 if eps_inside else eps1 * eps1  # floor
+
+
+cdef inline void adafactor_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
+                                const real *restrict col_, const real *restrict ratio_, Py_ssize_t n,
+                                const double *c) noexcept nogil:
+    """Squares of the update before its size is known, and the parameter, for its size."""
+    cdef Py_ssize_t i
+    cdef double p, g, col, ratio
+    cdef double floor = c[0]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        col = col_[i]
+        ratio = ratio_[i]
+        if real is float:
+            out_[i] = p * p
+        else:
+            out_[i] = p
+        out_[BLOCK + i] = g * g / maximum(ratio * col, floor)
+
+cdef void adafactor_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[3], <float *> a[4], n, c)
+
+cdef void adafactor_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[3], <double *> a[4], n,
+                           c)
+
+
+cdef inline void adafactor(real *restrict p_, const real *restrict g_, const real *restrict row_,
+                           const real *restrict col_, const real *restrict ratio_, real *restrict u_, Py_ssize_t n,
+                           const double *c) noexcept nogil:
+    """Adafactor (Shazeer and Stern, 2018, algorithm 4): the second moment by its rows and columns."""
+    cdef Py_ssize_t i
+    cdef real p, g, col, ratio, update
+    cdef real step_size = <real> c[0], floor = <real> c[1]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        col = col_[i]
+        ratio = ratio_[i]
+        update = step_size * g / sqrt(maximum(ratio * col, floor))
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+
+cdef void adafactor_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4],
+                     <float *> a[UPDATE], n, c)
+
+cdef void adafactor_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
+                      <double *> a[UPDATE], n, c)
+
+
+cdef void adafactor_vector_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double param = sums[0], param_exponent = sums[1], updates = sums[2]
+    cdef double lr = h[0], beta2_decay = h[1], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
+    cdef double rate = lr if lr < 1 / sqrt(<double> t) else 1 / sqrt(<double> t)
+    cdef double size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
+    cdef double length = sqrt(updates) / d
+    cdef double w = exp(beta2_decay * log(<double> t))
+    c[0] = rate * size / (1.0 if length <= 1 else length)  # step_size
+    c[1] = 1 - w  # keep
+    c[2] = w
+    c[3] = w * eps1 if eps_inside else 0.0  # more
+    c[4] = 0.0 if eps_inside else eps1 * eps1  # floor
+
+
+cdef void adafactor_vector_sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5]
+    cdef double w = exp(beta2_decay * log(<double> t))
+    c[0] = 1 - w  # keep
+    c[1] = w
+    c[2] = w * eps1 if eps_inside else 0.0  # more
+    c[3] = 0.0 if eps_inside else eps1 * eps1  # floor
+
+
+cdef inline void adafactor_vector_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
+                                       const real *restrict v_, Py_ssize_t n, const double *c) noexcept nogil:
+    """As `adafactor_sums`, with the second moment as it will be."""
+    cdef Py_ssize_t i
+    cdef double p, g, v
+    cdef double keep = c[0], w = c[1], more = c[2], floor = c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        v = keep * v + w * g * g + more
+        if real is float:
+            out_[i] = p * p
+        else:
+            out_[i] = p
+        out_[BLOCK + i] = g * g / maximum(v, floor)
+
+cdef void adafactor_vector_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_vector_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], n, c)
+
+cdef void adafactor_vector_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_vector_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef inline void adafactor_vector(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict u_,
+                                  Py_ssize_t n, const double *c) noexcept nogil:
+    """Adafactor where there are no rows and columns (Shazeer and Stern, 2018, algorithm 5)."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, update
+    cdef real step_size = <real> c[0], keep = <real> c[1], w = <real> c[2], more = <real> c[3], floor = <real> c[4]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        v = keep * v + w * g * g + more
+        update = step_size * g / sqrt(maximum(v, floor))
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+
+cdef void adafactor_vector_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_vector[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void adafactor_vector_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adafactor_vector[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void adagrad_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], lr_decay = h[1], eps = h[2], eps_inside = h[3]
+    c[0] = lr / (1 + (<double> t - 1) * lr_decay)  # step_size
+    c[1] = eps if eps_inside else 0.0  # root
+    c[2] = 0.0 if eps_inside else eps  # eps
+
+
+cdef inline void adagrad(real *restrict p_, const real *restrict g_, real *restrict sum_, real *restrict u_,
+                         Py_ssize_t n, const double *c) noexcept nogil:
+    """AdaGrad (Duchi et al., 2011, section 1.1, diagonal)."""
+    cdef Py_ssize_t i
+    cdef real p, g, sum, update
+    cdef real step_size = <real> c[0], root = <real> c[1], eps = <real> c[2]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        sum = sum_[i]
+        sum = sum + g * g
+        update = step_size * g / (sqrt(sum + root) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        sum_[i] = sum
+
+cdef void adagrad_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adagrad[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void adagrad_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adagrad[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void adam_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5]
+    cdef double correct = 1 - power(beta2, t)
+    cdef double c2 = sqrt(correct)
+    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
+    c[1] = 1 - beta1  # w1
+    c[2] = beta2  # keep
+    c[3] = 1 - beta2  # w2
+    c[4] = eps if eps_hat else eps * c2  # eps
+    c[5] = eps_root * correct  # root
+
+
+cdef inline void adam(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                      real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Adam (Kingma and Ba, 2015, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, update
+    cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], eps = <real> c[4]
+    cdef real root = <real> c[5]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        m = m + w1 * (g - m)
+        v = keep * v + w2 * g * g
+        update = step_size * m / (sqrt(v + root) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void adam_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adam[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void adam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void amsgrad_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5], max_corrected = h[6]
+    cdef double correct = 1 - power(beta2, t)
+    cdef double c2 = 1.0 if max_corrected else sqrt(correct)
+    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
+    c[1] = 1 - beta1  # w1
+    c[2] = beta2  # keep
+    c[3] = 1 - beta2  # w2
+    c[4] = 1 / correct if max_corrected else 1.0  # seen
+    c[5] = eps if eps_hat else eps * c2  # eps
+    c[6] = eps_root * c2 * c2  # root
+
+
+cdef inline void amsgrad(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                         real *restrict vmax_, real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, vmax, update
+    cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], seen = <real> c[4]
+    cdef real eps = <real> c[5], root = <real> c[6]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        vmax = vmax_[i]
+        m = m + w1 * (g - m)
+        v = keep * v + w2 * g * g
+        vmax = maximum(vmax, seen * v)
+        update = step_size * m / (sqrt(vmax + root) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+        vmax_[i] = vmax
+
+cdef void amsgrad_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    amsgrad[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4], <float *> a[UPDATE],
+                   n, c)
+
+cdef void amsgrad_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    amsgrad[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
+                    <double *> a[UPDATE], n, c)
+
+
+cdef void adamax_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_inside = h[4]
+    c[0] = lr / (1 - power(beta1, t))  # step_size
+    c[1] = 1 - beta1  # w
+    c[2] = beta2  # keep
+    c[3] = eps if eps_inside else 0.0  # inner
+    c[4] = 0.0 if eps_inside else eps  # outer
+
+
+cdef inline void adamax(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict largest_,
+                        real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """AdaMax (Kingma and Ba, 2015, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, largest, update
+    cdef real step_size = <real> c[0], w = <real> c[1], keep = <real> c[2], inner = <real> c[3], outer = <real> c[4]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        largest = largest_[i]
+        m = m + w * (g - m)
+        largest = maximum(keep * largest, fabs(g) + inner)
+        update = step_size * m / (largest + outer)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        largest_[i] = largest
+
+cdef void adamax_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adamax[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void adamax_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adamax[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void adan_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], eps = h[4], eps_root = h[5], short_look = h[6]
+    cdef double correct = 1 - power(beta3, t)
+    cdef double c3 = sqrt(correct)
+    cdef double step_size = lr * c3
+    cdef double ahead = 1 - beta2 if short_look else beta2
+    c[0] = step_size / (1 - power(beta1, t))  # of_m
+    c[1] = step_size * ahead / (1 - power(beta2, t))  # of_d
+    c[2] = 1 - beta1  # w1
+    c[3] = 1 - beta2  # w2
+    c[4] = ahead
+    c[5] = beta3  # keep
+    c[6] = 1 - beta3  # w3
+    c[7] = eps * c3  # eps
+    c[8] = eps_root * correct  # root
+    c[9] = 1.0 if t > 1 else 0.0  # before
+
+
+cdef inline void adan(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict d_,
+                      real *restrict v_, real *restrict last_, real *restrict u_, Py_ssize_t n,
+                      const double *c) noexcept nogil:
+    """Adan (Xie et al., 2022, algorithm 1, with bias corrections)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, d, v, last, change, look, update
+    cdef real of_m = <real> c[0], of_d = <real> c[1], w1 = <real> c[2], w2 = <real> c[3], ahead = <real> c[4]
+    cdef real keep = <real> c[5], w3 = <real> c[6], eps = <real> c[7], root = <real> c[8], before = <real> c[9]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        d = d_[i]
+        v = v_[i]
+        last = last_[i]
+        change = where(before > <real> 0, g - last, <real> 0)
+        look = g + ahead * change
+        m = m + w1 * (g - m)
+        d = d + w2 * (change - d)
+        v = keep * v + w3 * look * look
+        update = (of_m * m + of_d * d) / (sqrt(v + root) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        d_[i] = d
+        v_[i] = v
+        last_[i] = g
+
+cdef void adan_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adan[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4], <float *> a[5],
+                <float *> a[UPDATE], n, c)
+
+cdef void adan_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adan[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4], <double *> a[5],
+                 <double *> a[UPDATE], n, c)
+
+
+cdef void ademamix_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], alpha = h[4], warmup = h[5], eps = h[6]
+    cdef double part = <double> t / warmup if <double> t < warmup else 1.0
+    cdef double fast = log(beta1)
+    cdef double slow = log(beta3)
+    cdef double now = exp(fast * slow / ((1 - part) * slow + part * fast)) if part < 1 else beta3
+    cdef double c2 = sqrt(1 - power(beta2, t))
+    c[0] = lr * c2 / (1 - power(beta1, t))  # fast
+    c[1] = lr * c2 * alpha * part  # slow
+    c[2] = 1 - beta1  # w1
+    c[3] = beta2  # keep
+    c[4] = 1 - beta2  # w2
+    c[5] = 1 - (now if now < beta3 else beta3)  # w3
+    c[6] = eps * c2  # eps
+
+
+cdef inline void ademamix(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                          real *restrict m2_, real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """AdEMAMix (Pagliardini et al., 2024, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, m2, update
+    cdef real fast = <real> c[0], slow = <real> c[1], w1 = <real> c[2], keep = <real> c[3], w2 = <real> c[4]
+    cdef real w3 = <real> c[5], eps = <real> c[6]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        m2 = m2_[i]
+        m = m + w1 * (g - m)
+        m2 = m2 + w3 * (g - m2)
+        v = keep * v + w2 * g * g
+        update = (fast * m + slow * m2) / (sqrt(v) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+        m2_[i] = m2
+
+cdef void ademamix_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    ademamix[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4], <float *> a[UPDATE],
+                    n, c)
+
+cdef void ademamix_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    ademamix[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
+                     <double *> a[UPDATE], n, c)
+
+
+cdef void adopt_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3]
+    c[0] = lr if t > 1 else 0.0  # lr
+    c[1] = 1 - beta1 if t > 1 else 0.0  # w1
+    c[2] = beta2 if t > 1 else 0.0  # keep
+    c[3] = 1 - beta2 if t > 1 else 1.0  # w2
+    c[4] = eps
+    c[5] = sqrt(sqrt(<double> t - 1))  # most
+
+
+cdef inline void adopt(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """ADOPT (Taniguchi et al., 2024, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, scaled, update
+    cdef real lr = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], eps = <real> c[4]
+    cdef real most = <real> c[5]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        scaled = minimum(maximum(g / maximum(sqrt(v), eps), -most), most)
+        m = m + w1 * (scaled - m)
+        v = keep * v + w2 * g * g
+        update = lr * m
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void adopt_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adopt[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void adopt_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adopt[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void adopt_decoupled_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4]
+    c[0] = lr if t > 1 else 0.0  # lr
+    c[1] = 1 - beta1 if t > 1 else 0.0  # w1
+    c[2] = beta2 if t > 1 else 0.0  # keep
+    c[3] = 1 - beta2 if t > 1 else 1.0  # w2
+    c[4] = eps
+    c[5] = sqrt(sqrt(<double> t - 1))  # most
+    c[6] = lr * weight_decay if t > 1 else 0.0  # decay
+
+
+cdef inline void adopt_decoupled(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                                 real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """ADOPT (Taniguchi et al., 2024, algorithm 2) with decoupled weight decay."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, scaled, update
+    cdef real lr = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], eps = <real> c[4]
+    cdef real most = <real> c[5], decay = <real> c[6]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        scaled = minimum(maximum(g / maximum(sqrt(v), eps), -most), most)
+        m = m + w1 * (scaled - m)
+        v = keep * v + w2 * g * g
+        update = lr * m + decay * p
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void adopt_decoupled_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adopt_decoupled[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void adopt_decoupled_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    adopt_decoupled[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n,
+                            c)
+
+
+cdef void asgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double eta = kept[0]
+    cdef double lr = h[0], lambd = h[1], alpha = h[2], t0 = h[3]
+    cdef double now = lr if t == 1 else eta
+    cdef double after = lr / exp(alpha * log(1 + lambd * lr * <double> t))
+    c[0] = now  # lr
+    c[1] = lambd * now  # decay
+    c[2] = 1 / (<double> t - 1 - t0) if <double> t - 1 - t0 > 1 else 1.0  # share
+    kept[0] = after  # eta
+
+
+cdef inline void asgd(real *restrict p_, const real *restrict g_, real *restrict average_, real *restrict u_,
+                      Py_ssize_t n, const double *c) noexcept nogil:
+    """Averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou, 2010)."""
+    cdef Py_ssize_t i
+    cdef real p, g, average, move, update
+    cdef real lr = <real> c[0], decay = <real> c[1], share = <real> c[2]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        average = average_[i]
+        move = decay * p + lr * g
+        average = average + share * (p - move - average)
+        update = move
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        average_[i] = average
+
+cdef void asgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    asgd[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void asgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    asgd[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void dog_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double farthest = kept[0], seen = kept[1]
+    cdef double grads = sums[0], way = sums[1], way_exponent = sums[2], param = sums[3], param_exponent = sums[4]
+    cdef double lr = h[0], reps_rel = h[1], eps = h[2]
+    cdef double first = reps_rel * (1 + ldexp(param, param_exponent))
+    cdef double far = farthest if farthest > 0 else first
+    cdef double far_now = ldexp(way, way_exponent) if ldexp(way, way_exponent) > far else far
+    cdef double total = (seen if farthest > 0 else eps) + grads
+    c[0] = lr * far_now / sqrt(total)  # lr
+    c[1] = 1  # shift
+    kept[0] = far_now  # farthest
+    kept[1] = total  # seen
+
+
+cdef inline void dog_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
+                          const real *restrict p0_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Squares of the gradient, and for their norms the way from the start and the parameter."""
+    cdef Py_ssize_t i
+    cdef double p, g, p0
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        p0 = p0_[i]
+        out_[i] = g * g
+        if real is float:
+            out_[BLOCK + i] = (p - p0) * (p - p0)
+        else:
+            out_[BLOCK + i] = p - p0
+        if real is float:
+            out_[2 * BLOCK + i] = p * p
+        else:
+            out_[2 * BLOCK + i] = p
+
+cdef void dog_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    dog_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], n, c)
+
+cdef void dog_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    dog_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef inline void dog(real *restrict p_, const real *restrict g_, const real *restrict p0_, real *restrict u_,
+                     Py_ssize_t n, const double *c) noexcept nogil:
+    """DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together."""
+    cdef Py_ssize_t i
+    cdef real p, g, update
+    cdef double lr = c[0], shift = c[1]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        update = scale_by(g, lr, shift)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+
+cdef void dog_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    dog[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void dog_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    dog[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void ftrl_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta = h[1], l1 = h[2], l2 = h[3], l2_doubled = h[4]
+    c[0] = 1 / lr  # rate
+    c[1] = beta / lr  # beta
+    c[2] = l1
+    c[3] = 2 * l2 if l2_doubled else l2  # l2
+
+
+cdef inline void ftrl(real *restrict p_, const real *restrict g_, real *restrict z_, real *restrict n2_,
+                      real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, z, n2, before, after, target, update
+    cdef real rate = <real> c[0], beta = <real> c[1], l1 = <real> c[2], l2 = <real> c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        z = z_[i]
+        n2 = n2_[i]
+        before = sqrt(n2)
+        n2 = n2 + g * g
+        after = sqrt(n2)
+        z = z + g - rate * (after - before) * p
+        target = where(fabs(z) > l1, (copysign(l1, z) - z) / (rate * after + beta + l2), <real> 0)
+        update = p - target
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        z_[i] = z
+        n2_[i] = n2
+
+cdef void ftrl_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    ftrl[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void ftrl_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    ftrl[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void lars_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double param = sums[0], param_exponent = sums[1], grad = sums[2], grad_exponent = sums[3]
+    cdef double lr = h[0], momentum = h[1], weight_decay = h[2], trust_coefficient = h[3], eps = h[4]
+    cdef double decayed = param_exponent if weight_decay > 0 else grad_exponent
+    cdef double most = decayed if decayed > grad_exponent else grad_exponent
+    cdef double least = 0.0 if eps > 0 else most
+    cdef double top = most if most > least else least
+    cdef double length = ldexp(grad, grad_exponent - top) + weight_decay * ldexp(param, decayed - top) + ldexp(eps, -top)
+    cdef double both = grad * param
+    c[0] = lr
+    c[1] = momentum  # keep
+    c[2] = 1.0 if both == 0 else scale_factor(trust_coefficient * param / length, param_exponent - top)  # ratio
+    c[3] = 1.0 if both == 0 else scale_power(trust_coefficient * param / length, param_exponent - top)  # shift
+    c[4] = weight_decay  # decay
+
+
+cdef inline void lars_sums(double *restrict out_, const real *restrict p_, const real *restrict g_, Py_ssize_t n,
+                           const double *c) noexcept nogil:
+    """Both, for their norms."""
+    cdef Py_ssize_t i
+    cdef double p, g
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        if real is float:
+            out_[i] = p * p
+        else:
+            out_[i] = p
+        if real is float:
+            out_[BLOCK + i] = g * g
+        else:
+            out_[BLOCK + i] = g
+
+cdef void lars_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    lars_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], n, c)
+
+cdef void lars_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    lars_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], n, c)
+
+
+cdef inline void lars(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_, Py_ssize_t n,
+                      const double *c) noexcept nogil:
+    """LARS (You et al., 2017, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, buf, update
+    cdef real lr = <real> c[0], keep = <real> c[1], decay = <real> c[4]
+    cdef double ratio = c[2], shift = c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        buf = buf_[i]
+        buf = keep * buf + lr * scale_by(g + decay * p, ratio, shift)
+        update = buf
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        buf_[i] = buf
+
+cdef void lars_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    lars[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void lars_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    lars[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void lion_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2]
+    c[0] = lr
+    c[1] = 1 - beta1  # w1
+    c[2] = 1 - beta2  # w2
+
+
+cdef inline void lion(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict u_, Py_ssize_t n,
+                      const double *c) noexcept nogil:
+    """Lion (Chen et al., 2023, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, direction, update
+    cdef real lr = <real> c[0], w1 = <real> c[1], w2 = <real> c[2]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        direction = m + w1 * (g - m)
+        update = lr * sign(direction)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m + w2 * (g - m)
+
+cdef void lion_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    lion[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void lion_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    lion[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void muon_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], momentum = h[1]
+    c[0] = lr
+    c[1] = 1 - momentum  # w
+
+
+cdef void muon_terms_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double momentum = h[1], nesterov = h[2]
+    c[0] = 1 - momentum  # w
+    c[1] = momentum if nesterov else 1.0  # of_buf
+    c[2] = 1 - momentum if nesterov else 0.0  # of_g
+
+
+cdef inline void muon_terms(double *restrict out_, const real *restrict g_, const real *restrict buf_, Py_ssize_t n,
+                            const double *c) noexcept nogil:
+    """The average, or Nesterov's look-ahead."""
+    cdef Py_ssize_t i
+    cdef double g, buf
+    cdef double w = c[0], of_buf = c[1], of_g = c[2]
+    for i in range(n):
+        g = g_[i]
+        buf = buf_[i]
+        out_[i] = of_buf * (buf + w * (g - buf)) + of_g * g
+
+cdef void muon_terms_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    muon_terms[float](<double *> a[UPDATE], <float *> a[1], <float *> a[2], n, c)
+
+cdef void muon_terms_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    muon_terms[double](<double *> a[UPDATE], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef inline void muon(real *restrict p_, const real *restrict g_, real *restrict buf_, const real *restrict o_,
+                      real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Muon (Jordan et al., 2024): momentum whose matrix has been orthogonalized."""
+    cdef Py_ssize_t i
+    cdef real p, g, buf, o, update
+    cdef real lr = <real> c[0], w = <real> c[1]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        buf = buf_[i]
+        o = o_[i]
+        update = lr * o
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        buf_[i] = buf + w * (g - buf)
+
+cdef void muon_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    muon[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void muon_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    muon[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void nadam_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double product = kept[0]
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], momentum_decay = h[4]
+    cdef double now = beta1 * (1 - 0.5 * exp(<double> t * momentum_decay * log(0.96)))
+    cdef double ahead = beta1 * (1 - 0.5 * exp((<double> t + 1) * momentum_decay * log(0.96)))
+    cdef double c2 = sqrt(1 - power(beta2, t))
+    product = product * now
+    c[0] = lr * c2 * (1 - now) / (1 - product)  # of_g
+    c[1] = lr * c2 * ahead / (1 - product * ahead)  # of_m
+    c[2] = 1 - beta1  # w1
+    c[3] = beta2  # keep
+    c[4] = 1 - beta2  # w2
+    c[5] = eps * c2  # eps
+    kept[0] = product  # product
+
+
+cdef inline void nadam(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """NAdam (Dozat, 2016, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, update
+    cdef real of_g = <real> c[0], of_m = <real> c[1], w1 = <real> c[2], keep = <real> c[3], w2 = <real> c[4]
+    cdef real eps = <real> c[5]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        m = m + w1 * (g - m)
+        v = keep * v + w2 * g * g
+        update = (of_g * g + of_m * m) / (sqrt(v) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void nadam_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    nadam[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void nadam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    nadam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void prodigy_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double d = kept[0], d_max = kept[1], numerator = kept[2]
+    cdef double along = sums[0], length = sums[1]
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], d0 = h[4], d_coef = h[5], growth_rate = h[6]
+    cdef double use_bias_correction = h[7], weight_decay = h[8]
+    cdef double now = d if d > 0 else d0
+    cdef double top = d_max if d > 0 else d0
+    cdef double dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
+    cdef double total = sqrt(beta2) * numerator + now / d0 * dlr * along
+    cdef double found = d_coef * total / length if length > 0 else now
+    cdef double raised = (found if found > now else now) if now == d0 else now
+    cdef double most = found if found > top else top
+    cdef double after = (most if most < raised * growth_rate else raised * growth_rate) if length > 0 else now
+    c[0] = dlr if length > 0 else 0.0  # lr
+    c[1] = beta1  # keep1
+    c[2] = now * (1 - beta1)  # w1
+    c[3] = beta2  # keep2
+    c[4] = now * now * (1 - beta2)  # w2
+    c[5] = sqrt(beta2)  # keep3
+    c[6] = now / d0 * dlr  # push
+    c[7] = after * eps  # eps
+    c[8] = dlr * weight_decay if length > 0 else 0.0  # decay
+    kept[0] = after  # d
+    kept[1] = most  # d_max
+    kept[2] = total  # numerator
+
+
+cdef void prodigy_sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double d = kept[0]
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], d0 = h[4], use_bias_correction = h[7]
+    cdef double now = d if d > 0 else d0
+    cdef double dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
+    c[0] = sqrt(beta2)  # keep3
+    c[1] = now / d0 * dlr  # push
+
+
+cdef inline void prodigy_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
+                              const real *restrict s_, const real *restrict p0_, Py_ssize_t n,
+                              const double *c) noexcept nogil:
+    """The gradient along the way from the start, and the length of the gradients' sum."""
+    cdef Py_ssize_t i
+    cdef double p, g, s, p0
+    cdef double keep3 = c[0], push = c[1]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        s = s_[i]
+        p0 = p0_[i]
+        out_[i] = g * (p0 - p)
+        out_[BLOCK + i] = fabs(keep3 * s + push * g)
+
+cdef void prodigy_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[4], <float *> a[5], n, c)
+
+cdef void prodigy_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[4], <double *> a[5], n, c)
+
+
+cdef inline void prodigy(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                         real *restrict s_, const real *restrict p0_, real *restrict u_, Py_ssize_t n,
+                         const double *c) noexcept nogil:
+    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, s, update
+    cdef real lr = <real> c[0], keep1 = <real> c[1], w1 = <real> c[2], keep2 = <real> c[3], w2 = <real> c[4]
+    cdef real keep3 = <real> c[5], push = <real> c[6], eps = <real> c[7], decay = <real> c[8]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        s = s_[i]
+        m = keep1 * m + w1 * g
+        v = keep2 * v + w2 * g * g
+        s = keep3 * s + push * g
+        update = lr * m / (sqrt(v) + eps) + decay * p
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+        s_[i] = s
+
+cdef void prodigy_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4], <float *> a[5],
+                   <float *> a[UPDATE], n, c)
+
+cdef void prodigy_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
+                    <double *> a[5], <double *> a[UPDATE], n, c)
+
+
+cdef void prodigy_coupled_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double d = kept[0], d_max = kept[1], numerator = kept[2]
+    cdef double along = sums[0], length = sums[1]
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], d0 = h[4], d_coef = h[5], growth_rate = h[6]
+    cdef double use_bias_correction = h[7]
+    cdef double now = d if d > 0 else d0
+    cdef double top = d_max if d > 0 else d0
+    cdef double dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
+    cdef double total = sqrt(beta2) * numerator + now / d0 * dlr * along
+    cdef double found = d_coef * total / length if length > 0 else now
+    cdef double raised = (found if found > now else now) if now == d0 else now
+    cdef double most = found if found > top else top
+    cdef double after = (most if most < raised * growth_rate else raised * growth_rate) if length > 0 else now
+    c[0] = dlr if length > 0 else 0.0  # lr
+    c[1] = beta1  # keep1
+    c[2] = now * (1 - beta1)  # w1
+    c[3] = beta2  # keep2
+    c[4] = now * now * (1 - beta2)  # w2
+    c[5] = sqrt(beta2)  # keep3
+    c[6] = now / d0 * dlr  # push
+    c[7] = after * eps  # eps
+    kept[0] = after  # d
+    kept[1] = most  # d_max
+    kept[2] = total  # numerator
+
+
+cdef inline void prodigy_coupled_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
+                                      const real *restrict s_, const real *restrict p0_, Py_ssize_t n,
+                                      const double *c) noexcept nogil:
+    """The gradient along the way from the start, and the length of the gradients' sum."""
+    cdef Py_ssize_t i
+    cdef double p, g, s, p0
+    cdef double keep3 = c[0], push = c[1]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        s = s_[i]
+        p0 = p0_[i]
+        out_[i] = g * (p0 - p)
+        out_[BLOCK + i] = fabs(keep3 * s + push * g)
+
+cdef void prodigy_coupled_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy_coupled_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[4], <float *> a[5], n,
+                                c)
+
+cdef void prodigy_coupled_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy_coupled_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[4],
+                                 <double *> a[5], n, c)
+
+
+cdef inline void prodigy_coupled(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                                 real *restrict s_, const real *restrict p0_, real *restrict u_, Py_ssize_t n,
+                                 const double *c) noexcept nogil:
+    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), whose weight decay is in the gradient."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, s, update
+    cdef real lr = <real> c[0], keep1 = <real> c[1], w1 = <real> c[2], keep2 = <real> c[3], w2 = <real> c[4]
+    cdef real keep3 = <real> c[5], push = <real> c[6], eps = <real> c[7]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        s = s_[i]
+        m = keep1 * m + w1 * g
+        v = keep2 * v + w2 * g * g
+        s = keep3 * s + push * g
+        update = lr * m / (sqrt(v) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+        s_[i] = s
+
+cdef void prodigy_coupled_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy_coupled[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4],
+                           <float *> a[5], <float *> a[UPDATE], n, c)
+
+cdef void prodigy_coupled_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    prodigy_coupled[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[4],
+                            <double *> a[5], <double *> a[UPDATE], n, c)
+
+
+cdef void radam_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_hat = h[4]
+    cdef double correct = 1 - power(beta2, t)
+    cdef double longest = 2 / (1 - beta2) - 1
+    cdef double length = longest - 2 * <double> t * power(beta2, t) / correct
+    cdef double rectified = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+    cdef double step_size = lr / (1 - power(beta1, t))
+    c[0] = step_size * sqrt(rectified * correct) if length > 5 else step_size  # step_size
+    c[1] = 1 - beta1  # w1
+    c[2] = beta2  # keep
+    c[3] = 1 - beta2  # w2
+    c[4] = eps if eps_hat else eps * sqrt(correct)  # eps
+    c[5] = 1.0 if length > 5 else 0.0  # adapt
+
+
+cdef inline void radam(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """RAdam (Liu et al., 2020, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, update
+    cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], eps = <real> c[4]
+    cdef real adapt = <real> c[5]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        m = m + w1 * (g - m)
+        v = keep * v + w2 * g * g
+        update = step_size * m / where(adapt > <real> 0, sqrt(v) + eps, <real> 1)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void radam_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    radam[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void radam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    radam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void rmsprop_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], alpha = h[1], eps = h[2], eps_inside = h[3]
+    c[0] = lr
+    c[1] = alpha  # keep
+    c[2] = 1 - alpha  # w
+    c[3] = eps if eps_inside else 0.0  # root
+    c[4] = 0.0 if eps_inside else eps  # eps
+
+
+cdef inline void rmsprop(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict u_, Py_ssize_t n,
+                         const double *c) noexcept nogil:
+    """RMSprop (Tieleman and Hinton, 2012, lecture 6.5)."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, update
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        v = keep * v + w * g * g
+        update = lr * g / (sqrt(v + root) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+
+cdef void rmsprop_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void rmsprop_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef inline void rmsprop_centered(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict mean_,
+                                  real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """RMSprop by the gradient's variance (Graves, 2013, eq. 38-45), which rounding must not turn negative."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, mean, update
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        mean = mean_[i]
+        v = keep * v + w * g * g
+        mean = mean + w * (g - mean)
+        update = lr * g / (sqrt(maximum(v - mean * mean, <real> 0) + root) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+        mean_[i] = mean
+
+cdef void rmsprop_centered_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop_centered[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void rmsprop_centered_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop_centered[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE],
+                             n, c)
+
+
+cdef void rmsprop_momentum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], alpha = h[1], eps = h[2], momentum = h[3], eps_inside = h[4], lr_in_velocity = h[5]
+    c[0] = 1.0 if lr_in_velocity else lr  # lr
+    c[1] = alpha  # keep
+    c[2] = 1 - alpha  # w
+    c[3] = eps if eps_inside else 0.0  # root
+    c[4] = 0.0 if eps_inside else eps  # eps
+    c[5] = momentum  # roll
+    c[6] = lr if lr_in_velocity else 1.0  # take
+
+
+cdef inline void rmsprop_momentum(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict buf_,
+                                  real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """RMSprop with heavy-ball momentum over the scaled gradient."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, buf, update
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
+    cdef real roll = <real> c[5], take = <real> c[6]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        buf = buf_[i]
+        v = keep * v + w * g * g
+        buf = roll * buf + take * g / (sqrt(v + root) + eps)
+        update = lr * buf
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+        buf_[i] = buf
+
+cdef void rmsprop_momentum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop_momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void rmsprop_momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop_momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE],
+                             n, c)
+
+
+cdef inline void rmsprop_centered_momentum(real *restrict p_, const real *restrict g_, real *restrict v_,
+                                           real *restrict mean_, real *restrict buf_, real *restrict u_, Py_ssize_t n,
+                                           const double *c) noexcept nogil:
+    """RMSprop, centered, with momentum (Graves, 2013, eq. 38-45)."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, mean, buf, update
+    cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
+    cdef real roll = <real> c[5], take = <real> c[6]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        mean = mean_[i]
+        buf = buf_[i]
+        v = keep * v + w * g * g
+        mean = mean + w * (g - mean)
+        buf = roll * buf + take * g / (sqrt(maximum(v - mean * mean, <real> 0) + root) + eps)
+        update = lr * buf
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+        mean_[i] = mean
+        buf_[i] = buf
+
+cdef void rmsprop_centered_momentum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop_centered_momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[4],
+                                     <float *> a[UPDATE], n, c)
+
+cdef void rmsprop_centered_momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rmsprop_centered_momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3],
+                                      <double *> a[4], <double *> a[UPDATE], n, c)
+
+
+cdef void rprop_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], eta_minus = h[1], eta_plus = h[2], step_min = h[3], step_max = h[4]
+    c[0] = lr if t == 1 else 0.0  # start
+    c[1] = eta_minus  # down
+    c[2] = eta_plus  # up
+    c[3] = step_min  # least
+    c[4] = step_max  # most
+
+
+cdef inline void rprop(real *restrict p_, const real *restrict g_, real *restrict last_, real *restrict size_,
+                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Resilient backpropagation, without weight-backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000)."""
+    cdef Py_ssize_t i
+    cdef real p, g, last, size, agree, factor, update
+    cdef real start = <real> c[0], down = <real> c[1], up = <real> c[2], least = <real> c[3], most = <real> c[4]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        last = last_[i]
+        size = size_[i]
+        agree = sign(g) * last
+        factor = where(agree > <real> 0, up, <real> 1) * where(agree < <real> 0, down, <real> 1)
+        size = minimum(maximum(factor * maximum(size, start), least), most)
+        last = where(agree < <real> 0, <real> 0, g)
+        update = size * sign(last)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        last_[i] = last
+        size_[i] = size
+
+cdef void rprop_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rprop[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void rprop_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    rprop[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void schedule_free_sgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double weights = kept[0], highest = kept[1]
+    cdef double lr = h[0], momentum = h[1], warmup = h[2], warmup_from_zero = h[3]
+    cdef double full = lr * <double> t / warmup if <double> t < warmup else lr
+    cdef double rate = (lr * (<double> t - 1) / warmup if <double> t - 1 < warmup else lr) if warmup_from_zero else full
+    cdef double top = full if full > highest else highest
+    cdef double total = weights + top * top
+    cdef double share = top * top / total if total > 0 else 0.0
+    c[0] = rate  # lr
+    c[1] = share
+    c[2] = rate * (1 - momentum * (1 - share))  # of_g
+    kept[0] = total  # weights
+    kept[1] = top  # highest
+
+
+cdef inline void schedule_free_sgd(real *restrict p_, const real *restrict g_, real *restrict z_, real *restrict u_,
+                                   Py_ssize_t n, const double *c) noexcept nogil:
+    """Schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken."""
+    cdef Py_ssize_t i
+    cdef real p, g, z, update
+    cdef real lr = <real> c[0], share = <real> c[1], of_g = <real> c[2]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        z = z_[i]
+        update = share * (p - z) + of_g * g
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        z_[i] = z - lr * g
+
+cdef void schedule_free_sgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    schedule_free_sgd[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void schedule_free_sgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    schedule_free_sgd[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void schedule_free_adamw_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double weights = kept[0], highest = kept[1]
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4], warmup = h[5]
+    cdef double warmup_from_zero = h[6]
+    cdef double correct = sqrt(1 - power(beta2, t))
+    cdef double full = lr * <double> t / warmup if <double> t < warmup else lr
+    cdef double rate = (lr * (<double> t - 1) / warmup if <double> t - 1 < warmup else lr) if warmup_from_zero else full
+    cdef double top = full if full > highest else highest
+    cdef double total = weights + top * top
+    cdef double share = top * top / total if total > 0 else 0.0
+    c[0] = rate  # lr
+    c[1] = share
+    c[2] = rate * (1 - beta1 * (1 - share))  # of_d
+    c[3] = correct
+    c[4] = beta2  # keep
+    c[5] = 1 - beta2  # w2
+    c[6] = eps * correct  # eps
+    c[7] = weight_decay  # decay
+    kept[0] = total  # weights
+    kept[1] = top  # highest
+
+
+cdef inline void schedule_free_adamw(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict z_,
+                                     real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Schedule-free AdamW (Defazio et al., 2024, as in the authors' package, whose bias correction is not in the learning rate)."""
+    cdef Py_ssize_t i
+    cdef real p, g, v, z, direction, update
+    cdef real lr = <real> c[0], share = <real> c[1], of_d = <real> c[2], correct = <real> c[3], keep = <real> c[4]
+    cdef real w2 = <real> c[5], eps = <real> c[6], decay = <real> c[7]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        v = v_[i]
+        z = z_[i]
+        v = keep * v + w2 * g * g
+        direction = correct * g / (sqrt(v) + eps) + decay * p
+        update = share * (p - z) + of_d * direction
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        v_[i] = v
+        z_[i] = z - lr * direction
+
+cdef void schedule_free_adamw_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    schedule_free_adamw[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n,
+                               c)
+
+cdef void schedule_free_adamw_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    schedule_free_adamw[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3],
+                                <double *> a[UPDATE], n, c)
+
+
+cdef void sgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0]
+    c[0] = lr
+
+
+cdef inline void sgd(real *restrict p_, const real *restrict g_, real *restrict u_, Py_ssize_t n,
+                     const double *c) noexcept nogil:
+    """Stochastic gradient descent (Robbins and Monro, 1951)."""
+    cdef Py_ssize_t i
+    cdef real p, g, update
+    cdef real lr = <real> c[0]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        update = lr * g
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+
+cdef void sgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    sgd[float](<float *> a[0], <float *> a[1], <float *> a[UPDATE], n, c)
+
+cdef void sgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    sgd[double](<double *> a[0], <double *> a[1], <double *> a[UPDATE], n, c)
+
+
+cdef void momentum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], momentum = h[1], dampening = h[2], lr_in_velocity = h[3]
+    cdef double take = 1 - dampening if t > 1 else 1.0
+    c[0] = 1.0 if lr_in_velocity else lr  # lr
+    c[1] = momentum if t > 1 else 0.0  # keep
+    c[2] = take * lr if lr_in_velocity else take  # take
+
+
+cdef inline void momentum(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
+                          Py_ssize_t n, const double *c) noexcept nogil:
+    """Heavy-ball momentum (Polyak, 1964)."""
+    cdef Py_ssize_t i
+    cdef real p, g, buf, update
+    cdef real lr = <real> c[0], keep = <real> c[1], take = <real> c[2]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        buf = buf_[i]
+        buf = keep * buf + take * g
+        update = lr * buf
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        buf_[i] = buf
+
+cdef void momentum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    momentum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void nesterov_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], momentum = h[1], lr_in_velocity = h[2]
+    c[0] = momentum if t > 1 else 0.0  # keep
+    c[1] = lr if lr_in_velocity else 1.0  # take
+    c[2] = lr
+    c[3] = momentum if lr_in_velocity else lr * momentum  # ahead
+
+
+cdef inline void nesterov(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
+                          Py_ssize_t n, const double *c) noexcept nogil:
+    """Nesterov's momentum in the form of Sutskever et al. (2013)."""
+    cdef Py_ssize_t i
+    cdef real p, g, buf, update
+    cdef real keep = <real> c[0], take = <real> c[1], lr = <real> c[2], ahead = <real> c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        buf = buf_[i]
+        buf = keep * buf + take * g
+        update = lr * g + ahead * buf
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        buf_[i] = buf
+
+cdef void nesterov_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    nesterov[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void nesterov_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    nesterov[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void signsgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0]
+    c[0] = lr
+
+
+cdef inline void signsgd(real *restrict p_, const real *restrict g_, real *restrict u_, Py_ssize_t n,
+                         const double *c) noexcept nogil:
+    """Sign of the gradient (Bernstein et al., 2018, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real p, g, update
+    cdef real lr = <real> c[0]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        update = lr * sign(g)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+
+cdef void signsgd_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    signsgd[float](<float *> a[0], <float *> a[1], <float *> a[UPDATE], n, c)
+
+cdef void signsgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    signsgd[double](<double *> a[0], <double *> a[1], <double *> a[UPDATE], n, c)
+
+
+cdef void signum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], momentum = h[1]
+    c[0] = lr
+    c[1] = 1 - momentum  # w
+
+
+cdef inline void signum(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
+                        Py_ssize_t n, const double *c) noexcept nogil:
+    """Sign of an average of gradients (Bernstein et al., 2018, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, buf, update
+    cdef real lr = <real> c[0], w = <real> c[1]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        buf = buf_[i]
+        buf = buf + w * (g - buf)
+        update = lr * sign(buf)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        buf_[i] = buf
+
+cdef void signum_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    signum[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[UPDATE], n, c)
+
+cdef void signum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    signum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
+
+
+cdef void yogi_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3]
+    cdef double c2 = sqrt(1 - power(beta2, t))
+    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
+    c[1] = 1 - beta1  # w1
+    c[2] = 1 - beta2  # w2
+    c[3] = eps * c2  # eps
+
+
+cdef inline void yogi(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
+                      real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Yogi (Zaheer et al., 2018, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p, g, m, v, update
+    cdef real step_size = <real> c[0], w1 = <real> c[1], w2 = <real> c[2], eps = <real> c[3]
+    for i in range(n):
+        p = p_[i]
+        g = g_[i]
+        m = m_[i]
+        v = v_[i]
+        m = m + w1 * (g - m)
+        v = v - w2 * g * g * sign(v - g * g)
+        update = step_size * m / (sqrt(v) + eps)
+        if u_ is NULL:
+            p_[i] = p - update
+        else:
+            u_[i] = update
+        m_[i] = m
+        v_[i] = v
+
+cdef void yogi_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    yogi[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], <float *> a[UPDATE], n, c)
+
+cdef void yogi_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    yogi[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
+
+
+cdef void scale_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double scale = h[0]
+    c[0] = scale
+    c[1] = 1  # shift
+
+
+cdef inline void scale(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
+    """The gradient times a number (loss scaling; maximization)."""
+    cdef Py_ssize_t i
+    cdef real g
+    cdef double scale = c[0], shift = c[1]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = scale_by(g, scale, shift)
+
+cdef void scale_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    scale[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void scale_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    scale[double](<double *> a[0], <double *> a[1], n, c)
+
+cdef inline void scale_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
+                             const double *c) noexcept nogil:
+    """The gradient times a number (loss scaling; maximization)."""
+    cdef Py_ssize_t i
+    cdef double g
+    cdef double scale = c[0], shift = c[1]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = <target> (scale_by(g, scale, shift))
+
+cdef void scale_widen(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    scale_mixed[double, float](<double *> a[0], <float *> a[1], n, c)
+
+cdef void scale_narrow(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    scale_mixed[float, double](<float *> a[0], <double *> a[1], n, c)
+
+cdef bint scale_exact(const double *c) noexcept nogil:
+    return fo_is_exact(c[0], c[1])
+
+
+cdef void finite_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void finite_sums(double *restrict out_, const real *restrict g_, Py_ssize_t n,
+                             const double *c) noexcept nogil:
+    """Elements that are infinite or NaN."""
+    cdef Py_ssize_t i
+    cdef double g
+    for i in range(n):
+        g = g_[i]
+        out_[i] = where(g - g == <double> 0, <double> 0, <double> 1)
+
+cdef void finite_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    finite_sums[float](<double *> a[UPDATE], <float *> a[0], n, c)
+
+cdef void finite_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    finite_sums[double](<double *> a[UPDATE], <double *> a[0], n, c)
+
+
+cdef inline void finite(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Zero for what is infinite or NaN."""
+    cdef Py_ssize_t i
+    cdef real g
+    for i in range(n):
+        g = g_[i]
+        out_[i] = where(g - g == <real> 0, g, <real> 0)
+
+cdef void finite_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    finite[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void finite_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    finite[double](<double *> a[0], <double *> a[1], n, c)
+
+cdef inline void finite_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
+                              const double *c) noexcept nogil:
+    """Zero for what is infinite or NaN."""
+    cdef Py_ssize_t i
+    cdef double g
+    for i in range(n):
+        g = g_[i]
+        out_[i] = <target> (where(g - g == <double> 0, g, <double> 0))
+
+cdef void finite_widen(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    finite_mixed[double, float](<double *> a[0], <float *> a[1], n, c)
+
+cdef void finite_narrow(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    finite_mixed[float, double](<float *> a[0], <double *> a[1], n, c)
+
+cdef bint finite_exact(const double *c) noexcept nogil:
+    return True
+
+
+cdef void hold_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double accumulate = h[0]
+    c[0] = ldexp(1, -ceil_log2(accumulate))  # part
+
+
+cdef inline void hold(real *restrict gathered_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
+    """The gradients so far and this one, for a step that comes later."""
+    cdef Py_ssize_t i
+    cdef real gathered, g
+    cdef real part = <real> c[0]
+    for i in range(n):
+        gathered = gathered_[i]
+        g = g_[i]
+        gathered_[i] = gathered + part * g
+
+cdef void hold_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    hold[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void hold_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    hold[double](<double *> a[0], <double *> a[1], n, c)
+
+
+cdef void gather_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double accumulate = h[0]
+    c[0] = ldexp(1, -ceil_log2(accumulate))  # part
+    c[1] = ldexp(1 / accumulate, ceil_log2(accumulate))  # share
+
+
+cdef inline void gather(real *restrict out_, const real *restrict g_, const real *restrict gathered_, Py_ssize_t n,
+                        const double *c) noexcept nogil:
+    """The mean of the gradients so far and this one."""
+    cdef Py_ssize_t i
+    cdef real g, gathered
+    cdef real part = <real> c[0], share = <real> c[1]
+    for i in range(n):
+        g = g_[i]
+        gathered = gathered_[i]
+        out_[i] = share * (gathered + part * g)
+
+cdef void gather_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    gather[float](<float *> a[0], <float *> a[1], <float *> a[2], n, c)
+
+cdef void gather_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    gather[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef void unclipped_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void unclipped_sums(double *restrict out_, const real *restrict g_, Py_ssize_t n,
+                                const double *c) noexcept nogil:
+    """The gradient before it is clipped, for a report."""
+    cdef Py_ssize_t i
+    cdef double g
+    for i in range(n):
+        g = g_[i]
+        if real is float:
+            out_[i] = g * g
+        else:
+            out_[i] = g
+
+cdef void unclipped_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    unclipped_sums[float](<double *> a[UPDATE], <float *> a[0], n, c)
+
+cdef void unclipped_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    unclipped_sums[double](<double *> a[UPDATE], <double *> a[0], n, c)
+
+
+cdef inline void unclipped(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Changes nothing: its sum alone is of interest."""
+    cdef Py_ssize_t i
+    cdef real g
+    for i in range(n):
+        g = g_[i]
+        out_[i] = g
+
+cdef void unclipped_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    unclipped[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void unclipped_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    unclipped[double](<double *> a[0], <double *> a[1], n, c)
+
+cdef inline void unclipped_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
+                                 const double *c) noexcept nogil:
+    """Changes nothing: its sum alone is of interest."""
+    cdef Py_ssize_t i
+    cdef double g
+    for i in range(n):
+        g = g_[i]
+        out_[i] = <target> (g)
+
+cdef void unclipped_widen(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    unclipped_mixed[double, float](<double *> a[0], <float *> a[1], n, c)
+
+cdef void unclipped_narrow(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    unclipped_mixed[float, double](<float *> a[0], <double *> a[1], n, c)
+
+cdef bint unclipped_exact(const double *c) noexcept nogil:
+    return True
+
+
+cdef void clip_value_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double clip_value = h[0]
+    c[0] = clip_value  # most
+
+
+cdef inline void clip_value(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Each element of the gradient between ``-most`` and ``most``."""
+    cdef Py_ssize_t i
+    cdef real g
+    cdef real most = <real> c[0]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = where(g > most, most, where(g < -most, -most, g))
+
+cdef void clip_value_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_value[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void clip_value_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_value[double](<double *> a[0], <double *> a[1], n, c)
+
+cdef inline void clip_value_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
+                                  const double *c) noexcept nogil:
+    """Each element of the gradient between ``-most`` and ``most``."""
+    cdef Py_ssize_t i
+    cdef double g
+    cdef double most = c[0]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = <target> (where(g > most, most, where(g < -most, -most, g)))
+
+cdef void clip_value_widen(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_value_mixed[double, float](<double *> a[0], <float *> a[1], n, c)
+
+cdef void clip_value_narrow(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_value_mixed[float, double](<float *> a[0], <double *> a[1], n, c)
+
+cdef bint clip_value_exact(const double *c) noexcept nogil:
+    return fo_is_float(c[0])
+
+
+cdef void clip_norm_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double norm = sums[0], norm_exponent = sums[1]
+    cdef double clip_norm = h[0]
+    cdef double length = ldexp(norm, norm_exponent)
+    c[0] = 1.0 if length <= clip_norm else scale_factor(clip_norm / norm, -norm_exponent)  # shrink
+    c[1] = 1.0 if length <= clip_norm else scale_power(clip_norm / norm, -norm_exponent)  # shift
+
+
+cdef inline void clip_norm_sums(double *restrict out_, const real *restrict g_, Py_ssize_t n,
+                                const double *c) noexcept nogil:
+    """The gradient, whose norm it is."""
+    cdef Py_ssize_t i
+    cdef double g
+    for i in range(n):
+        g = g_[i]
+        if real is float:
+            out_[i] = g * g
+        else:
+            out_[i] = g
+
+cdef void clip_norm_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_norm_sums[float](<double *> a[UPDATE], <float *> a[0], n, c)
+
+cdef void clip_norm_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_norm_sums[double](<double *> a[UPDATE], <double *> a[0], n, c)
+
+
+cdef inline void clip_norm(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
+    """An array's gradient, at most so long (Pascanu et al., 2013)."""
+    cdef Py_ssize_t i
+    cdef real g
+    cdef double shrink = c[0], shift = c[1]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = scale_by(g, shrink, shift)
+
+cdef void clip_norm_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_norm[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void clip_norm_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_norm[double](<double *> a[0], <double *> a[1], n, c)
+
+cdef inline void clip_norm_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
+                                 const double *c) noexcept nogil:
+    """An array's gradient, at most so long (Pascanu et al., 2013)."""
+    cdef Py_ssize_t i
+    cdef double g
+    cdef double shrink = c[0], shift = c[1]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = <target> (scale_by(g, shrink, shift))
+
+cdef void clip_norm_widen(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_norm_mixed[double, float](<double *> a[0], <float *> a[1], n, c)
+
+cdef void clip_norm_narrow(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_norm_mixed[float, double](<float *> a[0], <double *> a[1], n, c)
+
+cdef bint clip_norm_exact(const double *c) noexcept nogil:
+    return fo_is_exact(c[0], c[1])
+
+
+cdef void clip_global_norm_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double norm = sums[0], norm_exponent = sums[1]
+    cdef double clip_global_norm = h[0]
+    cdef double length = ldexp(norm, norm_exponent)
+    c[0] = 1.0 if length <= clip_global_norm else scale_factor(clip_global_norm / norm, -norm_exponent)  # shrink
+    c[1] = 1.0 if length <= clip_global_norm else scale_power(clip_global_norm / norm, -norm_exponent)  # shift
+
+
+cdef inline void clip_global_norm_sums(double *restrict out_, const real *restrict g_, Py_ssize_t n,
+                                       const double *c) noexcept nogil:
+    """All gradients, whose norm it is."""
+    cdef Py_ssize_t i
+    cdef double g
+    for i in range(n):
+        g = g_[i]
+        if real is float:
+            out_[i] = g * g
+        else:
+            out_[i] = g
+
+cdef void clip_global_norm_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_global_norm_sums[float](<double *> a[UPDATE], <float *> a[0], n, c)
+
+cdef void clip_global_norm_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_global_norm_sums[double](<double *> a[UPDATE], <double *> a[0], n, c)
+
+
+cdef inline void clip_global_norm(real *restrict out_, const real *restrict g_, Py_ssize_t n,
+                                  const double *c) noexcept nogil:
+    """All arrays' gradients, together at most so long (Pascanu et al., 2013)."""
+    cdef Py_ssize_t i
+    cdef real g
+    cdef double shrink = c[0], shift = c[1]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = scale_by(g, shrink, shift)
+
+cdef void clip_global_norm_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_global_norm[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void clip_global_norm_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_global_norm[double](<double *> a[0], <double *> a[1], n, c)
+
+cdef inline void clip_global_norm_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
+                                        const double *c) noexcept nogil:
+    """All arrays' gradients, together at most so long (Pascanu et al., 2013)."""
+    cdef Py_ssize_t i
+    cdef double g
+    cdef double shrink = c[0], shift = c[1]
+    for i in range(n):
+        g = g_[i]
+        out_[i] = <target> (scale_by(g, shrink, shift))
+
+cdef void clip_global_norm_widen(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_global_norm_mixed[double, float](<double *> a[0], <float *> a[1], n, c)
+
+cdef void clip_global_norm_narrow(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    clip_global_norm_mixed[float, double](<float *> a[0], <double *> a[1], n, c)
+
+cdef bint clip_global_norm_exact(const double *c) noexcept nogil:
+    return fo_is_exact(c[0], c[1])
+
+
+cdef void l2_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double weight_decay = h[0]
+    c[0] = weight_decay
+
+
+cdef inline void l2(real *restrict out_, const real *restrict g_, const real *restrict p_, Py_ssize_t n,
+                    const double *c) noexcept nogil:
+    """Gradient of ``weight_decay / 2 * p ** 2``, added to the gradient."""
+    cdef Py_ssize_t i
+    cdef real g, p
+    cdef real weight_decay = <real> c[0]
+    for i in range(n):
+        g = g_[i]
+        p = p_[i]
+        out_[i] = g + weight_decay * p
+
+cdef void l2_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    l2[float](<float *> a[0], <float *> a[1], <float *> a[2], n, c)
+
+cdef void l2_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    l2[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef void decoupled_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], weight_decay = h[1]
+    c[0] = 1 - lr * weight_decay  # keep
+
+
+cdef inline void decoupled(real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real p
+    cdef real keep = <real> c[0]
+    for i in range(n):
+        p = p_[i]
+        p_[i] = keep * p
+
+cdef void decoupled_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    decoupled[float](<float *> a[0], n, c)
+
+cdef void decoupled_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    decoupled[double](<double *> a[0], n, c)
+
+
+cdef void late_decay_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], weight_decay = h[1]
+    c[0] = lr * weight_decay  # decay
+
+
+cdef inline void late_decay(real *restrict u_, const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Decoupled weight decay as part of the update, which the trust ratio and each element's own step size shape with it."""
+    cdef Py_ssize_t i
+    cdef real u, p
+    cdef real decay = <real> c[0]
+    for i in range(n):
+        u = u_[i]
+        p = p_[i]
+        u_[i] = u + decay * p
+
+cdef void late_decay_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    late_decay[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void late_decay_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    late_decay[double](<double *> a[0], <double *> a[1], n, c)
+
+
+cdef void proximal_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double lr = h[0], weight_decay = h[1]
+    c[0] = lr * weight_decay  # decay
+    c[1] = 1 / (1 + lr * weight_decay)  # shorter
+
+
+cdef inline void proximal(real *restrict u_, const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Weight decay of the parameter as it will be: ``(p - u) / (1 + lr * weight_decay)`` (Xie et al., 2022, algorithm 1)."""
+    cdef Py_ssize_t i
+    cdef real u, p
+    cdef real decay = <real> c[0], shorter = <real> c[1]
+    for i in range(n):
+        u = u_[i]
+        p = p_[i]
+        u_[i] = shorter * (u + decay * p)
+
+cdef void proximal_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    proximal[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void proximal_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    proximal[double](<double *> a[0], <double *> a[1], n, c)
+
+
+cdef void trust_ratio_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double step = sums[0], step_exponent = sums[1], param = sums[2], param_exponent = sums[3]
+    cdef double lr = h[0], trust_ratio = h[1]
+    cdef double ratio = 1.0 if step == 0 else trust_ratio * lr * param / step
+    cdef double exponent = 0.0 if step == 0 else param_exponent - step_exponent
+    c[0] = 1.0 if param == 0 else scale_factor(ratio, exponent)  # ratio
+    c[1] = 1.0 if param == 0 else scale_power(ratio, exponent)  # shift
+
+
+cdef inline void trust_ratio_sums(double *restrict out_, const real *restrict u_, const real *restrict p_, Py_ssize_t n,
+                                  const double *c) noexcept nogil:
+    """Both, for their norms."""
+    cdef Py_ssize_t i
+    cdef double u, p
+    for i in range(n):
+        u = u_[i]
+        p = p_[i]
+        if real is float:
+            out_[i] = u * u
+        else:
+            out_[i] = u
+        if real is float:
+            out_[BLOCK + i] = p * p
+        else:
+            out_[BLOCK + i] = p
+
+cdef void trust_ratio_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    trust_ratio_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], n, c)
+
+cdef void trust_ratio_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    trust_ratio_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], n, c)
+
+
+cdef inline void trust_ratio(real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """An update as long as its parameter, times the learning rate (You et al., 2020, "LAMB", algorithm 2)."""
+    cdef Py_ssize_t i
+    cdef real u
+    cdef double ratio = c[0], shift = c[1]
+    for i in range(n):
+        u = u_[i]
+        u_[i] = scale_by(u, ratio, shift)
+
+cdef void trust_ratio_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    trust_ratio[float](<float *> a[0], n, c)
+
+cdef void trust_ratio_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    trust_ratio[double](<double *> a[0], n, c)
+
+
+cdef void step_scale_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void step_scale(real *restrict u_, const real *restrict factor_, Py_ssize_t n,
+                            const double *c) noexcept nogil:
+    """A learning rate of each element's own; where it is zero, the parameter stays as it is."""
+    cdef Py_ssize_t i
+    cdef real u, factor
+    for i in range(n):
+        u = u_[i]
+        factor = factor_[i]
+        u_[i] = where(factor == <real> 0, <real> 0, factor * u)
+
+cdef void step_scale_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    step_scale[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void step_scale_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    step_scale[double](<double *> a[0], <double *> a[1], n, c)
+
+
+cdef void max_step_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double max_step = h[0]
+    c[0] = max_step  # most
+
+
+cdef inline void max_step(real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Each element of the update between ``-most`` and ``most``."""
+    cdef Py_ssize_t i
+    cdef real u
+    cdef real most = <real> c[0]
+    for i in range(n):
+        u = u_[i]
+        u_[i] = minimum(maximum(u, -most), most)
+
+cdef void max_step_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    max_step[float](<float *> a[0], n, c)
+
+cdef void max_step_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    max_step[double](<double *> a[0], n, c)
+
+
+cdef void norms_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void norms_sums(double *restrict out_, const real *restrict g_, const real *restrict u_,
+                            const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
+    """All three, for a report."""
+    cdef Py_ssize_t i
+    cdef double g, u, p
+    for i in range(n):
+        g = g_[i]
+        u = u_[i]
+        p = p_[i]
+        if real is float:
+            out_[i] = g * g
+        else:
+            out_[i] = g
+        if real is float:
+            out_[BLOCK + i] = u * u
+        else:
+            out_[BLOCK + i] = u
+        if real is float:
+            out_[2 * BLOCK + i] = p * p
+        else:
+            out_[2 * BLOCK + i] = p
+
+cdef void norms_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    norms_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], n, c)
+
+cdef void norms_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    norms_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef inline void norms(real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Changes nothing: its sums alone are of interest."""
+    cdef Py_ssize_t i
+    cdef real u
+    for i in range(n):
+        u = u_[i]
+        u_[i] = u
+
+cdef void norms_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    norms[float](<float *> a[0], n, c)
+
+cdef void norms_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    norms[double](<double *> a[0], n, c)
+
+
+cdef void moves_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void moves_sums(double *restrict out_, const real *restrict u_, const real *restrict p_,
+                            const real *restrict low_, const real *restrict high_, Py_ssize_t n,
+                            const double *c) noexcept nogil:
+    """What the parameter moves by between its bounds, for a report."""
+    cdef Py_ssize_t i
+    cdef double u, p, low, high
+    for i in range(n):
+        u = u_[i]
+        p = p_[i]
+        low = low_[i]
+        high = high_[i]
+        out_[i] = p - minimum(maximum(p - u, low), high)
+
+cdef void moves_sums_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    moves_sums[float](<double *> a[UPDATE], <float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], n, c)
+
+cdef void moves_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    moves_sums[double](<double *> a[UPDATE], <double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], n, c)
+
+
+cdef inline void moves(real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
+    """Changes nothing: its sum alone is of interest."""
+    cdef Py_ssize_t i
+    cdef real u
+    for i in range(n):
+        u = u_[i]
+        u_[i] = u
+
+cdef void moves_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    moves[float](<float *> a[0], n, c)
+
+cdef void moves_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    moves[double](<double *> a[0], n, c)
+
+
+cdef void bounds_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void bounds(real *restrict p_, const real *restrict low_, const real *restrict high_, Py_ssize_t n,
+                        const double *c) noexcept nogil:
+    """The parameter between its bounds (Bertsekas, 1976, projection)."""
+    cdef Py_ssize_t i
+    cdef real p, low, high
+    for i in range(n):
+        p = p_[i]
+        low = low_[i]
+        high = high_[i]
+        p_[i] = minimum(maximum(p, low), high)
+
+cdef void bounds_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    bounds[float](<float *> a[0], <float *> a[1], <float *> a[2], n, c)
+
+cdef void bounds_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    bounds[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
+
+
+cdef void release_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    pass
+
+
+cdef inline void release(real *restrict m_, const real *restrict p_, const real *restrict low_,
+                         const real *restrict high_, Py_ssize_t n, const double *c) noexcept nogil:
+    """No velocity towards a bound that has stopped the parameter: it would stay there when the gradient has turned."""
+    cdef Py_ssize_t i
+    cdef real m, p, low, high
+    for i in range(n):
+        m = m_[i]
+        p = p_[i]
+        low = low_[i]
+        high = high_[i]
+        m_[i] = where(p <= low, minimum(m, <real> 0), where(p >= high, maximum(m, <real> 0), m))
+
+cdef void release_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    release[float](<float *> a[0], <float *> a[1], <float *> a[2], <float *> a[3], n, c)
+
+cdef void release_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    release[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], n, c)
+
+
+cdef void ema_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double ema = h[0]
+    c[0] = 1 - ema  # share
+
+
+cdef inline void ema(real *restrict averaged_, const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
+    """An exponential moving average of the parameter (Polyak and Juditsky, 1992, for its use)."""
+    cdef Py_ssize_t i
+    cdef real averaged, p
+    cdef real share = <real> c[0]
+    for i in range(n):
+        averaged = averaged_[i]
+        p = p_[i]
+        averaged_[i] = averaged + share * (p - averaged)
+
+cdef void ema_f32(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    ema[float](<float *> a[0], <float *> a[1], n, c)
+
+cdef void ema_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
+    ema[double](<double *> a[0], <double *> a[1], n, c)
+
+
+cdef formula_t[35] RULES
+cdef formula_t[20] STAGES
+cdef double[20][INPUTS] NEUTRAL
+cdef const char *OWN_NAMES[5]
+OWN_NAMES[0] = b"gathered"
+OWN_NAMES[1] = b"factor"
+OWN_NAMES[2] = b"low"
+OWN_NAMES[3] = b"high"
+OWN_NAMES[4] = b"averaged"
+
+RULES[0].name = b"adabelief"
+RULES[0].signature = b"p g m v | step_size w1 keep w2 root eps |  | lr beta1 beta2 eps eps_root"
+RULES[0].prepare, RULES[0].f32, RULES[0].f64 = adabelief_scalars, adabelief_f32, adabelief_f64
+RULES[0].hyperparameters = 5
+RULES[0].scalars = 6
+RULES[0].states = 2
+RULES[0].velocity |= 1 << 0
+RULES[0].nonnegative |= 1 << 1
+
+RULES[1].name = b"adadelta"
+RULES[1].signature = b"p g v moved | lr keep w eps |  | lr rho eps"
+RULES[1].prepare, RULES[1].f32, RULES[1].f64 = adadelta_scalars, adadelta_f32, adadelta_f64
+RULES[1].hyperparameters = 3
+RULES[1].scalars = 4
+RULES[1].states = 2
+RULES[1].nonnegative |= 1 << 0
+RULES[1].nonnegative |= 1 << 1
+
+RULES[2].name = b"adafactor"
+RULES[2].signature = (
+    b"p g row col ratio | step_size floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g col ratio | "
+    b"param param_exponent updates | mean_over_array | g | over_lines"
+)
+RULES[2].prepare, RULES[2].f32, RULES[2].f64 = adafactor_scalars, adafactor_f32, adafactor_f64
+RULES[2].hyperparameters = 6
+RULES[2].scalars = 2
+RULES[2].states = 3
+RULES[2].sums, RULES[2].scope = 2, ARRAY
+RULES[2].sums_f32, RULES[2].sums_f64 = adafactor_sums_f32, adafactor_sums_f64
+RULES[2].squares = 1
+RULES[2].squared_by_f32 = 1
+RULES[2].mean = True
+RULES[2].sums_prepare = adafactor_sums_scalars
+RULES[2].terms, RULES[2].terms_scope = True, LINES
+RULES[2].terms_f32, RULES[2].terms_f64 = adafactor_terms_f32, adafactor_terms_f64
+RULES[2].terms_prepare = adafactor_terms_scalars
+
+RULES[3].name = b"adafactor_vector"
+RULES[3].signature = (
+    b"p g v | step_size keep w more floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g v | param "
+    b"param_exponent updates | mean_over_array"
+)
+RULES[3].prepare, RULES[3].f32, RULES[3].f64 = adafactor_vector_scalars, adafactor_vector_f32, adafactor_vector_f64
+RULES[3].hyperparameters = 6
+RULES[3].scalars = 5
+RULES[3].states = 1
+RULES[3].nonnegative |= 1 << 0
+RULES[3].sums, RULES[3].scope = 2, ARRAY
+RULES[3].sums_f32, RULES[3].sums_f64 = adafactor_vector_sums_f32, adafactor_vector_sums_f64
+RULES[3].squares = 1
+RULES[3].squared_by_f32 = 1
+RULES[3].mean = True
+RULES[3].sums_prepare = adafactor_vector_sums_scalars
+
+RULES[4].name = b"adagrad"
+RULES[4].signature = b"p g sum | step_size root eps |  | lr lr_decay eps eps_inside"
+RULES[4].prepare, RULES[4].f32, RULES[4].f64 = adagrad_scalars, adagrad_f32, adagrad_f64
+RULES[4].hyperparameters = 4
+RULES[4].scalars = 3
+RULES[4].states = 1
+RULES[4].nonnegative |= 1 << 0
+
+RULES[5].name = b"adam"
+RULES[5].signature = b"p g m v | step_size w1 keep w2 eps root |  | lr beta1 beta2 eps eps_root eps_hat"
+RULES[5].prepare, RULES[5].f32, RULES[5].f64 = adam_scalars, adam_f32, adam_f64
+RULES[5].hyperparameters = 6
+RULES[5].scalars = 6
+RULES[5].states = 2
+RULES[5].velocity |= 1 << 0
+RULES[5].nonnegative |= 1 << 1
+
+RULES[6].name = b"amsgrad"
+RULES[6].signature = (
+    b"p g m v vmax | step_size w1 keep w2 seen eps root |  | lr beta1 beta2 eps eps_root eps_hat "
+    b"max_corrected"
+)
+RULES[6].prepare, RULES[6].f32, RULES[6].f64 = amsgrad_scalars, amsgrad_f32, amsgrad_f64
+RULES[6].hyperparameters = 7
+RULES[6].scalars = 7
+RULES[6].states = 3
+RULES[6].velocity |= 1 << 0
+RULES[6].nonnegative |= 1 << 1
+RULES[6].nonnegative |= 1 << 2
+
+RULES[7].name = b"adamax"
+RULES[7].signature = b"p g m largest | step_size w keep inner outer |  | lr beta1 beta2 eps eps_inside"
+RULES[7].prepare, RULES[7].f32, RULES[7].f64 = adamax_scalars, adamax_f32, adamax_f64
+RULES[7].hyperparameters = 5
+RULES[7].scalars = 5
+RULES[7].states = 2
+RULES[7].velocity |= 1 << 0
+RULES[7].nonnegative |= 1 << 1
+
+RULES[8].name = b"adan"
+RULES[8].signature = (
+    b"p g m d v last | of_m of_d w1 w2 ahead keep w3 eps root before |  | lr beta1 beta2 beta3 eps "
+    b"eps_root short_look"
+)
+RULES[8].prepare, RULES[8].f32, RULES[8].f64 = adan_scalars, adan_f32, adan_f64
+RULES[8].hyperparameters = 7
+RULES[8].scalars = 10
+RULES[8].states = 4
+RULES[8].velocity |= 1 << 0
+RULES[8].velocity |= 1 << 1
+RULES[8].nonnegative |= 1 << 2
+
+RULES[9].name = b"ademamix"
+RULES[9].signature = b"p g m v m2 | fast slow w1 keep w2 w3 eps |  | lr beta1 beta2 beta3 alpha warmup eps"
+RULES[9].prepare, RULES[9].f32, RULES[9].f64 = ademamix_scalars, ademamix_f32, ademamix_f64
+RULES[9].hyperparameters = 7
+RULES[9].scalars = 7
+RULES[9].states = 3
+RULES[9].velocity |= 1 << 0
+RULES[9].nonnegative |= 1 << 1
+RULES[9].velocity |= 1 << 2
+
+RULES[10].name = b"adopt"
+RULES[10].signature = b"p g m v | lr w1 keep w2 eps most |  | lr beta1 beta2 eps"
+RULES[10].prepare, RULES[10].f32, RULES[10].f64 = adopt_scalars, adopt_f32, adopt_f64
+RULES[10].hyperparameters = 4
+RULES[10].scalars = 6
+RULES[10].states = 2
+RULES[10].velocity |= 1 << 0
+RULES[10].nonnegative |= 1 << 1
+
+RULES[11].name = b"adopt_decoupled"
+RULES[11].signature = b"p g m v | lr w1 keep w2 eps most decay |  | lr beta1 beta2 eps weight_decay"
+RULES[11].prepare, RULES[11].f32, RULES[11].f64 = adopt_decoupled_scalars, adopt_decoupled_f32, adopt_decoupled_f64
+RULES[11].hyperparameters = 5
+RULES[11].scalars = 7
+RULES[11].states = 2
+RULES[11].velocity |= 1 << 0
+RULES[11].nonnegative |= 1 << 1
+
+RULES[12].name = b"asgd"
+RULES[12].signature = b"p g average | lr decay share | eta | lr lambd alpha t0"
+RULES[12].prepare, RULES[12].f32, RULES[12].f64 = asgd_scalars, asgd_f32, asgd_f64
+RULES[12].hyperparameters = 4
+RULES[12].scalars = 3
+RULES[12].kept = 1
+RULES[12].states = 1
+
+RULES[13].name = b"dog"
+RULES[13].signature = (
+    b"p g p0 | lr shift | farthest seen | lr reps_rel eps | p g p0 | grads way way_exponent param "
+    b"param_exponent | over_group"
+)
+RULES[13].prepare, RULES[13].f32, RULES[13].f64 = dog_scalars, dog_f32, dog_f64
+RULES[13].hyperparameters = 3
+RULES[13].scalars = 2
+RULES[13].kept = 2
+RULES[13].states = 1
+RULES[13].sums, RULES[13].scope = 3, GROUP
+RULES[13].sums_f32, RULES[13].sums_f64 = dog_sums_f32, dog_sums_f64
+RULES[13].squares = 6
+RULES[13].squared_by_f32 = 6
+
+RULES[14].name = b"ftrl"
+RULES[14].signature = b"p g z n2 | rate beta l1 l2 |  | lr beta l1 l2 l2_doubled"
+RULES[14].prepare, RULES[14].f32, RULES[14].f64 = ftrl_scalars, ftrl_f32, ftrl_f64
+RULES[14].hyperparameters = 5
+RULES[14].scalars = 4
+RULES[14].states = 2
+RULES[14].nonnegative |= 1 << 1
+
+RULES[15].name = b"lars"
+RULES[15].signature = (
+    b"p g buf | lr keep ratio shift decay |  | lr momentum weight_decay trust_coefficient eps | p g | "
+    b"param param_exponent grad grad_exponent | over_array"
+)
+RULES[15].prepare, RULES[15].f32, RULES[15].f64 = lars_scalars, lars_f32, lars_f64
+RULES[15].hyperparameters = 5
+RULES[15].scalars = 5
+RULES[15].states = 1
+RULES[15].velocity |= 1 << 0
+RULES[15].sums, RULES[15].scope = 2, ARRAY
+RULES[15].sums_f32, RULES[15].sums_f64 = lars_sums_f32, lars_sums_f64
+RULES[15].squares = 3
+RULES[15].squared_by_f32 = 3
+
+RULES[16].name = b"lion"
+RULES[16].signature = b"p g m | lr w1 w2 |  | lr beta1 beta2"
+RULES[16].prepare, RULES[16].f32, RULES[16].f64 = lion_scalars, lion_f32, lion_f64
+RULES[16].hyperparameters = 3
+RULES[16].scalars = 3
+RULES[16].states = 1
+RULES[16].velocity |= 1 << 0
+
+RULES[17].name = b"muon"
+RULES[17].signature = b"p g buf o | lr w |  | lr momentum nesterov ns1 ns2 ns3 eps ns_steps match_rms | g buf | over_matrix"
+RULES[17].prepare, RULES[17].f32, RULES[17].f64 = muon_scalars, muon_f32, muon_f64
+RULES[17].hyperparameters = 9
+RULES[17].scalars = 2
+RULES[17].states = 2
+RULES[17].velocity |= 1 << 0
+RULES[17].scratch |= 1 << 1
+RULES[17].terms, RULES[17].terms_scope = True, MATRIX
+RULES[17].terms_f32, RULES[17].terms_f64 = muon_terms_f32, muon_terms_f64
+RULES[17].terms_prepare = muon_terms_scalars
+
+RULES[18].name = b"nadam"
+RULES[18].signature = b"p g m v | of_g of_m w1 keep w2 eps | product | lr beta1 beta2 eps momentum_decay"
+RULES[18].prepare, RULES[18].f32, RULES[18].f64 = nadam_scalars, nadam_f32, nadam_f64
+RULES[18].hyperparameters = 5
+RULES[18].scalars = 6
+RULES[18].kept = 1
+RULES[18].states = 2
+RULES[18].velocity |= 1 << 0
+RULES[18].nonnegative |= 1 << 1
+
+RULES[19].name = b"prodigy"
+RULES[19].signature = (
+    b"p g m v s p0 | lr keep1 w1 keep2 w2 keep3 push eps decay | d d_max numerator | lr beta1 beta2 eps d0"
+    b" d_coef growth_rate use_bias_correction weight_decay | p g s p0 | along length | over_group"
+)
+RULES[19].prepare, RULES[19].f32, RULES[19].f64 = prodigy_scalars, prodigy_f32, prodigy_f64
+RULES[19].hyperparameters = 9
+RULES[19].scalars = 9
+RULES[19].kept = 3
+RULES[19].states = 4
+RULES[19].velocity |= 1 << 0
+RULES[19].nonnegative |= 1 << 1
+RULES[19].sums, RULES[19].scope = 2, GROUP
+RULES[19].sums_f32, RULES[19].sums_f64 = prodigy_sums_f32, prodigy_sums_f64
+RULES[19].sums_prepare = prodigy_sums_scalars
+
+RULES[20].name = b"prodigy_coupled"
+RULES[20].signature = (
+    b"p g m v s p0 | lr keep1 w1 keep2 w2 keep3 push eps | d d_max numerator | lr beta1 beta2 eps d0 "
+    b"d_coef growth_rate use_bias_correction | p g s p0 | along length | over_group"
+)
+RULES[20].prepare, RULES[20].f32, RULES[20].f64 = prodigy_coupled_scalars, prodigy_coupled_f32, prodigy_coupled_f64
+RULES[20].hyperparameters = 8
+RULES[20].scalars = 8
+RULES[20].kept = 3
+RULES[20].states = 4
+RULES[20].velocity |= 1 << 0
+RULES[20].nonnegative |= 1 << 1
+RULES[20].sums, RULES[20].scope = 2, GROUP
+RULES[20].sums_f32, RULES[20].sums_f64 = prodigy_coupled_sums_f32, prodigy_coupled_sums_f64
+RULES[20].sums_prepare = prodigy_sums_scalars
+
+RULES[21].name = b"radam"
+RULES[21].signature = b"p g m v | step_size w1 keep w2 eps adapt |  | lr beta1 beta2 eps eps_hat"
+RULES[21].prepare, RULES[21].f32, RULES[21].f64 = radam_scalars, radam_f32, radam_f64
+RULES[21].hyperparameters = 5
+RULES[21].scalars = 6
+RULES[21].states = 2
+RULES[21].velocity |= 1 << 0
+RULES[21].nonnegative |= 1 << 1
+
+RULES[22].name = b"rmsprop"
+RULES[22].signature = b"p g v | lr keep w root eps |  | lr alpha eps eps_inside"
+RULES[22].prepare, RULES[22].f32, RULES[22].f64 = rmsprop_scalars, rmsprop_f32, rmsprop_f64
+RULES[22].hyperparameters = 4
+RULES[22].scalars = 5
+RULES[22].states = 1
+RULES[22].nonnegative |= 1 << 0
+
+RULES[23].name = b"rmsprop_centered"
+RULES[23].signature = b"p g v mean | lr keep w root eps |  | lr alpha eps eps_inside"
+RULES[23].prepare, RULES[23].f32, RULES[23].f64 = rmsprop_scalars, rmsprop_centered_f32, rmsprop_centered_f64
+RULES[23].hyperparameters = 4
+RULES[23].scalars = 5
+RULES[23].states = 2
+RULES[23].nonnegative |= 1 << 0
+
+RULES[24].name = b"rmsprop_momentum"
+RULES[24].signature = b"p g v buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
+RULES[24].prepare, RULES[24].f32, RULES[24].f64 = rmsprop_momentum_scalars, rmsprop_momentum_f32, rmsprop_momentum_f64
+RULES[24].hyperparameters = 6
+RULES[24].scalars = 7
+RULES[24].states = 2
+RULES[24].nonnegative |= 1 << 0
+RULES[24].velocity |= 1 << 1
+
+RULES[25].name = b"rmsprop_centered_momentum"
+RULES[25].signature = b"p g v mean buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
+RULES[25].prepare, RULES[25].f32, RULES[25].f64 = rmsprop_momentum_scalars, rmsprop_centered_momentum_f32, rmsprop_centered_momentum_f64
+RULES[25].hyperparameters = 6
+RULES[25].scalars = 7
+RULES[25].states = 3
+RULES[25].nonnegative |= 1 << 0
+RULES[25].velocity |= 1 << 2
+
+RULES[26].name = b"rprop"
+RULES[26].signature = b"p g last size | start down up least most |  | lr eta_minus eta_plus step_min step_max"
+RULES[26].prepare, RULES[26].f32, RULES[26].f64 = rprop_scalars, rprop_f32, rprop_f64
+RULES[26].hyperparameters = 5
+RULES[26].scalars = 5
+RULES[26].states = 2
+RULES[26].nonnegative |= 1 << 1
+
+RULES[27].name = b"schedule_free_sgd"
+RULES[27].signature = b"p g z | lr share of_g | weights highest | lr momentum warmup warmup_from_zero"
+RULES[27].prepare, RULES[27].f32, RULES[27].f64 = schedule_free_sgd_scalars, schedule_free_sgd_f32, schedule_free_sgd_f64
+RULES[27].hyperparameters = 4
+RULES[27].scalars = 3
+RULES[27].kept = 2
+RULES[27].states = 1
+
+RULES[28].name = b"schedule_free_adamw"
+RULES[28].signature = (
+    b"p g v z | lr share of_d correct keep w2 eps decay | weights highest | lr beta1 beta2 eps "
+    b"weight_decay warmup warmup_from_zero"
+)
+RULES[28].prepare, RULES[28].f32, RULES[28].f64 = schedule_free_adamw_scalars, schedule_free_adamw_f32, schedule_free_adamw_f64
+RULES[28].hyperparameters = 7
+RULES[28].scalars = 8
+RULES[28].kept = 2
+RULES[28].states = 2
+RULES[28].nonnegative |= 1 << 0
+
+RULES[29].name = b"sgd"
+RULES[29].signature = b"p g | lr |  | lr"
+RULES[29].prepare, RULES[29].f32, RULES[29].f64 = sgd_scalars, sgd_f32, sgd_f64
+RULES[29].hyperparameters = 1
+RULES[29].scalars = 1
+
+RULES[30].name = b"momentum"
+RULES[30].signature = b"p g buf | lr keep take |  | lr momentum dampening lr_in_velocity"
+RULES[30].prepare, RULES[30].f32, RULES[30].f64 = momentum_scalars, momentum_f32, momentum_f64
+RULES[30].hyperparameters = 4
+RULES[30].scalars = 3
+RULES[30].states = 1
+RULES[30].velocity |= 1 << 0
+
+RULES[31].name = b"nesterov"
+RULES[31].signature = b"p g buf | keep take lr ahead |  | lr momentum lr_in_velocity"
+RULES[31].prepare, RULES[31].f32, RULES[31].f64 = nesterov_scalars, nesterov_f32, nesterov_f64
+RULES[31].hyperparameters = 3
+RULES[31].scalars = 4
+RULES[31].states = 1
+RULES[31].velocity |= 1 << 0
+
+RULES[32].name = b"signsgd"
+RULES[32].signature = b"p g | lr |  | lr"
+RULES[32].prepare, RULES[32].f32, RULES[32].f64 = signsgd_scalars, signsgd_f32, signsgd_f64
+RULES[32].hyperparameters = 1
+RULES[32].scalars = 1
+
+RULES[33].name = b"signum"
+RULES[33].signature = b"p g buf | lr w |  | lr momentum"
+RULES[33].prepare, RULES[33].f32, RULES[33].f64 = signum_scalars, signum_f32, signum_f64
+RULES[33].hyperparameters = 2
+RULES[33].scalars = 2
+RULES[33].states = 1
+RULES[33].velocity |= 1 << 0
+
+RULES[34].name = b"yogi"
+RULES[34].signature = b"p g m v | step_size w1 w2 eps |  | lr beta1 beta2 eps"
+RULES[34].prepare, RULES[34].f32, RULES[34].f64 = yogi_scalars, yogi_f32, yogi_f64
+RULES[34].hyperparameters = 4
+RULES[34].scalars = 4
+RULES[34].states = 2
+RULES[34].velocity |= 1 << 0
+RULES[34].nonnegative |= 1 << 1
+
+STAGES[0].name = b"scale"
+STAGES[0].signature = b"g | scale shift |  | scale"
+STAGES[0].prepare, STAGES[0].f32, STAGES[0].f64 = scale_scalars, scale_f32, scale_f64
+STAGES[0].hyperparameters = 1
+STAGES[0].scalars = 2
+STAGES[0].arrays[0] = GRADIENT
+STAGES[0].n_arrays, STAGES[0].neutral = 1, &NEUTRAL[0][0]
+STAGES[0].widen, STAGES[0].narrow, STAGES[0].exact = scale_widen, scale_narrow, scale_exact
+NEUTRAL[0][0] = 1
+
+STAGES[1].name = b"finite"
+STAGES[1].signature = b"g |  |  |  | g | bad | over_array"
+STAGES[1].prepare, STAGES[1].f32, STAGES[1].f64 = finite_scalars, finite_f32, finite_f64
+STAGES[1].arrays[0] = GRADIENT
+STAGES[1].n_arrays, STAGES[1].neutral = 1, &NEUTRAL[1][0]
+STAGES[1].widen, STAGES[1].narrow, STAGES[1].exact = finite_widen, finite_narrow, finite_exact
+STAGES[1].checks = True
+STAGES[1].sums, STAGES[1].scope = 1, ARRAY
+STAGES[1].sums_f32, STAGES[1].sums_f64 = finite_sums_f32, finite_sums_f64
+STAGES[1].sums_arrays[0] = GRADIENT
+STAGES[1].n_sums_arrays = 1
+
+STAGES[2].name = b"hold"
+STAGES[2].signature = b"gathered g | part |  | accumulate"
+STAGES[2].prepare, STAGES[2].f32, STAGES[2].f64 = hold_scalars, hold_f32, hold_f64
+STAGES[2].hyperparameters = 1
+STAGES[2].scalars = 1
+STAGES[2].arrays[0] = OWN + 0
+STAGES[2].arrays[1] = GRADIENT
+STAGES[2].n_arrays, STAGES[2].neutral = 2, &NEUTRAL[2][0]
+NEUTRAL[2][0] = 1
+
+STAGES[3].name = b"gather"
+STAGES[3].signature = b"g gathered | part share |  | accumulate"
+STAGES[3].prepare, STAGES[3].f32, STAGES[3].f64 = gather_scalars, gather_f32, gather_f64
+STAGES[3].hyperparameters = 1
+STAGES[3].scalars = 2
+STAGES[3].arrays[0] = GRADIENT
+STAGES[3].arrays[1] = OWN + 0
+STAGES[3].n_arrays, STAGES[3].neutral = 2, &NEUTRAL[3][0]
+NEUTRAL[3][0] = 1
+
+STAGES[4].name = b"unclipped"
+STAGES[4].signature = b"g |  |  |  | g | norm norm_exponent | over_array"
+STAGES[4].prepare, STAGES[4].f32, STAGES[4].f64 = unclipped_scalars, unclipped_f32, unclipped_f64
+STAGES[4].arrays[0] = GRADIENT
+STAGES[4].n_arrays, STAGES[4].neutral = 1, &NEUTRAL[4][0]
+STAGES[4].idle = True
+STAGES[4].widen, STAGES[4].narrow, STAGES[4].exact = unclipped_widen, unclipped_narrow, unclipped_exact
+STAGES[4].checks = True
+STAGES[4].sums, STAGES[4].scope = 1, ARRAY
+STAGES[4].sums_f32, STAGES[4].sums_f64 = unclipped_sums_f32, unclipped_sums_f64
+STAGES[4].squares = 1
+STAGES[4].squared_by_f32 = 1
+STAGES[4].sums_arrays[0] = GRADIENT
+STAGES[4].n_sums_arrays = 1
+
+STAGES[5].name = b"clip_value"
+STAGES[5].signature = b"g | most |  | clip_value"
+STAGES[5].prepare, STAGES[5].f32, STAGES[5].f64 = clip_value_scalars, clip_value_f32, clip_value_f64
+STAGES[5].hyperparameters = 1
+STAGES[5].scalars = 1
+STAGES[5].arrays[0] = GRADIENT
+STAGES[5].n_arrays, STAGES[5].neutral = 1, &NEUTRAL[5][0]
+STAGES[5].widen, STAGES[5].narrow, STAGES[5].exact = clip_value_widen, clip_value_narrow, clip_value_exact
+STAGES[5].limits = True
+NEUTRAL[5][0] = INFINITY
+
+STAGES[6].name = b"clip_norm"
+STAGES[6].signature = b"g | shrink shift |  | clip_norm | g | norm norm_exponent | over_array"
+STAGES[6].prepare, STAGES[6].f32, STAGES[6].f64 = clip_norm_scalars, clip_norm_f32, clip_norm_f64
+STAGES[6].hyperparameters = 1
+STAGES[6].scalars = 2
+STAGES[6].arrays[0] = GRADIENT
+STAGES[6].n_arrays, STAGES[6].neutral = 1, &NEUTRAL[6][0]
+STAGES[6].widen, STAGES[6].narrow, STAGES[6].exact = clip_norm_widen, clip_norm_narrow, clip_norm_exact
+STAGES[6].limits = True
+NEUTRAL[6][0] = INFINITY
+STAGES[6].sums, STAGES[6].scope = 1, ARRAY
+STAGES[6].sums_f32, STAGES[6].sums_f64 = clip_norm_sums_f32, clip_norm_sums_f64
+STAGES[6].squares = 1
+STAGES[6].squared_by_f32 = 1
+STAGES[6].sums_arrays[0] = GRADIENT
+STAGES[6].n_sums_arrays = 1
+
+STAGES[7].name = b"clip_global_norm"
+STAGES[7].signature = b"g | shrink shift |  | clip_global_norm | g | norm norm_exponent | over_all"
+STAGES[7].prepare, STAGES[7].f32, STAGES[7].f64 = clip_global_norm_scalars, clip_global_norm_f32, clip_global_norm_f64
+STAGES[7].hyperparameters = 1
+STAGES[7].scalars = 2
+STAGES[7].arrays[0] = GRADIENT
+STAGES[7].n_arrays, STAGES[7].neutral = 1, &NEUTRAL[7][0]
+STAGES[7].widen, STAGES[7].narrow, STAGES[7].exact = clip_global_norm_widen, clip_global_norm_narrow, clip_global_norm_exact
+STAGES[7].limits = True
+NEUTRAL[7][0] = INFINITY
+STAGES[7].sums, STAGES[7].scope = 1, WHOLE
+STAGES[7].sums_f32, STAGES[7].sums_f64 = clip_global_norm_sums_f32, clip_global_norm_sums_f64
+STAGES[7].squares = 1
+STAGES[7].squared_by_f32 = 1
+STAGES[7].sums_arrays[0] = GRADIENT
+STAGES[7].n_sums_arrays = 1
+
+STAGES[8].name = b"l2"
+STAGES[8].signature = b"g p | weight_decay |  | weight_decay"
+STAGES[8].prepare, STAGES[8].f32, STAGES[8].f64 = l2_scalars, l2_f32, l2_f64
+STAGES[8].hyperparameters = 1
+STAGES[8].scalars = 1
+STAGES[8].arrays[0] = GRADIENT
+STAGES[8].arrays[1] = PARAMETER
+STAGES[8].n_arrays, STAGES[8].neutral = 2, &NEUTRAL[8][0]
+NEUTRAL[8][0] = 0
+
+STAGES[9].name = b"decoupled"
+STAGES[9].signature = b"p | keep |  | lr weight_decay"
+STAGES[9].prepare, STAGES[9].f32, STAGES[9].f64 = decoupled_scalars, decoupled_f32, decoupled_f64
+STAGES[9].hyperparameters = 2
+STAGES[9].scalars = 1
+STAGES[9].arrays[0] = PARAMETER
+STAGES[9].n_arrays, STAGES[9].neutral = 1, &NEUTRAL[9][0]
+NEUTRAL[9][0] = NAN
+NEUTRAL[9][1] = 0
+
+STAGES[10].name = b"late_decay"
+STAGES[10].signature = b"u p | decay |  | lr weight_decay"
+STAGES[10].prepare, STAGES[10].f32, STAGES[10].f64 = late_decay_scalars, late_decay_f32, late_decay_f64
+STAGES[10].hyperparameters = 2
+STAGES[10].scalars = 1
+STAGES[10].arrays[0] = UPDATE
+STAGES[10].arrays[1] = PARAMETER
+STAGES[10].n_arrays, STAGES[10].neutral = 2, &NEUTRAL[10][0]
+NEUTRAL[10][0] = NAN
+NEUTRAL[10][1] = 0
+
+STAGES[11].name = b"proximal"
+STAGES[11].signature = b"u p | decay shorter |  | lr weight_decay"
+STAGES[11].prepare, STAGES[11].f32, STAGES[11].f64 = proximal_scalars, proximal_f32, proximal_f64
+STAGES[11].hyperparameters = 2
+STAGES[11].scalars = 2
+STAGES[11].arrays[0] = UPDATE
+STAGES[11].arrays[1] = PARAMETER
+STAGES[11].n_arrays, STAGES[11].neutral = 2, &NEUTRAL[11][0]
+NEUTRAL[11][0] = NAN
+NEUTRAL[11][1] = 0
+
+STAGES[12].name = b"trust_ratio"
+STAGES[12].signature = b"u | ratio shift |  | lr trust_ratio | u p | step step_exponent param param_exponent | over_array"
+STAGES[12].prepare, STAGES[12].f32, STAGES[12].f64 = trust_ratio_scalars, trust_ratio_f32, trust_ratio_f64
+STAGES[12].hyperparameters = 2
+STAGES[12].scalars = 2
+STAGES[12].arrays[0] = UPDATE
+STAGES[12].n_arrays, STAGES[12].neutral = 1, &NEUTRAL[12][0]
+NEUTRAL[12][0] = NAN
+NEUTRAL[12][1] = 0
+STAGES[12].sums, STAGES[12].scope = 2, ARRAY
+STAGES[12].sums_f32, STAGES[12].sums_f64 = trust_ratio_sums_f32, trust_ratio_sums_f64
+STAGES[12].squares = 3
+STAGES[12].squared_by_f32 = 3
+STAGES[12].sums_arrays[0] = UPDATE
+STAGES[12].sums_arrays[1] = PARAMETER
+STAGES[12].n_sums_arrays = 2
+
+STAGES[13].name = b"step_scale"
+STAGES[13].signature = b"u factor |  |  | "
+STAGES[13].prepare, STAGES[13].f32, STAGES[13].f64 = step_scale_scalars, step_scale_f32, step_scale_f64
+STAGES[13].arrays[0] = UPDATE
+STAGES[13].arrays[1] = OWN + 1
+STAGES[13].n_arrays, STAGES[13].neutral = 2, &NEUTRAL[13][0]
+
+STAGES[14].name = b"max_step"
+STAGES[14].signature = b"u | most |  | max_step"
+STAGES[14].prepare, STAGES[14].f32, STAGES[14].f64 = max_step_scalars, max_step_f32, max_step_f64
+STAGES[14].hyperparameters = 1
+STAGES[14].scalars = 1
+STAGES[14].arrays[0] = UPDATE
+STAGES[14].n_arrays, STAGES[14].neutral = 1, &NEUTRAL[14][0]
+NEUTRAL[14][0] = INFINITY
+
+STAGES[15].name = b"norms"
+STAGES[15].signature = b"u |  |  |  | g u p | gradient gradient_exponent step step_exponent param param_exponent | over_array"
+STAGES[15].prepare, STAGES[15].f32, STAGES[15].f64 = norms_scalars, norms_f32, norms_f64
+STAGES[15].arrays[0] = UPDATE
+STAGES[15].n_arrays, STAGES[15].neutral = 1, &NEUTRAL[15][0]
+STAGES[15].idle = True
+STAGES[15].sums, STAGES[15].scope = 3, ARRAY
+STAGES[15].sums_f32, STAGES[15].sums_f64 = norms_sums_f32, norms_sums_f64
+STAGES[15].squares = 7
+STAGES[15].squared_by_f32 = 7
+STAGES[15].sums_arrays[0] = GRADIENT
+STAGES[15].sums_arrays[1] = UPDATE
+STAGES[15].sums_arrays[2] = PARAMETER
+STAGES[15].n_sums_arrays = 3
+
+STAGES[16].name = b"moves"
+STAGES[16].signature = b"u |  |  |  | u p low high | move move_exponent | over_array"
+STAGES[16].prepare, STAGES[16].f32, STAGES[16].f64 = moves_scalars, moves_f32, moves_f64
+STAGES[16].arrays[0] = UPDATE
+STAGES[16].n_arrays, STAGES[16].neutral = 1, &NEUTRAL[16][0]
+STAGES[16].idle = True
+STAGES[16].sums, STAGES[16].scope = 1, ARRAY
+STAGES[16].sums_f32, STAGES[16].sums_f64 = moves_sums_f32, moves_sums_f64
+STAGES[16].squares = 1
+STAGES[16].sums_arrays[0] = UPDATE
+STAGES[16].sums_arrays[1] = PARAMETER
+STAGES[16].sums_arrays[2] = OWN + 2
+STAGES[16].sums_arrays[3] = OWN + 3
+STAGES[16].n_sums_arrays = 4
+
+STAGES[17].name = b"bounds"
+STAGES[17].signature = b"p low high |  |  | "
+STAGES[17].prepare, STAGES[17].f32, STAGES[17].f64 = bounds_scalars, bounds_f32, bounds_f64
+STAGES[17].arrays[0] = PARAMETER
+STAGES[17].arrays[1] = OWN + 2
+STAGES[17].arrays[2] = OWN + 3
+STAGES[17].n_arrays, STAGES[17].neutral = 3, &NEUTRAL[17][0]
+
+STAGES[18].name = b"release"
+STAGES[18].signature = b"m p low high |  |  | "
+STAGES[18].prepare, STAGES[18].f32, STAGES[18].f64 = release_scalars, release_f32, release_f64
+STAGES[18].arrays[0] = VELOCITY
+STAGES[18].arrays[1] = PARAMETER
+STAGES[18].arrays[2] = OWN + 2
+STAGES[18].arrays[3] = OWN + 3
+STAGES[18].n_arrays, STAGES[18].neutral = 4, &NEUTRAL[18][0]
+
+STAGES[19].name = b"ema"
+STAGES[19].signature = b"averaged p | share |  | ema"
+STAGES[19].prepare, STAGES[19].f32, STAGES[19].f64 = ema_scalars, ema_f32, ema_f64
+STAGES[19].hyperparameters = 1
+STAGES[19].scalars = 1
+STAGES[19].arrays[0] = OWN + 4
+STAGES[19].arrays[1] = PARAMETER
+STAGES[19].n_arrays, STAGES[19].neutral = 2, &NEUTRAL[19][0]
+NEUTRAL[19][0] = NAN
+
+cdef table_t TABLE_
+TABLE_.version, TABLE_.isa, TABLE_.span, TABLE_.add_up = VERSION, FO_ISA, span, add_up
+TABLE_.spread, TABLE_.lines_of = spread, lines_of
+TABLE_.n_rules, TABLE_.rules, TABLE_.n_stages, TABLE_.stages = 35, &RULES[0], 20, &STAGES[0]
+TABLE_.rule_at, TABLE_.subtract_at = 10, 17
+TABLE_.n_own, TABLE_.own = 5, &OWN_NAMES[0]
+TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)

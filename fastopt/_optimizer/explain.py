@@ -1,0 +1,116 @@
+"""One element's next step, line by line: the rule's own lines and the stages around it, with the numbers that they give."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import arithmetic
+from .._codegen import formulas
+from .._engine.interpreted import Work, taken_wide
+from ..spec import REPORTED, RULE_AT, STAGES, SUBTRACT_AT
+
+FUNCTIONS = {
+    name: getattr(arithmetic, name)
+    for name in ("sqrt", "fabs", "sign", "copysign", "maximum", "minimum", "where", "inf", "scale_by")
+}
+
+
+def lines(optimizer: Any, slot: Any, place: int, grad: float) -> Iterator[tuple[str, Any]]:
+    """What is computed, as text and value, of the element with this place in the order walked."""
+    texts = {f.name: f for of in formulas() for f in of}
+    (t, kept, _) = optimizer._counters()[0][optimizer._slots.index(slot)]
+    for group in optimizer._groups:
+        group.evaluate(optimizer.steps)
+    values = slot.group.values_now(1.0)
+    whole = Work(slot, t, kept, np.zeros(slot.array.shape, slot.real), values, 0)
+    real = whole.real.type
+    element = {name: real(a[place]) for name, a in whole.arrays.items()}
+    element["g"] = real(grad)
+    stages = {s.name: s for s in slot.group.stages}
+    on = [s for s in slot.group.stages if s.name != "hold" and not s.neutral(values)]
+    wide = taken_wide(on, values)
+    for name in ("p", "g", *slot.rule.state):
+        yield name, element[name]
+    for k, name in enumerate(STAGES):
+        if k == RULE_AT:
+            yield from of_rule(slot, texts, element, values, t, kept)
+        if k == SUBTRACT_AT:
+            element["p"] = element["p"] - element["u"]
+            yield "p = p - update", element["p"]
+        if (
+            name not in stages
+            or stages[name].neutral(values)
+            or name in ("hold", *REPORTED)
+            or (name == "finite" and optimizer._settings.nonfinite != "zero")
+        ):
+            continue
+        following = [*wide.values()][[*wide].index(name) + 1 :]
+        yield from of_stage(stages[name], texts[name], element, values, slot, any(following[:1]))
+
+
+def of_rule(slot: Any, texts: Any, element: dict[str, Any], values: Any, t: int, kept: Any) -> Iterator[tuple[str, Any]]:
+    rule, text = slot.rule, slot.rule.text or texts[slot.rule.name]
+    if rule.sums or rule.terms_scope:
+        raise ValueError(f"explain: {rule.name} needs sums over whole arrays, which one element does not show")
+    scalars, _ = rule.scalars(slot.group.values_of(rule, values), t + 1, kept)
+    real = type(element["p"])
+    names = dict(element)
+    for name, x in scalars.items():
+        names[name] = np.float64(x) if name in rule.wide else real(x)
+        yield name, names[name]
+    with np.errstate(all="ignore"):
+        for name, expression in text.function.body:
+            names[name] = real(evaluated(expression, names))
+            yield f"{name} = {ast.unparse(expression)}", names[name]
+        (_, update), *state = text.function.results
+        element["u"] = real(evaluated(update, names))
+        yield f"update = {ast.unparse(update)}", element["u"]
+        for name, (_, expression) in zip(rule.state, state, strict=True):
+            element[name] = real(evaluated(expression, names))
+            if ast.unparse(expression) != name:
+                yield f"{name} = {ast.unparse(expression)}", element[name]
+
+
+def of_stage(stage: Any, text: Any, element: dict[str, Any], values: Any, slot: Any, gives_wide: bool) -> Iterator[tuple[str, Any]]:
+    shaped = stage.arrays[0]
+    if stage.sums and stage.name != "finite":
+        yield f"{stage.name}: depends on whole arrays; what follows is as if it changed nothing", None
+        return
+    scalars, _ = stage.scalars(values, sums=dict.fromkeys(stage.given, 0.0))
+    real = type(element["p"])
+    if stage.of_gradient:  # in double, where the next goes on with it so
+        real = np.float64 if gives_wide and (type(element["g"]) is np.float64 or not stage.exact(scalars)) else type(element["p"])
+    numbers = {name: np.float64(x) if name in stage.wide else real(x) for name, x in scalars.items()}
+    for name, x in numbers.items():
+        yield f"{name} [{stage.name}]", x
+    for name in stage.own:
+        yield f"{name} [{stage.name}]", element[name]
+    states = [key for key, tag in slot.rule.tags.items() if tag == "velocity"] if shaped == "m" else [shaped]
+    ((_, expression),) = text.function.results
+    for state in states:
+        names = {**element, **numbers, shaped: element[state]}
+        with np.errstate(all="ignore"):
+            element[state] = real(evaluated(expression, names))
+        yield f"{told(state)} = {told(ast.unparse(expression))}  [{stage.name}]", element[state]
+
+
+def evaluated(expression: ast.expr, names: dict[str, Any]) -> Any:
+    """A rule's expression, of numbers of one dtype."""
+    real = type(names["p"])
+
+    class Reals(ast.NodeTransformer):
+        def visit_Constant(self, node: ast.Constant) -> ast.AST:
+            return ast.copy_location(ast.Call(ast.Name("real_", ast.Load()), [node], []), node)
+
+    tree = ast.Expression(Reals().visit(ast.parse(ast.unparse(expression), mode="eval").body))
+    return eval(compile(ast.fix_missing_locations(tree), "rule", "eval"), {**FUNCTIONS, "real_": real}, names)
+
+
+def told(text: str) -> str:
+    """A stage's text, in which the update is called what it is called in a rule's lines."""
+    return re.sub(r"\bu\b", "update", text)

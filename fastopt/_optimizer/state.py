@@ -1,0 +1,103 @@
+"""The state of an optimizer as its users see and set it: numbers, and arrays in the precision that rules work in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer, Parameter
+
+
+class ParameterState(MutableMapping[str, Any]):
+    """What lives between the steps of one parameter, by name.
+
+    ``"step"`` is the number of its steps; numbers that the rule keeps have names of their own. Arrays are live views, but for those
+    that are stored in fewer bits: these are read-only copies in float32. Each can be set: it is checked, and written in place.
+    """
+
+    def __init__(self, owner: Optimizer, slot: Parameter, place: int) -> None:
+        self._owner, self._slot, self._place = owner, slot, place
+
+    def _look(self) -> None:
+        """Make what rows are behind before it is read."""
+        if self._owner._settings.mode == "exact":
+            self._owner._catch_up_unless_at_work()
+
+    def _numbers(self) -> dict[str, Any]:
+        return self._owner._numbers(self._slot, self._owner._counter(self._place))
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._slot.state_names:
+            self._look()
+            return self._slot.shown(name)
+        return self._numbers()[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.update({name: value})
+
+    def update(self, *given: Any, **named: Any) -> None:
+        """Set several at once: all of them are checked before the first is written."""
+        values = dict(*given, **named)
+        slot, owner = self._slot, self._owner
+        numbers = self._numbers()
+        if unknown := [name for name in values if name not in numbers and name not in slot.state_names]:
+            raise KeyError(f"state of {slot.name!r}: {unknown[0]!r}, expected one of {', '.join(map(repr, self))}")
+        with owner._alone():
+            owner._catch_up()
+            arrays = [(name, slot.encoded(name, x)) for name, x in values.items() if name in slot.state_names]
+            counted = owner._checked_numbers(slot, {**numbers, **{k: x for k, x in values.items() if k in numbers}})
+            for name, encoded in arrays:
+                slot.put(name, encoded)
+            if values.keys() & numbers.keys():
+                owner._set_counter(self._place, counted)
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"state of {self._slot.name!r}: {name!r} cannot be deleted, expected another value, or reset()")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._numbers(), *self._slot.state_names])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+class State(Mapping[str, ParameterState]):
+    """The state of each parameter, by its name."""
+
+    def __init__(self, owner: Optimizer, places: Mapping[str, int]) -> None:
+        self._owner, self._places = owner, places
+
+    def __getitem__(self, name: str) -> ParameterState:
+        place = self._places[name]
+        return ParameterState(self._owner, self._owner._slots[place], place)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __repr__(self) -> str:
+        return repr({name: dict(x) for name, x in self.items()})
+
+
+def as_numbers(what: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return numbers for an array of state as one of this shape and dtype, or raise the error that says why they are none."""
+    x = np.asarray(value)
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{what}: a masked array, expected a plain one")
+    if x.dtype.kind not in "fiuc" or (x.dtype.kind == "c" and dtype.kind != "c"):
+        raise TypeError(f"{what}: {x.dtype}, expected numbers of {dtype}")
+    if x.shape != shape:
+        raise ValueError(f"{what}: shape {x.shape}, expected {shape}")
+    with np.errstate(all="ignore"):
+        stored = x.astype(dtype)
+    if np.isinf(stored).any() and not np.array_equal(np.isinf(x), np.isinf(stored)):
+        raise ValueError(f"{what}: finite numbers beyond the range of {dtype}, expected others")
+    return stored

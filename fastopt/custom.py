@@ -1,0 +1,344 @@
+"""Users' own rules: written as those of ``optimizers``, interpreted at once, compiled on request."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+import functools
+import hashlib
+import importlib
+import inspect
+import linecache
+import operator
+import warnings
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from . import spec
+from ._engine import dispatch, interpreted
+from ._optimizer.groups import DOMAINS, FINITE
+from ._optimizer.optimizer import OPTIONS, Optimizer, Settings
+
+RESERVED = {*OPTIONS, *(f.name for f in fields(Settings)), *(h for s in spec.STAGES.values() for h in s.hyperparameters)}
+RESERVED = (RESERVED | {"params", "convention", "options", "decoupled_weight_decay"}) - {"lr", "weight_decay"}
+
+
+class Rule:
+    """An update rule of a user's own; see `rule`, which makes it.
+
+    It can be called as the function that it was made of.
+
+    Attributes
+    ----------
+    formula : Formula
+        What its signature says.
+    text : codegen.Formula
+        What its source says.
+    Optimizer : class
+        The class of optimizers with this rule.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        if not inspect.isfunction(function):
+            raise TypeError(f"rule: {function!r}, expected a function")
+        functools.update_wrapper(self, function)
+        self.__name__, self.__qualname__ = function.__name__, function.__qualname__
+        self.function = function
+        self._scalars: Callable[..., Any] | None = None
+
+    def __call__(self, *arrays: Any, **scalars: Any) -> Any:
+        return self.function(*arrays, **scalars)
+
+    def __repr__(self) -> str:
+        found = vars(self).get("formula")  # which a rule in use has: reading its source may raise
+        if found is None:
+            return f"<rule {self.__name__}>"
+        return f"<rule {self.__name__}({', '.join(found.arrays)}), {'interpreted' if found.capsule is None else 'compiled'}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By what its module calls so, or where that cannot be imported, as in another process, by its text."""
+        from ._codegen import custom
+
+        texts = [custom.source(f) for f in (self.function, self._scalars) if f is not None]
+        compiled = "formula" in vars(self) and self.formula.capsule is not None
+        return revived_rule, (self.__module__, self.__qualname__, texts, compiled)
+
+    def __copy__(self) -> Rule:
+        return self
+
+    def __deepcopy__(self, _: Any) -> Rule:
+        return self
+
+    def scalars(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Say what the scalars of step ``t`` are; a decorator.
+
+        Parameters
+        ----------
+        function
+            Of ``t`` (1, 2, ...), of numbers that live from step to step with what they begin at, and by keyword of the
+            hyperparameters, with defaults where they have any. It returns a dictionary of the update's scalars, and after it those
+            numbers for the next step.
+
+        Returns
+        -------
+        function
+        """
+        if "formula" in vars(self):
+            raise RuntimeError(f"{self.__name__}.scalars: this rule is already in use")
+        self._scalars = function
+        return function
+
+    @functools.cached_property
+    def text(self) -> Any:
+        """The rule as the code generator reads it; RuleError where it cannot."""
+        from ._codegen import custom
+
+        return custom.text(self.function, self._scalars)
+
+    @functools.cached_property
+    def formula(self) -> spec.Formula:
+        """What the optimizer takes from the rule."""
+        text = self.text  # an error in the source comes first
+        scalars = self._scalars or without_change(self.function)
+        found = spec.Formula(self.__name__, {self.__name__: self.function, f"{self.__name__}_scalars": scalars})
+        from ._codegen import RuleError, custom
+
+        found.text, found.label = text, custom.label(text)
+        for name in found.hyperparameters:
+            if name in RESERVED:
+                raise RuleError(
+                    f"{self.__name__}: the hyperparameter {name} would be an option of every optimizer, expected another name"
+                )
+        for name in found.hyperparameters:
+            if name not in DOMAINS and name not in ("lr", "eps", "weight_decay"):
+                DOMAINS.setdefault(f"{self.__name__} {name}", (-FINITE, FINITE))
+        return found
+
+    @functools.cached_property
+    def Optimizer(self) -> Any:
+        """The class of optimizers with this rule; pickle finds it here."""
+        arguments: dict[str, Any] = dict(self.formula.hyperparameters)
+        decay = "l2"
+        if "weight_decay" in arguments:
+            decay = ""  # of the rule's own
+        else:
+            arguments["weight_decay"] = 0.0
+            arguments |= {"decoupled_weight_decay": False} if "lr" in arguments else {}
+        doc = f"{(self.__doc__ or self.__name__).strip()}\n\nAn optimizer of a user's own rule; see `fastopt.optimizer`."
+        said = {"arguments": arguments, "update": self, "decay": decay, "__doc__": doc, "__module__": self.__module__}
+        return type(self.__name__, (OwnOptimizer,), {**said, "__qualname__": f"{self.__qualname__}.Optimizer"})
+
+
+class OwnOptimizer(Optimizer):
+    """What optimizers of users' own rules have in common."""
+
+    @classmethod
+    def _class_for(cls, params: Any) -> Any:
+        found = super()._class_for(params)
+        if found is not cls or issubclass(cls, interpreted.Stepper) or params is None:
+            return found
+        if cls.update.formula.capsule is None:
+            name = cls.__name__
+            warnings.warn(
+                f"{name} runs interpreted: right, but slow; fastopt.compile({name}) makes a kernel", RuntimeWarning, stacklevel=4
+            )
+            return interpreted_class(cls)
+        return cls
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state: dict[str, Any] = super().__reduce__()[2]
+        attributes = {k: x for k, x in state["attributes"].items() if not hasattr(interpreted.Stepper, k)}
+        return revived, (type(self).update, isinstance(self, interpreted.Stepper)), {**state, "attributes": attributes}
+
+
+@functools.cache
+def interpreted_class(cls: Any) -> Any:
+    """A class of optimizers whose steps are interpreted."""
+    return type(cls.__name__, (interpreted.Stepper, cls), {"__module__": cls.__module__, "__qualname__": cls.__qualname__})
+
+
+@functools.cache
+def rule_of(texts: tuple[str, ...], module: str, qualname: str) -> Rule:
+    """A rule of these texts; one for the whole process."""
+    from . import arithmetic
+    from ._codegen import custom
+
+    space: dict[str, Any] = {"__name__": module, **{name: getattr(arithmetic, name) for name in custom.FUNCTIONS}}
+    functions = []
+    for text in texts:
+        file = f"<rule {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
+        linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # its source is read again
+        exec(builtins.compile(text, file, "exec"), space)
+        functions.append(space[ast.parse(text).body[0].name])  # type: ignore[attr-defined]
+    made = Rule(functions[0])
+    made.__module__, made.__qualname__ = module, qualname
+    if len(functions) > 1:
+        made.scalars(functions[1])
+    return made
+
+
+def revived_rule(module: str, qualname: str, texts: list[str], compiled: bool) -> Rule:
+    """The rule that a module has under this name and with this text, or another of the text; compiled, if it was and can be.
+
+    It runs what a pickle says, as pickle itself does: open none that you do not trust.
+    """
+    from ._codegen import custom
+
+    try:
+        found = operator.attrgetter(qualname)(importlib.import_module(module))
+        if not isinstance(found, Rule) or [custom.source(f) for f in (found.function, found._scalars) if f is not None] != texts:
+            raise AttributeError(qualname)
+    except (ImportError, AttributeError):
+        found = rule_of(tuple(texts), module, qualname)
+    if compiled:
+        with contextlib.suppress(ImportError, RuntimeError):  # it runs interpreted
+            compile(found)
+    return found
+
+
+def revived(rule: Rule, slow: bool) -> Any:
+    """An optimizer that is still to be given its state; compiled, if the rule now is."""
+    made = rule.Optimizer
+    if slow and rule.formula.capsule is None and not issubclass(made, interpreted.Stepper):
+        made = interpreted_class(made)
+    return made.__new__(made)
+
+
+def without_change(update: Callable[..., Any]) -> Callable[..., Any]:
+    """As `handed_on`, to be called."""
+
+    def scalars(t: int, **hyperparameters: float) -> dict[str, float]:
+        return hyperparameters
+
+    kinds = inspect.Parameter
+    parameters = [p for p in inspect.signature(update).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    scalars.__signature__ = inspect.Signature([kinds("t", kinds.POSITIONAL_OR_KEYWORD), *parameters])  # type: ignore[attr-defined]
+    return scalars
+
+
+def rule(function: Callable[..., Any]) -> Rule:
+    """Make an update rule of a function; a decorator.
+
+    Parameters
+    ----------
+    function
+        Of the parameter ``p``, its gradient ``g`` and the rule's state, each one element or array of them, and by keyword of
+        scalars. It returns the update, which is subtracted from ``p``, and the new state. State begins at zero. Scalars are the
+        hyperparameters, with defaults or without, unless ``scalars`` says what they are in each step. The source is read, and
+        errors in it are raised, when the rule is first used.
+
+    Returns
+    -------
+    Rule
+
+    See Also
+    --------
+    optimizer : Updates parameters with it.
+    compile : Makes a kernel of it.
+    testing.check_rule : Tests it.
+
+    Notes
+    -----
+    A rule keeps to what Python, C and CUDA understand alike: assignments of new values to plain names (no ``+=``), ``+ - * /``
+    (``g * g`` for ``g ** 2``), comparisons as the first argument of ``where``, and by their plain names these functions of
+    `fastopt.arithmetic`: ``sqrt, fabs, sign, copysign, maximum, minimum, where``; in scalars ``sqrt, exp, log, power(x, t)`` and
+    ``a if c else b``. What is of numbers alone belongs into the scalars. Names that Python, C, C++ or the generated code have
+    (``a c h i n t out sums update``, ...), those of the package's rules, and as hyperparameters those of options are taken.
+    There are tags for state: ``v: nonnegative`` (in 8 bits it has no sign), ``m: velocity`` (stops at a bound), ``z: start``
+    (begins as the parameter). Files of state know the rule by its name and by what it computes.
+
+    Examples
+    --------
+    >>> import numpy as np, fastopt as fo
+    >>> from fastopt.arithmetic import power, sign
+    >>> @fo.rule
+    ... def vote(p, g, m, *, step, w):
+    ...     m = m + w * (g - m)
+    ...     return step * sign(m), m
+    >>> @vote.scalars
+    ... def _(t, *, lr=0.1, beta=0.9):
+    ...     return {"step": lr * (1 - power(beta, t)), "w": 1 - beta}
+    >>> w = np.ones(2)
+    >>> fo.optimizer(vote, w, beta=0.5).step(np.array([1.0, -2.0]))  # doctest: +SKIP
+    True
+    """
+    return Rule(function)
+
+
+def optimizer(rule: Rule, params: Any, **options: Any) -> Optimizer:
+    """An optimizer of a rule of one's own.
+
+    Parameters
+    ----------
+    rule : Rule
+        From `rule`, interpreted with a warning until `compile` has made a kernel of it.
+    params : arrays
+        As all optimizers take them.
+    **options
+        The rule's hyperparameters by their names, numbers or schedules; ``weight_decay=0`` (L2, added to the gradient; with
+        ``decoupled_weight_decay=True`` before the rule, where it has a learning rate ``lr``); and what every optimizer takes.
+
+    Returns
+    -------
+    Optimizer
+        Of the class ``rule.Optimizer``.
+
+    Raises
+    ------
+    RuleError
+        A SyntaxError, for a rule that does not keep to what is allowed; it names the line.
+    TypeError, ValueError
+        As all optimizers, and for hyperparameters that are missing.
+    """
+    if not isinstance(rule, Rule):
+        raise TypeError(f"rule: {rule!r}, expected what fastopt.rule makes")
+    made = rule.Optimizer
+    missing = [h for h, default in rule.formula.hyperparameters.items() if default is None and h not in options]
+    if missing and not isinstance(params, list):
+        unknown = [k for k in options if k not in made.arguments and k not in RESERVED]
+        hint = f"; {', '.join(unknown)}: unknown, or is {rule.__name__}.scalars missing?" if unknown else ""
+        raise TypeError(f"{rule.__name__}: {', '.join(missing)}: no default, expected {missing[0]}=...{hint}")
+    return made(params, **options)  # type: ignore[no-any-return]
+
+
+def compile(rule: Rule) -> Rule:
+    """Make a kernel of a rule: optimizers that are made from then on use it.
+
+    Parameters
+    ----------
+    rule : Rule
+
+    Returns
+    -------
+    Rule
+        The same.
+
+    Raises
+    ------
+    RuleError
+        A SyntaxError, for a rule that does not keep to what is allowed; it names the line.
+    ImportError
+        Without Cython and setuptools (``pip install 'fastopt[compile]'``).
+    RuntimeError
+        Where the package runs interpreted itself, and for a compiler that fails, with what it said.
+
+    Notes
+    -----
+    It takes some seconds, once: what was made is kept in the user's cache folder (``FASTOPT_CACHE_DIR`` names another), by the
+    rule's text, the versions of everything, and the flags. The C interface and ``fastopt.source`` know the rule too.
+    """
+    if not isinstance(rule, Rule):
+        raise TypeError(f"rule: {rule!r}, expected what fastopt.rule makes")
+    if rule.formula.capsule is None:
+        if dispatch.TABLE is None:
+            raise RuntimeError("compile: this process runs interpreted, without the compiled engine")
+        from ._engine import compile as compiler
+
+        rule.formula.capsule = compiler.table([rule.text])
+        compiler.register(rule.formula)
+    return rule
+
+
+__all__ = ["Rule", "compile", "optimizer", "rule"]

@@ -1,0 +1,250 @@
+"""The C interface for other code: headers, addresses of its functions, and the kernels as one file of C."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._optimizer.groups import domain, stage_domain
+from ..spec import ACTED_ON, RULES, STAGES
+
+STATES, ARRAYS = 6, 2  # as in include/fastopt.h
+FORMATS = ("float32", "float64", "bfloat16", "float16", "float8")  # by their numbers in C
+
+
+def _struct(**fields: Any) -> np.dtype:
+    return np.dtype([(name, *x) if isinstance(x, tuple) else (name, x) for name, x in fields.items()], align=True)
+
+
+USE = _struct(size="u8", stage="u8", hyperparameters="u8", arrays=("u8", ARRAYS))
+UPDATE = _struct(
+    size="u8", rule="u8", n="i8", t="i8", param_format="i4", grad_format="i4", state_format="i4", nearest="i4", param_in="u8",
+    param_out="u8", grad="u8", state=("u8", STATES), exponents=("u8", STATES), master="u8", low="u8", hyperparameters="u8",
+    kept_in="u8", kept_out="u8", stages="u8", n_stages="i4", seed="u4", position="i8",
+)  # fmt: skip
+
+
+def get_include() -> str:
+    """The folder of ``fastopt.h``, for C compilers; Cython finds ``cimport fastopt`` by itself.
+
+    Returns
+    -------
+    str
+    """
+    return str(Path(__file__).parents[1] / "include")
+
+
+def declarations() -> str:
+    """The structs and constants of ``fastopt.h`` without comments and preprocessor, as cffi's ``cdef`` takes them.
+
+    Returns
+    -------
+    str
+    """
+    text = Path(get_include(), "fastopt.h").read_text()
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    text = re.sub(r"#if defined\((__cplusplus|FASTOPT_DECLARE)\).*?#endif", "", text, flags=re.DOTALL)
+    text = re.sub(r"FASTOPT_(?:STATES|ARRAYS)(?=\])", lambda found: str({"STATES": STATES, "ARRAYS": ARRAYS}[found[0][8:]]), text)
+    return re.sub(r"^(#.*)?\n", "", text, flags=re.MULTILINE)
+
+
+def source(language: str, rules: Any = None) -> str:
+    """The kernels as one file, for programs that do without Python.
+
+    Parameters
+    ----------
+    language : {"c", "cuda"}
+        C99, with the functions of ``fastopt.h``; or CUDA, see `fastopt.cuda.source`.
+    rules : str, Rule, or sequence of them, optional
+        Names of rules (``"adam"``), as those of `functional`, and rules of one's own; all of the package without.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        For another language, and for a rule that there is not, or that is of whole matrices (in C).
+
+    Notes
+    -----
+    Compile the C with ``-O3 -ffp-contract=off -fno-math-errno -fno-trapping-math``, and ``-fopenmp`` for threads: the bits are the
+    package's. Parameters, gradients and state may be stored in all formats, and all stages are there but those that an optimizer
+    acts on (accumulation of gradients, norms for a report; of what is not finite, only that it becomes zero).
+
+    Examples
+    --------
+    >>> "int32_t fastopt_apply(" in source("c", "adam")
+    True
+    """
+    from .._codegen import c_library as c
+    from .._codegen import chosen, formulas, pasted
+
+    if language == "cuda":
+        from .. import cuda
+
+        return cuda.source(rules)
+    if language != "c":
+        raise ValueError(f"language: {language!r}, expected 'c' or 'cuda'")
+    known, stages = formulas()
+    wanted = chosen(rules, [rule for rule in known if not rule.terms_scope])
+    domains = {rule.name: [domain(h, rule.name) for h in rule.scalars.hyperparameters] for rule in wanted}
+    domains |= {f"{stage.name} stage": [stage_domain(h) for h in stage.scalars.hyperparameters] for stage in stages}
+    return pasted(c.render(wanted, stages, domains))
+
+
+def _interface() -> Any:
+    from . import interface
+
+    return interface
+
+
+def rules() -> dict[str, dict[str, Any]]:
+    """What there is for ``fastopt_find_rule``, and the order of its arrays and numbers.
+
+    Returns
+    -------
+    dict
+        By name: ``"states"``, names of arrays; ``"hyperparameters"``, with their defaults; ``"kept"``, numbers that live from step
+        to step, with what they begin at. Optimizers are rules with stages: AdamW is "adam" with the stage "decoupled".
+
+    Examples
+    --------
+    >>> rules()["adam"]["states"]
+    ['m', 'v']
+    """
+    return {
+        name: {"states": rule.state, "hyperparameters": rule.hyperparameters, "kept": rule.kept}
+        for name, rule in RULES.items()
+        if not rule.terms_scope
+    }
+
+
+def stages() -> dict[str, dict[str, Any]]:
+    """What there is for ``fastopt_find_stage``, and the order of its numbers and arrays.
+
+    Returns
+    -------
+    dict
+        By name, in the order in which they are done, the rule before "late_decay": ``"hyperparameters"``, with the values that
+        change nothing (None: any), and ``"arrays"``, names of those of the stage's own. A stage of an update is an entry of an
+        array of dtype `USE`: its ``size``, the address of the stage, of its hyperparameters as float64, and of its arrays.
+
+    Examples
+    --------
+    >>> stages()["decoupled"]["hyperparameters"]
+    {'lr': None, 'weight_decay': 0.0}
+    """
+    return {
+        name: {"hyperparameters": stage.hyperparameters, "arrays": stage.own}
+        for name, stage in STAGES.items()
+        if name not in ACTED_ON
+    }
+
+
+def find_rule(name: str) -> int:
+    """The address of a rule's ``fastopt_rule``.
+
+    Parameters
+    ----------
+    name : str
+        As in `functional`.
+
+    Raises
+    ------
+    ValueError
+        For a rule that there is not.
+    """
+    return _found("rule", name)
+
+
+def find_stage(name: str) -> int:
+    """The address of a stage's ``fastopt_stage``: of "l2", "clip_norm", ..., as `find_rule`."""
+    return _found("stage", name)
+
+
+def _found(kind: str, name: str) -> int:
+    find = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_char_p)(addresses()[f"fastopt_find_{kind}"])
+    found: int | None = find(name.encode() if isinstance(name, str) else b"")
+    if found is None:
+        raise ValueError(f"{kind}: {name!r}, which fastopt does not have")
+    return found
+
+
+def addresses() -> dict[str, int]:
+    """Where the functions of ``fastopt.h`` are in memory, by name: for ctypes, cffi, numba, and other callers of C.
+
+    And under ``"fastopt_interface"``, the struct that holds all of them.
+
+    Returns
+    -------
+    dict of str to int
+
+    Raises
+    ------
+    ImportError
+        Where this process runs without the compiled engine.
+
+    Examples
+    --------
+    >>> sorted(addresses())[:2]
+    ['fastopt_apply', 'fastopt_apply_part']
+    """
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    name = ctypes.pythonapi.PyCapsule_GetName
+    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    functions = {key: pointer(x, name(x)) for key, x in _interface().__pyx_capi__.items()}
+    return {**functions, "fastopt_interface": pointer(capsule(), b"fastopt.interface")}
+
+
+def capsule() -> Any:
+    """All functions of ``fastopt.h`` in a ``fastopt_interface``: the capsule "fastopt.interface", for extensions in C.
+
+    Returns
+    -------
+    PyCapsule
+
+    Raises
+    ------
+    ImportError
+        Where this process runs without the compiled engine.
+    """
+    return _interface().CAPSULE
+
+
+def updates(count: int) -> np.ndarray:
+    """Descriptions of so many steps, ``fastopt_update`` in C: zeros, but for their size.
+
+    Parameters
+    ----------
+    count : int
+
+    Returns
+    -------
+    ndarray of a structured dtype, shape (count,)
+        Pointers are unsigned integers: an array's is ``a.ctypes.data``. Whatever they point to, keep it alive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> p, g, m, v = np.ones(3), np.array([1.0, 2.0, -1.0]), np.zeros(3), np.zeros(3)
+    >>> steps = updates(1)
+    >>> steps["rule"], steps["n"], steps["t"] = find_rule("adam"), 3, 1
+    >>> steps["param_format"] = steps["grad_format"] = steps["state_format"] = FORMATS.index("float64")
+    >>> steps["param_in"] = steps["param_out"] = p.ctypes.data
+    >>> steps["grad"], steps["state"][0, :2] = g.ctypes.data, (m.ctypes.data, v.ctypes.data)
+    >>> apply = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int)(addresses()["fastopt_apply"])
+    >>> apply(steps.ctypes.data, 1, 1)
+    0
+    >>> p.round(6)
+    array([0.999, 0.999, 1.001])
+    """
+    made = np.zeros(count, UPDATE)
+    made["size"] = UPDATE.itemsize
+    return made

@@ -1,0 +1,484 @@
+"""The ``state`` of a torch optimizer over the engine: torch's mapping of mappings, whose writes go into the engine's arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .slot import Slot, begins_anew
+
+if TYPE_CHECKING:
+    from . import Optimizer
+
+
+class Written(dict[Any, Any]):
+    """A dict whose ways of writing all go through its own ``update``, ``[]`` and ``pop``."""
+
+    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
+        self.update(other)
+        return self
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def popitem(self) -> tuple[Any, Any]:
+        if not len(self):
+            raise KeyError("popitem(): dictionary is empty")
+        key = next(reversed(self))
+        return key, self.pop(key)
+
+
+class Entry(Written):
+    """State of one parameter: live tensors by torch's names, and whatever else its users put there.
+
+    An array that is set is copied into the engine's, one that is deleted begins anew; the step count is that of the engine. Whoever
+    took a tensor from here, not a view of it, sees each step in it, until another takes its place: then it keeps its numbers, as
+    torch's do.
+    """
+
+    def __init__(self, state: State | None, place: int) -> None:
+        super().__init__()
+        self.state, self.place = state, place
+
+    def held(self, name: str) -> Any:
+        """Return what is under a name, for this module: who else asks may give a tensor other memory, which is looked for then."""
+        return super().__getitem__(name)
+
+    def __getitem__(self, name: Any) -> Any:
+        if self.state is not None:
+            self.state.touched.add(self.place)
+        return super().__getitem__(name)
+
+    def get(self, name: Any, default: Any = None) -> Any:
+        if self.state is not None:
+            self.state.touched.add(self.place)
+        return super().get(name, default)
+
+    def values(self) -> Any:
+        return {name: self[name] for name in self}.values()
+
+    def items(self) -> Any:
+        return {name: self[name] for name in self}.items()
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return what the engine has in memory, seen anew."""
+        assert self.state is not None
+        slot = self.state.slots[self.place]
+        with torch.inference_mode(False):
+            numbers = zip(slot.number_names, torch.from_numpy(self.state.numbers[self.place]), strict=False)
+            arrays = {name: slot.tensor(name) for name in slot.arrays}
+            return {"step": torch.from_numpy(self.state.steps)[self.place], **dict(numbers), **arrays}
+
+    def fill(self) -> None:
+        """Show what the engine has; tensors that were taken look at it too, wherever it is by now."""
+        shown = self.tensors()
+        for name in shown.keys() & self.keys():
+            self.held(name).data, shown[name] = shown[name], self.held(name)
+        super().update(shown)
+        assert self.state is not None
+        self.state.renew([self.place], [self.state.owner.fast._counter(self.place)])
+
+    def numbers(self) -> list[float]:
+        """The numbers that the rule keeps, as they are here."""
+        assert self.state is not None
+        slot = self.state.slots[self.place]
+        firsts, now = slot.slot.rule.kept.values(), self.state.numbers[self.place].tolist()
+        return [x if name in self else first for name, first, x in zip(slot.kept, firsts, now, strict=False)]
+
+    def engine_names(self) -> set[str]:
+        """What of this the engine has."""
+        assert self.state is not None
+        slot = self.state.slots[self.place]
+        return {"step", *slot.arrays, *slot.kept}
+
+    def detach(self, names: Set[Any]) -> None:
+        """Let those who took these tensors keep their numbers, whatever is written where they looked."""
+        for name, x in self.tensors().items():
+            if name in names and name in self:
+                self.held(name).data = self.held(name).clone()
+                super().__setitem__(name, x)
+
+    def checked(self, changed: Mapping[Any, Any]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], tuple[int, list[float], bool]]:
+        """What entries write into arrays, and what is counted then; or the error that says why one does not fit."""
+        assert self.state is not None
+        slot, (t, _, pending) = self.state.slots[self.place], self.state.owner.fast._counter(self.place)
+        places = {**slot.widened, **slot.arrays}
+        writes = [w for name in changed if name in places for w in slot.writes(places[name], changed)]
+        with torch.no_grad():  # copies: what is written may lie in what is written over
+            writes = [(target, torch.empty_like(target).copy_(x)) for target, x in writes]
+        t = slot.step_of(changed.get("step", int(t or bool(writes))))
+        t = t if slot.has_begun({*self, *changed}) else 0
+        numbers = {name: float(x) for name, x in changed.items() if name in slot.kept}
+        return writes, (t, [numbers.get(name, old) for name, old in zip(slot.kept, self.numbers(), strict=True)], pending)
+
+    def write(self, changed: Mapping[Any, Any]) -> None:
+        """Take over entries, all or none."""
+        if self.state is None:  # another one has taken its place
+            super().update(changed)
+            return
+        fast = self.state.owner.fast
+        if "step" in changed:  # whatever was written to it before
+            self.pull_arrays()
+        else:
+            self.pull()
+        anew = {name for name, x in changed.items() if begins_anew(name, x) and name in self.engine_names()}
+        changed = {name: x for name, x in changed.items() if name not in anew}
+        known = self.engine_names() | {name for name in self.state.slots[self.place].widened if changed.get(name) is not None}
+        of_engine = {name: x for name, x in changed.items() if name in known and not (name in self and x is self.held(name))}
+        writes, counted = self.checked(of_engine)
+        if of_engine:
+            with fast._alone(), torch.no_grad():
+                fast._catch_up()
+                self.detach(of_engine.keys())
+                for target, x in writes:
+                    target.copy_(x)
+                fast._set_counter(self.place, counted)
+        super().update({name: x for name, x in changed.items() if name not in known})
+        if of_engine:
+            self.fill()
+        self.forget(anew & self.keys())
+
+    def leave(self) -> None:
+        """Keep as one's own what the engine has, which goes on without this entry."""
+        if self.state is not None:
+            own = dict(self)
+            self.detach(self.engine_names())
+            self.state = None
+            super().update(own)
+
+    def take_back(self, entry: Any, given: Mapping[Any, Any], old: Mapping[Any, Any]) -> None:
+        """Show what there is by the tensors that did so before: those that were here, or of an entry that was taken out."""
+        was_out = isinstance(entry, Entry) and entry.state is None
+        for name, shown in self.tensors().items():
+            x = given.get(name)
+            if name not in self or not isinstance(x, torch.Tensor) or not (was_out or x is old.get(name)):
+                continue
+            if x.dtype == shown.dtype and x.shape == shown.shape and not x.is_inference():
+                x.data = shown
+                super().__setitem__(name, x)
+
+    def pull_arrays(self) -> None:
+        """Take over what tensors hold that were given other memory, as by ``x.data = y``, and bring them back."""
+        assert self.state is not None
+        own = self.tensors()
+        moved = [name for name in own.keys() & self.keys() if self.held(name).data_ptr() != own[name].data_ptr()]
+        if not moved:
+            return
+        slot = self.state.slots[self.place]
+        for name in moved:
+            if self.held(name).is_shared():
+                raise ValueError(f"state {name!r} of {slot.slot.name!r}: in shared memory, expected the optimizer's own")
+        writes, counted = self.checked({name: self.held(name) for name in moved})
+        with self.state.owner.fast._alone(), torch.no_grad():
+            self.state.owner.fast._catch_up()
+            for target, x in writes:
+                target.copy_(x)
+            if not slot.arrays.keys() >= {*moved}:
+                self.state.owner.fast._set_counter(self.place, counted)
+                self.state.renew([self.place], [counted])
+        for name in moved:
+            self.held(name).data = own[name]
+
+    def pull(self) -> None:
+        """Take over what was changed in place: the step count, numbers that the rule keeps, and tensors' memory."""
+        assert self.state is not None
+        self.pull_arrays()
+        fast, place = self.state.owner.fast, self.place
+        t, kept, pending = fast._counter(place)
+        changed = bool(self) and self.state.steps[place] != self.state.counted[place]
+        now = self.state.slots[place].step_of(float(self.state.steps[place])) if changed else t
+        if changed or (self and self.numbers() != kept):
+            counted = (now, self.numbers(), pending)
+            with fast._alone():
+                fast._catch_up()
+                fast._set_counter(place, counted)
+            self.state.renew([place], [counted])
+
+    def forget(self, names: set[Any]) -> None:
+        """Let entries go: arrays begin anew, and with the last of them all that is counted."""
+        if self.state is not None and names & self.engine_names() != self.engine_names() & set(self):
+            self.pull()
+        if self.state is not None:
+            self.detach(names)
+        for name in names:
+            super().pop(name)
+        if self.state is None or not names & self.engine_names():
+            return
+        slot, fast = self.state.slots[self.place], self.state.owner.fast
+        left = self.engine_names() & set(self)
+        t, _, pending = fast._counter(self.place)
+        with fast._alone():
+            fast._catch_up()
+            slot.slot.reset({slot.arrays[name] for name in names if name in slot.arrays})
+            t = 0 if not left or not slot.has_begun(left) else t if "step" in left else 1
+            counted = (t, self.numbers(), pending and bool(left))
+            fast._set_counter(self.place, counted)
+        self.state.renew([self.place], [counted])
+        self.state.incomplete.add(self.place)
+
+    def __setitem__(self, name: Any, x: Any) -> None:
+        self.write({name: x})
+
+    def update(self, *given: Any, **named: Any) -> None:
+        self.write(dict(*given, **named))
+
+    def __delitem__(self, name: Any) -> None:
+        if name not in self:
+            raise KeyError(name)
+        self.forget({name})
+
+    def pop(self, name: Any, *default: Any) -> Any:
+        if name not in self:
+            return super().pop(name, *default)
+        x = self.held(name)
+        self.forget({name})
+        return x
+
+    def clear(self) -> None:
+        self.forget(set(self))
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+
+class State(Written):
+    """State of each parameter that has some, and what is put under other keys; what is asked for begins empty, as torch's does."""
+
+    def __init__(self, owner: Optimizer) -> None:
+        super().__init__()
+        self.owner = owner
+        self.lay()
+
+    def lay(self) -> None:
+        """Find the engine's arrays, which are new."""
+        slots = self.owner.fast._slots
+        self.places = {p: k for k, p in enumerate(self.owner.tensors)}
+        for p, entry in super().items():
+            if isinstance(entry, Entry) and p not in self.places:
+                entry.leave()
+        self.slots = [Slot(slot, self.owner.names) for slot in slots]
+        self.steps, self.counted = np.zeros(len(slots), np.float32), np.zeros(len(slots), np.float32)
+        self.numbers, self.known = np.zeros((2, len(slots), max([len(slot.number_names) for slot in self.slots], default=0)))
+        self.incomplete: set[int] = set()  # entries that may lack what the engine has
+        self.touched: set[int] = set()  # entries whose tensors were taken since the last step
+        for p, entry in list(super().items()):
+            if isinstance(entry, Entry) and entry.state is not None:
+                entry.place = self.places[p]
+                if entry:
+                    entry.fill()
+                else:
+                    self.incomplete.add(entry.place)
+            elif p in self.places and isinstance(entry, Mapping):  # given before the parameter was
+                self.adopt(p, entry)
+
+    def adopt(self, p: Any, given: Mapping[Any, Any]) -> None:
+        """Make what was put under a key that was no parameter's the state of one."""
+        super().__delitem__(p)
+        try:
+            self.replace(p, given)
+        except BaseException:
+            super().__setitem__(p, given)
+            raise
+
+    def leave(self, copied: bool) -> None:
+        """Be a dict from now on, of what there is: copied, unless nobody will write where it lies."""
+        if copied:
+            self.look()
+        for entry in self.live():
+            if copied:
+                entry.leave()
+            else:
+                entry.state = None
+        self.places = {}
+
+    def live(self) -> list[Entry]:
+        """Entries that the engine has something of, or will have."""
+        return [entry for entry in super().values() if isinstance(entry, Entry) and entry.state is not None]
+
+    def renew(self, places: list[int], counters: list[tuple[int, list[float], bool]]) -> None:
+        """Show step counts and the numbers that rules keep, as the engine counts them."""
+        self.steps[places] = self.counted[places] = [t for t, _, _ in counters]
+        width = self.numbers.shape[1]
+        if places and width:
+            rows = [self.slots[place].row(width, *counter) for place, counter in zip(places, counters, strict=True)]
+            self.numbers[places] = self.known[places] = rows
+
+    def entry(self, p: Any) -> Entry | None:
+        """The entry of a parameter, if it has state or was asked for."""
+        found, place, fast = super().get(p), self.places[p], self.owner.fast
+        self.touched.add(place)
+        if fast._settings.mode == "exact":
+            fast._catch_up_unless_at_work()
+        t, _, pending = counter = fast._counter(place)
+        if (found is None or place in self.incomplete) and (t or pending):
+            self.incomplete.discard(place)
+            if found is None:
+                found = Entry(self, place)
+                super().__setitem__(p, found)
+            found.fill()
+        elif found is not None and self.steps[place] == self.counted[place] != np.float32(t):
+            self.renew([place], [counter])
+        return found
+
+    def look(self) -> None:
+        """Find the entries of all parameters that have state by now."""
+        for p in self.places:
+            self.entry(p)
+
+    def stepped(self, grads: list[Any]) -> None:
+        """Show a step that was made."""
+        if not super().__len__():
+            return
+        moved = [g is not None for g in grads]
+        counted = self.owner.fast._settings.accumulate == 1 and self.owner.fast._settings.nonfinite in (
+            "propagate",
+            "zero",
+            "raise",
+        )
+        if counted:
+            np.copyto(self.steps, np.add(self.counted, 1, out=self.counted, where=np.array(moved) if False in moved else True))
+        if counted and not self.incomplete and not self.numbers.size:
+            return
+        live = [entry.place for entry in self.live()]
+        for place in self.incomplete.intersection(live):
+            self.entry(self.owner.tensors[place])
+        each, _ = self.owner.fast._counters()
+        self.renew(live, [each[place] for place in live])
+
+    def pull(self) -> None:
+        """Take over step counts, and numbers that rules keep, that were changed in place."""
+        if not super().__len__():
+            return
+        changed = (self.steps != self.counted) | (self.numbers != self.known).any(1)
+        wanted = self.touched.union(np.flatnonzero(changed).tolist())
+        for entry in self.live() if wanted else ():
+            if entry.place in wanted:
+                entry.pull()
+        self.touched.clear()
+
+    def replace(self, p: Any, entry: Any) -> None:
+        """Put another entry in the place of a parameter's."""
+        old = self.entry(p)
+        if entry is old and old is not None:
+            return
+        self.check_mapping(p, entry)
+        new = Entry(self, self.places[p])
+        given = {name: x for name, x in entry.items() if not (begins_anew(name, x) and name in new.engine_names())}
+        new.checked(given)  # all of it, before anything is let go
+        if old is not None:
+            old.pull()
+            new.fill()
+            old.leave()
+        new.forget({name for name in new if name not in given})
+        super().__setitem__(p, new)
+        self.incomplete.discard(new.place)
+        new.write(given)
+        new.take_back(entry, given, {} if old is None else dict(old))
+        if not given:
+            self.incomplete.add(new.place)
+
+    def check(self, entries: Mapping[Any, Any]) -> None:
+        """Raise the error that says why one of these cannot be the state of its parameter."""
+        for p, entry in entries.items():
+            if p in self.places:
+                self.check_mapping(p, entry)
+                Entry(self, self.places[p]).checked(dict(entry))
+
+    def check_mapping(self, p: Any, entry: Any) -> None:
+        if not isinstance(entry, Mapping):
+            raise TypeError(f"state of {self.slots[self.places[p]].slot.name!r}: {type(entry).__name__}, expected a dict")
+
+    def __missing__(self, key: Any) -> Any:
+        made = Entry(self, self.places[key]) if key in self.places else {}
+        if key in self.places:
+            self.incomplete.add(self.places[key])
+        super().__setitem__(key, made)
+        return made
+
+    def __getitem__(self, key: Any) -> Any:
+        if key in self.places:
+            self.entry(key)
+        return super().__getitem__(key)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        if key in self.places:
+            self.entry(key)
+        return super().get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        return (key in self.places and self.entry(key) is not None) or super().__contains__(key)
+
+    def __iter__(self) -> Iterator[Any]:
+        self.look()
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self.look()
+        return super().__len__()
+
+    def __repr__(self) -> str:
+        self.look()
+        return super().__repr__()
+
+    def __eq__(self, other: object) -> bool:
+        self.look()
+        return super().__eq__(other)
+
+    def keys(self) -> Any:
+        self.look()
+        return super().keys()
+
+    def values(self) -> Any:
+        self.look()
+        return super().values()
+
+    def items(self) -> Any:
+        self.look()
+        return super().items()
+
+    def copy(self) -> Any:
+        return dict(self.items())
+
+    def __setitem__(self, key: Any, x: Any) -> None:
+        if key in self.places:
+            self.replace(key, x)
+        else:
+            super().__setitem__(key, x)
+
+    def update(self, *given: Any, **named: Any) -> None:
+        for key, x in dict(*given, **named).items():
+            self[key] = x
+
+    def __delitem__(self, key: Any) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self.pop(key)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        if key not in self:
+            return super().pop(key, *default)
+        entry = super().__getitem__(key)
+        if isinstance(entry, Entry):
+            if entry.state is not None:
+                entry.pull()
+                emptied = Entry(self, entry.place)
+                emptied.fill()
+                entry.leave()
+                emptied.clear()
+                self.incomplete.discard(entry.place)
+            super().__delitem__(key)
+            return entry
+        return super().pop(key)
+
+    def clear(self) -> None:
+        self.look()
+        for key in list(super().keys()):
+            self.pop(key)
+
+    def __reduce__(self) -> Any:
+        return dict, (self.copy(),)
