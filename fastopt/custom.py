@@ -103,7 +103,8 @@ class Rule:
         text = self.text  # an error in the source comes first
         scalars = self._scalars or without_change(self.function)
         found = spec.Formula(self.__name__, {self.__name__: self.function, f"{self.__name__}_scalars": scalars})
-        from ._codegen import RuleError, custom
+        from ._codegen import custom
+        from ._codegen.ir import RuleError
 
         found.text, found.label = text, custom.label(text)
         for name in found.hyperparameters:

@@ -15,7 +15,8 @@ import pytest
 from cases import same
 
 import fastopt
-from fastopt import _codegen, arithmetic
+from fastopt import arithmetic
+from fastopt._codegen import capacity, cython, ir, package
 from fastopt._engine import dispatch, engine
 
 ENGINE = Path(fastopt.__file__).parent / "_engine"
@@ -23,7 +24,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def test_the_rendered_file_is_not_stale():
-    assert all(path.read_text() == text for path, text in _codegen.rendered().items())
+    assert all(path.read_text() == text for path, text in package.rendered().items())
     subprocess.run([sys.executable, REPOSITORY / "fastopt" / "_codegen", "--check"], check=True)
 
 
@@ -61,7 +62,7 @@ def test_every_loop_is_packed(module):
         pytest.skip("reads x86-64 mnemonics")
     text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True).stdout
     functions = dict(re.findall(r"<(\w+)>:\n(.*?)(?:\n\n|\Z)", text, re.S))
-    for formula in itertools.chain(*_codegen.formulas()):
+    for formula in itertools.chain(*package.formulas()):
         for name, function in {
             formula.name: formula.function,
             f"{formula.name}_sums": formula.sums,
@@ -123,8 +124,8 @@ BAD = {
 def test_rules_outside_the_subset(message, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(IMPORTS + BAD[message])
-    with pytest.raises(_codegen.RuleError) as info:
-        _codegen.read(path)
+    with pytest.raises(ir.RuleError) as info:
+        ir.read(path)
     assert re.search(r"mine.py:\d+: ", str(info.value)) and message in str(info.value)
     assert "an update may use" in str(info.value) or "already defined" in message
 
@@ -134,18 +135,25 @@ def test_the_reader_accepts_the_rest(tmp_path):
     path.write_text(
         IMPORTS + GOOD + "def r(p, g, m, *, lr):\n    m = where(m > 0.5, minimum(g, m), -g)\n    return lr * sign(m), m\n"
     )
-    assert "<real> 0.5" in _codegen.cython.render(_codegen.read(path), [])
+    assert "<real> 0.5" in cython.render(ir.read(path), [])
 
 
-def test_the_readers_limits_are_the_engines():
-    from fastopt._codegen import ir
-    from fastopt._engine import interpreted
+def test_sizes_are_read_from_the_header():
+    found = capacity.read((REPOSITORY / "fastopt" / "include" / "capacity.h").read_text())
+    assert found["FO_TOTALS"] == 2 * found["FO_SUMS"] and found["FO_TERMS"] == found["FO_STAGES"] + 1
+    assert (found["FO_FLOAT8"], found["FO_RATIOS"], found["FO_ARRAY"], found["FO_MATRIX"]) == (0, 9, 0, 4)
+    assert len(ir.read(REPOSITORY / "fastopt" / "stages.py")) <= capacity.STAGES
+    with pytest.raises(AttributeError, match=r"capacity.h has no FO_NONE"):
+        _ = capacity.NONE
 
-    text = (ENGINE / "table.pxd").read_text()
-    assert interpreted.STATES == ir.STATES
-    for name in ("STATES", "SCALARS", "STAGES", "INPUTS", "KEPT", "SUMS"):
-        assert re.search(rf"\b{name} = (\d+)", text)[1] == str(getattr(ir, name))
-    assert len(_codegen.read(REPOSITORY / "fastopt" / "stages.py")) <= ir.STAGES
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+def test_sizes_are_those_of_c(tmp_path):
+    header = REPOSITORY / "fastopt" / "include" / "capacity.h"
+    found = capacity.read(header.read_text())
+    text = f'#include "{header}"\n' + "".join(f'_Static_assert({name} == {x}, "{name}");\n' for name, x in found.items())
+    (tmp_path / "sizes.c").write_text(text)
+    subprocess.run(["cc", "-std=c11", "-fsyntax-only", tmp_path / "sizes.c"], check=True)
 
 
 TWINS = {"sqrt": 1, "fabs": 1, "sign": 1, "copysign": 2, "maximum": 2, "minimum": 2}

@@ -21,7 +21,7 @@ from own_rules import again, average, clipped, counting
 
 import fastopt as fo
 from fastopt import custom
-from fastopt._codegen import RuleError
+from fastopt._codegen.ir import RuleError
 from fastopt._engine import cache, dispatch, interpreted
 from fastopt.cuda import compiler, stepper
 

@@ -42,7 +42,6 @@ COMPLEX_FUNCTIONS = {
     "_optimizer/optimizer.py: checked",
     "_optimizer/optimizer.py: explain",
     "_optimizer/optimizer.py: per_parameter",
-    "_codegen/__init__.py: chosen",
     "_codegen/c.py: element",
     "_codegen/cuda.py: formula",
     "_codegen/cython.py: _loop",

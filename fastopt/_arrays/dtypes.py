@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-BLOCK = 256
+from .._codegen import capacity
+from .._codegen.capacity import BLOCK as BLOCK
+
 BFLOAT16 = np.dtype(np.uint16)
 FLOAT8 = np.dtype(np.uint8)
 NOT_FINITE = 32767  # exponent of a block that holds a NaN
 TAG = {"format": "bfloat16"}
 bfloat16 = np.dtype(np.uint16, metadata=TAG)
+LINE_FORMATS = {"of_rows": capacity.ROWS, "of_columns": capacity.COLUMNS, "of_ratios": capacity.RATIOS}
 DTYPES: dict[str, np.dtype] = {
     "float32": np.dtype(np.float32),
     "bfloat16": BFLOAT16,
@@ -26,6 +29,13 @@ DTYPES: dict[str, np.dtype] = {
 def is_bfloat16(dtype: np.dtype) -> bool:
     """Whether a dtype is ml_dtypes' bfloat16, or uint16 with this module's tag."""
     return dtype.name == "bfloat16" or (dtype == np.uint16 and dict(dtype.metadata or ()) == TAG)
+
+
+def format_of(dtype: np.dtype) -> int:
+    """Return the kernels' number for how a dtype is stored; of 8-bit floats, whose sign decides too, there is none."""
+    if dtype == BFLOAT16:
+        return capacity.BFLOAT16
+    return {2: capacity.FLOAT16, 4: capacity.FLOAT32, 8: capacity.FLOAT64}[dtype.itemsize // (2 if dtype.kind == "c" else 1)]
 
 
 def random(key: int, position: np.ndarray) -> np.ndarray:

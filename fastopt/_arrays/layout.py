@@ -21,6 +21,11 @@ LINES: dict[str | None, Callable[[tuple[int, ...]], tuple[int, ...]]] = {  # sha
 }
 
 
+def rows_per_chunk(rows: int, columns: int) -> int:
+    """Return how many rows of a matrix have their columns summed at once: a function of the shape alone, so that bits are too."""
+    return max(64, (rows + 15) // 16, 2048 // max(1, columns) + 1)
+
+
 def reals(a: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """Shape, strides and item size in bytes of an array's real numbers, with at least one axis.
 

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).parents[1])  # not through fastopt itself, which may not be built yet
-from _codegen import RuleError, rendered  # type: ignore[import-not-found]  # noqa: E402
+from _codegen.ir import RuleError  # type: ignore[import-not-found]  # noqa: E402
+from _codegen.package import rendered  # type: ignore[import-not-found]  # noqa: E402
 
 try:
     files = rendered()

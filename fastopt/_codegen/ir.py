@@ -8,6 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from .capacity import INPUTS, KEPT, SCALARS, STATES, SUMS
+
 ELEMENTWISE = {"sqrt": 1, "fabs": 1, "sign": 1, "copysign": 2, "maximum": 2, "minimum": 2, "where": 3, "scale_by": 3}
 IN_SCALARS = {"sqrt": 1, "exp": 1, "log": 1, "power": 2, "ldexp": 2, "ceil_log2": 1, "scale_factor": 2, "scale_power": 2}
 COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
@@ -15,7 +17,6 @@ SCOPES = ("over_array", "mean_over_array", "over_group", "over_all")
 MATRICES = ("over_lines", "over_matrix")  # scopes of terms
 TAGS = ("velocity", "nonnegative", "start", "scratch", "of_rows", "of_columns", "of_ratios")
 OWN_TAGS = TAGS[:3]  # of users' own rules
-STATES, SCALARS, STAGES, INPUTS, KEPT, SUMS, OWN = 6, 12, 24, 4, 6, 4, 8  # as in _engine/table.pxd
 TAKEN = {
     *(
         "a",

@@ -28,12 +28,13 @@ def table(rules: list[Any]) -> Any:
         import setuptools  # type: ignore[import-untyped]
     except ImportError as error:
         raise ImportError(f"compile needs Cython and setuptools: pip install 'fastopt[compile]' ({error})") from error
-    from .._codegen import PACKAGE, cython
+    from .._codegen import cython
+    from .._codegen.package import PACKAGE
     from .._version import __version__
 
     text = cython.render(rules, [])
     options = [*flags.UNIX, *flags.ISAS.get(dispatch.ISA, [])] if sys.platform != "win32" else []
-    included = [PACKAGE / "include" / name for name in ("scalar.h", "total.h", "block.h")]
+    included = [PACKAGE / "include" / name for name in ("capacity.h", "scalar.h", "total.h", "block.h")]
     headers = [path.read_text() for path in (PACKAGE / "_engine" / "table.pxd", *included)]
     environment = [f"{name}={os.environ.get(name, '')}" for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED")]
     versions = [
@@ -75,7 +76,7 @@ setup(name={name!r}, ext_modules=cythonize([module], include_path=[{package!r}],
 
 def compiled(name: str, text: str, options: list[str], folder: Path) -> Path:
     """The extension module, compiled in a folder; by another process, since compilers' settings are global."""
-    from .._codegen import PACKAGE
+    from .._codegen.package import PACKAGE
 
     (folder / f"{name}.pyx").write_text(text)
     said = {"name": name, "include": str(PACKAGE / "include"), "options": options, "package": str(PACKAGE.parent)}

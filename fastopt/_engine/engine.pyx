@@ -672,7 +672,7 @@ cdef class Plan:
             for k, (name, a) in enumerate(s.rule_state.items()):
                 task.state[k] = <char *> cnp.PyArray_DATA(a)
                 if s.rule.tags.get(name) in layout.LINES:
-                    task.formats[k] = {"of_rows": ROWS, "of_columns": COLUMNS, "of_ratios": RATIOS}[s.rule.tags[name]]
+                    task.formats[k] = dtypes.LINE_FORMATS[s.rule.tags[name]]
                 elif name in s.exponents:
                     task.formats[k] = UFLOAT8 if task.rule.nonnegative >> k & 1 else FLOAT8
                     task.exponents[k] = <int16_t *> cnp.PyArray_DATA(s.exponents[name])
@@ -708,7 +708,7 @@ cdef class Plan:
         lines.rows, lines.columns, lines.matrices = rows_, columns, 1
         for extent in others:
             lines.matrices *= extent
-        lines.chunk = max(<Py_ssize_t> 64, (lines.rows + 15) // 16, 2048 // max(<Py_ssize_t> 1, lines.columns) + 1)
+        lines.chunk = layout.rows_per_chunk(rows_, columns)
         lines.chunks = (lines.rows + lines.chunk - 1) // lines.chunk
         lines.first = self.chunks
         self.chunks += lines.chunks * lines.matrices

@@ -15,6 +15,7 @@ import numpy as np
 from .._arrays import dtypes, layout, overlap
 from .._arrays.row_gradient import RowGradient, check_rows, is_rows
 from .._arrays.tree import Structure, collect
+from .._codegen.capacity import STATES
 from ..spec import PASSIVE, REPORTED
 from . import sums
 
@@ -32,9 +33,6 @@ def store(a: np.ndarray, order: Sequence[int], flat: np.ndarray) -> None:
     shape, _, _ = layout.reals(a)
     reals = np.ascontiguousarray(flat.reshape([shape[k] for k in order]).transpose(np.argsort(order)))
     a[...] = reals.view(a.dtype).reshape(a.shape) if a.size else 0
-
-
-STATES = 6  # that a rule may have, as in table.pxd
 
 
 class Work:
@@ -195,7 +193,7 @@ def line_sums(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         of_rows = np.zeros(matrices * rows)
         for part in sums.folded(blocks.reshape(matrices * rows, -1, dtypes.BLOCK)).T:
             of_rows = of_rows + part
-        of_columns, chunk = np.zeros((matrices, columns)), max(64, (rows + 15) // 16, 2048 // max(1, columns) + 1)
+        of_columns, chunk = np.zeros((matrices, columns)), layout.rows_per_chunk(rows, columns)
         for first in range(0, rows, chunk):
             part = np.zeros((matrices, columns))
             for k in range(first, min(rows, first + chunk)):

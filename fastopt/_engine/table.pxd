@@ -3,17 +3,36 @@
 from libc.float cimport FLT_MAX
 from libc.stdint cimport int16_t, int64_t, uint32_t
 
-cdef enum:
-    VERSION = 4  # of the structs below
-    BLOCK = 256  # elements; spans and staging work in whole blocks
-    STATES = 6  # arrays of state that a rule may have
-    SCALARS = 12  # scalars of a step, and hyperparameters, that a rule may have
-    STAGES = 24  # that there may be
-    INPUTS = 4  # arrays, scalars and hyperparameters that a stage may have
-    KEPT = 6  # numbers of a rule that live from step to step
-    SUMS = 4  # that a formula may need
-    TOTALS = 2 * SUMS  # numbers that its scalars function is given of them: of squares two
-    TERMS = STAGES + 1  # the operation of a rule's terms of matrices, as STAGES is that of its sums
+cdef extern from "capacity.h":
+    enum:
+        VERSION "FO_VERSION"
+        BLOCK "FO_BLOCK"
+        STATES "FO_STATES"
+        SCALARS "FO_SCALARS"
+        STAGES "FO_STAGES"
+        INPUTS "FO_INPUTS"
+        KEPT "FO_KEPT"
+        SUMS "FO_SUMS"
+        OWNS "FO_OWNS"
+        TOTALS "FO_TOTALS"
+        TERMS "FO_TERMS"
+    ctypedef enum format_t "fo_format_t":
+        FLOAT8 "FO_FLOAT8"
+        UFLOAT8 "FO_UFLOAT8"
+        BFLOAT16 "FO_BFLOAT16"
+        FLOAT16 "FO_FLOAT16"
+        FLOAT32 "FO_FLOAT32"
+        FLOAT64 "FO_FLOAT64"
+        LONGDOUBLE "FO_LONGDOUBLE"
+        ROWS "FO_ROWS"
+        COLUMNS "FO_COLUMNS"
+        RATIOS "FO_RATIOS"
+    ctypedef enum scope_t "fo_scope_t":
+        ARRAY "FO_ARRAY"
+        GROUP "FO_GROUP"
+        WHOLE "FO_WHOLE"
+        LINES "FO_LINES"  # rows and columns of matrices
+        MATRIX "FO_MATRIX"
 
 cdef enum:  # where a kernel finds its arrays: those of a rule in this order, its state after the gradient
     PARAMETER = 0
@@ -21,26 +40,6 @@ cdef enum:  # where a kernel finds its arrays: those of a rule in this order, it
     UPDATE = 2 + STATES
     VELOCITY  # for a stage: each state of the rule that is one
     OWN  # for a stage: the first of the arrays that stages have for themselves
-    OWNS = 8  # that there may be
-
-cdef enum format_t:
-    FLOAT8  # signed, in blocks that share an exponent
-    UFLOAT8  # never negative
-    BFLOAT16
-    FLOAT16
-    FLOAT32
-    FLOAT64
-    LONGDOUBLE
-    ROWS  # one number for each row of a matrix, in the parameter's own precision
-    COLUMNS
-    RATIOS
-
-cdef enum scope_t:
-    ARRAY
-    GROUP
-    WHOLE
-    LINES  # rows and columns of matrices
-    MATRIX
 
 ctypedef void (*kernel_t)(void **arrays, Py_ssize_t n, const double *c) noexcept nogil
 ctypedef void (*scalars_t)(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import arithmetic
-from .._codegen import formulas
+from .._codegen.package import formulas
 from .._engine.interpreted import Work, taken_wide
 from ..spec import REPORTED, RULE_AT, STAGES, SUBTRACT_AT
 

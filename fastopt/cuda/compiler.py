@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from .._codegen import chosen, cuda, formulas, pasted
+from .._codegen import cuda
+from .._codegen.package import chosen, formulas, pasted
 from .._engine import cache
 
 OPTIONS = ("-fmad=false", "-prec-div=true", "-prec-sqrt=true", "-diag-suppress=177")  # 177: functions that no kernel here calls

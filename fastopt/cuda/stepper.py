@@ -11,18 +11,16 @@ import numpy as np
 from .._arrays import dtypes, layout, overlap
 from .._arrays.row_gradient import is_rows
 from .._arrays.tree import Structure
+from .._codegen.capacity import BLOCK, FLOAT8, FLOAT64, INPUTS, KEPT, OWNS, SCALARS, STATES, SUMS, TERMS, TOTALS, UFLOAT8
+from .._codegen.capacity import STAGES as N_STAGES
 from .._engine import interpreted
 from ..spec import REPORTED, RULE_AT, STAGES, Formula
 from .compiler import kernels, source
 from .memory import DeviceMemory, first_of, is_cupy
 
-BLOCK, STATES, SCALARS, N_STAGES, INPUTS, KEPT, SUMS, OWNS = 256, 6, 12, 24, 4, 6, 4, 8  # as in include/element.h
-TOTALS = 2 * SUMS  # of each sum a number, or a root and its exponent
-TERMS = N_STAGES + 1
 OF_GROUP = 2 * SCALARS + N_STAGES * INPUTS
 GRID = 1 << 16  # blocks of threads that a launch has at most
 UPLOAD = 1 << 16  # bytes that go to the device without waiting for it
-FLOAT8, UFLOAT8, BFLOAT16, FLOAT16, FLOAT32, FLOAT64, _, ROWS, COLUMNS, RATIOS = range(10)
 SCOPES = {"over_array": 0, "mean_over_array": 0, "over_group": 1, "over_all": 2}
 OWN = list(dict.fromkeys(a for s in STAGES.values() for a in s.own))
 PLACE = {name: k for k, name in enumerate(STAGES)}
@@ -46,13 +44,6 @@ PLAN = struct(
     arrays="u8", turns="u8", order="u8", ranges="u8", h="u8", kept="u8", kept_after="u8", c64="u8", sums_c="u8", stage_c64="u8",
     c="u8", stage_c="u8", partials="u8", totals="u8", n="i8", groups="i8", room="i8", spaces=("i8", 3), key="u4", nearest="i4",
 )  # fmt: skip
-
-
-def format_of(dtype: np.dtype) -> int:
-    """How numbers of a dtype are stored."""
-    if dtype == dtypes.BFLOAT16:
-        return BFLOAT16
-    return {2: FLOAT16, 4: FLOAT32, 8: FLOAT64}[dtype.itemsize // (2 if dtype.kind == "c" else 1)]
 
 
 class Tables:
@@ -177,7 +168,7 @@ class Tables:
     def describe(slot: Any, row: Any) -> None:
         """One parameter's arrays."""
         row["n"] = np.prod(layout.reals(slot.array)[0], dtype=np.int64)
-        row["p"], row["format"] = slot.array.data.ptr, format_of(slot.array.dtype)
+        row["p"], row["format"] = slot.array.data.ptr, dtypes.format_of(slot.array.dtype)
         row["wide"] = row["format"] == FLOAT64
         if slot.master is not None:
             row["master"], row["split"] = slot.master.data.ptr, slot.master.dtype.kind == "i"
@@ -185,12 +176,12 @@ class Tables:
             row["state"][k] = a.data.ptr
             tag = slot.rule.tags.get(name)
             if tag in layout.LINES:
-                row["formats"][k] = {"of_rows": ROWS, "of_columns": COLUMNS, "of_ratios": RATIOS}[tag]
+                row["formats"][k] = dtypes.LINE_FORMATS[tag]
             elif name in slot.exponents:
                 row["formats"][k] = UFLOAT8 if tag == "nonnegative" else FLOAT8
                 row["exponents"][k] = slot.exponents[name].data.ptr
             else:
-                row["formats"][k] = format_of(a.dtype)
+                row["formats"][k] = dtypes.format_of(a.dtype)
         for k, name in enumerate(OWN):
             if name in slot.own:
                 row["own"][k] = slot.own[name].data.ptr
@@ -201,7 +192,7 @@ class Tables:
         """How the lines of an array's matrices are summed, and how many sums that are."""
         rows, columns = slot.array.shape[-2:]
         row["rows"], row["columns"] = rows, columns
-        row["chunk"] = max(64, (rows + 15) // 16, 2048 // max(1, columns) + 1)
+        row["chunk"] = layout.rows_per_chunk(int(rows), int(columns))
         matrices: int = int(row["n"]) // max(1, rows * columns)
         return matrices * (int(rows) + -(-int(rows) // int(row["chunk"])) * int(columns))
 
@@ -387,7 +378,7 @@ class Stepper(interpreted.Stepper):
         turns["active"] = active
         turns["t"] = [t for t, _, _ in self._each]
         turns["g"] = [0 if g is None else g.data.ptr for g in given]
-        turns["format"] = [0 if g is None else format_of(g.dtype) for g in given]
+        turns["format"] = [0 if g is None else dtypes.format_of(g.dtype) for g in given]
         clear = settings.zero_grads and bound
         rows = [None if x is None else x[2] for x in grads]
         every = settings.mode == "exact"  # a gradient of rows updates the others too, at once: here that takes but their reading

@@ -83,7 +83,7 @@ def source(language: str, rules: Any = None) -> str:
     True
     """
     from .._codegen import c_library as c
-    from .._codegen import chosen, formulas, pasted
+    from .._codegen.package import chosen, formulas, pasted
 
     if language == "cuda":
         from .. import cuda

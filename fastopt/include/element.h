@@ -2,13 +2,8 @@
 #ifndef FASTOPT_ELEMENT_H
 #define FASTOPT_ELEMENT_H
 
+#include "capacity.h"
 #include "total.h"
-
-enum { FO_BLOCK = 256, FO_STATES = 6, FO_SCALARS = 12, FO_STAGES = 24, FO_INPUTS = 4, FO_KEPT = 6, FO_SUMS = 4, FO_OWNS = 8,
-       FO_TOTALS = 2 * FO_SUMS };
-enum { FO_FLOAT8, FO_UFLOAT8, FO_BFLOAT16, FO_FLOAT16, FO_FLOAT32, FO_FLOAT64, FO_LONGDOUBLE, FO_ROWS, FO_COLUMNS, FO_RATIOS };
-enum { FO_ARRAY, FO_GROUP, FO_WHOLE };
-enum { FO_TERMS = FO_STAGES + 1 }; /* the number of a rule's terms of matrices, as FO_STAGES is that of its sums */
 
 typedef struct { /* a parameter and its state, as laid out once */
     char *p;

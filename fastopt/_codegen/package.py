@@ -1,0 +1,66 @@
+"""The package's rules and stages, the files that are rendered from them, and the headers that they include."""
+
+import functools
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from . import cuda, cython, functional, stubs
+from .ir import Formula, read
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def optimizers() -> list[Path]:
+    """Return the files of the optimizers, in their order."""
+    return sorted((PACKAGE / "optimizers").glob("*.py"))
+
+
+@functools.cache
+def formulas() -> tuple[tuple[Formula, ...], tuple[Formula, ...]]:
+    """The package's rules, and its stages in their order."""
+    rules = [rule for path in optimizers() for rule in read(path)]
+    return tuple(rules), tuple(read(PACKAGE / "stages.py"))
+
+
+def rendered() -> dict[Path, str]:
+    """Every generated file, with the text that it should have."""
+    rules, stages = formulas()
+    return {
+        PACKAGE / "_engine" / "generated" / "kernels.pyx": cython.render(rules, stages),
+        PACKAGE / "cuda" / "generated" / "kernels.cu": cuda.render(rules, stages),
+        PACKAGE / "functional.py": functional.render(rules),
+        PACKAGE / "optimizers" / "__init__.pyi": stubs.render(optimizers()),
+    }
+
+
+def pasted(text: str) -> str:
+    """A text with the package's headers in the place of their first inclusion."""
+    done: set[str] = set()
+
+    def header(found: re.Match[str]) -> str:
+        name = found[1]
+        if name in done:
+            return ""
+        done.add(name)
+        return paste(next(place / name for place in (PACKAGE / "cuda", PACKAGE / "include") if (place / name).exists()).read_text())
+
+    def paste(part: str) -> str:
+        return re.sub(r'^#include "(.*)"\n', header, part, flags=re.MULTILINE)
+
+    return paste(text)
+
+
+def chosen(rules: Any, of: Iterable[Formula]) -> list[Any]:
+    """Rules as the code generator reads them, by their names among some, or of users' own; all of those for None."""
+    known: dict[str, Any] = {rule.name: rule for rule in of}
+    wanted = [*known] if rules is None else list(rules) if isinstance(rules, (list, tuple)) else [rules]
+    if unknown := [name for name in wanted if isinstance(name, str) and name not in known]:
+        raise ValueError(f"rules: {unknown}, expected among {', '.join(known)}")
+    if others := [x for x in wanted if not isinstance(x, str) and not hasattr(x, "text")]:
+        raise TypeError(f"rules: {others}, expected names and what fastopt.rule makes")
+    found = [known[x] if isinstance(x, str) else x.text for x in wanted]
+    if len({rule.name for rule in found}) < len(found):
+        raise ValueError(f"rules: {[rule.name for rule in found]}, expected each name once")
+    return found
