@@ -143,9 +143,7 @@ start = Annotated[Any, "start"]  # State that begins as a copy of the parameter.
 scratch = Annotated[Any, "scratch"]  # An array that does not live between steps: terms, and what they became.
 of_rows = Annotated[Any, "of_rows"]  # State with one number for each row of a matrix: the average of its terms.
 of_columns = Annotated[Any, "of_columns"]  # State with one number for each column of a matrix: the average of its terms.
-of_ratios = Annotated[
-    Any, "of_ratios"
-]  # An array with one number for each row of a matrix: its average, over the mean of all rows'.
+of_ratios = Annotated[Any, "of_ratios"]  # One number for each row of a matrix: its average over the mean of all rows'.
 wide = Annotated[Any, "wide"]  # A scalar that stays a double whatever the arrays hold: an argument of `scale_by`.
 over_array = Annotated[Any, "over_array"]  # Sums: each array has its own.
 mean_over_array = Annotated[Any, "mean_over_array"]  # Sums: each array has its own, divided by its number of elements.
@@ -155,3 +153,8 @@ over_all = Annotated[Any, "over_all"]  # Sums: all arrays of an optimizer have t
 # newest's weight, their second the least mean that averages of rows are divided by.
 over_lines = Annotated[Any, "over_lines"]
 over_matrix = Annotated[Any, "over_matrix"]  # Terms that are a matrix, which a function of matrices changes.
+
+checks = Annotated[Any, "checks"]  # A stage whose sums count what is wrong with a gradient.
+accumulates = Annotated[Any, "accumulates"]  # A stage of calls that hold their gradients for a later step.
+averages = Annotated[Any, "averages"]  # A stage of the call that makes that step; its own array is empty after it.
+measures = Annotated[Any, "measures"]  # A stage that changes nothing: its sums are for the report.

@@ -13,15 +13,15 @@ import linecache
 import operator
 import warnings
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 from . import spec
 from ._engine import dispatch, interpreted
-from ._optimizer.groups import DOMAINS, FINITE
-from ._optimizer.optimizer import OPTIONS, Optimizer, Settings
+from ._optimizer import Optimizer
+from ._optimizer.options import OF_OPTIMIZERS, OPTIONS
+from .domains import FINITE, NONNEGATIVE, Domain
 
-RESERVED = {*OPTIONS, *(f.name for f in fields(Settings)), *(h for s in spec.STAGES.values() for h in s.hyperparameters)}
+RESERVED = {*OPTIONS, *OF_OPTIMIZERS, *(h for s in spec.STAGES.values() for h in s.hyperparameters)}
 RESERVED = (RESERVED | {"params", "convention", "options", "decoupled_weight_decay"}) - {"lr", "weight_decay"}
 
 
@@ -112,9 +112,10 @@ class Rule:
                 raise RuleError(
                     f"{self.__name__}: the hyperparameter {name} would be an option of every optimizer, expected another name"
                 )
+        annotated = inspect.signature(scalars).parameters
         for name in found.hyperparameters:
-            if name not in DOMAINS and name not in ("lr", "eps", "weight_decay"):
-                DOMAINS.setdefault(f"{self.__name__} {name}", (-FINITE, FINITE))
+            if annotated[name].annotation is inspect.Parameter.empty:
+                found.domains[name] = usual_domain(name)
         return found
 
     @functools.cached_property
@@ -130,6 +131,14 @@ class Rule:
         doc = f"{(self.__doc__ or self.__name__).strip()}\n\nAn optimizer of a user's own rule; see `fastopt.optimizer`."
         said = {"arguments": arguments, "update": self, "decay": decay, "__doc__": doc, "__module__": self.__module__}
         return type(self.__name__, (OwnOptimizer,), {**said, "__qualname__": f"{self.__qualname__}.Optimizer"})
+
+
+def usual_domain(name: str) -> Domain:
+    """Return what a hyperparameter without annotation may be: what the package's rules that have one of that name agree on."""
+    if name in ("lr", "eps", "weight_decay"):
+        return NONNEGATIVE
+    found = {rule.domains[name] for rule in spec.RULES.values() if name in rule.domains} - {NONNEGATIVE}
+    return found.pop() if len(found) == 1 else Domain(-FINITE, FINITE)
 
 
 class OwnOptimizer(Optimizer):

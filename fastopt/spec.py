@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from . import stages
+from .domains import domain_of
 
 FLOAT_MAX = float(np.finfo(np.float32).max)
 GIVEN = ("g", "p", "u", "m")  # a stage's arrays that are not its own
-REPORTED = ("unclipped", "norms", "moves")  # stages whose sums alone are of interest
-PASSIVE = ("finite", *REPORTED)  # those that take the gradient in double only if the next stage goes on with it so
-ACTED_ON = ("hold", "gather", *REPORTED)  # stages that an optimizer acts on, and other code does without
 
 
 class Formula:
@@ -39,6 +37,10 @@ class Formula:
         Names of the sums over arrays that the scalars function needs.
     sums_arrays : list of str
         Arrays that those are of.
+    domains : dict of Domain
+        What each of those may be.
+    kind : {"", "checks", "accumulates", "averages", "measures"}
+        Of a stage: what it is for, but for shaping its first array.
     scope : {"over_array", "mean_over_array", "over_group", "over_all", ""}
     terms_arrays : list of str
         Arrays of terms that matrices are made of before the sums.
@@ -63,38 +65,26 @@ class Formula:
         self._terms = functions.get(f"{name}_terms")
         self._terms_scalars = functions.get(f"{name}_terms_scalars")
         self.matrix: Callable[..., None] | None = functions.get(f"{name}_matrix")
-        arguments = inspect.signature(self.function).parameters.values()
-        self.arrays = [p.name for p in arguments if p.kind is p.POSITIONAL_OR_KEYWORD]
-        tags = {p.name: (p.kind, tag_of(p.annotation)) for p in arguments if p.annotation is not p.empty}
-        self.tags = {name: tag for name, (kind, tag) in tags.items() if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD}
-        self.wide = {name for name, (_, tag) in tags.items() if tag == "wide"}
+        arrays, names, returned = arguments(self.function)
+        self.arrays, self.kind = list(arrays), tag_of(returned)
+        self.tags = {array: tag for array, p in arrays.items() if (tag := tag_of(p.annotation))}
+        self.wide = {scalar for scalar, p in names.items() if tag_of(p.annotation) == "wide"}
         self.state = self.arrays[2:]
-        names = [p.name for p in arguments if p.kind is p.KEYWORD_ONLY]
-        numbers = inspect.signature(self._scalars).parameters.values()
-        positional = [p for p in numbers if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "t"]
-        self.kept = {p.name: float(p.default) for p in positional if p.default is not p.empty}
-        self.hyperparameters = {
-            p.name: None if p.default is p.empty else float(p.default) for p in numbers if p.kind is p.KEYWORD_ONLY
-        }
-        self.given = [p.name for p in positional if p.default is p.empty]
-        self.squares = {name for name in self.given if f"{name}_exponent" in self.given}
-        self.sums = [name for name in self.given if name.removesuffix("_exponent") not in self.squares or name in self.squares]
-        self.timed = "t" in inspect.signature(self._scalars).parameters
-        parts: list[Sequence[str]] = [self.arrays, names, list(self.kept), list(self.hyperparameters)]
-        self.sums_arrays: list[str] = []
-        self.scope = ""
-        if self._sums:
-            summing = inspect.signature(self._sums)
-            self.sums_arrays = [p.name for p in summing.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-            self.scope = tag_of(summing.return_annotation)
-            parts += [self.sums_arrays, self.given, [self.scope]]
-        self.terms_arrays: list[str] = []
-        self.terms_scope = ""
-        if self._terms:
-            of_terms = inspect.signature(self._terms)
-            self.terms_arrays = [p.name for p in of_terms.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-            self.terms_scope = tag_of(of_terms.return_annotation)
-            parts += [self.terms_arrays, [self.terms_scope]]
+        positional, hyperparameters, _ = arguments(self._scalars)
+        self.timed = positional.pop("t", None) is not None
+        self.kept = {number: float(p.default) for number, p in positional.items() if p.default is not p.empty}
+        self.hyperparameters = {h: None if p.default is p.empty else float(p.default) for h, p in hyperparameters.items()}
+        self.domains = {h: domain_of(p.annotation) for h, p in hyperparameters.items()}
+        self.given = [number for number, p in positional.items() if p.default is p.empty]
+        self.squares = {number for number in self.given if f"{number}_exponent" in self.given}
+        self.sums = [
+            number for number in self.given if number.removesuffix("_exponent") not in self.squares or number in self.squares
+        ]
+        self.sums_arrays, self.scope = arrays_and_scope(self._sums)
+        self.terms_arrays, self.terms_scope = arrays_and_scope(self._terms)
+        parts: list[Iterable[str]] = [self.arrays, names, self.kept, self.hyperparameters]
+        parts += [self.sums_arrays, self.given, [self.scope]] if self._sums else []
+        parts += [self.terms_arrays, [self.terms_scope]] if self._terms else []
         self.signature = " | ".join(" ".join(part) for part in parts)
 
     def fits(self, shape: Sequence[int]) -> bool:
@@ -103,8 +93,27 @@ class Formula:
 
     @property
     def positional(self) -> bool:
-        """Whether sums or matrices make an element's position matter."""
-        return bool(self.scope or self.terms_scope) and self.name != "finite"
+        """Whether sums or matrices make an element's position matter: not counts, whose sums are exact."""
+        return bool(self.scope or self.terms_scope) and self.kind != "checks"
+
+    @property
+    def is_passive(self) -> bool:
+        """Of a stage: whether what it sums or finds is of interest, not what it makes of the gradient."""
+        return self.kind in ("checks", "measures")
+
+    @property
+    def is_for_optimizers(self) -> bool:
+        """Of a stage: whether it acts over several calls or reports, which code without an optimizer object does not."""
+        return self.kind in ("accumulates", "averages", "measures")
+
+    @property
+    def limits(self) -> list[str]:
+        """Of a stage: the hyperparameters that bound the gradient."""
+        return [name for name, domain in self.domains.items() if domain.is_limit and self.arrays[0] == "g"]
+
+    def runs(self, holds: bool) -> bool:
+        """Of a stage: whether it has a part in a call that holds its gradient for a later step, or in one that makes the step."""
+        return self.kind != ("averages" if holds else "accumulates")
 
     def first(self, kept: Sequence[float | None], t: int) -> list[float]:
         """Numbers that live between steps as they are given, or in the first step, where they are not, as they begin."""
@@ -135,7 +144,7 @@ class Formula:
 
     def is_loose(self, values: Mapping[str, float]) -> bool:
         """Whether this clips to more than a float holds: then it takes the gradient rounded, so that what is infinite is known."""
-        return self.name.startswith("clip_") and values[self.name] > FLOAT_MAX
+        return any(values[name] > FLOAT_MAX for name in self.limits)
 
     def neutral(self, values: Mapping[str, float]) -> bool:
         """Of a stage with hyperparameters: whether they change nothing."""
@@ -199,9 +208,29 @@ class Formula:
         return result if isinstance(result, tuple) else (result,)
 
 
+def arguments(function: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, inspect.Parameter], Any]:
+    """Return a function's positional and its keyword-only arguments by name, and the annotation of what it returns."""
+    try:
+        found = inspect.signature(function, eval_str=True)
+    except NameError:  # an annotation of a user's that means nothing here
+        found = inspect.signature(function)
+    positional = {p.name: p for p in found.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD}
+    return positional, {p.name: p for p in found.parameters.values() if p.kind is p.KEYWORD_ONLY}, found.return_annotation
+
+
+def arrays_and_scope(function: Callable[..., Any] | None) -> tuple[list[str], str]:
+    """Return what a function of sums or terms takes, and over what it sums."""
+    if function is None:
+        return [], ""
+    arrays, _, returned = arguments(function)
+    return list(arrays), tag_of(returned)
+
+
 def tag_of(annotation: Any) -> str:
-    """The name of a tag, which is text where annotations are not evaluated."""
-    return annotation.rpartition(".")[2] if isinstance(annotation, str) else str(annotation.__metadata__[0])
+    """Return the name of a tag, which is text where annotations are not evaluated, or "" for any other annotation."""
+    if isinstance(annotation, str):
+        return annotation.rpartition(".")[2]
+    return next((x for x in getattr(annotation, "__metadata__", ()) if isinstance(x, str)), "")
 
 
 def of(function: Any) -> Formula:
@@ -216,6 +245,13 @@ def formulas(module: ModuleType) -> dict[str, Formula]:
     return {n: Formula(n, vars(module)) for n in names if f"{n}_scalars" in vars(module) and not n.endswith(("_sums", "_terms"))}
 
 
+def place_of(kind: str) -> int:
+    """Return the place of the one stage of a kind."""
+    (place,) = (k for k, stage in enumerate(STAGES.values()) if stage.kind == kind)
+    return place
+
+
 RULES: dict[str, Formula] = {}  # of the package; each module of optimizers brings its own
 STAGES = formulas(stages)
+OWN_ARRAYS = list(dict.fromkeys(a for stage in STAGES.values() for a in stage.own))
 RULE_AT, SUBTRACT_AT = (f([k for k, s in enumerate(STAGES.values()) if s.arrays[0] == "u"]) for f in (min, lambda ks: max(ks) + 1))

@@ -1,4 +1,4 @@
-"""What happens around any rule, written and rendered like a rule.
+"""Stages: what happens around any rule, written and rendered like a rule.
 
 A stage returns what its first array becomes: the gradient ``g`` before the rule, the parameter ``p`` in place before or after it,
 the update ``u`` between the rule and its subtraction, ``m``, each state of the rule that is tagged ``velocity``, or an array of
@@ -8,15 +8,22 @@ and the update is subtracted after the last.
 The defaults of its hyperparameters are the values that change nothing: a stage whose hyperparameters all have them is skipped,
 never multiplied in. A stage without such is on where an optimizer has it.
 
+What a stage is for, if not for what it returns, says the annotation of that: it `checks` gradients, `accumulates` them in calls
+that make no step, `averages` them in the call that does, or `measures` something for a report, under the names of its sums.
+
 Stages that need nothing but the gradient are computed in double, one after another, and what they give is rounded to the
 parameter's precision once: a gradient of more range or precision is shaped before it is rounded.
 """
 
 from .arithmetic import (
+    accumulates,
+    averages,
     ceil_log2,
+    checks,
     inf,
     ldexp,
     maximum,
+    measures,
     minimum,
     over_all,
     over_array,
@@ -24,12 +31,14 @@ from .arithmetic import (
     scale_factor,
     scale_power,
     square,
+    start,
     where,
     wide,
 )
+from .domains import fraction, limit, real
 
 
-def scale_scalars(*, scale=1):
+def scale_scalars(*, scale: real = 1):
     """Minus one, for a function to maximize, is in the scale."""
     return {"scale": scale, "shift": 1}
 
@@ -49,7 +58,7 @@ def finite_scalars(bad):
     return {}
 
 
-def finite(g):
+def finite(g) -> checks:
     """Zero for what is infinite or NaN."""
     return where(g - g == 0, g, 0)
 
@@ -59,7 +68,7 @@ def hold_scalars(*, accumulate=1):
     return {"part": ldexp(1, -ceil_log2(accumulate))}
 
 
-def hold(gathered, g, *, part):
+def hold(gathered, g, *, part) -> accumulates:
     """The gradients so far and this one, for a step that comes later."""
     return gathered + part * g
 
@@ -69,27 +78,27 @@ def gather_scalars(*, accumulate=1):
     return {"part": ldexp(1, -ceil_log2(accumulate)), "share": ldexp(1 / accumulate, ceil_log2(accumulate))}
 
 
-def gather(g, gathered, *, part, share):
+def gather(g, gathered, *, part, share) -> averages:
     """The mean of the gradients so far and this one."""
     return share * (gathered + part * g)
 
 
 def unclipped_sums(g) -> over_array:
     """The gradient before it is clipped, for a report."""
-    return {"norm": square(g)}
+    return {"unclipped_norm": square(g)}
 
 
-def unclipped_scalars(norm, norm_exponent):
+def unclipped_scalars(unclipped_norm, unclipped_norm_exponent):
     """The norm is for the report alone."""
     return {}
 
 
-def unclipped(g):
+def unclipped(g) -> measures:
     """Changes nothing: its sum alone is of interest."""
     return g
 
 
-def clip_value_scalars(*, clip_value=inf):
+def clip_value_scalars(*, clip_value: limit = inf):
     """The bound itself."""
     return {"most": clip_value}
 
@@ -104,7 +113,7 @@ def clip_norm_sums(g) -> over_array:
     return {"norm": square(g)}
 
 
-def clip_norm_scalars(norm, norm_exponent, *, clip_norm=inf):
+def clip_norm_scalars(norm, norm_exponent, *, clip_norm: limit = inf):
     """What shortens the gradient to the norm, unless it is no longer: of a norm that is NaN, NaN, as torch's."""
     length = ldexp(norm, norm_exponent)
     return {
@@ -123,7 +132,7 @@ def clip_global_norm_sums(g) -> over_all:
     return {"norm": square(g)}
 
 
-def clip_global_norm_scalars(norm, norm_exponent, *, clip_global_norm=inf):
+def clip_global_norm_scalars(norm, norm_exponent, *, clip_global_norm: limit = inf):
     """What shortens all gradients together to the norm, as `clip_norm_scalars`."""
     length = ldexp(norm, norm_exponent)
     return {
@@ -207,7 +216,7 @@ def step_scale(u, factor):
     return where(factor == 0, 0, factor * u)
 
 
-def max_step_scalars(*, max_step=inf):
+def max_step_scalars(*, max_step: limit = inf):
     """The bound itself."""
     return {"most": max_step}
 
@@ -219,30 +228,32 @@ def max_step(u, *, most):
 
 def norms_sums(g, u, p) -> over_array:
     """All three, for a report."""
-    return {"gradient": square(g), "step": square(u), "param": square(p)}
+    return {"gradient_norm": square(g), "update_norm": square(u), "parameter_norm": square(p)}
 
 
-def norms_scalars(gradient, gradient_exponent, step, step_exponent, param, param_exponent):
+def norms_scalars(
+    gradient_norm, gradient_norm_exponent, update_norm, update_norm_exponent, parameter_norm, parameter_norm_exponent
+):
     """Norms are for the report alone."""
     return {}
 
 
-def norms(u):
+def norms(u) -> measures:
     """Changes nothing: its sums alone are of interest."""
     return u
 
 
 def moves_sums(u, p, low, high) -> over_array:
     """What the parameter moves by between its bounds, for a report."""
-    return {"move": square(p - minimum(maximum(p - u, low), high))}
+    return {"update_norm": square(p - minimum(maximum(p - u, low), high))}
 
 
-def moves_scalars(move, move_exponent):
+def moves_scalars(update_norm, update_norm_exponent):
     """The norm is for the report alone."""
     return {}
 
 
-def moves(u):
+def moves(u) -> measures:
     """Changes nothing: its sum alone is of interest."""
     return u
 
@@ -267,11 +278,11 @@ def release(m, p, low, high):
     return where(p <= low, minimum(m, 0), where(p >= high, maximum(m, 0), m))
 
 
-def ema_scalars(*, ema):
+def ema_scalars(*, ema: fraction):
     """The newest parameter's share."""
     return {"share": 1 - ema}
 
 
-def ema(averaged, p, *, share):
+def ema(averaged: start, p, *, share):
     """An exponential moving average of the parameter (Polyak and Juditsky, 1992, for its use)."""
     return averaged + share * (p - averaged)

@@ -36,10 +36,7 @@ LONG_FUNCTIONS = {
 COMPLEX_FUNCTIONS = {
     "_optimizer/optimizer.py: __init__",
     "_optimizer/optimizer.py: _changes",
-    "_optimizer/optimizer.py: _group",
     "_optimizer/optimizer.py: _load",
-    "_optimizer/optimizer.py: _stages",
-    "_optimizer/optimizer.py: checked",
     "_optimizer/optimizer.py: explain",
     "_optimizer/optimizer.py: per_parameter",
     "_codegen/c.py: element",
@@ -59,7 +56,6 @@ COMPLEX_FUNCTIONS = {
     "_arrays/layout.py: check_gradient",
     "_optimizer/explain.py: lines",
     "spec.py: __init__",
-    "_optimizer/groups.py: _set",
     "torch/__init__.py: _sync",
     "torch/__init__.py: _take",
     "torch/slot.py: writes",

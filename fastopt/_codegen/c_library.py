@@ -8,7 +8,6 @@ from . import c
 from .ir import Formula
 
 REALS = (("f32", "float", "f", "c"), ("f64", "double", "", "c64"))  # with where their scalars are
-ACTED_ON = ("hold", "gather", "unclipped", "norms", "moves")  # stages that an optimizer acts on
 HEAD = """\
 /* Optimizer steps in C99, of fastopt (fastopt.source("c")): {rules}.
 
@@ -66,7 +65,7 @@ Domains = Mapping[str, Sequence[tuple[float, float]]]
 
 def render(rules: Sequence[Formula], stages: Sequence[Formula], domains: Domains) -> str:
     """The whole file but for the headers that it includes. `domains`: of hyperparameters, by their rule's name, or "l2 stage"."""
-    rules, stages = [r for r in rules if not r.terms_scope], [s for s in stages if s.name not in ACTED_ON]
+    rules, stages = [r for r in rules if not r.terms_scope], [s for s in stages if not s.is_for_optimizers]
     shaped = [s.arrays[0] for s in stages]
     first, subtract = shaped.index("u"), len(shaped) - shaped[::-1].index("u")
     parts = [[HEAD.format(rules=", ".join(r.name for r in rules)), *c.names(stages), f"enum {{ FO_RULE_AT = {first} }};"]]
@@ -104,7 +103,7 @@ def around(stages: Sequence[Formula], first: int, subtract: int, real: tuple[str
     after = [f"FO_INLINE void after_{name}{head.replace('int last', 'int last, int velocity')}", "{"]
     after += [*shape(stages[first:subtract], real), "    if (last < FO_STAGES) return;", "    e->p = e->p - e->u;"]
     after += [*shape(stages[subtract:], real), "}"]
-    summing = [s for s in stages if s.sums and s.name != "finite"]
+    summing = [s for s in stages if s.sums and s.kind != "checks"]
     cases = [f"    case {c.number(s)}: {s.name}_sums({', '.join(c.summed(s, GIVEN))}, NULL, out); break;" for s in summing]
     return [
         before,
@@ -215,7 +214,7 @@ def row(f: Formula, domains: Sequence[tuple[float, float]]) -> str:
 def stage_row(f: Formula, k: int, own: Sequence[str], domains: Sequence[tuple[float, float]]) -> str:
     h = f.scalars.hyperparameters
     arrays = [a for a in f.arrays if a in own]
-    sums = len(f.sums.results) if f.sums and f.name != "finite" else 0
+    sums = len(f.sums.results) if f.sums and f.kind != "checks" else 0
     shown = ["sizeof(fastopt_stage)", "&fo_owner", f'"{f.name}"', str(len(h)), str(len(arrays)), str(sums)]
     shown += [strings(h), doubles([value(x) for x in f.scalars.defaults]), strings(arrays)]
     places = ", ".join(str(own.index(a)) for a in arrays) or "0"

@@ -78,10 +78,18 @@ def around(stages: Sequence[Formula]) -> list[list[str]]:
         *shape(stages[subtract:]),
         "}",
     ]
+    used = [(s, a) for s in stages if s.kind == "averages" for a in s.arrays if a not in PLACES]
+    empty = [
+        "template <class real>",
+        "FO_INLINE void empty_used(const fo_array *a, const fo_now *now, int64_t i, fo_element<real> *e)",
+        "{",
+    ]
+    empty += [f"    if (fo_on(now, {c.number(s)}, FO_STAGES)) *fo_own(a, FO_{a.upper()}, i, e) = 0;" for s, a in used]
     summing = [s for s in stages if s.sums]
     return [
         before,
         after,
+        [*empty, "}"],
         switch(
             "template <class real>\n"
             "FO_INLINE void stage_terms(int id, const fo_array *a, int64_t i, const fo_element<real> *e, double *out)",

@@ -64,7 +64,8 @@ ctypedef fused target:
 WHOLE = """\
 from fastopt._engine.formats cimport add_up, lines_of, span, spread
 from fastopt._engine.table cimport (
-    ARRAY, BLOCK, GRADIENT, GROUP, INPUTS, LINES, MATRIX, OWN, PARAMETER, UPDATE, VELOCITY, VERSION, WHOLE, formula_t, table_t,
+    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, OWN, PARAMETER, UPDATE, VELOCITY,
+    VERSION, WHOLE, formula_t, table_t,
 )"""
 RULES_ALONE = "from fastopt._engine.table cimport UPDATE, VERSION, formula_t, table_t"
 SCOPES = {"over_array": "ARRAY", "mean_over_array": "ARRAY", "over_group": "GROUP", "over_all": "WHOLE"}
@@ -325,11 +326,10 @@ def _table(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
             if not f.is_rule:
                 lines += [f"{to}.arrays[{k}] = {code}" for k, code in enumerate(_codes(f.arrays, own))]
                 lines += [f"{to}.n_arrays, {to}.neutral = {len(f.arrays)}, &NEUTRAL[{i}][0]"]
-                ((_, value),) = f.function.results
-                lines += [f"{to}.idle = True"] if _text(value, None) == f.arrays[0] else []
+                lines += [f"{to}.kind = {f.kind.upper()}"] if f.kind else []
                 if f.arrays == ("g",):
                     lines += [f"{to}.widen, {to}.narrow, {to}.exact = {f.name}_widen, {f.name}_narrow, {f.name}_exact"]
-                    lines += [f"{to}.checks = True"] if f.is_passive else [f"{to}.limits = True"] if f.is_limit else []
+                    lines += [f"{to}.passive = True"] if f.is_passive else [f"{to}.limits = True"] if f.is_limit else []
                 for k, x in enumerate(f.scalars.defaults):
                     lines += [f"NEUTRAL[{i}][{k}] = {x.replace('inf', 'INFINITY') or 'NAN'}"]
             if f.sums:

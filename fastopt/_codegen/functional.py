@@ -33,7 +33,6 @@ from typing import Any
 import numpy as np
 
 from ._engine import dispatch
-from ._optimizer.groups import check_number, check_order, domain, is_ordered
 from .optimizers import RULES
 
 Array = np.ndarray[Any, Any]
@@ -42,9 +41,7 @@ Result = tuple[Any, ...]
 
 def _update(name: str) -> Callable[..., Result]:
     rule = RULES[name]
-    domains = [domain(n, name) for n in rule.hyperparameters]
-    together = check_order if is_ordered(rule.hyperparameters) else None
-    return dispatch.Update(dispatch.TABLE, rule, domains, check_number, together).step
+    return dispatch.Update(dispatch.TABLE, rule).step
 '''
 
 

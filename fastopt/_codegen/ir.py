@@ -15,6 +15,7 @@ IN_SCALARS = {"sqrt": 1, "exp": 1, "log": 1, "power": 2, "ldexp": 2, "ceil_log2"
 COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 SCOPES = ("over_array", "mean_over_array", "over_group", "over_all")
 MATRICES = ("over_lines", "over_matrix")  # scopes of terms
+KINDS = ("checks", "accumulates", "averages", "measures")  # of stages, but for those that shape an array
 TAGS = ("velocity", "nonnegative", "start", "scratch", "of_rows", "of_columns", "of_ratios")
 OWN_TAGS = TAGS[:3]  # of users' own rules
 TAKEN = {
@@ -114,6 +115,7 @@ class Function:
     results: Named
     wide: tuple[str, ...] = ()
     squares: tuple[str, ...] = ()
+    returns: str = ""
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -144,6 +146,7 @@ class Scalars:
 
     `kept` live from step to step and begin at `initial`; `sums` come from a `Function` over arrays. `defaults` are those of the
     hyperparameters ("" where there is none); of a stage they change nothing. `after` is what is kept for the next step.
+    `limits` are hyperparameters that bound something.
     """
 
     name: str
@@ -155,6 +158,7 @@ class Scalars:
     body: Named
     values: Named
     after: tuple[ast.expr, ...]
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,15 +187,24 @@ class Formula:
         return self.arrays[:2] == ("p", "g")
 
     @property
+    def kind(self) -> str:
+        """Of a stage: one of `KINDS`, or "" where it shapes its first array."""
+        return self.function.returns if self.function.returns in KINDS else ""
+
+    @property
     def is_passive(self) -> bool:
-        """Of a stage: whether its sums alone are of interest, or what they find: it takes the gradient as the next does."""
-        ((_, value),) = self.function.results
-        return self.name == "finite" or ast.unparse(value) == self.arrays[0]
+        """Of a stage: whether it takes the gradient as the next one does, since it makes nothing of it."""
+        return self.kind in ("checks", "measures")
+
+    @property
+    def is_for_optimizers(self) -> bool:
+        """Of a stage: whether it acts over several calls or reports, which code without an optimizer object does not."""
+        return self.kind in ("accumulates", "averages", "measures")
 
     @property
     def is_limit(self) -> bool:
-        """Of a stage: whether it clips to its first hyperparameter; beyond the range of floats it takes the gradient rounded."""
-        return self.name.startswith("clip_")
+        """Of a stage: whether it bounds the gradient by its first hyperparameter; by more than floats hold, it takes it rounded."""
+        return self.arrays == ("g",) and self.scalars.hyperparameters[:1] == self.scalars.limits[:1] != ()
 
     @property
     def state(self) -> tuple[str, ...]:
@@ -338,7 +351,10 @@ class _Reader:
         for _, expression in results:
             self.check(expression)
         wide = tuple(name for name in scalars if name in self.wide)
-        return Function(node.name, ast.get_docstring(node) or "", arrays, tags, scalars, tuple(body), results, wide, squares)
+        returns = ast.unparse(node.returns) if node.returns else ""
+        return Function(
+            node.name, ast.get_docstring(node) or "", arrays, tags, scalars, tuple(body), results, wide, squares, returns
+        )
 
     def results(self, value: ast.expr) -> Named:
         match value:
@@ -385,7 +401,8 @@ class _Reader:
         for expression in (*(x for _, x in values), *after):
             self.check_scalar(expression)
         start = tuple(initial[name] for name in kept)
-        return Scalars(node.name, kept, start, sums, hyperparameters, defaults, tuple(body), values, tuple(after))
+        limits = tuple(x.arg for x in a.kwonlyargs if x.annotation and ast.unparse(x.annotation) == "limit")
+        return Scalars(node.name, kept, start, sums, hyperparameters, defaults, tuple(body), values, tuple(after), limits)
 
     def split(self, function: ast.FunctionDef) -> tuple[list[tuple[str, ast.expr]], ast.expr]:
         """Its assignments, and what it returns."""

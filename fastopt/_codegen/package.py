@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,18 @@ def chosen(rules: Any, of: Iterable[Formula]) -> list[Any]:
     """Rules as the code generator reads them, by their names among some, or of users' own; all of those for None."""
     known: dict[str, Any] = {rule.name: rule for rule in of}
     wanted = [*known] if rules is None else list(rules) if isinstance(rules, (list, tuple)) else [rules]
-    if unknown := [name for name in wanted if isinstance(name, str) and name not in known]:
-        raise ValueError(f"rules: {unknown}, expected among {', '.join(known)}")
-    if others := [x for x in wanted if not isinstance(x, str) and not hasattr(x, "text")]:
-        raise TypeError(f"rules: {others}, expected names and what fastopt.rule makes")
-    found = [known[x] if isinstance(x, str) else x.text for x in wanted]
+    found = [_chosen(x, known) for x in wanted]
     if len({rule.name for rule in found}) < len(found):
         raise ValueError(f"rules: {[rule.name for rule in found]}, expected each name once")
     return found
+
+
+def _chosen(rule: Any, known: Mapping[str, Any]) -> Any:
+    """Return one rule as the code generator reads it."""
+    if isinstance(rule, str):
+        if rule not in known:
+            raise ValueError(f"rules: {rule!r}, expected among {', '.join(known)}")
+        return known[rule]
+    if not hasattr(rule, "text"):
+        raise TypeError(f"rules: {rule!r}, expected names and what fastopt.rule makes")
+    return rule.text

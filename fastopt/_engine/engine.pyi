@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from typing_extensions import disjoint_base
@@ -49,14 +49,7 @@ class Stepper:
 
 @disjoint_base
 class Update:
-    def __init__(
-        self,
-        capsule: Any,
-        formula: Any,
-        domains: Sequence[tuple[float, float]],
-        check: Callable[[str, Any, str], float],
-        together: Callable[[Any], None] | None = None,
-    ) -> None: ...
+    def __init__(self, capsule: Any, formula: Any) -> None: ...
     def step(
         self, given: tuple[Any, ...], t: Any, hyperparameters: tuple[Any, ...], out: Any, kept: tuple[float, ...] = ()
     ) -> tuple[Any, ...]: ...

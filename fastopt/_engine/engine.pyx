@@ -18,7 +18,8 @@ from fastopt._engine.chooser cimport AT_ONCE, chooser_t, expect_threads, learn_n
 from fastopt._engine.dlpack cimport data_of, exchange_t, fits, lies_under, tensor_t
 from fastopt._engine.formats cimport size_of
 from fastopt._engine.table cimport (
-    ARRAY, BFLOAT16, BLOCK, CHECK, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, GRADIENT, GROUP, INPUTS,
+    ACCUMULATES, ARRAY, AVERAGES, BFLOAT16, BLOCK, CHECK, CHECKS, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64,
+    GRADIENT, GROUP, INPUTS, MEASURES,
     KEPT, LINES, LONGDOUBLE, MATRIX, OWN, RATIOS, ROWS, RULE, RULE_ALONE, SCALARS, STAGE, STAGES, STATES, STRAIGHT, SUBTRACT, SUMS,
     TERMS, TOTALS, UFLOAT8, VERSION, WHOLE, format_t, formula_t, lines_t, is_loose, mark_wide, op_of, op_t, partial_t, scope_t, table_t,
     task_t, view_t,
@@ -31,6 +32,7 @@ from numpy import zeros
 from fastopt._arrays import dtypes, layout, overlap, row_gradient
 from fastopt._engine import threads as system
 from fastopt import spec
+from fastopt.domains import check_order
 
 cnp.import_array()
 
@@ -328,11 +330,11 @@ cdef const table_t *table_of(object capsule) except NULL:
     return table
 
 
-cdef int stage_of(const table_t *table, const char *name) noexcept:
-    """The place of a stage in the table; -1 where there is none."""
+cdef int place_of(const table_t *table, int kind) noexcept:
+    """The place of the stage of a kind in the table."""
     cdef int k
     for k in range(table.n_stages):
-        if table.stages[k].name == <bytes> name:
+        if table.stages[k].kind == kind:
             return k
     return -1
 
@@ -560,10 +562,10 @@ cdef class Plan:
         self.exact = settings.mode == "exact"
         self.lagging = <lagging_t **> self.own(self.n, sizeof(void *))
         self.nearest, self.seed = settings.rounding == "nearest", settings.seed
-        self.finite_at, self.hold_at, self.gather_at = stage_of(table, b"finite"), stage_of(table, b"hold"), stage_of(table, b"gather")
+        self.finite_at, self.hold_at, self.gather_at = (place_of(table, kind) for kind in (CHECKS, ACCUMULATES, AVERAGES))
         self.checks = <int64_t> (self.policy != ZERO) << self.finite_at
         for i in range(table.n_stages):
-            self.checks |= <int64_t> table.stages[i].idle << i
+            self.checks |= <int64_t> (table.stages[i].kind == MEASURES) << i
         self.c = <double *> self.own(self.n * SCALARS, sizeof(double))
         self.kept = <double *> self.own(self.n * KEPT, sizeof(double))
         self.stage_c = <double *> self.own(self.n_groups * STAGES * INPUTS, sizeof(double))
@@ -577,8 +579,8 @@ cdef class Plan:
         self.n_ranges = len(ranges)
         for i in range(self.n_ranges):
             self.ranges[2 * i], self.ranges[2 * i + 1] = ranges[i]
-        self.walk = plan_t(table, <task_t *> self.own(self.n, sizeof(task_t)), self.n, 0, 0, settings.threads, settings.flush_subnormals,
-                           &self.chooser)
+        self.walk = plan_t(table, <task_t *> self.own(self.n, sizeof(task_t)), self.n, 0, 0, min(settings.threads or 0, 1 << 16),
+                           settings.flush_subnormals, &self.chooser)
         learn_nothing(&self.chooser)
         self.lay_groups(table)
         self.lay_slots(table)
@@ -607,7 +609,7 @@ cdef class Plan:
         for i in range(self.n_groups):
             group = self.groups[i]
             self.values[i] = <double *> cnp.PyArray_DATA(self.numbers[i])
-            self.scales[i] = group.slot["scale"]
+            self.scales[i] = group.index["scale"]
             self.n_values[i] = len(self.numbers[i])
             self.used[i] = used
             used += self.n_values[i]
@@ -1452,8 +1454,8 @@ cdef class Stepper:
         """Sums that the last step needed of a stage, of each array or once; None where there were none."""
         cdef Plan plan = self.planned()
         cdef Py_ssize_t i
-        cdef int k = stage_of(plan.walk.table, name.encode()), j
-        if k < 0 or plan.totals[k] == NULL or not plan.done >> k & 1:
+        cdef int k = list(spec.STAGES).index(name), j
+        if plan.totals[k] == NULL or not plan.done >> k & 1:
             return None
         entries = plan.n if plan.walk.table.stages[k].scope == ARRAY else 1
         given = len(spec.STAGES[name].given)
@@ -1712,28 +1714,24 @@ cdef class Update:
     ----------
     capsule : the kernels' table
     rule : Formula
-    domains : list of pairs of float
-        Of each hyperparameter, half open.
-    check : function
-        What makes a float of a hyperparameter or raises.
-    together : function or None
-        What raises where hyperparameters, by name, do not go together.
     """
 
-    cdef object capsule, formula, check, together
+    cdef object capsule, formula, names, bounds
     cdef const table_t *table
     cdef const formula_t *rule
     cdef int arrays
     cdef double[2][SCALARS] domains
+    cdef bint ordered
 
-    def __init__(self, capsule, formula, domains, check, together=None):
+    def __init__(self, capsule, formula):
         cdef int k
-        self.capsule, self.formula, self.check, self.together = capsule, formula, check, together
+        self.capsule, self.formula, self.names, self.bounds = capsule, formula, list(formula.domains), list(formula.domains.values())
         self.table = table_of(capsule)
         self.rule = find(self.table, formula)
+        self.ordered = any(domain.floor for domain in self.bounds)
         self.arrays = self.rule.states + 1
         for k in range(self.rule.hyperparameters):
-            self.domains[0][k], self.domains[1][k] = domains[k]
+            self.domains[0][k], self.domains[1][k] = self.bounds[k].low, self.bounds[k].high
 
     def step(self, tuple given, t, tuple hyperparameters, out, tuple kept=()):
         """From parameter, gradient and state, the new parameter and state: in `out`, or in new arrays; then what is kept."""
@@ -1786,9 +1784,9 @@ cdef class Update:
             if type(x) is float and self.domains[0][k] <= <double> x <= self.domains[1][k]:
                 h[k] = x
             else:
-                h[k] = self.check(list(self.formula.hyperparameters)[k], x, self.formula.name)
-        if self.together is not None:
-            self.together({name: h[k] for k, name in enumerate(self.formula.hyperparameters)})
+                h[k] = self.bounds[k].check(self.names[k], x)
+        if self.ordered:
+            check_order(self.formula.domains, {name: h[k] for k, name in enumerate(self.names)})
         return 0
 
     cdef tuple copies(self, PyObject **inputs, int order):

@@ -16,8 +16,11 @@ from .._arrays import dtypes, layout, overlap
 from .._arrays.row_gradient import RowGradient, check_rows, is_rows
 from .._arrays.tree import Structure, collect
 from .._codegen.capacity import STATES
-from ..spec import PASSIVE, REPORTED
+from ..domains import check_order
+from ..spec import RULE_AT, STAGES
 from . import sums
+
+CHECK = next(name for name, stage in STAGES.items() if stage.kind == "checks")
 
 
 def walked(a: np.ndarray, order: Sequence[int], dtype: np.dtype | None = None) -> np.ndarray:
@@ -243,12 +246,13 @@ def advance(
             if not wide[id(w.slot.group)][name]:
                 w.narrow()
         given: dict[int, dict[str, float]] = {}
-        if stage.sums and not (name == "finite" and settings.nonfinite == "zero"):
+        checks = stage.kind == "checks" and settings.nonfinite != "zero"
+        if stage.sums and (checks or stage.kind != "checks"):
             given = totals(stage, works, functools.partial(terms_of, stage, on[name]), found)
-        if name == "finite" and settings.nonfinite in ("skip", "raise"):
+        if checks:
             if any(row[0] > 0 for row in found[name]):
                 return False, found
-        elif name not in REPORTED:
+        elif stage.kind != "measures":
             for w in members:
                 takes = wide[id(w.slot.group)]
                 shape(w, stage, given.get(id(w)), any([*takes.values()][[*takes].index(name) + 1 :][:1]))
@@ -257,7 +261,7 @@ def advance(
 
 def on_in(stage: Any, works: Sequence[Work], groups: Sequence[Any], hold: bool) -> set[int]:
     """The groups, by their ids, in which a stage is on."""
-    if stage.name in ("hold", "gather") and (stage.name == "hold") != hold:
+    if not stage.runs(hold):
         return set()
     return {id(g) for g in groups if any(s is stage for s in g.stages) and not stage.neutral(values_of(works, g))}
 
@@ -268,7 +272,7 @@ def taken_wide(on: Sequence[Any], values: Mapping[str, float]) -> dict[str, bool
     found: dict[str, bool] = {}
     takes = False
     for stage in reversed(on):
-        takes = stage.of_gradient and stage.name not in loose and (takes or stage.name not in PASSIVE)
+        takes = stage.of_gradient and stage.name not in loose and (takes or not stage.is_passive)
         found[stage.name] = takes
     return dict(reversed(found.items()))
 
@@ -285,8 +289,8 @@ def shape(w: Work, stage: Any, given: Mapping[str, float] | None, gives_wide: bo
     states = [key for key, tag in w.slot.rule.tags.items() if tag == "velocity"] if shaped == "m" else [shaped]
     for state in states:
         (w.arrays[state],) = stage(scalars, *w.of([state, *stage.arrays[1:]]))
-    if stage.name == "gather":
-        w.arrays["gathered"] = np.zeros_like(w.arrays["gathered"])
+    if stage.kind == "averages":
+        w.arrays |= {name: np.zeros_like(w.arrays[name]) for name in stage.own}
 
 
 def totals(
@@ -534,8 +538,6 @@ class Stepper:
 
     def _advance(self, grads: list[Any], scale: float, bound: bool) -> bool:
         """All new arrays, then all writes; whether parameters were updated."""
-        from ..spec import RULE_AT, STAGES
-
         if not -1e300 < scale < 1e300:
             raise ValueError(f"scale: {scale}, expected a number between -1e300 and 1e300")
         _, slots, groups, _ = self._parts()
@@ -560,7 +562,7 @@ class Stepper:
         else:
             cleared = []
         if not fine and settings.nonfinite == "raise":
-            bad = {s.name: int(row[0]) for s, row in zip(slots, sums["finite"], strict=True) if row[0] > 0}
+            bad = {s.name: int(row[0]) for s, row in zip(slots, sums[CHECK], strict=True) if row[0] > 0}
             first, more = next(iter(bad)), f", and of {len(bad) - 1} more" if len(bad) > 1 else ""
             raise FloatingPointError(f"gradient of {first!r}: {bad[first]} elements are infinite or NaN{more}")
         if not fine:
@@ -574,8 +576,7 @@ class Stepper:
             w.kept_where_untouched(w.slot.own[name], w.order, w.arrays[name])
             for w in works
             if w.active
-            for name in ("gathered", "averaged")
-            if name in w.slot.own
+            for name in w.slot.stage_state
         ]
         for a, order, flat in writes:
             store(a, order, flat)
@@ -599,11 +600,8 @@ class Update:
         self,
         capsule: Any,
         formula: Any,
-        domains: Sequence[tuple[float, float]],
-        check: Callable[[str, Any, str], float],
-        together: Callable[[Mapping[str, float]], None] | None = None,
     ) -> None:
-        self.formula, self.check, self.together = formula, check, together
+        self.formula = formula
 
     def step(
         self, given: Sequence[Any], t: Any, hyperparameters: Sequence[Any], out: Any, kept: Sequence[float] = ()
@@ -613,9 +611,8 @@ class Update:
         if type(t) is not int or not 0 < t < 2**62:
             raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
         rule = self.formula
-        values = {name: self.check(name, x, rule.name) for name, x in zip(rule.hyperparameters, hyperparameters, strict=True)}
-        if self.together:
-            self.together(values)
+        values = {name: domain.check(name, x) for (name, domain), x in zip(rule.domains.items(), hyperparameters, strict=True)}
+        check_order(rule.domains, values)
         numbers = rule.first(kept, t)
         for name, a in zip(["p", *rule.state], [p, *state], strict=True):
             layout.check_input(name, a, p)

@@ -33,6 +33,12 @@ cdef extern from "capacity.h":
         WHOLE "FO_WHOLE"
         LINES "FO_LINES"  # rows and columns of matrices
         MATRIX "FO_MATRIX"
+    ctypedef enum stage_kind_t "fo_stage_kind_t":
+        TRANSFORMS "FO_TRANSFORMS"
+        CHECKS "FO_CHECKS"
+        ACCUMULATES "FO_ACCUMULATES"
+        AVERAGES "FO_AVERAGES"
+        MEASURES "FO_MEASURES"
 
 cdef enum:  # where a kernel finds its arrays: those of a rule in this order, its state after the gradient
     PARAMETER = 0
@@ -53,7 +59,8 @@ cdef struct formula_t:  # a rule or a stage
     kernel_t widen  # of a stage of the gradient alone: from floats to doubles, and back
     kernel_t narrow
     bint (*exact)(const double *c) noexcept nogil  # whether of floats it makes floats without rounding
-    bint checks  # it takes the gradient rounded, unless the next stage goes on with it in double
+    stage_kind_t kind  # of a stage
+    bint passive  # of one of the gradient alone: it takes that rounded, unless the next stage goes on with it in double
     bint limits  # it clips to its first hyperparameter; beyond the range of floats it takes the gradient rounded
     int hyperparameters
     int scalars
@@ -64,7 +71,6 @@ cdef struct formula_t:  # a rule or a stage
     int scratch  # arrays of a rule that do not live between steps, a bit each
     int n_arrays  # of a stage; the first is what it shapes
     int arrays[INPUTS]
-    bint idle  # a stage that changes nothing: its sums alone are of interest
     const double *neutral  # of a stage: hyperparameters that change nothing; NaN: any
     int sums  # 0: needs none
     int squares  # those that are of squares, a bit each
@@ -131,7 +137,7 @@ cdef inline void mark_wide(op_t *ops) noexcept nogil:
         k -= 1
         ops[k].gives_wide = takes
         if ops[k].kind == STAGE or ops[k].kind == CHECK:
-            takes = ops[k].formula.widen != NULL and not ops[k].loose and (takes or not ops[k].formula.checks)
+            takes = ops[k].formula.widen != NULL and not ops[k].loose and (takes or not ops[k].formula.passive)
         else:
             takes = False
         ops[k].takes_wide = takes

@@ -12,7 +12,7 @@ import numpy as np
 from .. import arithmetic
 from .._codegen.package import formulas
 from .._engine.interpreted import Work, taken_wide
-from ..spec import REPORTED, RULE_AT, STAGES, SUBTRACT_AT
+from ..spec import RULE_AT, STAGES, SUBTRACT_AT
 
 FUNCTIONS = {
     name: getattr(arithmetic, name)
@@ -32,7 +32,7 @@ def lines(optimizer: Any, slot: Any, place: int, grad: float) -> Iterator[tuple[
     element = {name: real(a[place]) for name, a in whole.arrays.items()}
     element["g"] = real(grad)
     stages = {s.name: s for s in slot.group.stages}
-    on = [s for s in slot.group.stages if s.name != "hold" and not s.neutral(values)]
+    on = [s for s in slot.group.stages if s.runs(False) and not s.neutral(values)]
     wide = taken_wide(on, values)
     for name in ("p", "g", *slot.rule.state):
         yield name, element[name]
@@ -45,8 +45,9 @@ def lines(optimizer: Any, slot: Any, place: int, grad: float) -> Iterator[tuple[
         if (
             name not in stages
             or stages[name].neutral(values)
-            or name in ("hold", *REPORTED)
-            or (name == "finite" and optimizer._settings.nonfinite != "zero")
+            or not stages[name].runs(False)
+            or stages[name].kind == "measures"
+            or (stages[name].kind == "checks" and optimizer._settings.nonfinite != "zero")
         ):
             continue
         following = [*wide.values()][[*wide].index(name) + 1 :]
@@ -78,7 +79,7 @@ def of_rule(slot: Any, texts: Any, element: dict[str, Any], values: Any, t: int,
 
 def of_stage(stage: Any, text: Any, element: dict[str, Any], values: Any, slot: Any, gives_wide: bool) -> Iterator[tuple[str, Any]]:
     shaped = stage.arrays[0]
-    if stage.sums and stage.name != "finite":
+    if stage.sums and stage.kind != "checks":
         yield f"{stage.name}: depends on whole arrays; what follows is as if it changed nothing", None
         return
     scalars, _ = stage.scalars(values, sums=dict.fromkeys(stage.given, 0.0))

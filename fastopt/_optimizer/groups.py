@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -12,85 +10,15 @@ from typing import Any
 import numpy as np
 
 from .._arrays.tree import check_nesting
+from ..domains import NONNEGATIVE, Domain, check_order
 from ..schedules import Schedule
 from ..spec import STAGES, Formula
-
-FINITE = sys.float_info.max
-BELOW_ONE, ABOVE_ONE = math.nextafter(1.0, 0.0), math.nextafter(1.0, 2.0)
-POSITIVE = (0.0, FINITE)
-FRACTION = (0.0, BELOW_ONE)
-LIMIT = (0.0, math.inf)
-LIMITS = ("clip_value", "clip_norm", "clip_global_norm", "max_step")  # where None is no limit
-DOMAINS = {  # of a hyperparameter, or of a rule's; POSITIVE where nothing is said
-    **dict.fromkeys(("beta1", "beta2", "beta3", "alpha", "rho", "ema"), FRACTION),
-    **dict.fromkeys(("asgd alpha", "ademamix alpha"), POSITIVE),
-    **dict.fromkeys((*LIMITS, "momentum_decay"), LIMIT),
-    "growth_rate": (1.0, math.inf),  # what is less would shrink every estimate
-    "eta_minus": (sys.float_info.min, BELOW_ONE),
-    "eta_plus": (ABOVE_ONE, FINITE),
-    "schedule_free_sgd momentum": FRACTION,
-    "dog eps": (sys.float_info.min, FINITE),  # the sum of squares begins there, and is divided by
-    "ftrl lr": (sys.float_info.min, FINITE),  # its rate is one over that
-    **dict.fromkeys(("d0", "reps_rel"), (sys.float_info.min, FINITE)),  # from zero there is no way on
-    **dict.fromkeys(("eps1", "muon eps"), (sys.float_info.min, FINITE)),  # a gradient of zeros is divided by no more
-    "muon momentum": FRACTION,
-    **dict.fromkeys(("dampening", "ns1", "ns2", "ns3"), (-FINITE, FINITE)),
-    "beta2_decay": (-FINITE, 0.0),
-    "d": (1.0, FINITE),
-    "ns_steps": (0.0, 99.0),
-}
-WHOLE = ("ns_steps",)
-ORDERED = (("step_min", "step_max"),)  # hyperparameters of which the first may not be above the second
-OPERANDS = ("bounds", "step_scale")  # options that are arrays of a parameter's shape, or numbers for all elements
-DECAYS = ("l2", "decoupled", "late_decay", "proximal")
+from .options import ARRAY_OPTIONS, DOMAINS
 
 
-def domain(name: str, rule: str = "") -> tuple[float, float]:
-    """The least and the greatest value of a hyperparameter."""
-    return DOMAINS.get(f"{rule} {name}", DOMAINS.get(name, POSITIVE))
-
-
-def stage_domain(name: str) -> tuple[float, float]:
-    """The least and the greatest value of a hyperparameter of a stage, as C calls it."""
-    return (-FINITE, FINITE) if name == "scale" else domain(name)
-
-
-def check_number(name: str, x: Any, rule: str = "") -> float:
-    """The hyperparameter as a float, or the error that says what it may be."""
-    low, high = domain(name, rule)
-    try:
-        if isinstance(x, (str, bytes, bool, np.bool_)):
-            raise TypeError
-        value = high if x is None and name in LIMITS else float(x)
-    except OverflowError:
-        value = math.inf
-    except (TypeError, ValueError):
-        check_nesting({name: x})
-        raise TypeError(f"{name}: {x!r}, expected a number or a schedule") from None
-    if name in WHOLE and value % 1:
-        raise ValueError(f"{name}: {value}, expected a whole number")
-    if not low <= value <= high:
-        above = "" if low == -FINITE else "1 < " if low == ABOVE_ONE else f"{low:g} <= "
-        below = {BELOW_ONE: " < 1", math.inf: "", FINITE: ", a finite number"}.get(high, f" <= {high:g}")
-        raise ValueError(f"{name}: {value}, expected {above}{name}{below}")
-    return value
-
-
-def is_ordered(names: Collection[str]) -> bool:
-    """Whether some of these hyperparameters stand in a relation."""
-    return any(low in names for low, _ in ORDERED)
-
-
-def check_order(values: Mapping[str, float]) -> None:
-    """Raise where hyperparameters that stand in a relation do not."""
-    for low, high in ORDERED:
-        if low in values and high in values and values[low] > values[high]:
-            raise ValueError(f"{low}: {values[low]:g}, expected at most {high}, {values[high]:g}")
-
-
-def check_hyperparameter(name: str, x: Any, rule: str = "") -> float | None:
-    """As `check_number`; None for a schedule."""
-    return None if callable(x) and not isinstance(x, type) else check_number(name, x, rule)
+def check_hyperparameter(name: str, x: Any, domain: Domain = NONNEGATIVE) -> float | None:
+    """Return a hyperparameter as a float, or None for a schedule; raise for anything else."""
+    return None if callable(x) and not isinstance(x, type) else domain.check(name, x)
 
 
 class Group(MutableMapping[str, Any]):
@@ -105,16 +33,16 @@ class Group(MutableMapping[str, Any]):
     fits : bool
         Whether `rule` is for any array of the group.
     of_beside : tuple of int
-        The slots of that one's hyperparameters.
+        The places of that one's hyperparameters.
     chosen : dict
         The options as they were then.
     numbers : ndarray of float64
-        The rule's hyperparameters, then the stages'; the engine reads them at each step. `slot` says where each lies.
+        The rule's hyperparameters, then the stages'; the engine reads them at each step. `index` says where each lies.
     scheduled : dict of str
-        Of each hyperparameter that is a schedule: its name, the function of a step, its slot, and its domain.
+        Of each hyperparameter that is a schedule: its name, the function of a step, its place, and its domain.
     stages : list of Formula
     inputs : dict of str
-        Of each stage: the slots of its hyperparameters.
+        Of each stage: the places of its hyperparameters.
     """
 
     def __init__(
@@ -127,21 +55,21 @@ class Group(MutableMapping[str, Any]):
         beside: Formula | None = None,
         renamed: Mapping[str, str] = MappingProxyType({}),
         fits: bool = True,
+        domains: Mapping[str, Domain] = DOMAINS,
     ) -> None:
         self.rule, self.beside, self.fits = rule, beside, fits
-        self.spread = spread
+        self.spread, self.fixed = spread, fixed
         self.stages = [stage for name, stage in STAGES.items() if name in stages]
-        others = [renamed.get(h, h) for h in (beside.hyperparameters if beside else ())]
-        names = [*rule.hyperparameters, *others, *(h for stage in self.stages for h in stage.hyperparameters)]
-        names = list(dict.fromkeys(names))
-        self.fixed = fixed
-        self.slot = {name: k for k, name in enumerate(names)}
-        self.numbers = np.zeros(len(names))
+        fallback = {renamed.get(h, h): domain for h, domain in (beside.domains.items() if beside else ())}
+        self.domains = {**domains, **fallback, **rule.domains}
+        of_stages = [h for stage in self.stages for h in stage.hyperparameters]
+        self.index = {name: k for k, name in enumerate(dict.fromkeys((*rule.hyperparameters, *fallback, *of_stages)))}
+        self.of_beside = tuple(self.index[name] for name in fallback)
+        self.inputs = {stage.name: tuple(self.index[n] for n in stage.hyperparameters) for stage in self.stages}
+        self.numbers = np.zeros(len(self.index))
         for name, x in {"scale": -1.0 if options["maximize"] else 1.0, **fixed}.items():
-            if name in self.slot:
-                self.numbers[self.slot[name]] = x
-        self.of_beside = tuple(self.slot[name] for name in others)
-        self.inputs = {stage.name: tuple(self.slot[n] for n in stage.hyperparameters) for stage in self.stages}
+            if name in self.index:
+                self.numbers[self.index[name]] = x
         self.scheduled: dict[str, tuple[str, Callable[[int], float], int, float, float]] = {}
         self.options = dict(options)
         for key, value in options.items():
@@ -156,7 +84,7 @@ class Group(MutableMapping[str, Any]):
         """Of all hyperparameters by name, a rule's by the names that it has for them."""
         if rule is self.rule:
             return dict(values)
-        names = list(self.slot)
+        names = list(self.index)
         return {**values, **{h: values[names[k]] for h, k in zip(rule.hyperparameters, self.of_beside, strict=True)}}
 
     __eq__ = object.__eq__  # two groups of equal hyperparameters are two groups
@@ -168,7 +96,7 @@ class Group(MutableMapping[str, Any]):
 
     def settable(self, key: str) -> bool:
         """Whether an option is of numbers that the rule or a stage reads."""
-        return all(name in self.slot for name in self.names(key)) and not isinstance(self.options[key], bool)
+        return all(name in self.index for name in self.names(key)) and not isinstance(self.options[key], bool)
 
     def __getitem__(self, key: str) -> Any:
         return self.options[key]
@@ -187,53 +115,54 @@ class Group(MutableMapping[str, Any]):
             raise ValueError(f"{key}: no such hyperparameter, expected one of {', '.join(self.options)}")
         if self.settable(key):
             self._set(key, value)
-        elif value is not self.options[key] and (key in OPERANDS or value != self.options[key]):
+        elif value is not self.options[key] and (key in ARRAY_OPTIONS or value != self.options[key]):
             raise ValueError(f"{key}: {self.options[key]!r} was chosen at construction and stays (rule {self.rule.name!r})")
 
     def _set(self, key: str, value: Any) -> None:
-        settable, names = self.settable(key), self.names(key)
-        if key in OPERANDS or isinstance(self.options[key], (bool, str)):  # a choice, checked before
-            if key in self.slot:
-                self.numbers[self.slot[key]] = value
+        if key in ARRAY_OPTIONS or isinstance(self.options[key], (bool, str)):  # a choice, checked before
+            if key in self.index:
+                self.numbers[self.index[key]] = value
             return
+        checked = self.checked(key, value)
+        kept = tuple(x if callable(x) or (x is None and n in self.fixed) else number for n, x, number in checked)
+        self.options[key] = kept if key in self.spread else kept[0]
+        for name, x, number in checked if self.settable(key) else ():
+            if number is None:
+                function = x.function() if isinstance(x, Schedule) else x
+                domain = self.domains.get(name, NONNEGATIVE)
+                self.scheduled[name] = (name, function, self.index[name], domain.low, domain.high)
+            else:
+                self.scheduled.pop(name, None)
+                self.numbers[self.index[name]] = number
+
+    def checked(self, key: str, value: Any) -> list[tuple[str, Any, float | None]]:
+        """Return name, value and number of each of an option's hyperparameters; of a schedule the number is None."""
+        names = self.names(key)
         entries = tuple(value) if key in self.spread and isinstance(value, Iterable) else (value,)
         if len(entries) != len(names):
             check_nesting({key: value})
             raise ValueError(f"{key}: {value!r}, expected {len(names)} values")
-        checked = [
-            self.check(n, x) if x is None else check_hyperparameter(n, x, self.rule.name)
-            for n, x in zip(names, entries, strict=True)
+        found = [
+            (name, x, None if callable(x) and not isinstance(x, type) else self.check(name, x))
+            for name, x in zip(names, entries, strict=True)
         ]
-        entries = tuple(
-            x if number is None or (x is None and n in self.fixed) else number
-            for n, x, number in zip(names, entries, checked, strict=True)
-        )
-        check_order({n: number for n, number in zip(names, checked, strict=True) if number is not None})
-        self.options[key] = entries if key in self.spread else entries[0]
-        if not settable:
-            return
-        for name, x, number in zip(names, entries, checked, strict=True):
-            if number is None:
-                function = x.function() if isinstance(x, Schedule) else x
-                self.scheduled[name] = (name, function, self.slot[name], *domain(name, self.rule.name))
-            else:
-                self.scheduled.pop(name, None)
-                self.numbers[self.slot[name]] = number
+        check_order(self.domains, {name: number for name, _, number in found if number is not None})
+        return found
 
     def check(self, name: str, x: Any) -> float:
-        """As `check_number`, for this group's rule, where None may stand for a number that is fixed."""
+        """Return a hyperparameter as a float; None may stand for a number that is fixed."""
         if x is None and name in self.fixed:
             return self.fixed[name]
-        return check_number(name, x, self.rule.name)
+        return self.domains.get(name, NONNEGATIVE).check(name, x)
 
     def number(self, name: str, step: int) -> float:
         """A hyperparameter's value at a step."""
-        return self.check(name, self.scheduled[name][1](step)) if name in self.scheduled else float(self.numbers[self.slot[name]])
+        return self.check(name, self.scheduled[name][1](step)) if name in self.scheduled else float(self.numbers[self.index[name]])
 
     def evaluate(self, step: int) -> None:
         """The schedules' values at a step into `numbers`. A schedule may set hyperparameters, its own too: what is set holds."""
         seen: dict[str, Any] = {}
-        for _ in range(len(self.slot) + 1):
+        for _ in range(len(self.index) + 1):
             new = {name: entry for name, entry in self.scheduled.items() if seen.get(name) is not entry}
             if not new:
                 return
@@ -247,7 +176,7 @@ class Group(MutableMapping[str, Any]):
 
     def values_now(self, scale: float) -> dict[str, float]:
         """All `numbers` by name, with the gradients' scale of a step."""
-        values = {name: float(self.numbers[k]) for name, k in self.slot.items()}
+        values = {name: float(self.numbers[k]) for name, k in self.index.items()}
         return {**values, "scale": values["scale"] * scale}
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import functools
 import hashlib
 import inspect
 import itertools
@@ -11,9 +12,8 @@ import os
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -25,108 +25,16 @@ from .._arrays.memory import HOST, Memory
 from .._arrays.row_gradient import check_indices
 from .._arrays.tree import Structure, check_nesting, collect, flatten, unflatten
 from .._engine import dispatch
-from ..spec import STAGES
-from . import files, state
-from .groups import DECAYS, OPERANDS, Group, check_hyperparameter
+from ..domains import NONNEGATIVE, Domain
+from . import files, report, state
+from .groups import Group, check_hyperparameter
+from .options import ARRAY_OPTIONS, OF_OPTIMIZERS, OPTIONS, WEIGHT_DECAY_STAGES, check_bool, check_settings, common_doc, stages_of
+from .options import DOMAINS as STAGE_DOMAINS
 
 PACKAGE = __name__.partition(".")[0]
 FORMAT = 1  # of state_dict() and of files
 MOST_STEPS = 2**62
 STORED = ("state_dtype", "master")  # settings that decide what state there is
-COMMON = """
-convention : {conventions}, default "torch"
-        Whose formula and defaults these are, where packages differ under one name; Keras' weight decay is decoupled.
-    **options
-        Of every optimizer, each number also a schedule, and each of the first group's also in a group dict:
-
-        - ``maximize=False``: go up the gradient;
-        - ``clip_value``, ``clip_norm``, ``clip_global_norm``: the most that an element of the gradient, the norm of an array's, or
-          the norm of all together (of the groups that have it) may be; the latter two can be set later where they were given at
-          construction;
-        - ``trust_ratio``: this times the ratio of norms of parameter and update scales each array's update (LAMB's; 0: no such);
-        - ``max_step``: the most that an element may move;
-        - ``step_scale``: factors of the update, numbers, arrays as the parameters, or masks; 0 freezes;
-        - ``bounds``: ``(low, high)``, each a number, None, or arrays as the parameters; or an object with ``lb`` and ``ub``;
-        - ``ema``: decay rate of averages of the parameters, in ``average``.
-
-        And of the optimizer as a whole:
-
-        - ``nonfinite="propagate"``, or ``"skip"`` the step, ``"zero"`` the element, ``"raise"`` FloatingPointError;
-        - ``accumulate=1``: gradients whose mean makes one step;
-        - ``zero_grads=False``: clear bound gradients once they are used or skipped;
-        - ``flush_subnormals=False``: compute with subnormal numbers as zeros;
-        - ``norms=False``: know the norms of each step for ``report()``, at the cost of another pass;
-        - ``state_dtype=None``: store the state of float32, float16 and bfloat16 parameters as ``"float32"``, ``"bfloat16"``,
-          ``"float16"`` (from 6e-8 to 65504, which second moments easily leave) or ``"float8"``; None is as the parameter, of
-          float16 parameters float32;
-        - ``master=None``: of those parameters that are bfloat16, keep ``"float32"`` copies, which the next step starts from
-          whatever was written to the parameters, or, as ``"split"``, the bits that bfloat16 drops;
-        - ``rounding="stochastic"`` or ``"nearest"`` of what is stored below float32, with ``seed=0``;
-        - ``mode="lazy"``: a gradient of rows (`RowGradient`) updates those alone; ``"exact"``: all rows become what dense
-          gradients make of them, once you call `catch_up`; not with what sums over parameters (``norms``, ``trust_ratio``);
-        - ``threads=None``: at most so many; 1 never starts a pool, None is as many as pay.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For parameters that cannot be updated in place, and for arguments that do not fit, by name.
-"""
-OPTIONS: dict[str, Any] = {  # of every optimizer, for each group
-    "maximize": False,
-    "clip_value": math.inf,
-    "clip_norm": math.inf,
-    "clip_global_norm": math.inf,
-    "trust_ratio": 0.0,
-    "max_step": math.inf,
-    "step_scale": None,
-    "bounds": None,
-    "ema": 0.0,
-}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Options of every optimizer that all its groups share."""
-
-    threads: int = 0
-    nonfinite: str = "propagate"
-    accumulate: int = 1
-    zero_grads: bool = False
-    flush_subnormals: bool = False
-    norms: bool = False
-    state_dtype: str | None = None
-    master: str | None = None
-    rounding: str = "stochastic"
-    seed: int = 0
-    mode: str = "lazy"
-
-    @classmethod
-    def checked(cls, given: Mapping[str, Any]) -> Settings:
-        """From the constructor's arguments, or the error that says what is wrong with one."""
-        choices: dict[str, Sequence[Any]] = {
-            "nonfinite": ("propagate", "skip", "zero", "raise"),
-            "state_dtype": (None, "float32", "bfloat16", "float16", "float8"),
-            "master": (None, "float32", "split"),
-            "rounding": ("stochastic", "nearest"),
-            "mode": ("lazy", "exact"),
-        }
-        values = dict(given)
-        for name, value in given.items():
-            default = getattr(cls, name)
-            if (name in choices and not (value is None or isinstance(value, str))) or value not in choices.get(name, [value]):
-                raise ValueError(f"{name}: {value!r}, expected one of {', '.join(map(repr, choices[name]))}")
-            if isinstance(default, bool) and not isinstance(value, (bool, np.bool_)):
-                raise TypeError(f"{name}: {value!r}, expected True or False")
-            if isinstance(default, int) and not isinstance(default, bool):
-                least = {"threads": 1, "accumulate": 1, "seed": 0}[name]
-                if name == "threads" and value is None:
-                    values[name] = 0
-                elif isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value < 2**31:
-                    none = "None or " if name == "threads" else ""
-                    raise ValueError(f"{name}: {value!r}, expected {none}a whole number of at least {least}, below 2**31")
-                else:
-                    values[name] = min(int(value), 2**16) if name == "threads" else int(value)
-        return cls(**values)
 
 
 class Parameter:
@@ -156,7 +64,7 @@ class Parameter:
         group: Group,
         initial: Mapping[str, float],
         operands: Mapping[str, Any],
-        settings: Settings,
+        settings: Any,
         memory: Memory,
     ) -> None:
         self.name = name
@@ -206,8 +114,8 @@ class Parameter:
             else:
                 self.own[key] = zeros(self.real)
                 memory.put(self.own[key], self._both(np.asarray(value)))
-        averages = any(stage.name == "ema" for stage in group.stages)
-        for key in ["gathered"] * (settings.accumulate > 1) + ["averaged"] * averages:
+        self.stage_state = {s.arrays[0]: s.tags.get(s.arrays[0], "") for s in group.stages if s.arrays[0] in s.own}
+        for key in self.stage_state:
             self.own[key] = zeros(self.real)
         self.reset()
 
@@ -221,7 +129,7 @@ class Parameter:
         lives = {key: a for key, a in self.rule_state.items() if self.rule.tags.get(key) not in ("scratch", "of_ratios")}
         exponents = {f"{key}_exponents": a for key, a in self.exponents.items()}
         master = {} if self.master is None else {"master": self.master}
-        return {**lives, **exponents, **master, **{k: self.own[k] for k in ("gathered", "averaged") if k in self.own}}
+        return {**lives, **exponents, **master, **{k: self.own[k] for k in self.stage_state}}
 
     @property
     def state_names(self) -> list[str]:
@@ -321,8 +229,8 @@ class Parameter:
                 a[...], self.exponents[key][...] = codes[0], exponents[0]
             else:
                 a[...] = dtypes.narrowed(np.full(1, self._both(first), self.real), a.dtype)[0]
-        for key in {"gathered", "averaged"} & set(self.own) & chosen:
-            self.own[key][...] = self.value() if key == "averaged" else 0
+        for key in set(self.stage_state) & chosen:
+            self.own[key][...] = self.value() if self.stage_state[key] == "start" else 0
 
     def change_matrix(self) -> None:
         """What the rule's function of matrices makes of its terms."""
@@ -507,34 +415,6 @@ def check_float(what: str, x: Any) -> float:
     return float(x)
 
 
-def norm_of(norms: Iterable[Sequence[float]]) -> float:
-    """The norm of several arrays together, from each one's as a number and a power of two."""
-    return math.hypot(*(float(np.ldexp(x, int(exponent))) for x, exponent in norms))
-
-
-def norms_of(totals: Mapping[str, Any], stages: Collection[str], rows: Sequence[int]) -> dict[str, float | None]:
-    """What a report says of a group's norms, from the sums of its stages for each of its parameters."""
-    norms: dict[str, float | None] = dict.fromkeys(("gradient_norm", "unclipped_norm", "update_norm", "update_ratio"))
-    if found := totals["norms"]:
-        gradient, update, parameter = (norm_of([found[i][2 * j : 2 * j + 2] for i in rows]) for j in range(3))
-        if totals["moves"] and "moves" in stages:
-            update = norm_of([totals["moves"][i] for i in rows])
-        if totals["unclipped"] and "unclipped" in stages:
-            norms["unclipped_norm"] = norm_of([totals["unclipped"][i] for i in rows])
-        ratio = update / parameter if parameter else None
-        norms |= {"gradient_norm": gradient, "update_norm": update, "update_ratio": ratio}
-    return norms
-
-
-def at_bounds(slot: Parameter) -> int:
-    """Elements of a parameter that lie on one of its bounds."""
-    if "low" not in slot.own:
-        return 0
-    low, high = (slot.memory.host(slot.own[k])[: 1 if k in slot.constant else None] for k in ("low", "high"))
-    value = slot.memory.host(slot.value())
-    return int(np.count_nonzero((value <= low) | (value >= high)))
-
-
 def targets_of(slot: Parameter) -> dict[str, tuple[str, np.ndarray]]:
     """What is restored of a parameter, itself under an empty name, with what errors call it."""
     return dict(zip(["", *slot.state], slot.written(), strict=True))
@@ -560,6 +440,18 @@ def check_kinds(what: str, found: Mapping[Any, Any], expected: Mapping[Any, Any]
 def of_group(name: str, k: int) -> bool:
     """Whether a parameter's name is that of one in group `k`."""
     return name.split("/")[0] == str(k)
+
+
+@functools.cache
+def domains_of(cls: type) -> dict[str, Domain]:
+    """Return what hyperparameters may be, by the rules that the files of a class and of those it derives from have."""
+    found: dict[str, Domain] = {}
+    for kind in cls.__mro__[::-1]:
+        for function in [*vars(sys.modules[kind.__module__]).values()]:
+            rule = spec.RULES.get(getattr(function, "__name__", ""))
+            if rule is not None and rule.function is function:
+                found |= rule.domains
+    return found
 
 
 class Optimizer(dispatch.Stepper):
@@ -625,7 +517,7 @@ class Optimizer(dispatch.Stepper):
         cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         if cls.__doc__:
             known = ", ".join(f'"{name}"' for name in ("torch", *cls.conventions))
-            cls.__doc__ = cls.__doc__.replace("{common}", COMMON.strip().replace("{conventions}", f"{{{known}}}"))
+            cls.__doc__ = cls.__doc__.replace("{common}", common_doc(known))
 
     def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
         """The update function that a group's options choose."""
@@ -666,13 +558,13 @@ class Optimizer(dispatch.Stepper):
         check_nesting({**given, **options})
         given |= {k: options.pop(k) for k in self.arguments if k in options}
         common = {k: options.pop(k, default) for k, default in {**OPTIONS, **self.usual}.items()}
-        shared = {k: options.pop(k) for k in inspect.signature(Settings).parameters if k in options}
+        shared = {k: options.pop(k) for k in OF_OPTIMIZERS if k in options}
         chosen = {**self.arguments, **preset, **given}
         self.defaults = {**{k: tuple(v) if k in self.spread and isinstance(v, list) else v for k, v in chosen.items()}, **common}
         if options:
-            known = ", ".join((*self.defaults, "convention", *inspect.signature(Settings).parameters))
+            known = ", ".join((*self.defaults, "convention", *OF_OPTIMIZERS))
             raise TypeError(f"{name}: unknown {', '.join(options)}, expected among {known}")
-        self._settings = Settings.checked(shared)
+        self._settings = check_settings(shared)
         if isinstance(params, Iterator):
             params = list(params)
         dicts = isinstance(params, Sequence) and [isinstance(g, dict) for g in params]
@@ -695,7 +587,7 @@ class Optimizer(dispatch.Stepper):
         """All options of a group dict."""
         given = {k: v for k, v in group.items() if k != "params"}
         check_nesting(given)
-        if shared := set(given) & {"convention", *(f.name for f in fields(Settings))}:
+        if shared := set(given) & {"convention", *OF_OPTIMIZERS}:
             raise TypeError(f"group: {', '.join(sorted(shared))} is of the optimizer as a whole, expected as its argument")
         if unknown := set(given) - set(self.defaults):
             raise TypeError(f"group: unknown {', '.join(sorted(unknown))}, expected among {', '.join(self.defaults)}")
@@ -724,50 +616,41 @@ class Optimizer(dispatch.Stepper):
 
     def _group(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> Group:
         """Checked before they choose a rule."""
-        options = {k: self.words[k][0] if k in self.words and v is None else v for k, v in options.items()}
-        choices = {k for k, x in {**self.arguments, **OPTIONS}.items() if isinstance(x, bool)}
-        for key, value in options.items():
-            if key in self.words:
-                if not isinstance(value, str) or value not in self.words[key]:
-                    raise ValueError(f"{key}: {value!r}, expected one of {', '.join(map(repr, self.words[key]))}")
-            elif key in choices:
-                if not isinstance(value, (bool, np.bool_)):
-                    raise TypeError(f"{key}: {value!r}, expected True or False")
-            elif key not in self.spread and key not in OPERANDS:
-                check_hyperparameter(key, value, type(self).__name__.lower())
+        domains = {**STAGE_DOMAINS, **domains_of(type(self))}  # type: ignore[arg-type]
+        options = {key: self._checked_option(key, value, domains) for key, value in options.items()}
         for key in self.refuses:
             if options[key] is not OPTIONS[key] and options[key] != OPTIONS[key]:
                 raise ValueError(f"{key}: not with {type(self).__name__}, whose other points it would not shape")
-        options = {k: bool(v) if isinstance(v, np.bool_) else own_copy(v) if k in OPERANDS else v for k, v in options.items()}
         rule, beside = spec.of(self.rule(options)), self.beside(options)
+        decay = self.decay_stage(options)
+        if options["step_scale"] is not None and decay == "decoupled":
+            decay = "late_decay"  # an element's own step size is of its decay too
         return Group(
             options,
             self.spread,
             rule,
-            self._stages(options),
+            stages_of(options, self._settings, decay if "weight_decay" in options else None),
             {"accumulate": float(self._settings.accumulate), **self.fixed(options, arrays)},
             spec.of(beside) if beside else None,
             self.renamed,
             not self.aside(options),
+            domains,
         )
 
-    def _stages(self, options: Mapping[str, Any]) -> set[str]:
-        """Names of the stages that a group has: those that may be set later too, and what was asked for."""
-        decay = self.decay_stage(options)
-        if options["step_scale"] is not None and decay == "decoupled":
-            decay = "late_decay"  # an element's own step size is of its decay too
-        left_out = {*DECAYS} - {decay if "weight_decay" in options else None}
-        left_out |= {name for name in ("clip_norm", "clip_global_norm") if options[name] in (None, math.inf)}
-        left_out |= {name for name in ("trust_ratio", "ema") if options[name] == 0}
-        left_out |= {"step_scale"} if options["step_scale"] is None else set()
-        left_out |= {"bounds", "release"} if options["bounds"] is None else set()
-        left_out |= {"finite"} if self._settings.nonfinite == "propagate" else set()
-        left_out |= {"hold", "gather"} if self._settings.accumulate == 1 else set()
-        left_out |= set() if self._settings.norms else {"norms", "unclipped", "moves"}
-        left_out |= {"moves"} if options["bounds"] is None else set()
-        clips = ("clip_value", "clip_norm", "clip_global_norm")
-        left_out |= {"unclipped"} if all(options[name] in (None, math.inf) for name in clips) else set()
-        return {*STAGES} - left_out
+    def _checked_option(self, key: str, value: Any, domains: Mapping[str, Domain]) -> Any:
+        """Return one of a group's options as it is kept, or raise the error that says what it may be."""
+        if key in self.words:
+            words = self.words[key]
+            value = words[0] if value is None else value
+            if not isinstance(value, str) or value not in words:
+                raise ValueError(f"{key}: {value!r}, expected one of {', '.join(map(repr, words))}")
+        elif isinstance({**self.arguments, **OPTIONS}.get(key), bool):
+            return check_bool(key, value)
+        elif key in ARRAY_OPTIONS:
+            return own_copy(value)
+        elif key not in self.spread:
+            check_hyperparameter(key, value, domains.get(key, NONNEGATIVE))
+        return value
 
     def _adopted(self, given: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
         """Parameters with their names, those of other libraries as arrays over their memory."""
@@ -883,23 +766,7 @@ class Optimizer(dispatch.Stepper):
             step. What is not known, and the ratio to a norm of 0, is None.
         """
         self._catch_up_unless_at_work()
-        totals = {name: self._totals(name) for name in ("clip_norm", "clip_global_norm", "norms", "unclipped", "moves")}
-        used = self._used()
-        members: dict[Group, list[int]] = {group: [] for group in self._groups}
-        for i, slot in enumerate(self._slots):
-            members[slot.group].append(i)
-        groups = []
-        for k, (group, rows) in enumerate(members.items()):
-            numbers = {} if used is None else dict(zip(group.slot, used[k], strict=True))
-            clipped: bool | None = None
-            for name in ("clip_norm", "clip_global_norm"):
-                if (found := totals[name]) and name in numbers:
-                    lengths = [norm_of([found[i]]) for i in (rows if name == "clip_norm" else [0])]
-                    clipped = bool(clipped) or not all(x <= numbers[name] for x in lengths)
-            norms = norms_of(totals, {stage.name for stage in group.stages}, rows)
-            at = sum(at_bounds(self._slots[i]) for i in rows)
-            groups.append({"lr": numbers.get("lr"), "clipped": clipped, "at_bounds": at, **norms})
-        return {"steps": self.steps, "skipped": self.skipped, "groups": groups}
+        return report.report(self)
 
     def explain(self, name: str, index: Any, grad: float) -> None:
         """Print every intermediate of one element's next step: the rule's own lines, and the stages around it.
@@ -1036,7 +903,7 @@ class Optimizer(dispatch.Stepper):
                 name: getattr(self._settings, name) for name in (*STORED, "accumulate", "nonfinite", "rounding", "flush_subnormals")
             },
             "groups": [
-                {"rule": g.rule.label, "decay": [x.name for x in g.stages if x.name in DECAYS], **g.described()}
+                {"rule": g.rule.label, "decay": [x.name for x in g.stages if x.name in WEIGHT_DECAY_STAGES], **g.described()}
                 for g in self._groups
             ],
             "state": {
@@ -1094,7 +961,7 @@ class Optimizer(dispatch.Stepper):
             if hyperparameters is None and theirs != getattr(self._settings, name, theirs):
                 raise ValueError(f"{name}: saved {theirs!r}, here {getattr(self._settings, name)!r}; say hyperparameters='keep'")
         for k, (theirs, group) in enumerate(zip(saved["groups"], self._groups, strict=True)):
-            decay = [x.name for x in group.stages if x.name in DECAYS]
+            decay = [x.name for x in group.stages if x.name in WEIGHT_DECAY_STAGES]
             decays = theirs.get("weight_decay") != 0 or group.get("weight_decay") != 0
             if hyperparameters is None and decays and theirs.get("decay", decay) != decay:
                 raise ValueError(f"weight_decay of group {k}: saved as {theirs['decay']}, here {decay}; say hyperparameters='keep'")
@@ -1269,15 +1136,15 @@ class Optimizer(dispatch.Stepper):
         params = self._memory.own(state["params"])
         self._build(params, [chosen for chosen, _ in state["groups"]], state["grouped"], start=False)
         for group, (_, now) in zip(self.groups, state["groups"], strict=True):
-            group.update({k: x for k, x in now.items() if k not in OPERANDS})
+            group.update({k: x for k, x in now.items() if k not in ARRAY_OPTIONS})
         self.load_state_dict(state["saved"], hyperparameters="keep")
         if state["bound"] is not None:
             self._bind_flat(self._memory.own(state["bound"]) if self._settings.zero_grads else state["bound"])
 
     def __repr__(self) -> str:
         shown = {k: v for k, v in self._groups[0].items() if k not in OPTIONS or not (v is OPTIONS[k] or is_number(v, OPTIONS[k]))}
-        of_all = {f.name: getattr(self._settings, f.name) for f in fields(Settings)}
-        shown |= {k: v for k, v in of_all.items() if v != getattr(Settings, k)}
+        of_all = {name: getattr(self._settings, name) for name in OF_OPTIMIZERS}
+        shown |= {name: x for name, x in of_all.items() if OF_OPTIMIZERS[name].is_set(x)}
         shown |= {"convention": self._convention} if self._convention != "torch" else {}
         options = ", ".join(f"{k}={v!r}" for k, v in shown.items())
         more = f", and {len(self._groups) - 1} more groups" if len(self._groups) > 1 else ""

@@ -418,7 +418,7 @@ template <class Rule, class real> FO_INLINE void fo_step_of(const fo_array *a, c
 {
     fo_fetch(a, now, i, Rule::states, e);
     before(a, now, i, FO_STAGES, e);
-    if (fo_on(now, FO_GATHER, FO_STAGES)) *fo_own(a, FO_GATHERED, i, e) = 0;
+    empty_used(a, now, i, e);
     fo_update<Rule>(a, now, i, FO_STAGES, e);
 }
 

@@ -14,7 +14,7 @@ from .._arrays.tree import Structure
 from .._codegen.capacity import BLOCK, FLOAT8, FLOAT64, INPUTS, KEPT, OWNS, SCALARS, STATES, SUMS, TERMS, TOTALS, UFLOAT8
 from .._codegen.capacity import STAGES as N_STAGES
 from .._engine import interpreted
-from ..spec import REPORTED, RULE_AT, STAGES, Formula
+from ..spec import OWN_ARRAYS, RULE_AT, STAGES, Formula, place_of
 from .compiler import kernels, source
 from .memory import DeviceMemory, first_of, is_cupy
 
@@ -22,8 +22,8 @@ OF_GROUP = 2 * SCALARS + N_STAGES * INPUTS
 GRID = 1 << 16  # blocks of threads that a launch has at most
 UPLOAD = 1 << 16  # bytes that go to the device without waiting for it
 SCOPES = {"over_array": 0, "mean_over_array": 0, "over_group": 1, "over_all": 2}
-OWN = list(dict.fromkeys(a for s in STAGES.values() for a in s.own))
 PLACE = {name: k for k, name in enumerate(STAGES)}
+CHECK_AT, HOLD_AT = place_of("checks"), place_of("accumulates")
 
 
 def struct(**fields: Any) -> np.dtype:
@@ -182,7 +182,7 @@ class Tables:
                 row["exponents"][k] = slot.exponents[name].data.ptr
             else:
                 row["formats"][k] = dtypes.format_of(a.dtype)
-        for k, name in enumerate(OWN):
+        for k, name in enumerate(OWN_ARRAYS):
             if name in slot.own:
                 row["own"][k] = slot.own[name].data.ptr
                 row["constant"] |= (name in slot.constant) << k
@@ -440,15 +440,15 @@ class Run:
             numbers = np.array([*values.values(), 0.0])
             tables.h[k] = numbers[tables.indices[k]]
             for stage in group.stages:
-                if stage.neutral(values) or (self.hold and PLACE[stage.name] > PLACE["hold"]):
+                if stage.neutral(values) or (self.hold and PLACE[stage.name] > HOLD_AT):
                     continue
-                if stage.name in ("hold", "gather") and (stage.name == "hold") != self.hold:
+                if not stage.runs(self.hold):
                     continue
-                checks = stage.name in REPORTED or (stage.name == "finite" and self.settings.nonfinite != "zero")
+                checks = stage.kind == "measures" or (stage.kind == "checks" and self.settings.nonfinite != "zero")
                 bit = np.uint64(1 << PLACE[stage.name])
                 if not checks:
                     on[k] |= bit | bit << np.uint64(32 if stage.is_loose(values) else 0)
-                if checks or (stage.sums and stage.name != "finite"):
+                if checks or (stage.sums and stage.kind != "checks"):
                     summed[k] |= bit
         tables.turns["on"], tables.turns["summed"] = (x[tables.table["group"]] for x in (on, summed))
         self.on, self.sums = (int(np.bitwise_or.reduce(x)) for x in (on, summed))
@@ -461,13 +461,13 @@ class Run:
 
     def sums_are_fine(self) -> bool:
         """Everything up to where a gradient that is not finite would end the step; the host waits where it has to know."""
-        if not self.sums >> PLACE["finite"] & 1:
+        if not self.sums >> CHECK_AT & 1:
             return True
-        self.shape_until(PLACE["finite"])
-        self.sum_up(STAGES["finite"])
+        self.shape_until(CHECK_AT)
+        self.sum_up([*STAGES.values()][CHECK_AT])
         self.at += 1
         tables = self.tables
-        totals = tables.memory.host(tables.buffers["totals"]).reshape(-1, tables.room, TOTALS)[PLACE["finite"]]
+        totals = tables.memory.host(tables.buffers["totals"]).reshape(-1, tables.room, TOTALS)[CHECK_AT]
         self.counted = [[float(x) for x in row] for row in totals[: len(tables.slots)]]
         return not any(row[0] > 0 for row in self.counted)
 
@@ -475,10 +475,10 @@ class Run:
         """The rest of the step."""
         tables = self.tables
         if self.hold:
-            self.shape_until(PLACE["hold"] + 1)
+            self.shape_until(HOLD_AT + 1)
             self.prepare()
             blocks = tables.spaces[0]
-            tables.launch(tables.rules[0], "gather_gradients", blocks, 0, blocks, PLACE["hold"] + 1)
+            tables.launch(tables.rules[0], "gather_gradients", blocks, 0, blocks, HOLD_AT + 1)
             return
         self.shape_until(RULE_AT)
         self.prepare_rules()

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._optimizer.groups import domain, stage_domain
-from ..spec import ACTED_ON, RULES, STAGES
+from ..spec import RULES, STAGES, Formula
 
 STATES, ARRAYS = 6, 2  # as in include/fastopt.h
 FORMATS = ("float32", "float64", "bfloat16", "float16", "float8")  # by their numbers in C
@@ -92,10 +91,17 @@ def source(language: str, rules: Any = None) -> str:
     if language != "c":
         raise ValueError(f"language: {language!r}, expected 'c' or 'cuda'")
     known, stages = formulas()
+    given = rules if isinstance(rules, (list, tuple)) else [rules]
+    specs = RULES | {x.formula.name: x.formula for x in given if hasattr(x, "formula")}
     wanted = chosen(rules, [rule for rule in known if not rule.terms_scope])
-    domains = {rule.name: [domain(h, rule.name) for h in rule.scalars.hyperparameters] for rule in wanted}
-    domains |= {f"{stage.name} stage": [stage_domain(h) for h in stage.scalars.hyperparameters] for stage in stages}
+    domains = {rule.name: intervals(specs[rule.name]) for rule in wanted}
+    domains |= {f"{stage.name} stage": intervals(STAGES[stage.name]) for stage in stages}
     return pasted(c.render(wanted, stages, domains))
+
+
+def intervals(formula: Formula) -> list[tuple[float, float]]:
+    """Return the least and the greatest value of each hyperparameter, as C checks them."""
+    return [(domain.low, domain.high) for domain in formula.domains.values()]
 
 
 def _interface() -> Any:
@@ -143,7 +149,7 @@ def stages() -> dict[str, dict[str, Any]]:
     return {
         name: {"hyperparameters": stage.hyperparameters, "arrays": stage.own}
         for name, stage in STAGES.items()
-        if name not in ACTED_ON
+        if not stage.is_for_optimizers
     }
 
 

@@ -10,13 +10,12 @@ from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset, strcmp
 
 from fastopt._engine.table cimport (
-    ARRAY, BFLOAT16, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, INPUTS, KEPT, OWN, RULE, RULE_ALONE, SCALARS, STAGE,
+    ARRAY, BFLOAT16, CHECKS, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, INPUTS, KEPT, OWN, RULE, RULE_ALONE, SCALARS, STAGE,
     STAGES, STRAIGHT, SUBTRACT, UFLOAT8, VERSION, format_t, formula_t, is_loose, mark_wide, op_of, op_t, partial_t, table_t, task_t,
 )
 
 from fastopt._engine import dispatch, threads as system
 from fastopt import spec
-from fastopt._optimizer.groups import domain, stage_domain
 
 cdef extern from "block.h" nogil:
     uint32_t fo_key(uint32_t key, uint32_t number)
@@ -225,7 +224,7 @@ cdef bint is_neutral(const formula_t *stage, const double *h) noexcept nogil:
 
 cdef inline int sums_of(int k) noexcept nogil:
     """Sums that a stage needs: what is not finite becomes zero without."""
-    return 0 if strcmp(TABLE.stages[k].name, b"finite") == 0 else TABLE.stages[k].sums
+    return 0 if TABLE.stages[k].kind == CHECKS else TABLE.stages[k].sums
 
 
 cdef void describe(const fastopt_update *u, void *job) noexcept nogil:
@@ -340,8 +339,8 @@ cdef int show_rule(object formula, const formula_t *compiled) except -1:
     shown.states, shown.hyperparameters, shown.kept = names(list(formula.state)), names(h), names(list(formula.kept))
     shown.starts = sum(1 << k for k, name in enumerate(formula.state) if formula.tags.get(name) == "start")
     shown.defaults = numbers([NAN if x is None else x for x in formula.hyperparameters.values()])
-    shown.least = numbers([domain(name, formula.name)[0] for name in h])
-    shown.greatest = numbers([domain(name, formula.name)[1] for name in h])
+    shown.least = numbers([domain.low for domain in formula.domains.values()])
+    shown.greatest = numbers([domain.high for domain in formula.domains.values()])
     shown.initial = numbers(list(formula.kept.values()))
     RULE_LIST[N_RULES] = rule
     N_RULES += 1
@@ -364,8 +363,8 @@ cdef int show_stage(stage_t *stage, object formula, int place) except -1:
     shown.n_hyperparameters, shown.n_arrays, shown.n_sums = len(formula.hyperparameters), len(formula.own), sums_of(place)
     shown.hyperparameters, shown.arrays = names(list(formula.hyperparameters)), names(formula.own)
     shown.neutral = numbers([NAN if x is None else x for x in formula.hyperparameters.values()])
-    shown.least = numbers([stage_domain(name)[0] for name in formula.hyperparameters])
-    shown.greatest = numbers([stage_domain(name)[1] for name in formula.hyperparameters])
+    shown.least = numbers([domain.low for domain in formula.domains.values()])
+    shown.greatest = numbers([domain.high for domain in formula.domains.values()])
     return 0
 
 
@@ -386,7 +385,7 @@ cdef int show_all(object capsule) except -1:
             show_rule(formula, &TABLE.rules[k])
     for k in range(TABLE.n_stages):
         formula = spec.STAGES[TABLE.stages[k].name.decode()]
-        if formula.name not in spec.ACTED_ON:
+        if not formula.is_for_optimizers:
             show_stage(&STAGE_LIST[N_STAGES], formula, k)
             N_STAGES += 1
     return 0

@@ -32,4 +32,12 @@ typedef enum { /* formats of stored numbers */
 
 typedef enum { FO_ARRAY, FO_GROUP, FO_WHOLE, FO_LINES, FO_MATRIX } fo_scope_t; /* of sums; of terms: rows and columns, matrices */
 
+typedef enum { /* what a stage is for */
+    FO_TRANSFORMS,             /* what it returns */
+    FO_CHECKS,                 /* its sums count what is wrong with a gradient */
+    FO_ACCUMULATES,            /* calls that hold their gradients for a later step */
+    FO_AVERAGES,               /* the call that makes that step; its own array is empty after it */
+    FO_MEASURES                /* its sums are for a report */
+} fo_stage_kind_t;
+
 #endif

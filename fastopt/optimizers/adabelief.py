@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, power, sqrt, velocity
+from ..domains import fraction
 
 
-def adabelief_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-16, eps_root=1e-16):
+def adabelief_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-16, eps_root=1e-16):
     """Bias corrections of step t, folded into the step size and eps."""
     c2 = sqrt(1 - power(beta2, t))
     return {

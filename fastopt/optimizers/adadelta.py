@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, sqrt
+from ..domains import fraction
 
 
-def adadelta_scalars(t, *, lr=1, rho=0.9, eps=1e-6):
+def adadelta_scalars(t, *, lr=1, rho: fraction = 0.9, eps=1e-6):
     """Nothing changes from step to step."""
     return {"lr": lr, "keep": rho, "w": 1 - rho, "eps": eps}
 

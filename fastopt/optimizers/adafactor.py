@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ..arithmetic import (
     sqrt,
     square,
 )
+from ..domains import Domain, nonpositive, positive
 
 
 def adafactor_terms_scalars(t, *, beta2_decay, eps1, eps_inside):
@@ -45,7 +46,19 @@ def adafactor_sums(p, g, col, ratio, *, floor) -> mean_over_array:
     return {"param": square(p), "updates": g * g / maximum(ratio * col, floor)}
 
 
-def adafactor_scalars(t, param, param_exponent, updates, *, lr=1e-2, beta2_decay=-0.8, eps1=1e-7, eps2=1e-3, d=1, eps_inside=0):
+def adafactor_scalars(
+    t,
+    param,
+    param_exponent,
+    updates,
+    *,
+    lr=1e-2,
+    beta2_decay: nonpositive = -0.8,
+    eps1: positive = 1e-7,
+    eps2=1e-3,
+    d: Annotated[float, Domain(1.0)] = 1,
+    eps_inside=0,
+):
     """The relative step size times the parameter's size, over what the update is too long (algorithm 4)."""
     rate = lr if lr < 1 / sqrt(t) else 1 / sqrt(t)
     size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
@@ -74,7 +87,17 @@ def adafactor_vector_sums(p, g, v, *, keep, w, more, floor) -> mean_over_array:
 
 
 def adafactor_vector_scalars(
-    t, param, param_exponent, updates, *, lr=1e-2, beta2_decay=-0.8, eps1=1e-7, eps2=1e-3, d=1, eps_inside=0
+    t,
+    param,
+    param_exponent,
+    updates,
+    *,
+    lr=1e-2,
+    beta2_decay: nonpositive = -0.8,
+    eps1: positive = 1e-7,
+    eps2=1e-3,
+    d: Annotated[float, Domain(1.0)] = 1,
+    eps_inside=0,
 ):
     """As `adafactor_scalars`, and the newest square's weight."""
     rate = lr if lr < 1 / sqrt(t) else 1 / sqrt(t)

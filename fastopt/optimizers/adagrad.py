@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
-from .._optimizer.groups import check_number
 from ..arithmetic import nonnegative, sqrt
+from ..domains import NONNEGATIVE
 
 
 def adagrad_scalars(t, *, lr=1e-2, lr_decay=0, eps=1e-10, eps_inside=0):
@@ -78,4 +78,4 @@ class Adagrad(Optimizer):
     update = staticmethod(adagrad)
 
     def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
-        return {"sum": check_number("initial_accumulator_value", options["initial_accumulator_value"])}
+        return {"sum": NONNEGATIVE.check("initial_accumulator_value", options["initial_accumulator_value"])}

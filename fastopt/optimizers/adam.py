@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import maximum, nonnegative, power, sqrt, velocity
+from ..domains import fraction
 
 
-def adam_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, eps_root=0, eps_hat=0):
+def adam_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_root=0, eps_hat=0):
     """Bias corrections of step t, folded into the step size and eps, but for an eps "hat" (section 2, last lines)."""
     correct = 1 - power(beta2, t)
     c2 = sqrt(correct)
@@ -30,7 +31,9 @@ def adam(p, g, m: velocity, v: nonnegative, *, step_size, w1, keep, w2, eps, roo
     return step_size * m / (sqrt(v + root) + eps), m, v
 
 
-def amsgrad_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, eps_root=0, eps_hat=0, max_corrected=0):
+def amsgrad_scalars(
+    t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_root=0, eps_hat=0, max_corrected=0
+):
     """As Adam's, but for a maximum over corrected moments, which leaves nothing to correct later."""
     correct = 1 - power(beta2, t)
     c2 = 1.0 if max_corrected else sqrt(correct)

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import fabs, maximum, nonnegative, power, velocity
+from ..domains import fraction
 
 
-def adamax_scalars(t, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, eps_inside=1):
+def adamax_scalars(t, *, lr=2e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_inside=1):
     """Bias correction of the first moment; eps joins each gradient's magnitude, or the largest one's."""
     return {
         "step_size": lr / (1 - power(beta1, t)),

@@ -7,9 +7,12 @@ from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, power, sqrt, velocity, where
+from ..domains import fraction
 
 
-def adan_scalars(t, *, lr=1e-3, beta1=0.98, beta2=0.92, beta3=0.99, eps=1e-8, eps_root=0, short_look=0):
+def adan_scalars(
+    t, *, lr=1e-3, beta1: fraction = 0.98, beta2: fraction = 0.92, beta3: fraction = 0.99, eps=1e-8, eps_root=0, short_look=0
+):
     """Bias corrections of step t; the first gradient has no difference to one before."""
     correct = 1 - power(beta3, t)
     c3 = sqrt(correct)

@@ -7,9 +7,12 @@ from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import exp, log, nonnegative, power, sqrt, velocity
+from ..domains import fraction
 
 
-def ademamix_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5, warmup=0, eps=1e-8):
+def ademamix_scalars(
+    t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, beta3: fraction = 0.9999, alpha=5, warmup=0, eps=1e-8
+):
     """Over the first `warmup` steps alpha grows evenly, and so does the half-life of the slow average (eq. 4)."""
     part = t / warmup if t < warmup else 1.0
     fast = log(beta1)

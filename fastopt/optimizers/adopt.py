@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import maximum, minimum, nonnegative, sqrt, velocity
+from ..domains import fraction
 
 
-def adopt_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.9999, eps=1e-6):
+def adopt_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.9999, eps=1e-6):
     """The first step only starts the second moment; the bound of later ones is ``(t - 1) ** 0.25``."""
     return {
         "lr": lr if t > 1 else 0.0,
@@ -29,7 +30,7 @@ def adopt(p, g, m: velocity, v: nonnegative, *, lr, w1, keep, w2, eps, most):
     return lr * m, m, v
 
 
-def adopt_decoupled_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.9999, eps=1e-6, weight_decay=0):
+def adopt_decoupled_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.9999, eps=1e-6, weight_decay=0):
     """As `adopt_scalars`; the first step does not decay either."""
     return {
         "lr": lr if t > 1 else 0.0,

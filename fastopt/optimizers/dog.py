@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import ldexp, over_group, scale_by, sqrt, square, start, wide
+from ..domains import positive
 
 
 def dog_sums(p, g, p0) -> over_group:
@@ -14,7 +15,9 @@ def dog_sums(p, g, p0) -> over_group:
     return {"grads": g * g, "way": square(p - p0), "param": square(p)}
 
 
-def dog_scalars(t, grads, way, way_exponent, param, param_exponent, farthest=0, seen=0, *, lr=1, reps_rel=1e-6, eps=1e-8):
+def dog_scalars(
+    t, grads, way, way_exponent, param, param_exponent, farthest=0, seen=0, *, lr=1, reps_rel: positive = 1e-6, eps: positive = 1e-8
+):
     """The farthest way so far over the root of all squared gradients so far."""
     first = reps_rel * (1 + ldexp(param, param_exponent))
     far = farthest if farthest > 0 else first

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
-from .._optimizer.groups import check_number
 from ..arithmetic import copysign, fabs, nonnegative, sqrt, where
+from ..domains import NONNEGATIVE, positive
 
 
-def ftrl_scalars(t, *, lr=1e-2, beta=1, l1=0, l2=0, l2_doubled=0):
+def ftrl_scalars(t, *, lr: positive = 1e-2, beta=1, l1=0, l2=0, l2_doubled=0):
     """Nothing changes from step to step."""
     return {"rate": 1 / lr, "beta": beta / lr, "l1": l1, "l2": 2 * l2 if l2_doubled else l2}
 
@@ -76,4 +76,4 @@ class FTRL(Optimizer):
     update = staticmethod(ftrl)
 
     def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
-        return {"n2": check_number("initial_accumulator_value", options["initial_accumulator_value"])}
+        return {"n2": NONNEGATIVE.check("initial_accumulator_value", options["initial_accumulator_value"])}

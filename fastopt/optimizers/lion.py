@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import sign, velocity
+from ..domains import fraction
 
 
-def lion_scalars(t, *, lr=1e-4, beta1=0.9, beta2=0.99):
+def lion_scalars(t, *, lr=1e-4, beta1: fraction = 0.9, beta2: fraction = 0.99):
     """Weights of the gradient in the update, and in the average."""
     return {"lr": lr, "w1": 1 - beta1, "w2": 1 - beta2}
 

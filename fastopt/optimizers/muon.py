@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import over_matrix, scratch, velocity
+from ..domains import Domain, fraction, positive, real
 from ..matrices import newton_schulz
 from .adam import adam
 
@@ -23,7 +24,19 @@ def muon_terms(g, buf, *, w, of_buf, of_g) -> over_matrix:
     return {"direction": of_buf * (buf + w * (g - buf)) + of_g * g}
 
 
-def muon_scalars(t, *, lr=1e-3, momentum=0.95, nesterov=1, ns1=3.4445, ns2=-4.775, ns3=2.0315, eps=1e-7, ns_steps=5, match_rms=0):
+def muon_scalars(
+    t,
+    *,
+    lr=1e-3,
+    momentum: fraction = 0.95,
+    nesterov=1,
+    ns1: real = 3.4445,
+    ns2: real = -4.775,
+    ns3: real = 2.0315,
+    eps: positive = 1e-7,
+    ns_steps: Annotated[float, Domain(0.0, 99.0, is_whole=True)] = 5,
+    match_rms=0,
+):
     """The newest gradient's weight; the other numbers are for the terms and the matrix."""
     return {"lr": lr, "w": 1 - momentum}
 

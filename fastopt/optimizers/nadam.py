@@ -7,9 +7,12 @@ from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import exp, inf, log, nonnegative, power, sqrt, velocity
+from ..domains import fraction, unlimited
 
 
-def nadam_scalars(t, product=1, *, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, momentum_decay=4e-3):
+def nadam_scalars(
+    t, product=1, *, lr=2e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, momentum_decay: unlimited = 4e-3
+):
     """The momentum's schedule, ``0.96 ** (t * momentum_decay)``, and the product of its values so far."""
     now = beta1 * (1 - 0.5 * exp(t * momentum_decay * log(0.96)))
     ahead = beta1 * (1 - 0.5 * exp((t + 1) * momentum_decay * log(0.96)))

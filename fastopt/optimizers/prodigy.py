@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import fabs, inf, nonnegative, over_group, power, sqrt, start, velocity
+from ..domains import Domain, fraction, positive
 
 
 def prodigy_sums_scalars(t, d=0, d_max=0, numerator=0, *, lr, beta1, beta2, d0, use_bias_correction):
@@ -30,12 +31,12 @@ def prodigy_scalars(
     numerator=0,
     *,
     lr=1,
-    beta1=0.9,
-    beta2=0.999,
+    beta1: fraction = 0.9,
+    beta2: fraction = 0.999,
     eps=1e-8,
-    d0=1e-6,
+    d0: positive = 1e-6,
     d_coef=1,
-    growth_rate=inf,
+    growth_rate: Annotated[float, Domain(1.0, inf)] = inf,
     use_bias_correction=0,
     weight_decay=0,
 ):
@@ -89,12 +90,12 @@ def prodigy_coupled_scalars(
     numerator=0,
     *,
     lr=1,
-    beta1=0.9,
-    beta2=0.999,
+    beta1: fraction = 0.9,
+    beta2: fraction = 0.999,
     eps=1e-8,
-    d0=1e-6,
+    d0: positive = 1e-6,
     d_coef=1,
-    growth_rate=inf,
+    growth_rate: Annotated[float, Domain(1.0, inf)] = inf,
     use_bias_correction=0,
 ):
     """As `prodigy_scalars`."""

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, power, sqrt, velocity, where
+from ..domains import fraction
 
 
-def radam_scalars(t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, eps_hat=1):
+def radam_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_hat=1):
     """The rectification, where the variance of the second moment is tractable; else neither counts."""
     correct = 1 - power(beta2, t)
     longest = 2 / (1 - beta2) - 1

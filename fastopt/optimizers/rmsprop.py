@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import maximum, nonnegative, sqrt, velocity
+from ..domains import fraction
 
 
-def rmsprop_scalars(t, *, lr=1e-2, alpha=0.99, eps=1e-8, eps_inside=0):
+def rmsprop_scalars(t, *, lr=1e-2, alpha: fraction = 0.99, eps=1e-8, eps_inside=0):
     """The weight of the newest squared gradient; eps beside the root, or inside of it."""
     return {
         "lr": lr,
@@ -36,7 +37,7 @@ def rmsprop_centered(p, g, v: nonnegative, mean, *, lr, keep, w, root, eps):
     return lr * g / (sqrt(maximum(v - mean * mean, 0) + root) + eps), v, mean
 
 
-def rmsprop_momentum_scalars(t, *, lr=1e-2, alpha=0.99, eps=1e-8, momentum=0.9, eps_inside=0, lr_in_velocity=0):
+def rmsprop_momentum_scalars(t, *, lr=1e-2, alpha: fraction = 0.99, eps=1e-8, momentum=0.9, eps_inside=0, lr_in_velocity=0):
     """As `rmsprop_scalars`, with the momentum, which holds the learning rate or does not."""
     return {
         "lr": 1.0 if lr_in_velocity else lr,

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import maximum, minimum, nonnegative, sign, where
+from ..domains import ABOVE_ONE, BELOW_ONE, SMALLEST, Domain
 
 
-def rprop_scalars(t, *, lr=1e-2, eta_minus=0.5, eta_plus=1.2, step_min=1e-6, step_max=50):
+def rprop_scalars(
+    t,
+    *,
+    lr=1e-2,
+    eta_minus: Annotated[float, Domain(SMALLEST, BELOW_ONE)] = 0.5,
+    eta_plus: Annotated[float, Domain(ABOVE_ONE)] = 1.2,
+    step_min=1e-6,
+    step_max: Annotated[float, Domain(floor="step_min")] = 50,
+):
     """The first step's size is the learning rate."""
     return {
         "start": lr if t == 1 else 0.0,

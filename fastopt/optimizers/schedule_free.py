@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from .._optimizer import Optimizer, Parameter
 from ..arithmetic import nonnegative, power, sqrt, start
+from ..domains import fraction
 
 
-def schedule_free_sgd_scalars(t, weights=0, highest=0, *, lr=1, momentum=0.9, warmup=0, warmup_from_zero=0):
+def schedule_free_sgd_scalars(t, weights=0, highest=0, *, lr=1, momentum: fraction = 0.9, warmup=0, warmup_from_zero=0):
     """The newest point's share in the average: squares of the largest learning rates so far (eq. 23, with r = 0)."""
     full = lr * t / warmup if t < warmup else lr
     rate = (lr * (t - 1) / warmup if t - 1 < warmup else lr) if warmup_from_zero else full
@@ -30,8 +31,8 @@ def schedule_free_adamw_scalars(
     highest=0,
     *,
     lr=2.5e-3,
-    beta1=0.9,
-    beta2=0.999,
+    beta1: fraction = 0.9,
+    beta2: fraction = 0.999,
     eps=1e-8,
     weight_decay=0,
     warmup=0,

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
 from ..arithmetic import velocity
+from ..domains import real
 
 
 def sgd_scalars(t, *, lr=1e-3):
@@ -19,7 +20,7 @@ def sgd(p, g, *, lr):
     return lr * g
 
 
-def momentum_scalars(t, *, lr=1e-3, momentum=0.9, dampening=0, lr_in_velocity=0):
+def momentum_scalars(t, *, lr=1e-3, momentum=0.9, dampening: real = 0, lr_in_velocity=0):
     """The first step starts the buffer with the whole gradient, as torch does."""
     take = 1 - dampening if t > 1 else 1.0
     return {

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from .._optimizer import Optimizer
-from .._optimizer.groups import check_number
 from ..arithmetic import nonnegative, power, sign, sqrt, velocity
+from ..domains import NONNEGATIVE, fraction
 
 
-def yogi_scalars(t, *, lr=1e-2, beta1=0.9, beta2=0.999, eps=1e-3):
+def yogi_scalars(t, *, lr=1e-2, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-3):
     """Bias corrections of step t, folded into the step size and eps."""
     c2 = sqrt(1 - power(beta2, t))
     return {"step_size": lr * c2 / (1 - power(beta1, t)), "w1": 1 - beta1, "w2": 1 - beta2, "eps": eps * c2}
@@ -70,4 +70,4 @@ class Yogi(Optimizer):
     update = staticmethod(yogi)
 
     def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
-        return dict.fromkeys(("m", "v"), check_number("initial_accumulator_value", options["initial_accumulator_value"]))
+        return dict.fromkeys(("m", "v"), NONNEGATIVE.check("initial_accumulator_value", options["initial_accumulator_value"]))

@@ -18,8 +18,9 @@ except ImportError as error:
 from .._arrays import layout
 from .._arrays.row_gradient import RowGradient
 from .._engine import dispatch, interpreted
-from .._optimizer.optimizer import OPTIONS, ceil_log2, check_unit
 from .._optimizer.optimizer import Optimizer as Fast
+from .._optimizer.optimizer import ceil_log2, check_unit
+from .._optimizer.options import OPTIONS
 from ..custom import Rule
 from .slot import NAMES, OPTIONAL, hand_on
 from .state import Entry, State

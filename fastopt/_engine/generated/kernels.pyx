@@ -8,7 +8,8 @@ from libc.stdint cimport int64_t
 
 from fastopt._engine.formats cimport add_up, lines_of, span, spread
 from fastopt._engine.table cimport (
-    ARRAY, BLOCK, GRADIENT, GROUP, INPUTS, LINES, MATRIX, OWN, PARAMETER, UPDATE, VELOCITY, VERSION, WHOLE, formula_t, table_t,
+    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, OWN, PARAMETER, UPDATE, VELOCITY,
+    VERSION, WHOLE, formula_t, table_t,
 )
 
 ctypedef fused real:
@@ -2734,8 +2735,9 @@ STAGES[1].signature = b"g |  |  |  | g | bad | over_array"
 STAGES[1].prepare, STAGES[1].f32, STAGES[1].f64 = finite_scalars, finite_f32, finite_f64
 STAGES[1].arrays[0] = GRADIENT
 STAGES[1].n_arrays, STAGES[1].neutral = 1, &NEUTRAL[1][0]
+STAGES[1].kind = CHECKS
 STAGES[1].widen, STAGES[1].narrow, STAGES[1].exact = finite_widen, finite_narrow, finite_exact
-STAGES[1].checks = True
+STAGES[1].passive = True
 STAGES[1].sums, STAGES[1].scope = 1, ARRAY
 STAGES[1].sums_f32, STAGES[1].sums_f64 = finite_sums_f32, finite_sums_f64
 STAGES[1].sums_arrays[0] = GRADIENT
@@ -2749,6 +2751,7 @@ STAGES[2].scalars = 1
 STAGES[2].arrays[0] = OWN + 0
 STAGES[2].arrays[1] = GRADIENT
 STAGES[2].n_arrays, STAGES[2].neutral = 2, &NEUTRAL[2][0]
+STAGES[2].kind = ACCUMULATES
 NEUTRAL[2][0] = 1
 
 STAGES[3].name = b"gather"
@@ -2759,16 +2762,17 @@ STAGES[3].scalars = 2
 STAGES[3].arrays[0] = GRADIENT
 STAGES[3].arrays[1] = OWN + 0
 STAGES[3].n_arrays, STAGES[3].neutral = 2, &NEUTRAL[3][0]
+STAGES[3].kind = AVERAGES
 NEUTRAL[3][0] = 1
 
 STAGES[4].name = b"unclipped"
-STAGES[4].signature = b"g |  |  |  | g | norm norm_exponent | over_array"
+STAGES[4].signature = b"g |  |  |  | g | unclipped_norm unclipped_norm_exponent | over_array"
 STAGES[4].prepare, STAGES[4].f32, STAGES[4].f64 = unclipped_scalars, unclipped_f32, unclipped_f64
 STAGES[4].arrays[0] = GRADIENT
 STAGES[4].n_arrays, STAGES[4].neutral = 1, &NEUTRAL[4][0]
-STAGES[4].idle = True
+STAGES[4].kind = MEASURES
 STAGES[4].widen, STAGES[4].narrow, STAGES[4].exact = unclipped_widen, unclipped_narrow, unclipped_exact
-STAGES[4].checks = True
+STAGES[4].passive = True
 STAGES[4].sums, STAGES[4].scope = 1, ARRAY
 STAGES[4].sums_f32, STAGES[4].sums_f64 = unclipped_sums_f32, unclipped_sums_f64
 STAGES[4].squares = 1
@@ -2897,11 +2901,14 @@ STAGES[14].n_arrays, STAGES[14].neutral = 1, &NEUTRAL[14][0]
 NEUTRAL[14][0] = INFINITY
 
 STAGES[15].name = b"norms"
-STAGES[15].signature = b"u |  |  |  | g u p | gradient gradient_exponent step step_exponent param param_exponent | over_array"
+STAGES[15].signature = (
+    b"u |  |  |  | g u p | gradient_norm gradient_norm_exponent update_norm update_norm_exponent "
+    b"parameter_norm parameter_norm_exponent | over_array"
+)
 STAGES[15].prepare, STAGES[15].f32, STAGES[15].f64 = norms_scalars, norms_f32, norms_f64
 STAGES[15].arrays[0] = UPDATE
 STAGES[15].n_arrays, STAGES[15].neutral = 1, &NEUTRAL[15][0]
-STAGES[15].idle = True
+STAGES[15].kind = MEASURES
 STAGES[15].sums, STAGES[15].scope = 3, ARRAY
 STAGES[15].sums_f32, STAGES[15].sums_f64 = norms_sums_f32, norms_sums_f64
 STAGES[15].squares = 7
@@ -2912,11 +2919,11 @@ STAGES[15].sums_arrays[2] = PARAMETER
 STAGES[15].n_sums_arrays = 3
 
 STAGES[16].name = b"moves"
-STAGES[16].signature = b"u |  |  |  | u p low high | move move_exponent | over_array"
+STAGES[16].signature = b"u |  |  |  | u p low high | update_norm update_norm_exponent | over_array"
 STAGES[16].prepare, STAGES[16].f32, STAGES[16].f64 = moves_scalars, moves_f32, moves_f64
 STAGES[16].arrays[0] = UPDATE
 STAGES[16].n_arrays, STAGES[16].neutral = 1, &NEUTRAL[16][0]
-STAGES[16].idle = True
+STAGES[16].kind = MEASURES
 STAGES[16].sums, STAGES[16].scope = 1, ARRAY
 STAGES[16].sums_f32, STAGES[16].sums_f64 = moves_sums_f32, moves_sums_f64
 STAGES[16].squares = 1

@@ -84,7 +84,7 @@ struct unclipped {
 
     FO_INLINE void sums_of(double g, const double *c, double *out)
     {
-        out[0] = g; /* norm */
+        out[0] = g; /* unclipped_norm */
     }
 
     template <class real> FO_INLINE void sums(const fo_array *a, int64_t i, const fo_element<real> *e, const double *c, double *out)
@@ -295,9 +295,9 @@ struct norms {
 
     FO_INLINE void sums_of(double g, double u, double p, const double *c, double *out)
     {
-        out[0] = g; /* gradient */
-        out[1] = u; /* step */
-        out[2] = p; /* param */
+        out[0] = g; /* gradient_norm */
+        out[1] = u; /* update_norm */
+        out[2] = p; /* parameter_norm */
     }
 
     template <class real> FO_INLINE void sums(const fo_array *a, int64_t i, const fo_element<real> *e, const double *c, double *out)
@@ -319,7 +319,7 @@ struct moves {
 
     FO_INLINE void sums_of(double u, double p, double low, double high, const double *c, double *out)
     {
-        out[0] = p - fo_minimum(fo_maximum(p - u, low), high); /* move */
+        out[0] = p - fo_minimum(fo_maximum(p - u, low), high); /* update_norm */
     }
 
     template <class real> FO_INLINE void sums(const fo_array *a, int64_t i, const fo_element<real> *e, const double *c, double *out)
@@ -476,6 +476,12 @@ FO_INLINE void after(const fo_array *a, const fo_now *now, int64_t i, int last, 
     if (fo_on(now, FO_EMA, last))
         *fo_own(a, FO_AVERAGED, i, e) = stage::ema::shape(*fo_own(a, FO_AVERAGED, i, e), e->p, fo_stage_c(now, FO_EMA, e),
             now->stage_c64[FO_EMA]);
+}
+
+template <class real>
+FO_INLINE void empty_used(const fo_array *a, const fo_now *now, int64_t i, fo_element<real> *e)
+{
+    if (fo_on(now, FO_GATHER, FO_STAGES)) *fo_own(a, FO_GATHERED, i, e) = 0;
 }
 
 template <class real>

@@ -1,0 +1,84 @@
+"""Domains of hyperparameters: written as annotations of a rule's or stage's keyword arguments, checked by every caller.
+
+``lr`` in ``def rule_scalars(t, *, lr=1e-3, beta: fraction = 0.9)`` has the domain of numbers from zero, as all without annotation.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from ._arrays.tree import check_nesting
+
+FINITE = sys.float_info.max
+SMALLEST = sys.float_info.min  # normal number above zero
+BELOW_ONE, ABOVE_ONE = math.nextafter(1.0, 0.0), math.nextafter(1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """An interval of numbers, both ends included.
+
+    Attributes
+    ----------
+    low, high : float
+    is_whole : bool
+        Only whole numbers.
+    is_limit : bool
+        Bounds something else: None stands for `high`, no limit.
+    floor : str
+        Another hyperparameter, which may not be above this one.
+    """
+
+    low: float = 0.0
+    high: float = FINITE
+    is_whole: bool = False
+    is_limit: bool = False
+    floor: str = ""
+
+    def check(self, name: str, x: Any) -> float:
+        """Return a hyperparameter as a float, or raise the error that says what it may be."""
+        try:
+            if isinstance(x, (str, bytes, bool, np.bool_)):
+                raise TypeError
+            value = self.high if x is None and self.is_limit else float(x)
+        except OverflowError:
+            value = math.inf
+        except (TypeError, ValueError):
+            check_nesting({name: x})
+            raise TypeError(f"{name}: {x!r}, expected a number or a schedule") from None
+        if self.is_whole and value % 1:
+            raise ValueError(f"{name}: {value}, expected a whole number")
+        if not self.low <= value <= self.high:
+            above = "" if self.low == -FINITE else "1 < " if self.low == ABOVE_ONE else f"{self.low:g} <= "
+            below = {BELOW_ONE: " < 1", math.inf: "", FINITE: ", a finite number"}.get(self.high, f" <= {self.high:g}")
+            raise ValueError(f"{name}: {value}, expected {above}{name}{below}")
+        return value
+
+
+NONNEGATIVE = Domain()
+real = Annotated[float, Domain(-FINITE, FINITE)]
+positive = Annotated[float, Domain(SMALLEST, FINITE)]
+nonpositive = Annotated[float, Domain(-FINITE, 0.0)]
+fraction = Annotated[float, Domain(0.0, BELOW_ONE)]
+unlimited = Annotated[float, Domain(0.0, math.inf)]
+limit = Annotated[float, Domain(0.0, math.inf, is_limit=True)]
+
+
+def domain_of(annotation: Any) -> Domain:
+    """Return the domain that an annotation names."""
+    found = [x for x in getattr(annotation, "__metadata__", ()) if isinstance(x, Domain)]
+    return found[0] if found else NONNEGATIVE
+
+
+def check_order(domains: Mapping[str, Domain], values: Mapping[str, float]) -> None:
+    """Raise ValueError if a hyperparameter is below its floor."""
+    for name, domain in domains.items():
+        low = domain.floor
+        if low in values and name in values and values[low] > values[name]:
+            raise ValueError(f"{low}: {values[low]:g}, expected at most {name}, {values[name]:g}")
