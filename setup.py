@@ -79,7 +79,8 @@ def extension(name, source, flags=(), depends=()):
 
 SERIAL = os.environ.get("FASTOPT_NO_OPENMP", "")
 TOLD = [kept("FASTOPT_NO_OPENMP", SERIAL)]
-EXTENSIONS = [extension(name, str(PACKAGE / f"{name.replace('.', '/')}.pyx"), depends=TOLD) for name in THREADED]
+EXTENSIONS = [extension("_engine.stepper", str(ENGINE / "stepper.py"))]
+EXTENSIONS += [extension(name, str(PACKAGE / f"{name.replace('.', '/')}.pyx"), depends=TOLD) for name in THREADED]
 # A copy of kernels.pyx under each name: three modules of one C file would register as one.
 KERNELS = (ENGINE / "generated" / "kernels.pyx").read_text()
 EXTENSIONS += [extension(f"_engine.kernels_{isa}", kept(f"kernels_{isa}.pyx", KERNELS), flags) for isa, flags in ISAS.items()]

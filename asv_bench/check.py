@@ -21,8 +21,8 @@ REPO = dashboard.HERE.parent
 FACTOR, WATCHED = 1.2, "ratios.OfStream.track"  # what `asv continuous` compares, as CONTRIBUTING says
 PLANTED = "ratios.OfNumPy.track_time"
 CHROMIUM = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-STEP = "        updated = plan.advance(self.count, scale, hold)\n"
-EXTRA_PASS = "        for array in plan.given:\n            array += 0\n"
+STEP = "        done = self._backend.run(self._count, scale, cleared, holds)\n"
+EXTRA_PASS = "        for slot in self._slots:\n            slot.array += 0\n"
 
 
 def git(folder, *arguments):
@@ -110,7 +110,7 @@ def check_guard(times):
         git(suite, "commit", "-q", "--allow-empty", "-m", "Nothing")
         unchanged = git(suite, "rev-parse", "HEAD")
         passed = [not slower(suite, base, unchanged) for _ in range(times)]
-        source = suite.parent / "fastopt" / "_engine" / "engine.pyx"
+        source = suite.parent / "fastopt" / "_engine" / "stepper.py"
         text = source.read_text()
         assert text.count(STEP) == 1, "the place to plant is gone"
         source.write_text(text.replace(STEP, EXTRA_PASS + STEP))

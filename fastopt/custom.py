@@ -16,8 +16,10 @@ from collections.abc import Callable
 from typing import Any
 
 from . import spec
-from ._engine import dispatch, interpreted
+from ._arrays.memory import HOST
+from ._engine import dispatch
 from ._optimizer import Optimizer
+from ._optimizer.array_options import find_caller
 from ._optimizer.options import OF_OPTIMIZERS, OPTIONS
 from .domains import FINITE, NONNEGATIVE, Domain
 
@@ -144,29 +146,15 @@ def usual_domain(name: str) -> Domain:
 class OwnOptimizer(Optimizer):
     """What optimizers of users' own rules have in common."""
 
-    @classmethod
-    def _class_for(cls, params: Any) -> Any:
-        found = super()._class_for(params)
-        if found is not cls or issubclass(cls, interpreted.Stepper) or params is None:
-            return found
-        if cls.update.formula.capsule is None:
-            name = cls.__name__
-            warnings.warn(
-                f"{name} runs interpreted: right, but slow; fastopt.compile({name}) makes a kernel", RuntimeWarning, stacklevel=4
-            )
-            return interpreted_class(cls)
-        return cls
+    def __init__(self, params: Any, *positional: Any, **options: Any) -> None:
+        super().__init__(params, *positional, **options)
+        rule: Any = type(self).update
+        if rule.formula.capsule is None and dispatch.TABLE is not None and self._memory is HOST and not self._interpreted:
+            said = f"{rule.__name__} runs interpreted: right, but slow; fastopt.compile({rule.__name__}) makes a kernel"
+            warnings.warn(said, RuntimeWarning, stacklevel=find_caller())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state: dict[str, Any] = super().__reduce__()[2]
-        attributes = {k: x for k, x in state["attributes"].items() if not hasattr(interpreted.Stepper, k)}
-        return revived, (type(self).update, isinstance(self, interpreted.Stepper)), {**state, "attributes": attributes}
-
-
-@functools.cache
-def interpreted_class(cls: Any) -> Any:
-    """A class of optimizers whose steps are interpreted."""
-    return type(cls.__name__, (interpreted.Stepper, cls), {"__module__": cls.__module__, "__qualname__": cls.__qualname__})
+        return revived, (type(self).update,), super().__reduce__()[2]
 
 
 @functools.cache
@@ -208,12 +196,9 @@ def revived_rule(module: str, qualname: str, texts: list[str], compiled: bool) -
     return found
 
 
-def revived(rule: Rule, slow: bool) -> Any:
-    """An optimizer that is still to be given its state; compiled, if the rule now is."""
-    made = rule.Optimizer
-    if slow and rule.formula.capsule is None and not issubclass(made, interpreted.Stepper):
-        made = interpreted_class(made)
-    return made.__new__(made)
+def revived(rule: Rule) -> Any:
+    """Return an optimizer that is still to be given its state."""
+    return rule.Optimizer.__new__(rule.Optimizer)
 
 
 def without_change(update: Callable[..., Any]) -> Callable[..., Any]:

@@ -66,8 +66,7 @@ Result = tuple[Any, ...]
 
 
 def _update(name: str) -> Callable[..., Result]:
-    rule = RULES[name]
-    return dispatch.Update(dispatch.TABLE, rule).step
+    return dispatch.update(RULES[name]).step  # type: ignore[no-any-return]
 
 
 _adabelief = _update("adabelief")

@@ -139,8 +139,6 @@ def check_resume(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
 
 def check_kernel(rule: Rule, hyperparameters: Any) -> None:
     """The kernel has the bits of the rule's own Python."""
-    from .custom import interpreted_class
-
     compile(rule)
     slow = interpreted_class(rule.Optimizer)
     tiny, big = np.finfo(np.float32).smallest_subnormal, np.finfo(np.float32).max
@@ -163,3 +161,9 @@ def check_kernel(rule: Rule, hyperparameters: Any) -> None:
 
 
 __all__ = ["check_rule"]
+
+
+def interpreted_class(cls: Any) -> Any:
+    """Return a class of optimizers like this one, whose steps are interpreted: the compiled one's twin."""
+    names = {"_interpreted": True, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    return type(cls.__name__, (cls,), names)

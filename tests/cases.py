@@ -6,7 +6,7 @@ import numpy as np
 
 import fastopt as fo
 from fastopt._arrays import dtypes
-from fastopt._engine.interpreted import Work, advance, store
+from fastopt._engine.oracle import Work, advance, store
 from fastopt.spec import RULE_AT, STAGES
 
 CASES = {

@@ -73,7 +73,7 @@ def test_what_is_documented_is_what_is_checked():
         sys.path.remove(str(SUITE))
     contributing = (SUITE.parent / "CONTRIBUTING.md").read_text()
     assert f"asv continuous --factor={check.FACTOR} --bench={check.WATCHED} " in contributing
-    assert (Path(fo.__file__).parent / "_engine" / "engine.pyx").read_text().count(check.STEP) == 1
+    assert (Path(fo.__file__).parent / "_engine" / "stepper.py").read_text().count(check.STEP) == 1
 
 
 def test_the_dashboard_draws(tmp_path):

@@ -20,7 +20,7 @@ import standin
 from cases import CASES, MUON, STAGE_OPTIONS, data, make, same
 
 import fastopt as fo
-from fastopt.cuda import compiler, stepper
+from fastopt.cuda import backend, compiler, tables
 from fastopt.spec import RULES, STAGES
 
 HERE = Path(__file__).parent
@@ -99,7 +99,7 @@ def run(cupy, case, dtype=np.float32, steps=3, shapes=SHAPES, of_gradient=None, 
     host = start(dtype, shapes)
     on_device = there(cupy, host)
     cpu, gpu = make(case, host, **options), make(case, on_device, **options)
-    assert isinstance(gpu, type(cpu)) and isinstance(gpu, stepper.Stepper) and not isinstance(cpu, stepper.Stepper)
+    assert type(gpu) is type(cpu) and isinstance(gpu._backend, backend.CudaBackend)
     for k in range(steps):
         grads = start(of_gradient or dtype, shapes, seed=10 * k + 50)
         if k == 1:
@@ -653,7 +653,7 @@ def test_a_kernel_that_does_not_compile_leaves_everything_as_it_was(monkeypatch,
         pytest.skip("needs g++")
     monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path))
     text = compiler.source
-    monkeypatch.setattr(stepper, "source", lambda rule: text(rule) + ("nonsense" if rule == "adam" else ""))
+    monkeypatch.setattr(tables, "source", lambda rule: text(rule) + ("nonsense" if rule == "adam" else ""))
     compiler.kernels.cache_clear()
     with standin.installed() as cupy:
         params = {"matrix": cupy.array(np.ones((4, 3), np.float32)), "vector": cupy.array(np.ones(3, np.float32))}
@@ -680,7 +680,7 @@ def test_arrays_of_two_devices_are_refused():
 def test_structs_are_those_of_c(tmp_path):
     if not shutil.which("g++"):
         pytest.skip("needs g++")
-    structs = {"fo_array": stepper.ARRAY, "fo_turn": stepper.TURN, "fo_plan": stepper.PLAN}
+    structs = {"fo_array": tables.ARRAY, "fo_turn": tables.TURN, "fo_plan": tables.PLAN}
     lines = [f'#include "{HERE / "shim.h"}"', compiler.source([]), "#include <stdio.h>", "int main() {"]
     expected = []
     for name, dtype in structs.items():
@@ -714,7 +714,7 @@ def test_a_mutated_line_of_arithmetic_is_noticed(line, other, rule, monkeypatch,
     text = compiler.source(rule)
     assert re.search(line, text)
     monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(stepper, "source", lambda _: re.sub(line, other, text))
+    monkeypatch.setattr(tables, "source", lambda _: re.sub(line, other, text))
     compiler.kernels.cache_clear()
     with standin.installed() as cupy, pytest.raises(AssertionError):
         run(cupy, "adam", shapes={"matrix": (30, 41), "vector": (700,)})

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import fastopt as fo
 from fastopt._arrays import dtypes
-from fastopt._engine.interpreted import Work, advance, store
+from fastopt._engine.oracle import Work, advance, store
 from fastopt.spec import RULE_AT, STAGES
 
 RULES = ["sgd", "momentum", "adam", "amsgrad", "adan", "schedule-free-adamw", "lamb", "prodigy"]

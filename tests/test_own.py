@@ -23,7 +23,7 @@ import fastopt as fo
 from fastopt import custom
 from fastopt._codegen.ir import RuleError
 from fastopt._engine import cache, dispatch, interpreted
-from fastopt.cuda import compiler, stepper
+from fastopt.cuda import backend, compiler
 
 needs_compiler = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
 
@@ -60,7 +60,7 @@ def test_interpreted_it_has_the_bits_of_the_built_in_rule(dtype, options, uncomp
         g = data(700, dtype, k + 5)
         ours.step(g)
         theirs.step(g)
-    assert same(a, b) and isinstance(ours, interpreted.Stepper) and isinstance(ours, custom.OwnOptimizer)
+    assert same(a, b) and isinstance(ours._backend, interpreted.InterpretedBackend) and isinstance(ours, custom.OwnOptimizer)
 
 
 @pytest.mark.compiled
@@ -78,7 +78,7 @@ def test_compiled_too(dtype, options):
         ours.step(g)
         theirs.step(g)
     assert same(a, b)
-    assert dispatch.TABLE is None or not isinstance(ours, interpreted.Stepper)
+    assert dispatch.TABLE is None or not isinstance(ours._backend, interpreted.InterpretedBackend)
 
 
 def test_it_warns_that_it_is_interpreted(uncompiled):
@@ -110,7 +110,7 @@ def test_defaults_names_and_groups():
     decoupled = ignored(average, a, lr=0.5, weight_decay=1.0, decoupled_weight_decay=True)
     assert [s.name for s in decoupled.groups[0].stages if s.name in ("l2", "decoupled")] == ["decoupled"]
     own_decay = ignored(clipped, np.ones(2), lr=0.1, weight_decay=2.0)
-    assert own_decay.groups[0].slot["weight_decay"] == 1 and not {"l2", "decoupled"} & {s.name for s in own_decay.groups[0].stages}
+    assert own_decay.groups[0].index["weight_decay"] == 1 and not {"l2", "decoupled"} & {s.name for s in own_decay.groups[0].stages}
 
 
 def test_numbers_that_are_kept(tmp_path):
@@ -362,14 +362,14 @@ def test_in_cuda(tmp_path, monkeypatch):
         host = data(700, np.float32, 1)
         there = cupy.array(host)
         cpu, gpu = ignored(again, host, clip_norm=1.0), fo.optimizer(again, there, clip_norm=1.0)
-        assert isinstance(gpu, stepper.Stepper)
+        assert isinstance(gpu._backend, backend.CudaBackend)
         for k in range(3):
             g = data(700, np.float32, k + 5)
             cpu.step(g)
             gpu.step(cupy.array(g))
         assert same(host, there.get()) and cpu.fingerprint() == gpu.fingerprint()
         made = pickle.loads(pickle.dumps(gpu))
-        assert made.fingerprint() == gpu.fingerprint() and isinstance(made, stepper.Stepper)
+        assert made.fingerprint() == gpu.fingerprint() and isinstance(made._backend, backend.CudaBackend)
     compiler.kernels.cache_clear()
 
 

@@ -20,7 +20,7 @@ import pytest
 from cases import ADAFACTOR, CASES, MUON
 
 import fastopt as fo
-from fastopt import custom
+from fastopt import testing
 from fastopt._engine import dispatch, interpreted
 
 SECONDS = float(os.environ.get("FASTOPT_RANDOM_SECONDS", 0))
@@ -185,7 +185,7 @@ def twins(r):
     if dtype == np.float32 and r.random() < 0.3:
         options["state_dtype"] = r.choice(["bfloat16", "float8", "float16"])
     pair = []
-    for made in (cls, custom.interpreted_class(cls)):
+    for made in (cls, testing.interpreted_class(cls)):
         params = {
             k: np.asarray(np.random.default_rng(7).standard_normal(s), dtype) if s else np.array(0.25, dtype)
             for k, s in shapes.items()
@@ -208,7 +208,11 @@ def operation(r, case, dtype, shapes, options, pair):
                 o.load(Path(folder) / f"{1 - k}.npz" if k else Path(folder) / "0.npz", hyperparameters="keep")
     elif kind in ("pickle", "copy"):
         return [
-            o if isinstance(o, interpreted.Stepper) else pickle.loads(pickle.dumps(o)) if kind == "pickle" else copy.deepcopy(o)
+            o
+            if isinstance(o._backend, interpreted.InterpretedBackend)
+            else pickle.loads(pickle.dumps(o))
+            if kind == "pickle"
+            else copy.deepcopy(o)
             for o in pair
         ]
     elif kind == "dict":

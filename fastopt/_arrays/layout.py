@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .dtypes import DTYPES, bfloat16, is_bfloat16, plain
-from .overlap import overlaps_itself, share
+from .overlap import check_disjoint, overlaps_itself, share
 
 PAGE = 4096
 STAGGER = 17 * 64  # bytes by which large arrays that are walked together begin later in a page
@@ -173,6 +173,22 @@ def check_clearable(name: str, g: np.ndarray) -> None:
     """Refuse a gradient that ``zero_grads`` cannot clear in place."""
     if not g.flags.writeable or overlaps_itself(g):
         raise ValueError(f"gradient of {name!r}: read-only or overlapping itself, expected an array that zero_grads can clear")
+
+
+def check_bindable(slots: Sequence[Any], grads: Sequence[Any], clears: bool) -> list[Any]:
+    """Return gradients as arrays that can be bound, and cleared in place; raise for others."""
+    found = []
+    for slot, g in zip(slots, grads, strict=True):
+        what = f"gradient of {slot.name!r}"
+        a = g if g is None else shared(what, g)
+        if not isinstance(a, (np.ndarray, type(None))):
+            raise TypeError(f"{what}: {type(a).__name__}, expected an array to bind")
+        if clears and a is not None:
+            check_clearable(slot.name, a)
+        found.append(a)
+    if clears:
+        check_disjoint((f"gradient of {s.name!r}", a) for s, a in zip(slots, found, strict=True) if a is not None)
+    return found
 
 
 def is_buffer(a: object) -> bool:

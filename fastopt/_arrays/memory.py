@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,10 @@ from . import dtypes, layout
 
 class Memory:
     """NumPy's."""
+
+    def here(self) -> AbstractContextManager[Any]:
+        """Return a context in which arrays are made here."""
+        return nullcontext()
 
     @staticmethod
     def shared(what: str, a: Any) -> Any:

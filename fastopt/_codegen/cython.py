@@ -62,7 +62,7 @@ ctypedef fused target:
     double
 """
 WHOLE = """\
-from fastopt._engine.formats cimport add_up, lines_of, span, spread
+from fastopt._engine.span cimport add_up, lines_of, span, spread
 from fastopt._engine.table cimport (
     ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, OWN, PARAMETER, UPDATE, VELOCITY,
     VERSION, WHOLE, formula_t, table_t,

@@ -66,8 +66,8 @@ def _chosen(rule: Any, known: Mapping[str, Any]) -> Any:
     """Return one rule as the code generator reads it."""
     if isinstance(rule, str):
         if rule not in known:
-            raise ValueError(f"rules: {rule!r}, expected among {', '.join(known)}")
+            raise ValueError(f"rules: {[rule]}, expected among {', '.join(known)}")
         return known[rule]
     if not hasattr(rule, "text"):
-        raise TypeError(f"rules: {rule!r}, expected names and what fastopt.rule makes")
+        raise TypeError(f"rules: {[rule]}, expected names and what fastopt.rule makes")
     return rule.text

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from .._arrays.memory import HOST, Memory
+from .stepper import Backend
 
 try:
     from . import engine
@@ -64,9 +68,36 @@ def choose() -> str:
 
 ISA = choose()
 TABLE = None if ISA == INTERPRETED else load(ISA)
-if TYPE_CHECKING or TABLE is not None:
-    from .engine import Stepper, Update
-else:
-    from .interpreted import Stepper, Update
 
-__all__ = ["INTERPRETED", "ISA", "MODULES", "TABLE", "Stepper", "Update", "available", "load"]
+
+def backend(structure: Any, slots: list[Any], groups: list[Any], settings: Any, interpreted: bool = False) -> Backend:
+    """Return the backend of these parameters: that of their device, or the compiled one if all their rules are compiled."""
+    memory = slots[0].memory
+    if memory is not HOST:
+        from ..cuda.backend import CudaBackend
+
+        return CudaBackend(structure, slots, groups, settings, memory)
+    if TABLE is None or interpreted or any(slot.rule.text is not None and slot.rule.capsule is None for slot in slots):
+        from .interpreted import InterpretedBackend
+
+        return InterpretedBackend(structure, slots, groups, settings)
+    return engine.Plan(structure, slots, groups, settings, TABLE)
+
+
+def memory_of(params: Any) -> Memory:
+    """Return where parameters live: the device of the first CuPy array among them, or NumPy's memory."""
+    if "cupy" in sys.modules:
+        from ..cuda.memory import DeviceMemory, first_of
+
+        if (first := first_of(params)) is not None:
+            return DeviceMemory(first.device.id)
+    return HOST
+
+
+def update(rule: Any) -> Any:
+    """Return what steps by a rule on arrays of the caller's."""
+    if TABLE is not None:
+        return engine.Update(TABLE, rule)
+    from .interpreted import Update
+
+    return Update(rule)

@@ -16,7 +16,8 @@ cimport numpy as cnp
 
 from fastopt._engine.chooser cimport AT_ONCE, chooser_t, expect_threads, learn_nothing, measure, measured_t
 from fastopt._engine.dlpack cimport data_of, exchange_t, fits, lies_under, tensor_t
-from fastopt._engine.formats cimport size_of
+from fastopt._engine.encoding cimport size_of
+from fastopt._engine.stepper cimport Backend
 from fastopt._engine.table cimport (
     ACCUMULATES, ARRAY, AVERAGES, BFLOAT16, BLOCK, CHECK, CHECKS, CLEAR, COLUMNS, EMPTY, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64,
     GRADIENT, GROUP, INPUTS, MEASURES,
@@ -24,8 +25,6 @@ from fastopt._engine.table cimport (
     TERMS, TOTALS, UFLOAT8, VERSION, WHOLE, format_t, formula_t, lines_t, is_loose, mark_wide, op_of, op_t, partial_t, scope_t, table_t,
     task_t, view_t,
 )
-
-import weakref
 
 from numpy import zeros
 
@@ -458,7 +457,32 @@ POLICIES = ("propagate", "skip", "raise", "zero")
 cdef double[2] NOTHING = [0.0, 0.0]  # the gradient of a parameter that has none in the last of several steps
 
 
-cdef class Plan:
+cdef const char *EXCHANGE = "dlpack_exchange_api"
+
+
+def exchange_of(kind):
+    """What tells where a class's tensors lie, or None if it has nothing that is known here."""
+    cdef const exchange_t *api
+    exchange = getattr(kind, "__dlpack_c_exchange_api__", None)
+    if exchange is None:
+        return None
+    api = <const exchange_t *> PyCapsule_GetPointer(exchange, EXCHANGE)
+    return exchange if api.major == 1 and api.look != NULL else None
+
+
+cdef object over(const tensor_t *x, cnp.ndarray p):
+    """An array over a tensor that fits a parameter; it holds nothing."""
+    cdef cnp.npy_intp[cnp.NPY_MAXDIMS] strides
+    cdef object dtype = TAGGED if cnp.PyArray_TYPE(p) == cnp.NPY_USHORT else <object> cnp.PyArray_DESCR(p)
+    cdef int k
+    for k in range(x.ndim):
+        strides[k] = x.strides[k] * cnp.PyArray_ITEMSIZE(p)
+    Py_INCREF(dtype)  # which the array takes over
+    return array_at(&ARRAY_TYPE, <cnp.PyArray_Descr *> dtype, x.ndim, cnp.PyArray_DIMS(p), strides,
+                    <void *> NOTHING if data_of(x) == NULL else data_of(x), cnp.NPY_ARRAY_WRITEABLE, NULL)
+
+
+cdef class Plan(Backend):
     """How a step walks these parameters: laid out as a whole, then never changed but for their counts and gradients."""
 
     cdef plan_t walk
@@ -470,14 +494,14 @@ cdef class Plan:
     cdef list arrays  # the parameters' own views, whose shape nobody else can set
     cdef list given  # the same as the caller has them
     cdef list numbers, scheduled  # each group's hyperparameters, and which of them are schedules
-    cdef list fixed  # gradients bound, or None
-    cdef list guards  # of those: NumPy does not resize in place what others refer to
+    cdef bint stale  # the tasks' gradients are not the bound ones
+    cdef list views  # arrays over the last gradients that were tensors, whose memory may be gone: not to be read but after a look
     cdef double *c  # a row of the rule's scalars for each parameter, used where it differs from its neighbour's
     cdef double *kept  # a row of the rule's numbers that live from step to step for each parameter
     cdef double *sums_c  # a row of scalars for the rule's sums for each parameter
     cdef double *stage_c  # a row of the stages' scalars for each group
     cdef double *array_c[STAGES]  # of stages whose sums each array has for itself: a row for each parameter
-    cdef double *totals[STAGES + 1]  # of each stage's sums, and of the rule's: TOTALS for each array, each group, or once
+    cdef double *sums[STAGES + 1]  # of each stage's sums, and of the rule's: TOTALS for each array, each group, or once
     cdef int64_t *t  # steps of each parameter
     cdef bint *active  # has a gradient in this step
     cdef Py_ssize_t n_active
@@ -547,7 +571,7 @@ cdef class Plan:
         self.n_owned += 1
         return memory
 
-    def __init__(self, capsule, structure, list slots, list groups, object settings):
+    def __init__(self, structure, list slots, list groups, object settings, capsule):
         cdef Py_ssize_t i
         cdef const table_t *table = table_of(capsule)
         ranges = overlap.ranges(a for s in slots for _, a in s.written())
@@ -585,6 +609,142 @@ cdef class Plan:
         self.lay_groups(table)
         self.lay_slots(table)
         self.update = pass_t(STEPPING, 0, NULL, NULL, self.walk.blocks, NULL)
+
+    cpdef enter(self):
+        if self.walk.elements >= 2 * GRAIN:
+            self.chooser.entered = fo_now()
+
+    cpdef exit(self):
+        release(self.held, self.n)
+
+    cpdef take(self, object grads):
+        self.stale = True
+        collect(self.structure, grads, self.held, 0)
+        self.take_held()
+
+    cpdef take_list(self, list grads):
+        self.stale = True
+        self.hold(grads)
+        self.take_held()
+
+    cpdef take_bound(self, list grads):
+        if self.stale or self.accumulate > 1:
+            self.take_list(grads)
+            self.stale = False
+
+    cdef int hold(self, list grads) except -1:
+        """Gradients from a list into `held`."""
+        cdef Py_ssize_t i
+        if len(grads) != self.n:
+            raise ValueError(f"{len(grads)} gradients, expected {self.n}")
+        for i in range(self.n):
+            Py_INCREF(grads[i])
+            self.held[i] = <PyObject *> grads[i]
+        return 0
+
+    def check_bindable(self, list grads, clears):
+        return layout.check_bindable(self.slots, grads, clears)
+
+    def counter(self, Py_ssize_t i):
+        cdef int k
+        return self.t[i], [self.kept[i * KEPT + k] for k in range(self.walk.tasks[i].rule.kept)], bool(self.pending[i])
+
+    def counters(self):
+        cdef Py_ssize_t i
+        return [self.counter(i) for i in range(self.n)]
+
+    def set_counter(self, Py_ssize_t i, tuple counted):
+        cdef int k
+        cdef int64_t t
+        cdef bint pending
+        cdef double[KEPT] numbers
+        t, kept, pending = counted
+        for k, x in enumerate(kept):
+            numbers[k] = x
+        self.settled = False
+        self.t[i], self.pending[i] = t, pending
+        for k in range(len(kept)):
+            self.kept[i * KEPT + k] = numbers[k]
+
+    def set_counters(self, list each):
+        cdef Py_ssize_t i
+        self.done, self.stepped = 0, False
+        for i in range(self.n):
+            self.set_counter(i, each[i])
+        self.forget()
+
+    def catch_up(self, list rows):
+        cdef Py_ssize_t i
+        self.check_caught_up()
+        for i in range(self.n):
+            if rows is None:
+                self.catch_up_whole(i)
+            elif rows[i] is not None and self.lagging[i] != NULL and self.lagging[i].behind:
+                self.catch_up_rows(i, <int64_t *> cnp.PyArray_DATA(rows[i]), 0, cnp.PyArray_SIZE(rows[i]), 1)
+
+    def totals(self, str stage):
+        cdef Py_ssize_t i
+        cdef int k = list(spec.STAGES).index(stage), j
+        if self.sums[k] == NULL or not self.done >> k & 1:
+            return None
+        entries = self.n if self.walk.table.stages[k].scope == ARRAY else 1
+        given = len(spec.STAGES[stage].given)
+        return [[self.sums[k][i * TOTALS + j] for j in range(given)] for i in range(entries)]
+
+    def hyperparameters(self):
+        cdef Py_ssize_t i, j
+        if not self.stepped:
+            return None
+        return [[self.used[i][j] for j in range(self.n_values[i])] for i in range(self.n_groups)]
+
+    def nonfinite(self):
+        cdef Py_ssize_t i
+        cdef const double *found = self.sums[self.finite_at]
+        return {self.slots[i].name: int(found[i * TOTALS]) for i in range(self.n) if found[i * TOTALS] > 0}
+
+    def over(self, exchange, kind, list params, list grads, other):
+        """Arrays over the gradients that tensors are, or None if a parameter is no longer where it was.
+
+        They hold nothing: whoever uses them sees to it that the memory is still there. What is not an own tensor of `kind`, on the
+        CPU, of its parameter's real dtype and shape, `other` makes an array of, from its place and itself.
+        """
+        cdef const exchange_t *api = <const exchange_t *> PyCapsule_GetPointer(exchange, EXCHANGE)
+        cdef Py_ssize_t i
+        cdef tensor_t x
+        cdef cnp.ndarray p
+        cdef list arrays = []
+        cdef object negated = kind.is_neg  # when it is read, which memory does not say
+        if len(params) != self.n or len(grads) != self.n:
+            raise ValueError(f"{len(params)} parameters and {len(grads)} gradients, expected {self.n}")
+        if self.views is None or len(self.views) != self.n:
+            self.views = [None] * self.n
+        for i in range(self.n):
+            p = <cnp.ndarray> self.arrays[i]
+            if not self.look(api, params[i], p, &x) or not lies_under(&x, p):
+                return None
+            g = grads[i]
+            if g is None:
+                arrays.append(None)
+                continue
+            if type(g) is not kind or not self.look(api, g, p, &x) or negated(g):
+                arrays.append(other(i, g))
+                continue
+            if self.views[i] is None or not fits(&x, <cnp.ndarray> self.views[i]) or not lies_under(&x, <cnp.ndarray> self.views[i]):
+                self.views[i] = over(&x, p)
+            arrays.append(self.views[i])
+        return arrays
+
+    cdef bint look(self, const exchange_t *api, object tensor, cnp.ndarray p, tensor_t *x):
+        """Whether a tensor can be described, and has a parameter's dtype and shape."""
+        try:
+            api.look(<void *> tensor, x)
+        except Exception:  # it has no memory, or no strides
+            return False
+        return fits(x, p)
+
+    def expect_threads(self):
+        """Be told that the caller computes its gradients with the threads of this process's OpenMP, as PyTorch does."""
+        expect_threads(&self.chooser)
 
     cdef int lay_groups(self, const table_t *table) except -1:
         """Each group's rule and stages, and where they find their hyperparameters."""
@@ -721,7 +881,7 @@ cdef class Plan:
         self.walk.tasks[i].lines = lines
         return 0
 
-    cdef int take(self) except -1:
+    cdef int take_held(self) except -1:
         """Check every gradient in `held`, and point its task to it, in the parameter's order."""
         cdef Py_ssize_t i
         cdef object g
@@ -812,7 +972,7 @@ cdef class Plan:
             self.walk.elements += task.work
         self.update.blocks = self.walk.blocks
 
-    cdef void catch_up(self, Py_ssize_t i, const int64_t *indices, Py_ssize_t lo, Py_ssize_t hi, int parts) noexcept:
+    cdef void catch_up_rows(self, Py_ssize_t i, const int64_t *indices, Py_ssize_t lo, Py_ssize_t hi, int parts) noexcept:
         """Make the steps that these rows of a parameter are behind: places lo to hi of `indices`, or without, rows lo to hi."""
         cdef int part
         cdef fo_env env
@@ -847,9 +1007,9 @@ cdef class Plan:
                 lagging.behind, lagging.next = True, 0
                 for k in range(lagging.count):
                     lagging.done[k] = self.t[i]
-            self.catch_up(i, task.rows, 0, task.n_rows, parts)
+            self.catch_up_rows(i, task.rows, 0, task.n_rows, parts)
             last = min(lagging.count, lagging.next + lagging.count // (LOGGED - 1) + 1)
-            self.catch_up(i, NULL, lagging.next, last, parts)
+            self.catch_up_rows(i, NULL, lagging.next, last, parts)
             lagging.next = last if last < lagging.count else 0
             write_down(&lagging.log[self.t[i] % LOGGED], task, self.key)
             for k in range(task.n_rows):
@@ -860,7 +1020,7 @@ cdef class Plan:
         cdef Py_ssize_t most = self.walk.most if self.walk.most > 0 else available()
         if self.lagging[i] != NULL and self.lagging[i].behind:
             most = 1 if fo_forked else min(most, self.walk.tasks[i].n // GRAIN)
-            self.catch_up(i, NULL, 0, self.lagging[i].count, <int> max(<Py_ssize_t> 1, most))
+            self.catch_up_rows(i, NULL, 0, self.lagging[i].count, <int> max(<Py_ssize_t> 1, most))
             self.lagging[i].behind = False
 
     cdef int check_caught_up(self) except -1:
@@ -900,7 +1060,7 @@ cdef class Plan:
         self.hint[i] = lo
         return lo == self.n_ranges or end <= self.ranges[2 * lo]
 
-    cdef int check(self, object count, double scale, bint bound, bint hold) except -1:
+    cpdef prepare(self, long long count, double scale, list cleared, bint hold):
         """What can still raise, schedules and memory among it; and the operations of the step."""
         cdef Py_ssize_t i
         cdef int k
@@ -912,11 +1072,11 @@ cdef class Plan:
         for i in range(self.n):
             if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> self.given[i]):
                 raise ValueError(f"parameter {self.slots[i].name!r}: made read-only, expected a writable array")
-            if self.clear and bound and self.active[i] and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> self.fixed[i]):
-                layout.check_clearable(self.slots[i].name, self.fixed[i])
+            if cleared is not None and self.active[i] and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> cleared[i]):
+                layout.check_clearable(self.slots[i].name, cleared[i])
         self.union = 0
         for i in range(self.n_groups):
-            self.union |= self.switch_on(i, scale, bound, hold)
+            self.union |= self.switch_on(i, scale, cleared is not None, hold)
         if self.union or self.summing_rule != NULL or self.prepares:
             for k in range(table.n_stages):
                 if self.union >> k & 1 and table.stages[k].sums:
@@ -927,16 +1087,15 @@ cdef class Plan:
                 self.sums_c = <double *> self.own(self.n * SCALARS, sizeof(double))
         for i in range(self.n_groups):
             if self.composed[i] != self.wanted[i]:
-                self.compose(i, bound, hold)
+                self.compose(i, cleared is not None, hold)
                 self.composed[i] = self.wanted[i]
-        return 0
 
     cdef int make_room(self, int id, const formula_t *f) except -1:
         """For sums, when they are first needed."""
         if self.summing.partials == NULL:
             self.summing.partials = <partial_t *> self.own(SUMS * max(self.space[0], self.space[1], self.space[2]), sizeof(partial_t))
-        if self.totals[id] == NULL:
-            self.totals[id] = <double *> self.own(TOTALS * max(self.n, self.n_groups), sizeof(double))
+        if self.sums[id] == NULL:
+            self.sums[id] = <double *> self.own(TOTALS * max(self.n, self.n_groups), sizeof(double))
         if id < STAGES and f.scope == ARRAY and self.array_c[id] == NULL:
             self.array_c[id] = <double *> self.own(self.n * INPUTS, sizeof(double))
         if id == STAGES and self.sums_c == NULL:
@@ -966,7 +1125,7 @@ cdef class Plan:
         self.groups[i].evaluate(count)
         return 0
 
-    cdef int64_t switch_on(self, Py_ssize_t group, double scale, bint bound, bint hold) noexcept:
+    cdef int64_t switch_on(self, Py_ssize_t group, double scale, bint clears, bint hold) noexcept:
         """The stages of a group that are not neutral, a bit each."""
         cdef const table_t *table = self.walk.table
         cdef const formula_t *stage
@@ -987,14 +1146,14 @@ cdef class Plan:
                     loose |= <int64_t> is_loose(stage, h) << k
             staged |= <int64_t> always << k
         self.staged[group] = staged
-        self.wanted[group] = staged | loose << STAGES | (<int64_t> 1 + 2 * (self.clear and bound)) << 2 * STAGES
+        self.wanted[group] = staged | loose << STAGES | (<int64_t> 1 + 2 * clears) << 2 * STAGES
         return staged
 
     cdef inline double hyperparameter(self, Py_ssize_t group, int stage, int j, double scale) noexcept:
         cdef int place = self.inputs[(group * STAGES + stage) * INPUTS + j]
         return self.values[group][place] * scale if place == self.scales[group] else self.values[group][place]
 
-    cdef void compose(self, Py_ssize_t group, bint bound, bint hold) noexcept:
+    cdef void compose(self, Py_ssize_t group, bint clears, bint hold) noexcept:
         """The operations of a group: its stages that are on, around its rule."""
         cdef const table_t *table = self.walk.table
         cdef const formula_t *stage
@@ -1025,12 +1184,12 @@ cdef class Plan:
             if k == self.gather_at:
                 op[0] = op_of(EMPTY, -1, stage, NULL, 0, False)
                 op += 1
-        if self.clear and bound:
+        if clears:
             op[0] = op_of(CLEAR, -1, NULL, NULL, 0, False)
             op += 1
         op[0] = op_of(END, -1, NULL, NULL, 0, False)
         mark_wide(self.ops + group * OPS)
-        if not hold and not (self.clear and bound) and not staged >> self.gather_at & 1:
+        if not hold and not clears and not staged >> self.gather_at & 1:
             self.ops[group * OPS].path = RULE_ALONE if staged & ~self.checks == 0 else STRAIGHT
 
     cdef void sum_up(self, int id, const formula_t *f, int parts) noexcept:
@@ -1059,7 +1218,7 @@ cdef class Plan:
             if i == self.n - 1 or into != self.target(f.scope, i + 1):
                 self.add_run(totals, &run)
                 fo_totals_given(totals, f.sums, f.squares, task.work if task.rule.mean and id == STAGES else -1,
-                                self.totals[id] + into * TOTALS)
+                                self.sums[id] + into * TOTALS)
 
     cdef inline Py_ssize_t target(self, scope_t scope, Py_ssize_t i) noexcept:
         """Where the sums of a parameter are, among those of a scope."""
@@ -1088,7 +1247,7 @@ cdef class Plan:
             self.sum_up(k, stage, parts)
             if k == self.finite_at:
                 for i in range(self.n):
-                    if self.totals[k][i * TOTALS] > 0:
+                    if self.sums[k][i * TOTALS] > 0:
                         return False
                 return True
         for group in range(self.n_groups):
@@ -1097,11 +1256,11 @@ cdef class Plan:
             for j in range(stage.hyperparameters):
                 h[j] = self.hyperparameter(group, k, j, scale)
             if not stage.sums or stage.scope != ARRAY:
-                stage.prepare(0, NULL, self.totals[k], h, self.stage_c + (group * STAGES + k) * INPUTS)
+                stage.prepare(0, NULL, self.sums[k], h, self.stage_c + (group * STAGES + k) * INPUTS)
                 continue
             for i in range(self.n):
                 if self.group_of[i] == group and self.walk.tasks[i].active:
-                    stage.prepare(0, NULL, self.totals[k] + i * TOTALS, h, self.array_c[k] + i * INPUTS)
+                    stage.prepare(0, NULL, self.sums[k] + i * TOTALS, h, self.array_c[k] + i * INPUTS)
         return True
 
     cdef void prepare_rules(self, int parts) noexcept:
@@ -1135,7 +1294,7 @@ cdef class Plan:
                 group, last = self.group_of[i], -1
                 self.firsts[group] = i
             if rule.sums:
-                sums = self.totals[STAGES] + (i if rule.scope == ARRAY else group if rule.scope == GROUP else 0) * TOTALS
+                sums = self.sums[STAGES] + (i if rule.scope == ARRAY else group if rule.scope == GROUP else 0) * TOTALS
             same = last >= 0 and self.t[i] == self.t[last] and rule == self.walk.tasks[last].rule
             same = same and not (rule.sums and rule.scope == ARRAY)
             for k in range(rule.kept):
@@ -1235,11 +1394,8 @@ cdef class Plan:
             for j in range(k * lines.rows, (k + 1) * lines.rows):
                 join(of_ratios, j, as_double(of_rows, j, wide) / total, 1, wide)
 
-    cdef int advance(self, int64_t count, double scale, bint hold) except -2:
-        """Scalars and walk, in a known floating-point environment; then the counts.
-
-        Returns 1 where parameters were updated, 0 where none has a gradient, -1 where a gradient is not to be used.
-        """
+    cpdef int run(self, long long count, double scale, list cleared, bint hold) except -2:
+        """Scalars and walk, in a known floating-point environment; then the counts."""
         cdef Py_ssize_t i
         cdef int k, parts
         cdef bint fine = True
@@ -1305,386 +1461,6 @@ cdef class Plan:
         self.walk.tasks[i].active = self.active[i] = True
         self.walk.tasks[i].direct = self.settled = False
         self.n_active += 1
-
-
-cdef const char *EXCHANGE = "dlpack_exchange_api"
-
-
-def exchange_of(kind):
-    """What tells where a class's tensors lie, or None if it has nothing that is known here."""
-    cdef const exchange_t *api
-    exchange = getattr(kind, "__dlpack_c_exchange_api__", None)
-    if exchange is None:
-        return None
-    api = <const exchange_t *> PyCapsule_GetPointer(exchange, EXCHANGE)
-    return exchange if api.major == 1 and api.look != NULL else None
-
-
-cdef object over(const tensor_t *x, cnp.ndarray p):
-    """An array over a tensor that fits a parameter; it holds nothing."""
-    cdef cnp.npy_intp[cnp.NPY_MAXDIMS] strides
-    cdef object dtype = TAGGED if cnp.PyArray_TYPE(p) == cnp.NPY_USHORT else <object> cnp.PyArray_DESCR(p)
-    cdef int k
-    for k in range(x.ndim):
-        strides[k] = x.strides[k] * cnp.PyArray_ITEMSIZE(p)
-    Py_INCREF(dtype)  # which the array takes over
-    return array_at(&ARRAY_TYPE, <cnp.PyArray_Descr *> dtype, x.ndim, cnp.PyArray_DIMS(p), strides,
-                    <void *> NOTHING if data_of(x) == NULL else data_of(x), cnp.NPY_ARRAY_WRITEABLE, NULL)
-
-
-cdef class Stepper:
-    """One step over all arrays: what can raise comes before the first write. Not a public name: see `Optimizer`."""
-
-    cdef Plan plan
-    cdef int64_t count, missed  # steps of the optimizer; those that were not made
-    cdef int gathered  # gradients for the step to come
-    cdef bint busy, stale  # stale: the tasks' gradients are not the bound ones
-    cdef list views  # arrays over the last gradients that were tensors, whose memory may be gone: not to be read but after a look
-
-    def _plan(self, capsule, structure, list slots, list groups, settings):
-        """Lay out the walk over these parameters; what is counted and kept of those that were there stays."""
-        cdef Plan plan = Plan(capsule, structure, slots, groups, settings)
-        cdef Py_ssize_t i
-        cdef int k
-        for i in range(plan.n):
-            for k, x in enumerate(slots[i].rule.kept.values()):
-                plan.kept[i * KEPT + k] = x
-        if self.plan is not None:
-            self._catch_up()
-            for i in range(min(plan.n, self.plan.n)):
-                plan.t[i], plan.pending[i] = self.plan.t[i], self.plan.pending[i]
-                for k in range(KEPT):
-                    plan.kept[i * KEPT + k] = self.plan.kept[i * KEPT + k]
-        self.plan = plan
-
-    cdef Plan planned(self):
-        if self.plan is None:
-            raise RuntimeError("this optimizer has no parameters: its constructor has not run")
-        return self.plan
-
-    @property
-    def _structure(self):
-        return self.planned().structure
-
-    @property
-    def _slots(self):
-        return self.planned().slots
-
-    @property
-    def _groups(self):
-        return self.planned().groups
-
-    def _steps(self):
-        """Updates made so far."""
-        return self.count
-
-    def _counter(self, Py_ssize_t i):
-        """Of one parameter, as in `_counters`."""
-        cdef Plan plan = self.planned()
-        cdef int k
-        return plan.t[i], [plan.kept[i * KEPT + k] for k in range(plan.walk.tasks[i].rule.kept)], bool(plan.pending[i])
-
-    def _set_counter(self, Py_ssize_t i, tuple counted):
-        """Set what is counted of one parameter, whose rows have caught up."""
-        cdef Plan plan = self.planned()
-        cdef int k
-        cdef int64_t t
-        cdef bint pending
-        cdef double[KEPT] numbers
-        t, kept, pending = counted
-        for k, x in enumerate(kept):
-            numbers[k] = x
-        plan.settled = False
-        plan.t[i], plan.pending[i] = t, pending
-        for k in range(len(kept)):
-            plan.kept[i * KEPT + k] = numbers[k]
-
-    def _at_work(self):
-        """Whether a step is being made, or something else that none may interrupt."""
-        return self.busy
-
-    def _hold(self):
-        """No step until `_let_go`."""
-        if self.busy:
-            raise RuntimeError("this optimizer is at work: in another thread, or in a step that calls what you passed")
-        self.busy = True
-
-    def _let_go(self):
-        self.busy = False
-
-    @property
-    def skipped(self):
-        """Steps that were not made because a gradient was infinite or NaN."""
-        return self.missed
-
-    def _counters(self):
-        """Of each parameter: its steps, its kept numbers, whether gradients wait; of all: steps, gradients gathered, skipped."""
-        cdef Plan plan = self.planned()
-        cdef Py_ssize_t i
-        return [self._counter(i) for i in range(plan.n)], (self.count, self.gathered, self.missed)
-
-    def _set_counters(self, list each, tuple whole):
-        cdef Plan plan = self.planned()
-        cdef Py_ssize_t i
-        cdef int k
-        cdef int64_t t
-        if len(each) != plan.n:
-            raise ValueError(f"{len(each)} counts, expected {plan.n}")
-        self.count, self.gathered, self.missed = whole
-        plan.settled, plan.done, plan.stepped = False, 0, False
-        for i in range(plan.n):
-            t, kept, pending = each[i]
-            plan.t[i], plan.pending[i] = t, pending
-            for k, x in enumerate(kept):
-                plan.kept[i * KEPT + k] = x
-        plan.forget()
-
-    def _catch_up(self, list indices=None):
-        """Make the steps that rows are behind: of each parameter these, ascending; None: none; without a list, all."""
-        cdef Plan plan = self.planned()
-        cdef Py_ssize_t i
-        plan.check_caught_up()
-        for i in range(plan.n):
-            if indices is None:
-                plan.catch_up_whole(i)
-            elif indices[i] is not None and plan.lagging[i] != NULL and plan.lagging[i].behind:
-                plan.catch_up(i, <int64_t *> cnp.PyArray_DATA(indices[i]), 0, cnp.PyArray_SIZE(indices[i]), 1)
-
-    def _totals(self, str name):
-        """Sums that the last step needed of a stage, of each array or once; None where there were none."""
-        cdef Plan plan = self.planned()
-        cdef Py_ssize_t i
-        cdef int k = list(spec.STAGES).index(name), j
-        if plan.totals[k] == NULL or not plan.done >> k & 1:
-            return None
-        entries = plan.n if plan.walk.table.stages[k].scope == ARRAY else 1
-        given = len(spec.STAGES[name].given)
-        return [[plan.totals[k][i * TOTALS + j] for j in range(given)] for i in range(entries)]
-
-    def _used(self):
-        """Hyperparameters of each group in the last step that was made, in the order of their slots; None before one."""
-        cdef Plan plan = self.planned()
-        cdef Py_ssize_t i, j
-        if not plan.stepped:
-            return None
-        return [[plan.used[i][j] for j in range(plan.n_values[i])] for i in range(plan.n_groups)]
-
-    cdef int begin(self) except -1:
-        if self.busy:
-            self._hold()
-        self.planned()
-        self.busy = True
-        if self.plan.walk.elements >= 2 * GRAIN:
-            self.plan.chooser.entered = fo_now()
-        return 0
-
-    def bind(self, grads):
-        """Fix gradient buffers, so that ``step()`` alone reads them.
-
-        Parameters
-        ----------
-        grads : as the parameters
-            Arrays that stay the caller's to fill; None leaves a parameter alone.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `step`; and TypeError for what is not an array, since its later values could not be seen.
-        """
-        self.begin()
-        try:
-            collect(self.plan.structure, grads, self.plan.held, 0)
-            self.fix()
-        finally:
-            release(self.plan.held, self.plan.n)
-            self.busy = False
-
-    def _bind_flat(self, list grads):
-        """`bind`, from gradients in a list."""
-        self.begin()
-        try:
-            self.hold(grads)
-            self.fix()
-        finally:
-            release(self.plan.held, self.plan.n)
-            self.busy = False
-
-    def _over(self, exchange, kind, list params, list grads, other):
-        """Arrays over the gradients that tensors are, or None if a parameter is no longer where it was.
-
-        They hold nothing: whoever uses them sees to it that the memory is still there. What is not an own tensor of `kind`, on the
-        CPU, of its parameter's real dtype and shape, `other` makes an array of, from its place and itself.
-        """
-        cdef const exchange_t *api = <const exchange_t *> PyCapsule_GetPointer(exchange, EXCHANGE)
-        cdef Plan plan = self.planned()
-        cdef Py_ssize_t i
-        cdef tensor_t x
-        cdef cnp.ndarray p
-        cdef list arrays = []
-        cdef object negated = kind.is_neg  # when it is read, which memory does not say
-        if len(params) != plan.n or len(grads) != plan.n:
-            raise ValueError(f"{len(params)} parameters and {len(grads)} gradients, expected {plan.n}")
-        if self.views is None or len(self.views) != plan.n:
-            self.views = [None] * plan.n
-        for i in range(plan.n):
-            p = <cnp.ndarray> plan.arrays[i]
-            if not self.look(api, params[i], p, &x) or not lies_under(&x, p):
-                return None
-            g = grads[i]
-            if g is None:
-                arrays.append(None)
-                continue
-            if type(g) is not kind or not self.look(api, g, p, &x) or negated(g):
-                arrays.append(other(i, g))
-                continue
-            if self.views[i] is None or not fits(&x, <cnp.ndarray> self.views[i]) or not lies_under(&x, <cnp.ndarray> self.views[i]):
-                self.views[i] = over(&x, p)
-            arrays.append(self.views[i])
-        return arrays
-
-    cdef bint look(self, const exchange_t *api, object tensor, cnp.ndarray p, tensor_t *x):
-        """Whether a tensor can be described, and has a parameter's dtype and shape."""
-        try:
-            api.look(<void *> tensor, x)
-        except Exception:  # it has no memory, or no strides
-            return False
-        return fits(x, p)
-
-    def _expect_threads(self):
-        """Be told that the caller computes its gradients with the threads of this process's OpenMP, as PyTorch does."""
-        expect_threads(&self.planned().chooser)
-
-    def _step_flat(self, list grads):
-        """As `step`, of gradients in a list."""
-        self.begin()
-        try:
-            self.stale = True
-            self.hold(grads)
-            self.plan.take()
-            return self.make(False, 1.0)
-        finally:
-            release(self.plan.held, self.plan.n)
-            self.busy = False
-
-    cdef int hold(self, list grads) except -1:
-        """Gradients from a list into `held`."""
-        cdef Py_ssize_t i
-        if len(grads) != self.plan.n:
-            raise ValueError(f"{len(grads)} gradients, expected {self.plan.n}")
-        for i in range(self.plan.n):
-            Py_INCREF(grads[i])
-            self.plan.held[i] = <PyObject *> grads[i]
-        return 0
-
-    cdef int fix(self) except -1:
-        """The gradients in `held` become the bound ones."""
-        cdef Py_ssize_t i
-        for i in range(self.plan.n):
-            g = <object> self.plan.held[i]
-            if not isinstance(g, (cnp.ndarray, type(None))):
-                g = layout.shared(f"gradient of {self.plan.slots[i].name!r}", g)
-                Py_INCREF(g)
-                Py_DECREF(<object> self.plan.held[i])
-                self.plan.held[i] = <PyObject *> g
-            if not isinstance(g, (cnp.ndarray, type(None))):
-                kind = type(<object> self.plan.held[i]).__name__
-                raise TypeError(f"gradient of {self.plan.slots[i].name!r}: {kind}, expected an array to bind")
-            if self.plan.clear and <object> self.plan.held[i] is not None:
-                layout.check_clearable(self.plan.slots[i].name, <object> self.plan.held[i])
-        given = [<object> self.plan.held[i] for i in range(self.plan.n)]
-        if self.plan.clear:
-            overlap.check_disjoint([(f"gradient of {x.name!r}", g) for x, g in zip(self.plan.slots, given) if g is not None])
-        self.stale = True
-        self.plan.take()
-        self.plan.fixed = given
-        self.plan.guards = [weakref.ref(g) for g in given if type(g) is cnp.ndarray]
-        self.stale = False
-        return 0
-
-    def _bound(self):
-        """The bound gradients in a list, or None."""
-        return None if self.planned().fixed is None else list(self.plan.fixed)
-
-    def step(self, grads=None, *, double scale=1.0):
-        """Update the parameters in place.
-
-        Parameters
-        ----------
-        grads : as the parameters, optional
-            Gradients in the structure of the parameters (groups: a list, one entry for each group): arrays of any real floating
-            dtype (complex for complex parameters), strides and alignment, read-only or not; a float for a 0-d parameter; None
-            leaves a parameter, or all in a mapping or sequence, and their step counts alone. Without, those of `bind` are read.
-        scale : float, default 1.0
-            Multiplies the gradients (1 over a loss scale).
-
-        Returns
-        -------
-        bool
-            Whether parameters were updated. False, and nothing is counted, where no parameter has a gradient, where a gradient
-            is infinite or NaN and ``nonfinite="skip"``, and where ``accumulate`` waits for more gradients.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For gradients, a scale or hyperparameters that do not fit; nothing has been changed.
-        FloatingPointError
-            Where a gradient is infinite or NaN and ``nonfinite="raise"``; nothing has been changed.
-        RuntimeError
-            If the optimizer is in the middle of a step in another thread.
-
-        Notes
-        -----
-        The GIL is released while arrays are worked on, but for a few microseconds' work (less than 2048 elements).
-        """
-        cdef Plan plan
-        self.begin()
-        plan = self.plan
-        try:
-            if grads is not None:
-                self.stale = True
-                collect(plan.structure, grads, plan.held, 0)
-                plan.take()
-            elif plan.fixed is None:
-                raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
-            elif self.stale or plan.accumulate > 1:
-                self.hold(plan.fixed)
-                plan.take()
-                self.stale = False
-            return self.make(grads is None, scale)
-        finally:
-            release(plan.held, plan.n)
-            self.busy = False
-
-    cdef bint make(self, bint bound, double scale) except -1:
-        """The step, of gradients that have been taken; whether parameters were updated."""
-        cdef Plan plan = self.plan
-        cdef bint hold = self.gathered + 1 < plan.accumulate
-        cdef int updated
-        if not -1e300 < scale < 1e300:
-            raise ValueError(f"scale: {scale}, expected a number between -1e300 and 1e300")
-        plan.check(self.count, scale, bound, hold)
-        updated = plan.advance(self.count, scale, hold)
-        if updated < 0 and plan.policy == RAISE:
-            self.refuse()
-        if updated < 0 and plan.clear and bound:
-            for g in plan.fixed:
-                if g is not None:
-                    g[...] = 0
-        self.missed += updated < 0
-        if updated > 0:
-            self.count += not hold
-            self.gathered = self.gathered + 1 if hold else 0
-        return updated > 0 and not hold
-
-    cdef int refuse(self) except -1:
-        """Raise the error that names the parameters whose gradients are not finite."""
-        cdef Plan plan = self.plan
-        cdef Py_ssize_t i
-        bad = {plan.slots[i].name: int(plan.totals[plan.finite_at][i * TOTALS]) for i in range(plan.n)
-               if plan.totals[plan.finite_at][i * TOTALS] > 0}
-        first = next(iter(bad))
-        more = f", and of {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise FloatingPointError(f"gradient of {first!r}: {bad[first]} elements are infinite or NaN{more}")
 
 
 cdef inline void join(char *averages, Py_ssize_t k, double x, double w, bint wide) noexcept:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from .. import arithmetic
-from .._codegen.package import formulas
-from .._engine.interpreted import Work, taken_wide
+from .._arrays.memory import HOST
+from .._engine.oracle import Work, taken_wide
 from ..spec import RULE_AT, STAGES, SUBTRACT_AT
 
 FUNCTIONS = {
@@ -20,8 +20,37 @@ FUNCTIONS = {
 }
 
 
+def explain(optimizer: Any, name: Any, index: Any, grad: float) -> None:
+    """Print the lines of an element; see `Optimizer.explain`."""
+    with optimizer._exclusive():
+        optimizer._backend.catch_up(None)
+        slots = {s.name: s for s in optimizer._slots}
+        if not isinstance(name, str):
+            raise TypeError(f"name: {type(name).__name__}, expected one of {', '.join(map(repr, slots))}")
+        if name not in slots:
+            raise KeyError(f"{name!r}: no such parameter, expected one of {', '.join(map(repr, slots))}")
+        slot = slots[name]
+        if slot.array.dtype.kind == "c" or slot.memory is not HOST:
+            raise ValueError(f"explain: parameter {name!r} is complex or on a device, expected real numbers in NumPy's memory")
+        shape, walked = slot.array.shape, [k for k in slot.order if k < slot.array.ndim]
+        places = np.arange(slot.array.size).reshape([shape[k] for k in walked]).transpose(np.argsort(walked))
+        place = places[index if shape else ()]
+        if np.ndim(place):
+            raise IndexError(f"{index!r}: not one element of {name!r}, whose shape is {shape}")
+        step = dict(zip(slots, optimizer._counters()[0], strict=True))[name][0] + 1
+        found = list(lines(optimizer, slot, int(place), float(grad)))
+        last = optimizer._settings.accumulate > 1 and optimizer._counters()[1][1] + 1 < optimizer._settings.accumulate
+        note = ", as if this were the last gradient of it" if last else ""
+        print(f"{name}[{index}], step {step} of {type(optimizer).__name__}{note}")
+        for text, value in found:
+            between = "  ->  " if " = " in text else " = "
+            print(f"  {text}" if value is None else f"  {text}{between}{value}")
+
+
 def lines(optimizer: Any, slot: Any, place: int, grad: float) -> Iterator[tuple[str, Any]]:
     """What is computed, as text and value, of the element with this place in the order walked."""
+    from .._codegen.package import formulas
+
     texts = {f.name: f for of in formulas() for f in of}
     (t, kept, _) = optimizer._counters()[0][optimizer._slots.index(slot)]
     for group in optimizer._groups:

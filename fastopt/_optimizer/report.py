@@ -18,8 +18,8 @@ Totals = Mapping[str, Sequence[Sequence[float]] | None]
 
 def report(optimizer: Any) -> dict[str, Any]:
     """Return what the last step that was made did; see `Optimizer.report`."""
-    totals: Totals = {stage.name: optimizer._totals(stage.name) for stage in (*CLIPS, *MEASURES)}
-    used = optimizer._used()
+    totals: Totals = {stage.name: optimizer._backend.totals(stage.name) for stage in (*CLIPS, *MEASURES)}
+    used = optimizer._backend.hyperparameters()
     members: dict[Group, list[int]] = {group: [] for group in optimizer._groups}
     for i, slot in enumerate(optimizer._slots):
         members[slot.group].append(i)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from .optimizer import Optimizer, Parameter
+    from .optimizer import Optimizer
+    from .parameter import Parameter
 
 
 class ParameterState(MutableMapping[str, Any]):
@@ -27,7 +28,9 @@ class ParameterState(MutableMapping[str, Any]):
             self._owner._catch_up_unless_at_work()
 
     def _numbers(self) -> dict[str, Any]:
-        return self._owner._numbers(self._slot, self._owner._counter(self._place))
+        from .checkpoint import numbers_of
+
+        return numbers_of(self._slot, self._owner._backend.counter(self._place))
 
     def __getitem__(self, name: str) -> Any:
         if name in self._slot.state_names:
@@ -45,14 +48,16 @@ class ParameterState(MutableMapping[str, Any]):
         numbers = self._numbers()
         if unknown := [name for name in values if name not in numbers and name not in slot.state_names]:
             raise KeyError(f"state of {slot.name!r}: {unknown[0]!r}, expected one of {', '.join(map(repr, self))}")
-        with owner._alone():
-            owner._catch_up()
+        with owner._exclusive():
+            owner._backend.catch_up(None)
             arrays = [(name, slot.encoded(name, x)) for name, x in values.items() if name in slot.state_names]
-            counted = owner._checked_numbers(slot, {**numbers, **{k: x for k, x in values.items() if k in numbers}})
+            from .checkpoint import counter_of
+
+            counted = counter_of(slot, {**numbers, **{k: x for k, x in values.items() if k in numbers}})
             for name, encoded in arrays:
                 slot.put(name, encoded)
             if values.keys() & numbers.keys():
-                owner._set_counter(self._place, counted)
+                owner._backend.set_counter(self._place, counted)
 
     def __delitem__(self, name: str) -> None:
         raise TypeError(f"state of {self._slot.name!r}: {name!r} cannot be deleted, expected another value, or reset()")

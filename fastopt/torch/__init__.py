@@ -17,9 +17,10 @@ except ImportError as error:
 
 from .._arrays import layout
 from .._arrays.row_gradient import RowGradient
-from .._engine import dispatch, interpreted
+from .._engine import dispatch
+from .._engine.interpreted import InterpretedBackend
+from .._optimizer.checkpoint import ceil_log2, check_unit
 from .._optimizer.optimizer import Optimizer as Fast
-from .._optimizer.optimizer import ceil_log2, check_unit
 from .._optimizer.options import OPTIONS
 from ..custom import Rule
 from .slot import NAMES, OPTIONAL, hand_on
@@ -73,13 +74,13 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             params = dict(zip(names, group["params"], strict=True)) if names else list(group["params"])
             groups.append({"params": params, **{k: number(x) for k, x in group.items() if k in known}})
         self.fast = self.cls(groups, **self.whole)
-        if not isinstance(self.fast, interpreted.Stepper):
-            self.fast._expect_threads()
+        if not isinstance(self.fast._backend, InterpretedBackend):
+            self.fast._backend.expect_threads()
         self.tensors = self._params()
         self.keys = [[k for k in group if k in known] for group in self.param_groups]
         self.told = [[number(group[k]) for k in keys] for group, keys in zip(self.param_groups, self.keys, strict=True)]
         # the interpreted engine looks at arrays; a complex tensor may be conjugated and not say so in memory
-        compiled = not isinstance(self.fast, interpreted.Stepper)
+        compiled = not isinstance(self.fast._backend, InterpretedBackend)
         self.exchange = EXCHANGE if compiled and not any(p.is_complex() for p in self.tensors) else None
         self.laid = [] if self.exchange else laid(self.tensors)
 
@@ -164,7 +165,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         unit = check_unit((counts or {}).get("gathered_unit", 0)) - ceil_log2(self.fast._settings.accumulate)
         for slot in begins:
             slot.reset()
-        self.fast._set_counters(each, tuple(map(int, whole)))
+        self.fast._set_counters(each, tuple(map(int, whole)))  # type: ignore[arg-type]
         with torch.no_grad():
             for target, x in writes:
                 target.copy_(x)
@@ -306,7 +307,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self._sync()
         grads = [p.grad for p in self.tensors]
         arrays = self._arrays(grads)
-        self.fast._step_flat(arrays)
+        self.fast._step_list(arrays)
         self._state.stepped(grads)
         # a graph that saved the old values may not go on with the new
         torch.autograd.graph.increment_version([p for p, g in zip(self.tensors, grads, strict=True) if g is not None])
@@ -318,7 +319,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         None of the gradients is held, so that whoever lets go of them has their memory back.
         """
         if self.exchange:
-            arrays: list[Any] | None = self.fast._over(self.exchange, torch.Tensor, self.tensors, grads, self._array_of)
+            arrays: list[Any] | None = self.fast._backend.over(self.exchange, torch.Tensor, self.tensors, grads, self._array_of)
             if arrays is not None:
                 return arrays
         if self.exchange or laid(self.tensors) != self.laid:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .._arrays.dtypes import narrowed8
-from .._optimizer.optimizer import check_count
+from .._optimizer.checkpoint import check_count
 
 MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq", "vmax": "max_exp_avg_sq", "product": "mu_product"}
 NAMES: Mapping[str, Mapping[str, str]] = {  # of state, by class: what torch calls it

@@ -81,7 +81,7 @@ class Entry(Written):
             self.held(name).data, shown[name] = shown[name], self.held(name)
         super().update(shown)
         assert self.state is not None
-        self.state.renew([self.place], [self.state.owner.fast._counter(self.place)])
+        self.state.renew([self.place], [self.state.owner.fast._backend.counter(self.place)])
 
     def numbers(self) -> list[float]:
         """The numbers that the rule keeps, as they are here."""
@@ -106,7 +106,7 @@ class Entry(Written):
     def checked(self, changed: Mapping[Any, Any]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], tuple[int, list[float], bool]]:
         """What entries write into arrays, and what is counted then; or the error that says why one does not fit."""
         assert self.state is not None
-        slot, (t, _, pending) = self.state.slots[self.place], self.state.owner.fast._counter(self.place)
+        slot, (t, _, pending) = self.state.slots[self.place], self.state.owner.fast._backend.counter(self.place)
         places = {**slot.widened, **slot.arrays}
         writes = [w for name in changed if name in places for w in slot.writes(places[name], changed)]
         with torch.no_grad():  # copies: what is written may lie in what is written over
@@ -132,12 +132,12 @@ class Entry(Written):
         of_engine = {name: x for name, x in changed.items() if name in known and not (name in self and x is self.held(name))}
         writes, counted = self.checked(of_engine)
         if of_engine:
-            with fast._alone(), torch.no_grad():
-                fast._catch_up()
+            with fast._exclusive(), torch.no_grad():
+                fast._backend.catch_up(None)
                 self.detach(of_engine.keys())
                 for target, x in writes:
                     target.copy_(x)
-                fast._set_counter(self.place, counted)
+                fast._backend.set_counter(self.place, counted)
         super().update({name: x for name, x in changed.items() if name not in known})
         if of_engine:
             self.fill()
@@ -174,12 +174,12 @@ class Entry(Written):
             if self.held(name).is_shared():
                 raise ValueError(f"state {name!r} of {slot.slot.name!r}: in shared memory, expected the optimizer's own")
         writes, counted = self.checked({name: self.held(name) for name in moved})
-        with self.state.owner.fast._alone(), torch.no_grad():
-            self.state.owner.fast._catch_up()
+        with self.state.owner.fast._exclusive(), torch.no_grad():
+            self.state.owner.fast._backend.catch_up(None)
             for target, x in writes:
                 target.copy_(x)
             if not slot.arrays.keys() >= {*moved}:
-                self.state.owner.fast._set_counter(self.place, counted)
+                self.state.owner.fast._backend.set_counter(self.place, counted)
                 self.state.renew([self.place], [counted])
         for name in moved:
             self.held(name).data = own[name]
@@ -189,14 +189,14 @@ class Entry(Written):
         assert self.state is not None
         self.pull_arrays()
         fast, place = self.state.owner.fast, self.place
-        t, kept, pending = fast._counter(place)
+        t, kept, pending = fast._backend.counter(place)
         changed = bool(self) and self.state.steps[place] != self.state.counted[place]
         now = self.state.slots[place].step_of(float(self.state.steps[place])) if changed else t
         if changed or (self and self.numbers() != kept):
             counted = (now, self.numbers(), pending)
-            with fast._alone():
-                fast._catch_up()
-                fast._set_counter(place, counted)
+            with fast._exclusive():
+                fast._backend.catch_up(None)
+                fast._backend.set_counter(place, counted)
             self.state.renew([place], [counted])
 
     def forget(self, names: set[Any]) -> None:
@@ -211,13 +211,13 @@ class Entry(Written):
             return
         slot, fast = self.state.slots[self.place], self.state.owner.fast
         left = self.engine_names() & set(self)
-        t, _, pending = fast._counter(self.place)
-        with fast._alone():
-            fast._catch_up()
+        t, _, pending = fast._backend.counter(self.place)
+        with fast._exclusive():
+            fast._backend.catch_up(None)
             slot.slot.reset({slot.arrays[name] for name in names if name in slot.arrays})
             t = 0 if not left or not slot.has_begun(left) else t if "step" in left else 1
             counted = (t, self.numbers(), pending and bool(left))
-            fast._set_counter(self.place, counted)
+            fast._backend.set_counter(self.place, counted)
         self.state.renew([self.place], [counted])
         self.state.incomplete.add(self.place)
 
@@ -314,7 +314,7 @@ class State(Written):
         self.touched.add(place)
         if fast._settings.mode == "exact":
             fast._catch_up_unless_at_work()
-        t, _, pending = counter = fast._counter(place)
+        t, _, pending = counter = fast._backend.counter(place)
         if (found is None or place in self.incomplete) and (t or pending):
             self.incomplete.discard(place)
             if found is None:

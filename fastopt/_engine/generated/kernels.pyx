@@ -6,7 +6,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t
 
-from fastopt._engine.formats cimport add_up, lines_of, span, spread
+from fastopt._engine.span cimport add_up, lines_of, span, spread
 from fastopt._engine.table cimport (
     ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, OWN, PARAMETER, UPDATE, VELOCITY,
     VERSION, WHOLE, formula_t, table_t,

@@ -1,0 +1,262 @@
+# cython: cdivision=True
+"""The walk over one array's elements, for a step and for the terms of its sums.
+
+Inline, so that the module of each instruction set compiles its own.
+"""
+
+from libc.math cimport sqrt as root
+from libc.string cimport memcpy, memset
+
+from fastopt._engine.encoding cimport size_of
+from fastopt._engine.block cimport AHEAD, LARGE, ask_for, block, straight
+from fastopt._engine.table cimport (
+    BLOCK, FLOAT32, FLOAT64, GRADIENT, PARAMETER, RULE_ALONE, STRAIGHT, SUMS, UPDATE, formula_t, lines_t, partial_t, task_t,
+)
+
+cdef extern from "block.h" nogil:
+    double fo_fold(const double *x)
+    double fo_fold_floats(const float *x, Py_ssize_t n)
+    double fo_fold_squares(const double *x, int *unit)
+
+
+cdef inline void stretch(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """One step of elements lo to hi of one parameter."""
+    cdef void *arrays[UPDATE + 1]
+    cdef Py_ssize_t size = size_of(task.p.format)
+    cdef int k
+    if task.direct and task.ops.path == RULE_ALONE:
+        arrays[PARAMETER] = task.p.data + lo * size
+        arrays[GRADIENT] = task.g.data + lo * size
+        arrays[UPDATE] = NULL
+        for k in range(task.rule.states):
+            arrays[k + 2] = task.state[k] + lo * size
+        if task.p.format == FLOAT32:
+            task.rule.f32(arrays, hi - lo, task.c)
+        else:
+            task.rule.f64(arrays, hi - lo, task.c)
+    elif task.direct and task.ops.path == STRAIGHT:
+        if task.p.format == FLOAT32:
+            straight[float](task, lo, hi, 0)
+        else:
+            straight[double](task, lo, hi, 0)
+    elif task.p.format == FLOAT64:
+        while lo < hi:
+            block[double](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, 0)
+            lo += BLOCK
+    else:
+        while lo < hi:
+            block[float](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, 0)
+            lo += BLOCK
+
+
+cdef inline Py_ssize_t row_from(const task_t *task, Py_ssize_t place) noexcept nogil:
+    """Which of the gradient's rows is the first that ends after this element of the parameter."""
+    cdef Py_ssize_t lo = 0, hi = task.n_rows, middle
+    while lo < hi:
+        middle = (lo + hi) // 2
+        if (task.rows[middle] + 1) * task.row <= place:
+            lo = middle + 1
+        else:
+            hi = middle
+    return lo
+
+
+cdef inline void span(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """One step of elements lo to hi of what is walked of one parameter: rows that follow one another at once."""
+    cdef task_t rows
+    cdef Py_ssize_t k, end, place, n
+    if task.rows == NULL:
+        stretch(task, lo, hi)
+        return
+    rows = task[0]
+    while lo < hi:
+        k = lo // task.row
+        end = k + 1
+        while end * task.row < hi and task.rows[end] == task.rows[end - 1] + 1:
+            end += 1
+        n = min(hi, end * task.row) - lo
+        place = task.rows[k] * task.row + lo - k * task.row
+        rows.g.data = task.g.data + (lo - place) * size_of(task.g.format)
+        stretch(&rows, place, place + n)
+        lo += n
+
+
+cdef inline bint terms_of(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, int count, double *out) noexcept nogil:
+    """The terms of the sums of operation `id`, elements lo to lo + n, as `block`; zeros where the gradient has no row."""
+    cdef task_t rows
+    cdef Py_ssize_t k, first, last, shift
+    cdef int j
+    cdef bint wide = False
+    if task.rows == NULL:
+        return block[double](task, lo, n, id, out, 0) if task.p.format == FLOAT64 else block[float](task, lo, n, id, out, 0)
+    for j in range(count):
+        memset(out + j * BLOCK, 0, n * sizeof(double))
+    rows = task[0]
+    for k in range(row_from(task, lo), task.n_rows):
+        first, last = max(lo, task.rows[k] * task.row), min(lo + n, (task.rows[k] + 1) * task.row)
+        if first >= lo + n:
+            break
+        shift = (k - task.rows[k]) * task.row
+        rows.g.data = task.g.data + shift * size_of(task.g.format)
+        if task.p.format == FLOAT64:
+            wide = block[double](&rows, first, last - first, id, out + (first - lo), 0)
+        else:
+            wide = block[float](&rows, first, last - first, id, out + (first - lo), 0)
+    return wide
+
+
+cdef inline void spread(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil:
+    """The terms of a rule's matrix, elements lo to hi, into its scratch array."""
+    cdef double terms[BLOCK]
+    cdef Py_ssize_t n, i
+    cdef int k = 0
+    while not task.rule.scratch >> k & 1:
+        k += 1
+    while lo < hi:
+        n = min(<Py_ssize_t> BLOCK, hi - lo)
+        terms_of(task, lo, n, id, 1, terms)
+        if task.p.format == FLOAT64:
+            memcpy(<double *> task.state[k] + lo, terms, n * sizeof(double))
+        else:
+            for i in range(n):
+                (<float *> task.state[k])[lo + i] = <float> terms[i]
+        lo += n
+
+
+cdef inline void lines_of(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil:
+    """Sums of a rule's terms over each row, and over each column of chunks lo to hi, in a fixed order."""
+    cdef const lines_t *lines = task.lines
+    cdef double terms[BLOCK]
+    cdef double line[BLOCK]
+    cdef double *columns
+    cdef Py_ssize_t place, end, n, i, j, run, row, column, chunk
+    for chunk in range(lo, hi):
+        row = chunk // lines.chunks * lines.rows + chunk % lines.chunks * lines.chunk
+        place = row * lines.columns
+        end = min(row + lines.chunk, (chunk // lines.chunks + 1) * lines.rows) * lines.columns
+        columns = lines.of_columns + chunk * lines.columns
+        memset(columns, 0, lines.columns * sizeof(double))
+        memset(line, 0, sizeof(line))
+        column = 0
+        while place < end:
+            n = min(<Py_ssize_t> BLOCK, end - place)
+            terms_of(task, place, n, id, 1, terms)
+            i = 0
+            while i < n:
+                if column == 0:
+                    lines.of_rows[row] = 0
+                run = min(n - i, lines.columns - column, BLOCK - column % BLOCK)
+                for j in range(run):
+                    columns[column + j] = columns[column + j] + terms[i + j]
+                memcpy(line + column % BLOCK, terms + i, run * sizeof(double))
+                column += run
+                i += run
+                if column % BLOCK == 0 or column == lines.columns:
+                    lines.of_rows[row] = lines.of_rows[row] + fo_fold(line)
+                    memset(line, 0, sizeof(line))
+                if column == lines.columns:
+                    column = 0
+                    row += 1
+            place += n
+
+
+cdef inline bint is_norm_of_floats(const task_t *task, int id) noexcept nogil:
+    """Whether the operation `id` sums the squares of a gradient that is floats and lies as it is walked, and nothing comes before."""
+    return task.active and task.ops.id == id and task.ops.takes_wide and task.ops.formula.squares \
+        and task.g.flat and task.g.format == FLOAT32 and task.rows == NULL and task.p.format != FLOAT64
+
+
+cdef inline void clear(double *terms, int count, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """Zeros at places lo to hi of a block."""
+    cdef int j
+    if lo < hi:
+        for j in range(count):
+            memset(terms + j * BLOCK + lo, 0, (hi - lo) * sizeof(double))
+
+
+cdef inline void take_roots(double *terms, int which, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """Of squares of floats, their roots (of a rounded square in range that is the magnitude again), at places lo to hi of a block."""
+    cdef Py_ssize_t i
+    cdef int j
+    for j in range(SUMS):
+        if which >> j & 1:
+            for i in range(lo, hi):
+                terms[j * BLOCK + i] = root(terms[j * BLOCK + i])
+
+
+cdef inline bint terms_of_block(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, const formula_t *f,
+                                Py_ssize_t place, Py_ssize_t *at, double *terms) noexcept nogil:
+    """Write the terms of a whole block, of arrays from number `at` on, which moves to the one that the next block begins with.
+
+    Returns whether doubles are among them: then they are the numbers, whose squares may leave the range, and not the squares.
+    """
+    cdef Py_ssize_t i = at[0], first, last, filled = 0
+    cdef const task_t *task
+    cdef bint wide = False
+    while i < n and starts[i] < place + BLOCK:
+        task = &tasks[i]
+        first = max(starts[i], place)
+        last = min(starts[i] + task.n, place + BLOCK)
+        if first < last and task.active:
+            clear(terms, f.sums, filled, first - place)
+            filled = last - place
+            if terms_of(task, first - starts[i], last - first, id, f.sums, terms + (first - place)) == wide:
+                pass
+            elif wide:
+                take_roots(terms, f.squared_by_f32, first - place, last - place)
+            else:
+                take_roots(terms, f.squared_by_f32, 0, first - place)
+                wide = True
+        if starts[i] + task.n > place + BLOCK:
+            break
+        i += 1
+    clear(terms, f.sums, filled, BLOCK)
+    at[0] = i
+    return wide
+
+
+cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, const formula_t *f, Py_ssize_t lo,
+                        Py_ssize_t hi, partial_t *partials) noexcept nogil:
+    """The sums of `f`, operation `id`, over blocks lo to hi of an index space where array i has the places from starts[i] on."""
+    cdef double terms[SUMS * BLOCK]
+    cdef Py_ssize_t i = 0, end = n, middle, place, first, k
+    cdef const task_t *task
+    cdef partial_t *partial
+    cdef int j, unit, count = f.sums
+    cdef bint wide
+    while end - i > 1:
+        middle = (i + end) // 2
+        if starts[middle] <= lo * BLOCK:
+            i = middle
+        else:
+            end = middle
+    while lo < hi:
+        place = lo * BLOCK
+        task = &tasks[i]
+        if task.rows != NULL and starts[i] <= place:  # on to the block where the next row begins
+            k = row_from(task, place - starts[i])
+            first = starts[i] + (task.rows[k] * task.row if k < task.n_rows else task.n)
+            lo = max(lo, first // BLOCK)
+            if lo >= hi:
+                break
+            place = lo * BLOCK
+        if f.squares and is_norm_of_floats(task, id) and starts[i] <= place < starts[i] + task.n and (
+                starts[i] + task.n >= place + BLOCK or i + 1 == n or starts[i + 1] >= place + BLOCK):
+            first = place - starts[i]
+            if task.n >= LARGE:
+                ask_for(task, first + AHEAD, False)
+            partials[count * lo].sum = fo_fold_floats(<const float *> task.g.data + first, min(BLOCK, task.n - first))
+            partials[count * lo].unit = 0
+            if starts[i] + task.n <= place + BLOCK:
+                i += 1
+            lo += 1
+            continue
+        wide = terms_of_block(tasks, n, starts, id, f, place, &i, terms)
+        for j in range(count):
+            partial, unit = partials + count * lo + j, 0
+            if (f.squares if wide else f.squares & ~f.squared_by_f32) >> j & 1:
+                partial.sum = fo_fold_squares(terms + j * BLOCK, &unit)
+            else:
+                partial.sum = fo_fold(terms + j * BLOCK)
+            partial.unit = unit
+        lo += 1

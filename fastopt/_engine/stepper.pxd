@@ -1,0 +1,24 @@
+cdef class Backend:
+    cpdef enter(self)
+    cpdef exit(self)
+    cpdef take(self, object grads)
+    cpdef take_list(self, list grads)
+    cpdef take_bound(self, list grads)
+    cpdef prepare(self, long long count, double scale, list cleared, bint holds)
+    cpdef int run(self, long long count, double scale, list cleared, bint holds) except -2
+
+
+cdef class Stepper:
+    cdef readonly Backend _backend
+    cdef tuple _layout  # structure, parameters, groups
+    cdef list _bound
+    cdef object _guards
+    cdef bint _busy, _clears, _raises
+    cdef readonly long long _count, _skipped, _gathered
+    cdef long long _accumulate
+
+    cdef int _begin(self) except -1
+    cdef int _end(self) except -1
+    cdef Backend _planned(self)
+    cdef tuple _laid_out(self)
+    cdef bint _execute(self, list bound, double scale) except -1

@@ -1,0 +1,140 @@
+"""Arguments of optimizers: from what a class declares and a constructor is given to groups of hyperparameters."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .. import spec
+from .._arrays.tree import check_nesting
+from ..domains import NONNEGATIVE, Domain
+from .array_options import own_copy
+from .groups import Group, check_hyperparameter
+from .options import ARRAY_OPTIONS, OF_OPTIMIZERS, OPTIONS, check_bool, check_settings, stages_of
+from .options import DOMAINS as STAGE_DOMAINS
+
+
+def signature(arguments: Mapping[str, Any]) -> inspect.Signature:
+    """Return the signature of a class with these arguments."""
+    kinds = inspect.Parameter
+    parameters = [kinds("params", kinds.POSITIONAL_OR_KEYWORD)]
+    parameters += [kinds(k, kinds.POSITIONAL_OR_KEYWORD, default=x) for k, x in arguments.items()]
+    parameters += [kinds("convention", kinds.KEYWORD_ONLY, default="torch"), kinds("options", kinds.VAR_KEYWORD)]
+    return inspect.Signature(parameters)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A constructor's arguments: options of groups with their defaults, options of the optimizer, the stage of weight decay."""
+
+    defaults: dict[str, Any]
+    settings: Any
+    decay: str | None
+
+
+def resolve(cls: Any, positional: Sequence[Any], convention: str, options: dict[str, Any]) -> Resolved:
+    """Return what a class's constructor was asked for, or raise the error that says what it does not know."""
+    name = cls.__name__
+    if convention != "torch" and convention not in cls.conventions:
+        known = ", ".join(map(repr, ("torch", *cls.conventions)))
+        raise ValueError(f"convention: {convention!r}, expected one of {known} for {name}")
+    preset = dict(cls.conventions.get(convention, {}))
+    decay = preset.pop("decay", cls.decay)
+    given = dict(zip(cls.arguments, positional, strict=False))
+    if len(positional) > len(cls.arguments) or set(given) & set(options):
+        raise TypeError(f"{name}: arguments given twice or too many, expected params, {', '.join(cls.arguments)}")
+    check_nesting({**given, **options})
+    given |= {k: options.pop(k) for k in cls.arguments if k in options}
+    common = {k: options.pop(k, default) for k, default in {**OPTIONS, **cls.usual}.items()}
+    shared = {k: options.pop(k) for k in OF_OPTIMIZERS if k in options}
+    chosen = {**cls.arguments, **preset, **given}
+    defaults = {**{k: tuple(v) if k in cls.spread and isinstance(v, list) else v for k, v in chosen.items()}, **common}
+    if options:
+        known = ", ".join((*defaults, "convention", *OF_OPTIMIZERS))
+        raise TypeError(f"{name}: unknown {', '.join(options)}, expected among {known}")
+    return Resolved(defaults, check_settings(shared), decay)
+
+
+def split_groups(params: Any, defaults: Mapping[str, Any]) -> tuple[Any, list[dict[str, Any]] | None]:
+    """Return the parameters, and of a list of group dicts the options of each group; None where there is but one group."""
+    if isinstance(params, Iterator):
+        params = list(params)
+    if isinstance(params, dict) and "params" in params and set(params) & set(defaults):
+        raise ValueError("params: one group, expected a list of groups, [{'params': ..., 'lr': ...}, ...]")
+    if not isinstance(params, Sequence) or isinstance(params, (str, bytes)):
+        return params, None
+    dicts = [isinstance(g, dict) for g in params]
+    if not any("params" in g or set(g) & set(defaults) for g, is_dict in zip(params, dicts, strict=True) if is_dict):
+        return params, None
+    for k, g in enumerate(params):
+        if not dicts[k] or "params" not in g:
+            raise ValueError(f"group {k}: no 'params', expected [{{'params': ..., 'lr': ...}}, ...]")
+    return [g["params"] for g in params], [group_options(g, defaults) for g in params]
+
+
+def group_options(group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a group dict."""
+    given = {k: v for k, v in group.items() if k != "params"}
+    check_nesting(given)
+    if shared := set(given) & {"convention", *OF_OPTIMIZERS}:
+        raise TypeError(f"group: {', '.join(sorted(shared))} is of the optimizer as a whole, expected as its argument")
+    if unknown := set(given) - set(defaults):
+        raise TypeError(f"group: unknown {', '.join(sorted(unknown))}, expected among {', '.join(defaults)}")
+    return {**defaults, **given}
+
+
+def make_group(optimizer: Any, options: Mapping[str, Any], arrays: Sequence[Any]) -> Group:
+    """Return a group of an optimizer; options are checked before they choose a rule."""
+    cls, settings = type(optimizer), optimizer._settings
+    domains = {**STAGE_DOMAINS, **domains_of(cls)}  # type: ignore[arg-type]
+    options = {key: checked_option(cls, key, value, domains) for key, value in options.items()}
+    for key in cls.refuses:
+        if options[key] is not OPTIONS[key] and options[key] != OPTIONS[key]:
+            raise ValueError(f"{key}: not with {cls.__name__}, whose other points it would not shape")
+    rule, beside = spec.of(optimizer.rule(options)), optimizer.beside(options)
+    decay = optimizer.decay_stage(options)
+    if options["step_scale"] is not None and decay == "decoupled":
+        decay = "late_decay"  # an element's own step size is of its decay too
+    return Group(
+        options,
+        cls.spread,
+        rule,
+        stages_of(options, settings, decay if "weight_decay" in options else None),
+        {"accumulate": float(settings.accumulate), **optimizer.fixed(options, arrays)},
+        spec.of(beside) if beside else None,
+        cls.renamed,
+        not optimizer.aside(options),
+        domains,
+    )
+
+
+def checked_option(cls: Any, key: str, value: Any, domains: Mapping[str, Domain]) -> Any:
+    """Return one of a group's options as it is kept, or raise the error that says what it may be."""
+    if key in cls.words:
+        words = cls.words[key]
+        value = words[0] if value is None else value
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"{key}: {value!r}, expected one of {', '.join(map(repr, words))}")
+    elif isinstance({**cls.arguments, **OPTIONS}.get(key), bool):
+        return check_bool(key, value)
+    elif key in ARRAY_OPTIONS:
+        return own_copy(value)
+    elif key not in cls.spread:
+        check_hyperparameter(key, value, domains.get(key, NONNEGATIVE))
+    return value
+
+
+@functools.cache
+def domains_of(cls: type) -> dict[str, Domain]:
+    """Return what hyperparameters may be, by the rules that the files of a class and of those it derives from have."""
+    found: dict[str, Domain] = {}
+    for kind in cls.__mro__[::-1]:
+        for function in [*vars(sys.modules[kind.__module__]).values()]:
+            rule = spec.RULES.get(getattr(function, "__name__", ""))
+            if rule is not None and rule.function is function:
+                found |= rule.domains
+    return found

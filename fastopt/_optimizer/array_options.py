@@ -1,0 +1,146 @@
+"""Options that are arrays of the parameters' shapes: factors of steps, and bounds."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._arrays import dtypes, layout
+from .._arrays.tree import flatten
+
+if TYPE_CHECKING:
+    from .parameter import Parameter
+
+PACKAGE = __name__.partition(".")[0]
+
+
+def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tuple[str, Any]], none: float = math.nan) -> list[Any]:
+    """Of each parameter of a group its number or array, `none` for None: from one number, or from as many nested as they are."""
+    value = none if value is None else value
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        found: dict[str, Any] = dict.fromkeys((name for name, _ in leaves), value)
+    else:
+        found = dict(flatten(value, path)[1])
+        if len(leaves) == 1 < len(found) and isinstance(value, (list, tuple)):  # one array, as a list
+            found = {leaves[0][0]: array_of(what, value)}
+    if list(found) != [name for name, _ in leaves] and set(found) != {name for name, _ in leaves}:
+        raise ValueError(
+            f"{what}: for {sorted(found)}, expected a number, or numbers and arrays for {[name for name, _ in leaves]}"
+        )
+    checked = []
+    for name, a in leaves:
+        x = array_of(f"{what} of {name!r}", none if found[name] is None else found[name])
+        x = x.astype(np.float64) if x.dtype == bool and what == "step_scale" else x  # a mask of what moves
+        if x.dtype.kind not in "fiu" or (x.ndim and x.shape != a.shape):
+            raise ValueError(f"{what} of {name!r}: {x.dtype} of shape {x.shape}, expected a number or an array of shape {a.shape}")
+        if np.isnan(x).any():
+            raise ValueError(f"{what} of {name!r}: {'None' if found[name] is None else 'NaN'}, expected a number")
+        checked.append(np.array(x, np.float64) if x.ndim else float(x))
+    return checked
+
+
+def array_of(what: str, value: Any) -> np.ndarray:
+    """Numbers as an array, or the error that says that they are none."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{what}: lists of different lengths, expected an array") from None
+
+
+def own_copy(value: Any) -> Any:
+    """An option of arrays, whose later changes by the caller do not matter; SciPy's Bounds as a pair."""
+    if hasattr(value, "lb") and hasattr(value, "ub"):
+        return tuple(float(x[0]) if np.shape(x) == (1,) else own_copy(x) for x in (value.lb, value.ub))
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError("bounds and step_scale: a masked array, expected a plain one")
+    if isinstance(value, np.ndarray):
+        copied = value.copy()
+        copied.flags.writeable = False  # a change here would change no step
+        return copied
+    if isinstance(value, Mapping):
+        return {k: own_copy(x) for k, x in value.items()}
+    return type(value)(own_copy(x) for x in value) if type(value) in (list, tuple) else layout.on_host(value)
+
+
+def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
+    """Of each parameter of a group what stages need of the options that are arrays."""
+    found: list[dict[str, Any]] = [{} for _ in leaves]
+    if (factors := options["step_scale"]) is not None:
+        for each, (name, _), x in zip(found, leaves, per_parameter("step_scale", factors, path, leaves), strict=True):
+            if (np.asarray(x) < 0).any() or not np.isfinite(x).all():
+                raise ValueError(f"step_scale of {name!r}: {np.min(x)} to {np.max(x)}, expected finite factors of at least 0")
+            each["factor"] = x
+    if (pair := options["bounds"]) is not None:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise ValueError("bounds: expected (low, high), of numbers or arrays; of pairs b that is tuple(np.array(b, float).T)")
+        refuse_pairs(pair, [name.removeprefix(f"{path}/") for name, _ in leaves])
+        low, high = (
+            per_parameter(f"bounds, {side}", x, path, leaves, none)
+            for side, x, none in (("low", pair[0], -math.inf), ("high", pair[1], math.inf))
+        )
+        for each, (name, a), x, y in zip(found, leaves, low, high, strict=True):
+            if not (np.asarray(x) <= y).all():
+                raise ValueError(f"bounds of {name!r}: low above high")
+            if a.dtype.kind == "c":
+                raise TypeError(f"bounds of {name!r}: {a.dtype} has no order, expected a real parameter")
+            each["low"], each["high"] = x, y
+    return found
+
+
+def refuse_pairs(bounds: tuple[Any, Any], names: Sequence[str]) -> None:
+    """Refuse bounds that may be meant as low and high, or as a pair for each of two numbers."""
+    if all(type(side) in (tuple, list) and len(side) == 2 and all(x is None or np.ndim(x) == 0 for x in side) for side in bounds):
+        (a, b), (c, d) = bounds
+        sides, pairs = ([a, b], [c, d]), ([a, c], [b, d])
+        if len(names) > 1:
+            told = [f"({dict(zip(names, x, strict=False))}, {dict(zip(names, y, strict=False))})" for x, y in (sides, pairs)]
+        elif names[0].isdigit():
+            told = [f"(np.array({sides[0]}), np.array({sides[1]}))", f"scipy.optimize.Bounds({pairs[0]}, {pairs[1]})"]
+        else:
+            told = [f"({{{names[0]!r}: np.array({x})}}, {{{names[0]!r}: np.array({y})}})" for x, y in (sides, pairs)]
+        what = "which may be (low, high) or a pair for each of two numbers"
+        raise ValueError(f"bounds: {bounds}, {what}; expected {told[0]}, or {told[1]}")
+
+
+def between(name: str, operands: Mapping[str, Any], dtype: np.dtype) -> tuple[Any, Any]:
+    """The bounds as numbers of a dtype: none is outside of what was asked for, but where both are equal, the nearest to it."""
+    low, high = (np.asarray(operands[key], np.float64) for key in ("low", "high"))
+    rounded = [np.asarray(dtypes.inward(x, dtype, up=up)) for x, up in ((low, True), (high, False))]
+    nearest = np.asarray(dtypes.nearest(low, dtype))
+    least, most = (np.where(low == high, nearest, x) for x in rounded)
+    if not ((least <= most) & (least < np.inf) & (most > -np.inf)).all():
+        raise ValueError(
+            f"bounds of {name!r}: no number of {dtype if dtype != dtypes.BFLOAT16 else 'bfloat16'} lies between low and high"
+        )
+    return tuple(x if x.ndim else float(x) for x in (least, most))  # type: ignore[return-value]
+
+
+def clipped_starts(slots: Sequence[Parameter]) -> list[tuple[Parameter, np.ndarray]]:
+    """The parameters that are outside of their bounds, with what is between them; and a warning, which may be an error."""
+    found, outside = [], 0
+    for slot in slots:
+        if "low" in slot.own:
+            low, high = (slot.memory.host(slot.own[k])[0 if k in slot.constant else ...] for k in ("low", "high"))
+            value = slot.memory.host(slot.value())
+            if count := np.count_nonzero((value < low) | (value > high)):
+                outside += int(count)
+                within = np.where(value < low, low, np.where(value > high, high, value))
+                found.append((slot, within.astype(slot.real).reshape(slot.array.shape)))
+    if found:
+        names = ", ".join(repr(slot.name) for slot, _ in found)
+        what = f"bounds of {names}: {outside} elements of parameters were outside, and are now on their bounds"
+        warnings.warn(what, RuntimeWarning, stacklevel=find_caller())
+    return found
+
+
+def find_caller() -> int:
+    """The stack level of what called into this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
+        frame, level = frame.f_back, level + 1
+    return level

@@ -1,0 +1,233 @@
+"""Parameter: one array with its name, its group and its state."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._arrays import dtypes, layout
+from .._arrays.memory import Memory
+from . import state
+from .array_options import between
+from .groups import Group
+
+
+class Parameter:
+    """One array with its name, group and state.
+
+    What is worked on is an own view of the array `given`: others may set that one's shape. It is over the memory of what the caller
+    has: that very array, or another library's.
+
+    Attributes
+    ----------
+    order : list of int
+        Axes from the slowest to the fastest of the walk: as in memory, or as counted where an element's position matters.
+    rule_state : dict of ndarray
+        The rule's state as it is stored.
+    exponents : dict of ndarray
+        Of each of those that is of 8-bit floats: what its blocks share.
+    master : ndarray or None
+        The parameter in float32, or the bits that bfloat16 drops.
+    own : dict of ndarray
+        What the stages have for themselves, of the parameter's shape; those in `constant` are of the same number, for all.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        given: np.ndarray,
+        group: Group,
+        initial: Mapping[str, float],
+        operands: Mapping[str, Any],
+        settings: Any,
+        memory: Memory,
+    ) -> None:
+        self.name, self.group, self.memory = name, group, memory
+        self.given = self.caller = given
+        self.guard = guard(given)
+        self.array = memory.view(given)
+        self.rule = group.rule_of(self.array.shape)
+        if self.rule.terms_scope and self.array.dtype.kind == "c":
+            raise TypeError(f"parameter {name!r}: {self.array.dtype}, expected a real dtype for {self.rule.name}")
+        self.initial = dict(initial)
+        self.real = layout.working_dtype(self.array)
+        stored = layout.state_dtype(name, self.array, settings.state_dtype)
+        positional = stored.itemsize < 4 or self.array.dtype.itemsize < 4 or settings.norms
+        positional = positional or any(f.positional for f in (self.rule, *group.stages))
+        self.order = list(range(len(layout.reals(self.array)[0]))) if positional else layout.axes(self.array)
+        self._places = itertools.count(1)
+        self._make_rule_state(stored)
+        self.master: np.ndarray | None = None
+        if settings.master and self.array.dtype == dtypes.BFLOAT16:
+            self.master = self._zeros(np.dtype(np.float32 if settings.master == "float32" else np.int16))
+        self._make_stage_arrays(operands)
+        self.reset()
+
+    def _zeros(self, dtype: np.dtype) -> Any:
+        """Return an array of the parameter's shape, to be walked with it."""
+        return self.memory.zeros_like(self.array, dtype, self.order, next(self._places))
+
+    def _make_rule_state(self, stored: np.dtype) -> None:
+        self.rule_state: dict[str, np.ndarray] = {}
+        self.exponents: dict[str, np.ndarray] = {}
+        for key in self.rule.state:
+            tag = self.rule.tags.get(key)
+            if tag in layout.LINES:
+                self.rule_state[key] = self.memory.zeros(layout.LINES[tag](self.array.shape), self.real)
+                continue
+            exact = tag in ("start", "scratch")
+            self.rule_state[key] = self._zeros(self.real if exact else stored)
+            if self.rule_state[key].dtype == dtypes.FLOAT8:
+                self.exponents[key] = self.memory.zeros(-(-self.array.size // dtypes.BLOCK), np.dtype(np.int16))
+
+    def _make_stage_arrays(self, operands: Mapping[str, Any]) -> None:
+        self.own: dict[str, np.ndarray] = {}
+        self.constant: set[str] = set()
+        if "low" in operands:
+            stores = self.array.dtype if self.master is None else self.real
+            operands = {**operands, **dict(zip(("low", "high"), between(self.name, operands, stores), strict=True))}
+        for key, value in operands.items():
+            if np.ndim(value) == 0:
+                self.constant.add(key)
+                self.own[key] = self.memory.zeros(dtypes.BLOCK, self.real.type(0).real.dtype)
+                self.memory.put(self.own[key], float(value))
+            else:
+                self.own[key] = self._zeros(self.real)
+                self.memory.put(self.own[key], self._both(np.asarray(value)))
+        self.stage_state = {s.arrays[0]: s.tags.get(s.arrays[0], "") for s in self.group.stages if s.arrays[0] in s.own}
+        for key in self.stage_state:
+            self.own[key] = self._zeros(self.real)
+
+    def _both(self, value: Any) -> Any:
+        """A real value for the real and for the imaginary part."""
+        return value * complex(1, 1) if self.real.kind == "c" else value
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """All arrays that live between steps."""
+        lives = {key: a for key, a in self.rule_state.items() if self.rule.tags.get(key) not in ("scratch", "of_ratios")}
+        exponents = {f"{key}_exponents": a for key, a in self.exponents.items()}
+        master = {} if self.master is None else {"master": self.master}
+        return {**lives, **exponents, **master, **{k: self.own[k] for k in self.stage_state}}
+
+    @property
+    def state_names(self) -> list[str]:
+        """Names of the arrays that live between steps, as users see them."""
+        return [key for key in self.state if key.removesuffix("_exponents") not in self.exponents or key in self.exponents]
+
+    def is_narrow(self, key: str) -> bool:
+        """Return True if an array of state is stored in codes, not in numbers."""
+        return (
+            key in self.exponents
+            or (key == "master" and self.master is not None and self.master.dtype == np.int16)
+            or (self.state[key].dtype == dtypes.BFLOAT16)
+        )
+
+    def shown(self, key: str) -> Any:
+        """An array of state: a live view, or of what is stored in codes a read-only copy in float32."""
+        a = self.state[key]
+        if not self.is_narrow(key):
+            return a.view()
+        if key == "master":
+            found = self.value()
+        elif key in self.exponents:
+            flat = dtypes.widened8(self.flat(self.memory.host(a)), self.memory.host(self.exponents[key]), self.unsigned(key))
+            found = self.shaped(flat, a.shape)
+        else:
+            found = dtypes.widened(self.memory.host(a))
+        if isinstance(found, np.ndarray):
+            found.flags.writeable = False
+        return found
+
+    def unsigned(self, key: str) -> bool:
+        return self.rule.tags.get(key) == "nonnegative"
+
+    def encoded(self, key: str, value: Any) -> tuple[np.ndarray, ...]:
+        """Numbers for an array of state, as they are stored: to nearest; or the error that says why they are none."""
+        a = self.state[key]
+        dtype = np.dtype(np.float32) if self.is_narrow(key) else a.dtype
+        x = state.as_numbers(f"state {key!r} of {self.name!r}", layout.on_host(value), a.shape, dtype)
+        if key == "master" and a.dtype == np.int16:
+            if not np.array_equal(dtypes.split(x)[0], self.memory.host(self.array)):
+                raise ValueError(
+                    f"state 'master' of {self.name!r}: numbers that are not the parameter's, expected others, or the parameter"
+                )
+            return (dtypes.split(x)[1].reshape(a.shape),)
+        if key in self.exponents:
+            if not np.isfinite(x).all() or (self.unsigned(key) and (x < 0).any()):
+                least = "finite numbers of at least 0" if self.unsigned(key) else "finite numbers"
+                raise ValueError(f"state {key!r} of {self.name!r}: {np.min(x)} to {np.max(x)}, expected {least}, as float8 holds")
+            codes, exponents = dtypes.narrowed8(self.flat(x), self.unsigned(key))
+            return self.shaped(codes, a.shape), exponents
+        return (dtypes.narrowed(x, a.dtype, None, self.unsigned(key)).reshape(a.shape),)
+
+    def put(self, key: str, encoded: tuple[np.ndarray, ...]) -> None:
+        """Write what `encoded` made."""
+        self.memory.put(self.state[key], encoded[0])
+        if key in self.exponents:
+            self.memory.put(self.exponents[key], encoded[1])
+
+    def value(self) -> np.ndarray:
+        """The parameter in the dtype that rules work in, a copy."""
+        if self.master is None:
+            return self.memory.widened(self.array)  # type: ignore[no-any-return]
+        return self.master.copy() if self.master.dtype == np.float32 else self.memory.joined(self.array, self.master)
+
+    def flat(self, a: np.ndarray) -> np.ndarray:
+        """A view of state in the order walked."""
+        return a.transpose([k for k in self.order if k < a.ndim]).reshape(-1)
+
+    def shaped(self, flat: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """Undo `flat`, for state of this shape."""
+        walked = [k for k in self.order if k < len(shape)]
+        return flat.reshape([shape[k] for k in walked]).transpose(np.argsort(walked))
+
+    def begin(self, value: np.ndarray) -> None:
+        """Begin at these numbers, of the dtype that rules work in."""
+        if self.master is not None and self.master.dtype == np.int16:
+            codes, rest = dtypes.split(value)
+            self.memory.put(self.array, codes.reshape(self.array.shape))
+            self.memory.put(self.master, rest.reshape(self.array.shape))
+        else:
+            self.memory.put(self.array, dtypes.narrowed(value, self.array.dtype).reshape(self.array.shape))
+            if self.master is not None:
+                self.memory.put(self.master, value)
+        self.reset({*self.state, *self.rule_state} - {"master"})
+
+    def reset(self, keys: Collection[str] | None = None) -> None:
+        """State as at the beginning, all of it or that of these names."""
+        chosen = set(self.state) | set(self.rule_state) if keys is None else set(keys)
+        if self.master is not None and "master" in chosen:
+            self.master[...] = 0 if self.master.dtype == np.int16 else self.memory.widened(self.array)
+        for key in chosen & set(self.rule_state):
+            a, first = self.rule_state[key], self.initial.get(key, 0.0)
+            if self.rule.tags.get(key) == "start":
+                a[...] = self.value()
+            elif key in self.exponents:  # all blocks are alike
+                codes, exponents = dtypes.narrowed8(np.full(1, first, np.float32), self.rule.tags.get(key) == "nonnegative")
+                a[...], self.exponents[key][...] = codes[0], exponents[0]
+            else:
+                a[...] = dtypes.narrowed(np.full(1, self._both(first), self.real), a.dtype)[0]
+        for key in set(self.stage_state) & chosen:
+            self.own[key][...] = self.value() if self.stage_state[key] == "start" else 0
+
+    def change_matrix(self) -> None:
+        """What the rule's function of matrices makes of its terms."""
+        assert self.rule.matrix is not None
+        (terms,) = (a for key, a in self.rule_state.items() if self.rule.tags.get(key) == "scratch")
+        self.rule.matrix(terms, self.group.values_of(self.rule, self.group.values_now(1.0)))
+
+    def written(self) -> Iterator[tuple[str, np.ndarray]]:
+        """The arrays that steps write, with what errors call them."""
+        yield f"parameter {self.name!r}", self.array
+        for key, a in self.state.items():
+            yield f"state {key!r} of {self.name!r}", a
+
+
+def guard(a: Any) -> Any:
+    """Keep an array's memory where it is: NumPy does not resize in place what others refer to, not even with ``refcheck=False``."""
+    return weakref.ref(a) if type(a) is np.ndarray else None
