@@ -17,7 +17,7 @@ FLAGS = runpy.run_path(str(ENGINE / "flags.py"))
 UNIX = FLAGS["UNIX"]
 X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "win32"
 ISAS = {isa.replace("-", "_"): flags for isa, flags in FLAGS["ISAS"].items() if X86 or isa == "baseline"}
-THREADED = ("_engine.engine", "embed.interface")
+THREADED = ("_engine.passes", "_engine.lazy_rows", "embed.interface")
 OPENMP = {"msvc": (["/openmp"], []), "unix": (["-fopenmp"], ["-fopenmp"])}
 if sys.platform == "darwin":
     OPENMP["unix"] = (["-Xpreprocessor", "-fopenmp"], ["-lomp"])
@@ -79,12 +79,12 @@ def extension(name, source, flags=(), depends=()):
 
 SERIAL = os.environ.get("FASTOPT_NO_OPENMP", "")
 TOLD = [kept("FASTOPT_NO_OPENMP", SERIAL)]
-EXTENSIONS = [extension("_engine.stepper", str(ENGINE / "stepper.py"))]
-EXTENSIONS += [extension(name, str(PACKAGE / f"{name.replace('.', '/')}.pyx"), depends=TOLD) for name in THREADED]
+MODULES = [ENGINE / "stepper.py", *sorted(ENGINE.glob("*.pyx")), PACKAGE / "embed" / "interface.pyx"]
+EXTENSIONS = [extension(".".join(path.with_suffix("").parts[1:]), str(path), depends=TOLD) for path in MODULES]
 # A copy of kernels.pyx under each name: three modules of one C file would register as one.
 KERNELS = (ENGINE / "generated" / "kernels.pyx").read_text()
 EXTENSIONS += [extension(f"_engine.kernels_{isa}", kept(f"kernels_{isa}.pyx", KERNELS), flags) for isa, flags in ISAS.items()]
-MODULES = cythonize(EXTENSIONS, build_dir="build/c", include_path=["."])
-for module in MODULES:
+COMPILED = cythonize(EXTENSIONS, build_dir="build/c", include_path=["."])
+for module in COMPILED:
     module.optional = True  # without a compiler, or with an old one, fastopt does without what was not built
-setup(ext_modules=MODULES, cmdclass={"build_ext": BuildExt})
+setup(ext_modules=COMPILED, cmdclass={"build_ext": BuildExt})

@@ -25,11 +25,11 @@ def _engine() -> dict[str, object]:
     compiled = ", ".join(dispatch.available()) or "nothing was compiled"
     if dispatch.ISA == dispatch.INTERPRETED:
         return {"instruction set": f"{dispatch.ISA} (interpreted; compiled: {compiled})"}
-    from ._engine import engine
+    from ._engine import passes
 
     return {
         "instruction set": f"{dispatch.ISA} (of {compiled})",
-        "compiler": engine.compiler(),
-        "openmp": "yes" if engine.openmp() else "no: built without",
-        "threads": engine.threads(),
+        "compiler": passes.compiler(),
+        "openmp": "yes" if passes.openmp() else "no: built without",
+        "threads": passes.threads(),
     }

@@ -276,10 +276,10 @@ assert pool.flushing() == 2
 @pytest.mark.compiled
 def test_flushing_subnormals_in_the_workers_changes_nothing(tmp_path):
     """Another library may have filled the pool, with its own floating-point environment, and finds it again."""
-    engine = pytest.importorskip("fastopt._engine.engine")
+    passes = pytest.importorskip("fastopt._engine.passes")
     (tmp_path / "pool.c").write_text(POOL)
     command = ["cc", "-O2", "-fopenmp", "-shared", "-fPIC", tmp_path / "pool.c", "-o", tmp_path / "pool.so"]
-    if not engine.openmp() or os.uname().machine != "x86_64" or not shutil.which("cc") or subprocess.run(command).returncode:
+    if not passes.openmp() or os.uname().machine != "x86_64" or not shutil.which("cc") or subprocess.run(command).returncode:
         pytest.skip("needs OpenMP in a C compiler for x86-64")
     out = subprocess.run([sys.executable, "-c", POOLED, tmp_path / "pool.so"], capture_output=True, text=True)
     assert out.returncode == 0, out.stderr

@@ -17,7 +17,7 @@ from cases import same
 import fastopt
 from fastopt import arithmetic
 from fastopt._codegen import capacity, cython, ir, package
-from fastopt._engine import dispatch, engine
+from fastopt._engine import dispatch, passes
 
 ENGINE = Path(fastopt.__file__).parent / "_engine"
 REPOSITORY = Path(__file__).parents[1]
@@ -30,7 +30,7 @@ def test_the_rendered_file_is_not_stale():
 
 def test_modules_are_what_their_names_say():
     for isa in dispatch.available():
-        assert engine.isa(dispatch.load(isa)) == isa
+        assert passes.isa(dispatch.load(isa)) == isa
     for isa, module in dispatch.MODULES.items():
         for path in ENGINE.glob(f"{module}.*.so"):  # those that this processor cannot load too
             text = path.read_bytes()
@@ -42,7 +42,7 @@ def test_modules_are_what_their_names_say():
 
 def test_isa_by_environment():
     def run(isa):
-        code = "from fastopt._engine import dispatch, engine; print(engine.isa(dispatch.TABLE))"
+        code = "from fastopt._engine import dispatch, passes; print(passes.isa(dispatch.TABLE))"
         return subprocess.run([sys.executable, "-c", code], env={**os.environ, "FASTOPT_ISA": isa}, capture_output=True, text=True)
 
     for isa in dispatch.MODULES:

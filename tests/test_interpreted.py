@@ -25,7 +25,7 @@ def test_the_same_tests_pass():
 def test_without_a_compiled_engine():
     code = """
 import importlib.util, sys, warnings
-sys.modules["fastopt._engine.engine"] = None
+sys.modules["fastopt._engine.backend"] = None
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import fastopt as fo, numpy as np

@@ -482,13 +482,13 @@ assert len(os.listdir("/proc/self/task")) == n
 @pytest.mark.compiled
 def test_threadpoolctl_and_environment():
     threadpoolctl = pytest.importorskip("threadpoolctl")
-    from fastopt._engine import engine
+    from fastopt._engine import passes
 
-    if not engine.openmp():
+    if not passes.openmp():
         pytest.skip("built without OpenMP")
     with threadpoolctl.threadpool_limits(1):
-        assert engine.threads() == 1
-    code = "from fastopt._engine import engine; print(engine.threads())"
+        assert passes.threads() == 1
+    code = "from fastopt._engine import passes; print(passes.threads())"
     out = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "3"}, capture_output=True, text=True, check=True
     )
@@ -729,7 +729,7 @@ def test_container_quotas(process, files, expected, tmp_path):
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="sets the affinity")
 def test_affinity():
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-    code += "from fastopt._engine import engine; print(engine.threads())"
+    code += "from fastopt._engine import passes; print(passes.threads())"
     env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout.strip() == "1"
 
@@ -1126,17 +1126,17 @@ def test_gradients_that_give_no_array():
     ],
 )
 def test_threads_are_chosen_by_the_clock(serial, parallel, other, steps, most):
-    from fastopt._engine import engine
+    from fastopt._engine import passes
 
     took = [x if callable(x) else lambda k, x=x: x for x in (serial, parallel)]
-    _, total = engine.simulate(*took, steps, other)
+    _, total = passes.simulate(*took, steps, other)
     assert total <= most * steps
 
 
 @pytest.mark.compiled
 def test_threads_that_spin_on_a_shared_core_do_not_pay():
     """Serial steps are slow, too, while a worker still spins, so that they say nothing of what they would take without."""
-    from fastopt._engine import engine
+    from fastopt._engine import passes
 
     spun = 0.0
 
@@ -1150,7 +1150,7 @@ def test_threads_that_spin_on_a_shared_core_do_not_pay():
         spun = 3e-3
         return 80e-6
 
-    chosen, total = engine.simulate(serial, parallel, 20_000, False)
+    chosen, total = passes.simulate(serial, parallel, 20_000, False)
     assert total <= 1.1 * 50e-6 * 20_000 and np.mean(chosen[10_000:]) < 0.1
 
 
@@ -1164,9 +1164,9 @@ n = len(os.listdir("/proc/self/task"))
 fo.SGD([np.zeros(elements // 2), np.zeros(elements - elements // 2)], threads=threads).step([np.ones(elements // 2)] * 2)
 print(len(os.listdir("/proc/self/task")) - n)
 """
-    from fastopt._engine import engine
+    from fastopt._engine import passes
 
-    if not os.path.isdir("/proc/self/task") or not engine.openmp():
+    if not os.path.isdir("/proc/self/task") or not passes.openmp():
         pytest.skip("counts OpenMP's threads in /proc")
     command = [sys.executable, "-c", code, str(elements), str(threads)]
     out = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -57,7 +57,7 @@ def test_a_wheel_from_the_source_distribution(sources, tmp_path):
     with zipfile.ZipFile(wheel) as file:
         names = {name.removeprefix("fastopt/") for name in file.namelist()}
         file.extractall(tmp_path / "installed")
-    assert {"py.typed", "_engine/engine.pyi", "_engine/table.pxd", "_engine/formats.pxd", "include/scalar.h"} <= names
+    assert {"py.typed", "_engine/passes.pyi", "_engine/table.pxd", "_engine/encoding.pxd", "include/scalar.h"} <= names
     assert {
         "__init__.pxd",
         "embed/interface.pxd",

@@ -12,10 +12,12 @@ from .._arrays.memory import HOST, Memory
 from .stepper import Backend
 
 try:
-    from . import engine
+    from . import backend as compiled
+    from . import functional, passes
 except ImportError as error:
-    engine = None  # type: ignore[assignment]
-    MISSING = str(error)
+    MISSING: str | None = str(error)
+else:
+    MISSING = None
 
 MODULES = {
     "x86-64-v4": "kernels_x86_64_v4",
@@ -29,10 +31,10 @@ def load(isa: str) -> Any:
     """The kernels' table of one instruction set; RuntimeError where the processor or the build lacks it."""
     if isa not in MODULES:
         raise RuntimeError(f"FASTOPT_ISA={isa}: unknown, expected one of {', '.join(MODULES)}, {INTERPRETED}")
-    if engine is None:
+    if MISSING is not None:
         raise RuntimeError(f"FASTOPT_ISA={isa}: nothing was compiled in this installation")
-    if isa not in engine.processor():
-        raise RuntimeError(f"FASTOPT_ISA={isa}: this processor has {', '.join(engine.processor())}")
+    if isa not in passes.processor():
+        raise RuntimeError(f"FASTOPT_ISA={isa}: this processor has {', '.join(passes.processor())}")
     try:
         return importlib.import_module(f"{__package__}.{MODULES[isa]}").TABLE
     except ModuleNotFoundError:
@@ -81,7 +83,7 @@ def backend(structure: Any, slots: list[Any], groups: list[Any], settings: Any, 
         from .interpreted import InterpretedBackend
 
         return InterpretedBackend(structure, slots, groups, settings)
-    return engine.Plan(structure, slots, groups, settings, TABLE)
+    return compiled.CompiledBackend(structure, slots, groups, settings, TABLE)
 
 
 def memory_of(params: Any) -> Memory:
@@ -97,7 +99,7 @@ def memory_of(params: Any) -> Memory:
 def update(rule: Any) -> Any:
     """Return what steps by a rule on arrays of the caller's."""
     if TABLE is not None:
-        return engine.Update(TABLE, rule)
+        return functional.Update(TABLE, rule)
     from .interpreted import Update
 
     return Update(rule)

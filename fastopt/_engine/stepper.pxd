@@ -1,5 +1,4 @@
 cdef class Backend:
-    cpdef enter(self)
     cpdef exit(self)
     cpdef take(self, object grads)
     cpdef take_list(self, list grads)
@@ -13,11 +12,12 @@ cdef class Stepper:
     cdef tuple _layout  # structure, parameters, groups
     cdef list _bound
     cdef object _guards
-    cdef bint _busy, _clears, _raises
+    cdef bint _busy, _clears, _raises, _on_device
     cdef readonly long long _count, _skipped, _gathered
     cdef long long _accumulate
 
     cdef int _begin(self) except -1
+    cdef int _enter(self) except -1
     cdef int _end(self) except -1
     cdef Backend _planned(self)
     cdef tuple _laid_out(self)

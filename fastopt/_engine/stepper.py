@@ -25,8 +25,13 @@ class Backend:
     makes the step. All of them, and `catch_up`, come between `enter` and `exit`.
     """
 
+    @property
+    def on_device(self) -> bool:
+        """Whether the arrays are on a device that has to be entered."""
+        return False
+
     def enter(self) -> None:
-        """Begin: a device becomes the current one, a clock is started."""
+        """Make the device the current one; called if `on_device`."""
 
     def exit(self) -> None:
         """End what `enter` began, and release the gradients."""
@@ -116,7 +121,7 @@ class Stepper:
         if self._busy:
             self._backend.exit()
             backend.enter()
-        self._backend, self._bound = backend, None
+        self._backend, self._bound, self._on_device = backend, None, backend.on_device
         self._layout = (structure, slots, groups)
         self._accumulate, self._clears = settings.accumulate, settings.zero_grads
         self._raises = settings.nonfinite == "raise"
@@ -127,6 +132,10 @@ class Stepper:
         if self._backend is None:
             raise RuntimeError("this optimizer has no parameters: its constructor has not run")
         self._busy = True  # in plain Python too no thread runs between the test and this
+        if self._on_device:
+            self._enter()
+
+    def _enter(self) -> None:
         try:
             self._backend.enter()
         except BaseException:
@@ -314,7 +323,7 @@ def raise_nonfinite(bad: Mapping[str, int]) -> None:
 
 FIELDS = {
     "_backend": None, "_bound": None, "_guards": (), "_layout": None, "_busy": False, "_count": 0,
-    "_skipped": 0, "_gathered": 0, "_accumulate": 1, "_clears": False, "_raises": False,
+    "_skipped": 0, "_gathered": 0, "_accumulate": 1, "_clears": False, "_raises": False, "_on_device": False,
 }  # fmt: skip
 if __file__.endswith(".py"):  # plain Python has no fields before a constructor has run
     for name, value in FIELDS.items():

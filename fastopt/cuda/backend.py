@@ -37,6 +37,10 @@ class CudaBackend(PythonBackend):
         self.tables = Tables(memory, slots, groups, settings.flush_subnormals)
         self.tables.leave()
 
+    @property
+    def on_device(self) -> bool:
+        return True
+
     def enter(self) -> None:
         self.here = self.memory.here()
         self.here.__enter__()

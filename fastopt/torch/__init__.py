@@ -28,7 +28,7 @@ from .state import Entry, State
 
 EXCHANGE: Any = None  # what tells where tensors lie without an object for each; torch has it from 2.10 on
 if dispatch.ISA != dispatch.INTERPRETED:
-    from .._engine.engine import exchange_of
+    from .._engine.gradients import exchange_of
 
     EXCHANGE = exchange_of(torch.Tensor)
 

@@ -1,0 +1,10 @@
+from typing import Any
+
+from typing_extensions import disjoint_base
+
+@disjoint_base
+class Update:
+    def __init__(self, capsule: Any, formula: Any) -> None: ...
+    def step(
+        self, given: tuple[Any, ...], t: Any, hyperparameters: tuple[Any, ...], out: Any, kept: tuple[float, ...] = ()
+    ) -> tuple[Any, ...]: ...

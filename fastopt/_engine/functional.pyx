@@ -1,0 +1,231 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+# cython: auto_pickle=False, autotestdict=False, binding=False, embedsignature=True, embedsignature.format=clinic
+"""A rule's step on arrays of the caller's, without an optimizer object."""
+
+from cpython.long cimport PyLong_AsLongLongAndOverflow
+from cpython.ref cimport PyObject, Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+cimport numpy as cnp
+
+from fastopt._engine.chooser cimport chooser_t, learn_nothing
+from fastopt._engine.passes cimport STEPPING, SUMMING, choose, go, learn, pass_t, plan_t
+from fastopt._engine.table cimport (
+    BLOCK, END, KEPT, RULE, RULE_ALONE, SCALARS, STAGES, STATES, SUMS, TOTALS, formula_t, op_of, op_t, partial_t, table_t, task_t,
+)
+from fastopt._engine.tables cimport find, table_of
+from fastopt._engine.views cimport alike, format_of
+
+from fastopt._arrays import layout
+from fastopt.domains import check_order
+
+cnp.import_array()
+
+cdef extern from "block.h" nogil:
+    ctypedef int fo_env
+    fo_env fo_enter(int flush)
+    void fo_leave(fo_env caller)
+    ctypedef struct fo_total:
+        pass
+    void fo_total_clear(fo_total *total)
+    void fo_total_add_blocks(fo_total *total, const partial_t *blocks, int64_t n, int64_t stride)
+    int fo_totals_given(fo_total *totals, int sums, int squares, double n, double *given)
+
+cdef extern from "threads.h" nogil:
+    double fo_now()
+
+cdef int64_t MOST_STEPS = 1LL << 62  # that a parameter may have made
+cdef chooser_t[65] CHOOSERS  # of steps without an optimizer, by the bits of their size
+cdef Py_ssize_t BITS
+for BITS in range(65):
+    learn_nothing(&CHOOSERS[BITS])
+
+
+cdef class Update:
+    """A rule's step on arrays of the caller's, without an optimizer. Not a public name: see `fastopt.functional`.
+
+    Parameters
+    ----------
+    capsule : the kernels' table
+    rule : Formula
+    """
+
+    cdef object capsule, formula, names, bounds
+    cdef const table_t *table
+    cdef const formula_t *rule
+    cdef int arrays
+    cdef double[2][SCALARS] domains
+    cdef bint ordered
+
+    def __init__(self, capsule, formula):
+        cdef int k
+        self.capsule, self.formula, self.names, self.bounds = capsule, formula, list(formula.domains), list(formula.domains.values())
+        self.table = table_of(capsule)
+        self.rule = find(self.table, formula)
+        self.ordered = any(domain.floor for domain in self.bounds)
+        self.arrays = self.rule.states + 1
+        for k in range(self.rule.hyperparameters):
+            self.domains[0][k], self.domains[1][k] = self.bounds[k].low, self.bounds[k].high
+
+    def step(self, tuple given, t, tuple hyperparameters, out, tuple kept=()):
+        """From parameter, gradient and state, the new parameter and state: in `out`, or in new arrays; then what is kept."""
+        cdef double[SCALARS] h
+        cdef double[KEPT] memory
+        cdef PyObject *inputs[STATES + 1]
+        cdef int64_t number = 0
+        cdef int k, order = cnp.NPY_ANYORDER
+        cdef object a, p = given[0], g = given[1]
+        cdef tuple outputs, work = None
+        for k in range(self.arrays):
+            inputs[k] = <PyObject *> given[k + (k > 0)]
+        if type(t) is int:
+            number = PyLong_AsLongLongAndOverflow(t, &k)
+        if not 0 < number < MOST_STEPS:
+            raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
+        self.read(hyperparameters, h)
+        if self.rule.kept:
+            for k, first in enumerate(self.formula.first(kept, t)):
+                memory[k] = first
+        for k in range(self.arrays):
+            a = <object> inputs[k]
+            if type(a) is not cnp.ndarray or not alike(<cnp.ndarray> a, <cnp.ndarray> p) or not known(<cnp.ndarray> a):
+                layout.check_input(self.formula.state[k - 1] if k else "p", a, p)
+        if type(g) is not cnp.ndarray or not alike(<cnp.ndarray> g, <cnp.ndarray> p):
+            g = layout.check_gradient("p", p, g)
+        if cnp.PyArray_TYPE(<cnp.ndarray> g) == cnp.PyArray_TYPE(<cnp.ndarray> p):
+            order = packed(inputs, self.arrays, <cnp.ndarray> g)
+            if order == cnp.NPY_FORTRANORDER and self.rule.sums:
+                order = cnp.NPY_ANYORDER  # sums are by position as it is counted
+        if out is None:
+            outputs = self.copies(inputs, order)
+        elif order != cnp.NPY_ANYORDER and in_place(inputs, self.arrays, <cnp.ndarray> g, out):
+            outputs = out
+        else:
+            outputs = layout.check_outputs(self.formula.state, [<object> inputs[k] for k in range(self.arrays)], g, out)
+            work = self.copies(inputs, order)
+        self.run(outputs if work is None else work, packed_gradient(g, order), number, h, memory)
+        if work is not None:
+            for to, a in zip(outputs, work):
+                to[...] = a
+        return outputs + tuple([memory[k] for k in range(self.rule.kept)]) if self.rule.kept else outputs
+
+    cdef int read(self, tuple hyperparameters, double *h) except -1:
+        """Numbers in their domains; what is not a float in its own goes through Python, for the error."""
+        cdef int k
+        cdef object x
+        for k in range(self.rule.hyperparameters):
+            x = hyperparameters[k]
+            if type(x) is float and self.domains[0][k] <= <double> x <= self.domains[1][k]:
+                h[k] = x
+            else:
+                h[k] = self.bounds[k].check(self.names[k], x)
+        if self.ordered:
+            check_order(self.formula.domains, {name: h[k] for k, name in enumerate(self.names)})
+        return 0
+
+    cdef tuple copies(self, PyObject **inputs, int order):
+        cdef int k
+        cdef tuple made = PyTuple_New(self.arrays)
+        cdef object a
+        for k in range(self.arrays):
+            a = cnp.PyArray_NewCopy(<cnp.ndarray> inputs[k], <cnp.NPY_ORDER> max(order, <int> cnp.NPY_CORDER))
+            Py_INCREF(a)
+            PyTuple_SET_ITEM(made, k, a)
+        return made
+
+    cdef int run(self, tuple arrays, cnp.ndarray g, int64_t t, const double *h, double *kept) except -1:
+        """In place, on arrays that follow one another in memory as the gradient does."""
+        cdef task_t task
+        cdef op_t[2] ops
+        cdef plan_t plan
+        cdef pass_t update, summing
+        cdef chooser_t chooser
+        cdef double[SCALARS] c
+        cdef double[TOTALS] given
+        cdef fo_total totals[SUMS]
+        cdef Py_ssize_t start = 0
+        cdef cnp.ndarray p = <cnp.ndarray> arrays[0]
+        cdef fo_env env
+        cdef Py_ssize_t n = cnp.PyArray_SIZE(p), bits
+        cdef int k, parts
+        cdef partial_t *partials = NULL
+        if cnp.PyTypeNum_ISCOMPLEX(cnp.PyArray_TYPE(p)):
+            n = 2 * n
+        memset(&task, 0, sizeof(task))
+        task.p.data, task.p.format, task.p.flat = <char *> cnp.PyArray_DATA(p), format_of(cnp.PyArray_TYPE(p)), True
+        task.g.data, task.g.format, task.g.flat = <char *> cnp.PyArray_DATA(g), format_of(cnp.PyArray_TYPE(g)), True
+        for k in range(self.rule.states):
+            task.state[k], task.formats[k] = <char *> cnp.PyArray_DATA(<cnp.ndarray> arrays[k + 1]), task.p.format
+        ops[0], ops[1] = op_of(RULE, STAGES, self.rule, &c[0], 0, False), op_of(END, -1, NULL, NULL, 0, False)
+        ops[0].path = RULE_ALONE
+        task.rule, task.ops, task.n, task.work, task.active, task.c = self.rule, ops, n, n, True, c
+        task.direct = task.g.format == task.p.format
+        bits = 0
+        while n >> bits:
+            bits += 1
+        chooser = CHOOSERS[bits]  # not shared while the GIL is released
+        chooser.entered = fo_now()
+        plan = plan_t(self.table, &task, 1, (n + BLOCK - 1) // BLOCK, n, 0, False, &chooser)
+        update = pass_t(STEPPING, 0, NULL, NULL, plan.blocks, NULL)
+        if self.rule.sums:
+            memory = cnp.PyArray_SimpleNew(1, [(plan.blocks + 1) * self.rule.sums * sizeof(partial_t)], cnp.NPY_UINT8)
+            partials = <partial_t *> cnp.PyArray_DATA(memory)
+        env = fo_enter(False)
+        parts = choose(&plan)
+        if self.rule.sums:
+            if self.rule.sums_prepare != NULL:
+                self.rule.sums_prepare(t, kept, NULL, h, c)
+            summing = pass_t(SUMMING, STAGES, self.rule, &start, plan.blocks, partials)
+            go(&plan, &summing, parts)
+            for k in range(self.rule.sums):
+                fo_total_clear(&totals[k])
+                fo_total_add_blocks(&totals[k], partials + k, plan.blocks, self.rule.sums)
+            fo_totals_given(totals, self.rule.sums, self.rule.squares, n if self.rule.mean else -1, given)
+        self.rule.prepare(t, kept, given, h, c)
+        go(&plan, &update, parts)
+        learn(&plan)
+        fo_leave(env)
+        CHOOSERS[bits] = chooser
+        return 0
+
+
+cdef bint known(cnp.ndarray a) noexcept:
+    """Whether there is a kernel for its dtype."""
+    return cnp.PyArray_TYPE(a) in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_CFLOAT, cnp.NPY_CDOUBLE)
+
+
+cdef bint in_place(PyObject **inputs, int n, cnp.ndarray g, object out) noexcept:
+    """Whether `out` is these very arrays, which are packed, writable, and no two of them and the gradient overlap."""
+    cdef int j, k
+    cdef cnp.ndarray a, b
+    if type(out) is not tuple or len(<tuple> out) != n:
+        return False
+    for k in range(n):
+        a = <cnp.ndarray> inputs[k]
+        if <PyObject *> (<tuple> out)[k] != inputs[k] or not cnp.PyArray_ISWRITEABLE(a):
+            return False
+        for j in range(k + 1, n + 1):
+            b = <cnp.ndarray> inputs[j] if j < n else g
+            if cnp.PyArray_BYTES(a) < cnp.PyArray_BYTES(b) + cnp.PyArray_NBYTES(b) \
+                    and cnp.PyArray_BYTES(b) < cnp.PyArray_BYTES(a) + cnp.PyArray_NBYTES(a):
+                return False
+    return True
+
+
+cdef int packed(PyObject **arrays, int n, cnp.ndarray g) noexcept:
+    """The order in which all of these, aligned, follow one another in memory, the gradient too; else NPY_ANYORDER."""
+    cdef int flags = cnp.PyArray_FLAGS(g), k
+    for k in range(n):
+        flags &= cnp.PyArray_FLAGS(<cnp.ndarray> arrays[k])
+    if flags & cnp.NPY_ARRAY_ALIGNED:
+        if flags & cnp.NPY_ARRAY_C_CONTIGUOUS:
+            return cnp.NPY_CORDER
+        if flags & cnp.NPY_ARRAY_F_CONTIGUOUS:
+            return cnp.NPY_FORTRANORDER
+    return cnp.NPY_ANYORDER
+
+
+cdef cnp.ndarray packed_gradient(object g, int order):
+    """The gradient in this order: as it is, or a copy in C order."""
+    return g if order != cnp.NPY_ANYORDER else layout.packed(g)
