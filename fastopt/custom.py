@@ -131,7 +131,7 @@ class Rule:
             arguments["weight_decay"] = 0.0
             arguments |= {"decoupled_weight_decay": False} if "lr" in arguments else {}
         doc = f"{(self.__doc__ or self.__name__).strip()}\n\nAn optimizer of a user's own rule; see `fastopt.optimizer`."
-        said = {"arguments": arguments, "update": self, "decay": decay, "__doc__": doc, "__module__": self.__module__}
+        said = {"arguments": arguments, "update": self, "weight_decay_stage": decay, "__doc__": doc, "__module__": self.__module__}
         return type(self.__name__, (OwnOptimizer,), {**said, "__qualname__": f"{self.__qualname__}.Optimizer"})
 
 

@@ -13,7 +13,6 @@ LONG_FILES = {
     "cuda/launch.h",
 }
 LONG_FUNCTIONS = {
-    "_codegen/cython.py: _table",
     "_codegen/functional.py: _function",
     "_engine/functional.pyx: run",
     "_engine/plan.pyx: lay_groups",
@@ -28,7 +27,6 @@ COMPLEX_FUNCTIONS = {
     "_codegen/cuda.py: formula",
     "_codegen/cython.py: _loop",
     "_codegen/cython.py: _scalars",
-    "_codegen/cython.py: _table",
     "_codegen/ir.py: check",
     "_codegen/ir.py: elementwise",
     "_codegen/ir.py: numbers",

@@ -64,10 +64,13 @@ ctypedef fused target:
 WHOLE = """\
 from fastopt._engine.span cimport add_up, lines_of, span, spread
 from fastopt._engine.table cimport (
-    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, OWN, PARAMETER, UPDATE, VELOCITY,
-    VERSION, WHOLE, formula_t, table_t,
+    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, OWN, PARAMETER, TRANSFORMS, UPDATE,
+    VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_stage, describe_sums, describe_terms, formula_t, table_t,
 )"""
-RULES_ALONE = "from fastopt._engine.table cimport UPDATE, VERSION, formula_t, table_t"
+RULES_ALONE = """\
+from fastopt._engine.table cimport (
+    ARRAY, GROUP, UPDATE, VERSION, WHOLE, describe, describe_rule, describe_sums, formula_t, table_t,
+)"""
 SCOPES = {"over_array": "ARRAY", "mean_over_array": "ARRAY", "over_group": "GROUP", "over_all": "WHOLE"}
 TERMS = {"over_lines": "LINES", "over_matrix": "MATRIX"}
 GIVEN = {"g": "GRADIENT", "p": "PARAMETER", "u": "UPDATE", "m": "VELOCITY"}  # a stage's arrays that are not its own
@@ -290,78 +293,79 @@ def _summands(name: str, function: Function, formula: Formula) -> str:
     return loop + "\n" + _instances(name, ["<double *> a[UPDATE]", *(_cast(k) for k in given)])
 
 
-def _codes(arrays: tuple[str, ...], own: list[str]) -> list[str]:
-    return [GIVEN[a] if a in GIVEN else f"OWN + {own.index(a)}" for a in arrays]
+def _codes(arrays: Sequence[str], own: Sequence[str]) -> str:
+    """Return where a stage finds its arrays, as a C array; empty where it takes none by number."""
+    return ", ".join(GIVEN[a] if a in GIVEN else f"OWN + {own.index(a)}" for a in arrays)
+
+
+def _row(name: str, to: str, *values: object) -> list[str]:
+    """Return a call that fills a part of a row."""
+    return _wrap(f"{name}(", [f"&{to}", *map(str, values)], ")")
+
+
+def _common(f: Formula, to: str) -> list[str]:
+    """Return the parts of a row that rules and stages have alike, and what comes before their sums."""
+    said = [f'b"{part}"' for part in textwrap.wrap(signature(f), 90, drop_whitespace=False)]
+    counts = [len(f.scalars.hyperparameters), len(f.function.scalars), len(f.scalars.kept)]
+    text = said[0] if len(said) == 1 else "(" + f"\n{' ' * 10}".join(said) + ")"
+    lines = _row("describe", to, f'b"{f.name}"', text, f.scalars.name, f"{f.name}_f32", f"{f.name}_f64", *counts)
+    if f.terms:
+        prepare = f.terms_scalars.name if f.terms_scalars else "NULL"
+        lines += _row("describe_terms", to, TERMS[f.terms_scope], f"{f.name}_terms_f32", f"{f.name}_terms_f64", prepare)
+    return lines
+
+
+def _sums_row(f: Formula, to: str, arrays: str) -> list[str]:
+    """Return the part of a row that is about sums."""
+    if f.sums is None:
+        return []
+    kernels = (f"{f.name}_sums_f32", f"{f.name}_sums_f64", f.sums_scalars.name if f.sums_scalars else "NULL")
+    squares = [f.sums.bits(names) for names in (f.sums.squares, f.sums.squared_by_f32)]
+    taken = (len(f.sums.arrays), f"[{arrays}]") if arrays else (0, "NULL")
+    scope = (len(f.sums.results), SCOPES[f.scope], f.scope.startswith("mean"))
+    return _row("describe_sums", to, *scope, *kernels, *squares, *taken)
+
+
+def _rule_row(f: Formula, to: str) -> list[str]:
+    """Return the calls that fill the row of a rule."""
+    tagged = [sum(1 << k for k, x in enumerate(f.function.tags[2:]) if x == tag) for tag in ("velocity", "nonnegative", "scratch")]
+    return [*_common(f, to), *_row("describe_rule", to, len(f.state), *tagged), *_sums_row(f, to, "")]
+
+
+def _stage_row(f: Formula, to: str, k: int, own: Sequence[str]) -> list[str]:
+    """Return the calls that fill the row of a stage."""
+    lines = _common(f, to)
+    defaults = [x.replace("inf", "INFINITY") or "NAN" for x in f.scalars.defaults]
+    lines += [f"NEUTRAL[{k}][{j}] = {x}" for j, x in enumerate(defaults)]
+    codes = f"[{_codes(f.arrays, own)}]"
+    lines += _row("describe_stage", to, f.kind.upper() or "TRANSFORMS", f"&NEUTRAL[{k}][0]", len(f.arrays), codes)
+    if f.arrays == ("g",):
+        mixed = [f"{f.name}_{kind}" for kind in ("widen", "narrow", "exact")]
+        lines += _row("describe_mixed", to, *mixed, f.is_passive, f.is_limit)
+    return lines + _sums_row(f, to, _codes(f.sums.arrays, own) if f.sums else "")
 
 
 def _table(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
+    """Return the tables of rules and stages, and the capsule that hands them to the engine."""
     own = own_arrays(stages)
     lines = [f"cdef formula_t[{len(rules)}] RULES"]
     if stages:
-        lines += [
-            f"cdef formula_t[{len(stages)}] STAGES",
-            f"cdef double[{len(stages)}][INPUTS] NEUTRAL",
-            f"cdef const char *OWN_NAMES[{len(own)}]",
-            *(f'OWN_NAMES[{k}] = b"{name}"' for k, name in enumerate(own)),
-        ]
-    for table, formulas in (("RULES", rules), ("STAGES", stages)):
-        for i, f in enumerate(formulas):
-            to = f"{table}[{i}]"
-            said = [f'b"{part}"' for part in textwrap.wrap(signature(f), 100, drop_whitespace=False)]
-            said = said if len(said) == 1 else ["(", *(f"    {part}" for part in said), ")"]
-            said[0] = f"{to}.signature = {said[0]}"
-            lines += ["", f'{to}.name = b"{f.name}"', *said]
-            lines += [f"{to}.prepare, {to}.f32, {to}.f64 = {f.scalars.name}, {f.name}_f32, {f.name}_f64"]
-            counts: dict[str, tuple[str, ...]] = {
-                "hyperparameters": f.scalars.hyperparameters,
-                "scalars": f.function.scalars,
-                "kept": f.scalars.kept,
-            }
-            if f.is_rule:
-                counts["states"] = f.state
-            lines += [f"{to}.{name} = {len(x)}" for name, x in counts.items() if x]
-            for k, tag in enumerate(f.function.tags[2:] if f.is_rule else ()):
-                if tag in ("velocity", "nonnegative", "scratch"):
-                    lines += [f"{to}.{tag} |= 1 << {k}"]
-            if not f.is_rule:
-                lines += [f"{to}.arrays[{k}] = {code}" for k, code in enumerate(_codes(f.arrays, own))]
-                lines += [f"{to}.n_arrays, {to}.neutral = {len(f.arrays)}, &NEUTRAL[{i}][0]"]
-                lines += [f"{to}.kind = {f.kind.upper()}"] if f.kind else []
-                if f.arrays == ("g",):
-                    lines += [f"{to}.widen, {to}.narrow, {to}.exact = {f.name}_widen, {f.name}_narrow, {f.name}_exact"]
-                    lines += [f"{to}.passive = True"] if f.is_passive else [f"{to}.limits = True"] if f.is_limit else []
-                for k, x in enumerate(f.scalars.defaults):
-                    lines += [f"NEUTRAL[{i}][{k}] = {x.replace('inf', 'INFINITY') or 'NAN'}"]
-            if f.sums:
-                lines += [f"{to}.sums, {to}.scope = {len(f.sums.results)}, {SCOPES[f.scope]}"]
-                lines += [f"{to}.sums_f32, {to}.sums_f64 = {f.name}_sums_f32, {f.name}_sums_f64"]
-                for kind in ("squares", "squared_by_f32"):
-                    if names := getattr(f.sums, kind):
-                        lines += [f"{to}.{kind} = {f.sums.bits(names)}"]
-                if f.scope.startswith("mean"):
-                    lines += [f"{to}.mean = True"]
-                if f.sums_scalars:
-                    lines += [f"{to}.sums_prepare = {f.sums_scalars.name}"]
-                if not f.is_rule:
-                    lines += [f"{to}.sums_arrays[{k}] = {code}" for k, code in enumerate(_codes(f.sums.arrays, own))]
-                    lines += [f"{to}.n_sums_arrays = {len(f.sums.arrays)}"]
-            if f.terms:
-                lines += [f"{to}.terms, {to}.terms_scope = True, {TERMS[f.terms_scope]}"]
-                lines += [f"{to}.terms_f32, {to}.terms_f64 = {f.name}_terms_f32, {f.name}_terms_f64"]
-                if f.terms_scalars:
-                    lines += [f"{to}.terms_prepare = {f.terms_scalars.name}"]
+        lines += [f"cdef formula_t[{len(stages)}] STAGES", f"cdef double[{len(stages)}][INPUTS] NEUTRAL"]
+        lines += [f"cdef const char *OWN_NAMES[{len(own)}]"]
+        lines += [f'OWN_NAMES[{k}] = b"{name}"' for k, name in enumerate(own)]
+    for k, f in enumerate(rules):
+        lines += ["", *_rule_row(f, f"RULES[{k}]")]
+    for k, f in enumerate(stages):
+        lines += ["", *_stage_row(f, f"STAGES[{k}]", k, own)]
     lines += ["", "cdef table_t TABLE_"]
+    lines += [f"TABLE_.version, TABLE_.isa, TABLE_.n_rules, TABLE_.rules = VERSION, FO_ISA, {len(rules)}, &RULES[0]"]
     if stages:
         shaped = [s.arrays[0] for s in stages]
         first, last = shaped.index("u"), len(shaped) - shaped[::-1].index("u")
+        lines += ["TABLE_.span, TABLE_.add_up, TABLE_.spread, TABLE_.lines_of = span, add_up, spread, lines_of"]
         lines += [
-            "TABLE_.version, TABLE_.isa, TABLE_.span, TABLE_.add_up = VERSION, FO_ISA, span, add_up",
-            "TABLE_.spread, TABLE_.lines_of = spread, lines_of",
-            f"TABLE_.n_rules, TABLE_.rules, TABLE_.n_stages, TABLE_.stages = {len(rules)}, &RULES[0], {len(stages)}, &STAGES[0]",
-            f"TABLE_.rule_at, TABLE_.subtract_at = {first}, {last}",
-            f"TABLE_.n_own, TABLE_.own = {len(own)}, &OWN_NAMES[0]",
+            f"TABLE_.n_stages, TABLE_.stages, TABLE_.rule_at, TABLE_.subtract_at = {len(stages)}, &STAGES[0], {first}, {last}"
         ]
-    else:
-        lines += [f"TABLE_.version, TABLE_.isa, TABLE_.n_rules, TABLE_.rules = VERSION, FO_ISA, {len(rules)}, &RULES[0]"]
+        lines += [f"TABLE_.n_own, TABLE_.own = {len(own)}, &OWN_NAMES[0]"]
     lines += ['TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)']
     return "\n".join(lines) + "\n"

@@ -31,7 +31,7 @@ def rendered() -> dict[Path, str]:
         PACKAGE / "_engine" / "generated" / "kernels.pyx": cython.render(rules, stages),
         PACKAGE / "cuda" / "generated" / "kernels.cu": cuda.render(rules, stages),
         PACKAGE / "functional.py": functional.render(rules),
-        PACKAGE / "optimizers" / "__init__.pyi": stubs.render(optimizers()),
+        PACKAGE / "optimizers" / "__init__.pyi": stubs.render(optimizers(), PACKAGE / "_optimizer" / "options.py"),
     }
 
 

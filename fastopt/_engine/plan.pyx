@@ -127,8 +127,8 @@ cdef class Plan(Backend):
             self.used[i] = used
             used += self.n_values[i]
             self.rules[i] = find(table, group.rule)
-            self.beside[i] = find(table, group.beside) if group.beside is not None else NULL
-            for j, place in enumerate(group.of_beside):
+            self.beside[i] = find(table, group.fallback_rule) if group.fallback_rule is not None else NULL
+            for j, place in enumerate(group.fallback_places):
                 self.of_beside[i * SCALARS + j] = place
             for k in range(2):
                 rule = self.beside[i] if k else self.rules[i]

@@ -210,3 +210,40 @@ cdef struct table_t:
                    Py_ssize_t hi, partial_t *partials) noexcept nogil
     void (*spread)(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil
     void (*lines_of)(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil
+
+
+# Rows of a table, which the generated kernels fill by these.
+
+cdef inline void describe(formula_t *f, const char *name, const char *signature, scalars_t prepare, kernel_t f32, kernel_t f64,
+                          int hyperparameters, int scalars, int kept) noexcept:
+    f.name, f.signature, f.prepare, f.f32, f.f64 = name, signature, prepare, f32, f64
+    f.hyperparameters, f.scalars, f.kept = hyperparameters, scalars, kept
+
+
+cdef inline void describe_rule(formula_t *f, int states, int velocity, int nonnegative, int scratch) noexcept:
+    f.states, f.velocity, f.nonnegative, f.scratch = states, velocity, nonnegative, scratch
+
+
+cdef inline void describe_stage(formula_t *f, stage_kind_t kind, const double *neutral, int n, int *arrays) noexcept:
+    cdef int k
+    f.kind, f.neutral, f.n_arrays = kind, neutral, n
+    for k in range(n):
+        f.arrays[k] = arrays[k]
+
+
+cdef inline void describe_mixed(formula_t *f, kernel_t widen, kernel_t narrow, bint (*exact)(const double *c) noexcept nogil,
+                                bint passive, bint limits) noexcept:
+    f.widen, f.narrow, f.exact, f.passive, f.limits = widen, narrow, exact, passive, limits
+
+
+cdef inline void describe_sums(formula_t *f, int sums, scope_t scope, bint mean, kernel_t f32, kernel_t f64, scalars_t prepare,
+                               int squares, int squared_by_f32, int n, int *arrays) noexcept:
+    cdef int k
+    f.sums, f.scope, f.mean, f.sums_f32, f.sums_f64, f.sums_prepare = sums, scope, mean, f32, f64, prepare
+    f.squares, f.squared_by_f32, f.n_sums_arrays = squares, squared_by_f32, n
+    for k in range(n):
+        f.sums_arrays[k] = arrays[k]
+
+
+cdef inline void describe_terms(formula_t *f, scope_t scope, kernel_t f32, kernel_t f64, scalars_t prepare) noexcept:
+    f.terms, f.terms_scope, f.terms_f32, f.terms_f64, f.terms_prepare = True, scope, f32, f64, prepare

@@ -33,7 +33,7 @@ class Resolved:
 
     defaults: dict[str, Any]
     settings: Any
-    decay: str | None
+    weight_decay_stage: str | None
 
 
 def resolve(cls: Any, positional: Sequence[Any], convention: str, options: dict[str, Any]) -> Resolved:
@@ -43,16 +43,16 @@ def resolve(cls: Any, positional: Sequence[Any], convention: str, options: dict[
         known = ", ".join(map(repr, ("torch", *cls.conventions)))
         raise ValueError(f"convention: {convention!r}, expected one of {known} for {name}")
     preset = dict(cls.conventions.get(convention, {}))
-    decay = preset.pop("decay", cls.decay)
+    decay = preset.pop("weight_decay_stage", cls.weight_decay_stage)
     given = dict(zip(cls.arguments, positional, strict=False))
     if len(positional) > len(cls.arguments) or set(given) & set(options):
         raise TypeError(f"{name}: arguments given twice or too many, expected params, {', '.join(cls.arguments)}")
     check_nesting({**given, **options})
     given |= {k: options.pop(k) for k in cls.arguments if k in options}
-    common = {k: options.pop(k, default) for k, default in {**OPTIONS, **cls.usual}.items()}
+    common = {k: options.pop(k, default) for k, default in {**OPTIONS, **cls.option_defaults}.items()}
     shared = {k: options.pop(k) for k in OF_OPTIMIZERS if k in options}
     chosen = {**cls.arguments, **preset, **given}
-    defaults = {**{k: tuple(v) if k in cls.spread and isinstance(v, list) else v for k, v in chosen.items()}, **common}
+    defaults = {**{k: tuple(v) if k in cls.tuple_arguments and isinstance(v, list) else v for k, v in chosen.items()}, **common}
     if options:
         known = ", ".join((*defaults, "convention", *OF_OPTIMIZERS))
         raise TypeError(f"{name}: unknown {', '.join(options)}, expected among {known}")
@@ -92,30 +92,30 @@ def make_group(optimizer: Any, options: Mapping[str, Any], arrays: Sequence[Any]
     cls, settings = type(optimizer), optimizer._settings
     domains = {**STAGE_DOMAINS, **domains_of(cls)}  # type: ignore[arg-type]
     options = {key: checked_option(cls, key, value, domains) for key, value in options.items()}
-    for key in cls.refuses:
+    for key in cls.unsupported_options:
         if options[key] is not OPTIONS[key] and options[key] != OPTIONS[key]:
             raise ValueError(f"{key}: not with {cls.__name__}, whose other points it would not shape")
-    rule, beside = spec.of(optimizer.rule(options)), optimizer.beside(options)
-    decay = optimizer.decay_stage(options)
+    rule, fallback = spec.of(optimizer.rule(options)), optimizer.fallback_rule(options)
+    decay = optimizer.choose_weight_decay(options)
     if options["step_scale"] is not None and decay == "decoupled":
         decay = "late_decay"  # an element's own step size is of its decay too
     return Group(
         options,
-        cls.spread,
+        cls.tuple_arguments,
         rule,
         stages_of(options, settings, decay if "weight_decay" in options else None),
-        {"accumulate": float(settings.accumulate), **optimizer.fixed(options, arrays)},
-        spec.of(beside) if beside else None,
-        cls.renamed,
-        not optimizer.aside(options),
+        {"accumulate": float(settings.accumulate), **optimizer.constants(options, arrays)},
+        spec.of(fallback) if fallback else None,
+        cls.fallback_names,
+        not optimizer.uses_fallback(options),
         domains,
     )
 
 
 def checked_option(cls: Any, key: str, value: Any, domains: Mapping[str, Domain]) -> Any:
     """Return one of a group's options as it is kept, or raise the error that says what it may be."""
-    if key in cls.words:
-        words = cls.words[key]
+    if key in cls.choices:
+        words = cls.choices[key]
         value = words[0] if value is None else value
         if not isinstance(value, str) or value not in words:
             raise ValueError(f"{key}: {value!r}, expected one of {', '.join(map(repr, words))}")
@@ -123,7 +123,7 @@ def checked_option(cls: Any, key: str, value: Any, domains: Mapping[str, Domain]
         return check_bool(key, value)
     elif key in ARRAY_OPTIONS:
         return own_copy(value)
-    elif key not in cls.spread:
+    elif key not in cls.tuple_arguments:
         check_hyperparameter(key, value, domains.get(key, NONNEGATIVE))
     return value
 

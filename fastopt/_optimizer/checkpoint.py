@@ -172,7 +172,7 @@ def fitting(what: str, target: np.ndarray, source: Any) -> np.ndarray:
 
 def hyperparameters_of(optimizer: Any, saved: Sequence[Mapping[str, Any]], policy: str | None) -> Iterator[tuple[Group, str, Any]]:
     """Yield hyperparameters to set, checked; raise if they differ and nothing says what to do."""
-    defaults = {**OPTIONS, **optimizer.usual, **optimizer.arguments}  # of files from before there was such an option
+    defaults = {**OPTIONS, **optimizer.option_defaults, **optimizer.arguments}  # of files from before there was such an option
     for k, (group, theirs) in enumerate(zip(optimizer._groups, saved, strict=True)):
         ours = group.described()
         for key, mine in ours.items():
@@ -191,13 +191,14 @@ def hyperparameters_of(optimizer: Any, saved: Sequence[Mapping[str, Any]], polic
 
 def restored(group: Group, where: str, key: str, found: Any) -> Any:
     """Return a saved hyperparameter as the group is to have it."""
-    values = found if key in group.spread and isinstance(found, (list, tuple)) else [found]
+    values = found if key in group.tuple_arguments and isinstance(found, (list, tuple)) else [found]
     if len(values) != len(group.names(key)):
         raise ValueError(f"{where}: {found}, expected {len(group.names(key))} values")
     checked = [
-        x if x is None and name in group.fixed else group.check(name, x) for name, x in zip(group.names(key), values, strict=True)
+        x if x is None and name in group.constants else group.check(name, x)
+        for name, x in zip(group.names(key), values, strict=True)
     ]
-    return checked if key in group.spread else checked[0]
+    return checked if key in group.tuple_arguments else checked[0]
 
 
 def save(optimizer: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None) -> None:

@@ -28,11 +28,11 @@ class Group(MutableMapping[str, Any]):
     ----------
     rule : Formula
         What the options chose.
-    beside : Formula or None
+    fallback : Formula or None
         The rule of arrays that `rule` is not for.
     fits : bool
         Whether `rule` is for any array of the group.
-    of_beside : tuple of int
+    fallback_places : tuple of int
         The places of that one's hyperparameters.
     chosen : dict
         The options as they were then.
@@ -48,26 +48,26 @@ class Group(MutableMapping[str, Any]):
     def __init__(
         self,
         options: Mapping[str, Any],
-        spread: Mapping[str, Sequence[str]],
+        tuple_arguments: Mapping[str, Sequence[str]],
         rule: Formula,
         stages: Collection[str],
-        fixed: Mapping[str, float],
-        beside: Formula | None = None,
-        renamed: Mapping[str, str] = MappingProxyType({}),
+        constants: Mapping[str, float],
+        fallback_rule: Formula | None = None,
+        fallback_names: Mapping[str, str] = MappingProxyType({}),
         fits: bool = True,
         domains: Mapping[str, Domain] = DOMAINS,
     ) -> None:
-        self.rule, self.beside, self.fits = rule, beside, fits
-        self.spread, self.fixed = spread, fixed
+        self.rule, self.fallback_rule, self.fits = rule, fallback_rule, fits
+        self.tuple_arguments, self.constants = tuple_arguments, constants
         self.stages = [stage for name, stage in STAGES.items() if name in stages]
-        fallback = {renamed.get(h, h): domain for h, domain in (beside.domains.items() if beside else ())}
+        fallback = {fallback_names.get(h, h): domain for h, domain in (fallback_rule.domains.items() if fallback_rule else ())}
         self.domains = {**domains, **fallback, **rule.domains}
         of_stages = [h for stage in self.stages for h in stage.hyperparameters]
         self.index = {name: k for k, name in enumerate(dict.fromkeys((*rule.hyperparameters, *fallback, *of_stages)))}
-        self.of_beside = tuple(self.index[name] for name in fallback)
+        self.fallback_places = tuple(self.index[name] for name in fallback)
         self.inputs = {stage.name: tuple(self.index[n] for n in stage.hyperparameters) for stage in self.stages}
         self.numbers = np.zeros(len(self.index))
-        for name, x in {"scale": -1.0 if options["maximize"] else 1.0, **fixed}.items():
+        for name, x in {"scale": -1.0 if options["maximize"] else 1.0, **constants}.items():
             if name in self.index:
                 self.numbers[self.index[name]] = x
         self.scheduled: dict[str, tuple[str, Callable[[int], float], int, float, float]] = {}
@@ -78,21 +78,21 @@ class Group(MutableMapping[str, Any]):
 
     def rule_of(self, shape: Sequence[int]) -> Formula:
         """The rule of an array."""
-        return self.beside if self.beside and not (self.fits and self.rule.fits(shape)) else self.rule
+        return self.fallback_rule if self.fallback_rule and not (self.fits and self.rule.fits(shape)) else self.rule
 
     def values_of(self, rule: Formula, values: Mapping[str, float]) -> dict[str, float]:
         """Of all hyperparameters by name, a rule's by the names that it has for them."""
         if rule is self.rule:
             return dict(values)
         names = list(self.index)
-        return {**values, **{h: values[names[k]] for h, k in zip(rule.hyperparameters, self.of_beside, strict=True)}}
+        return {**values, **{h: values[names[k]] for h, k in zip(rule.hyperparameters, self.fallback_places, strict=True)}}
 
     __eq__ = object.__eq__  # two groups of equal hyperparameters are two groups
     __hash__ = object.__hash__
 
     def names(self, key: str) -> Sequence[str]:
         """Names of the numbers that an option consists of: of ``betas``, two."""
-        return self.spread.get(key, (key,))
+        return self.tuple_arguments.get(key, (key,))
 
     def settable(self, key: str) -> bool:
         """Whether an option is of numbers that the rule or a stage reads."""
@@ -124,8 +124,8 @@ class Group(MutableMapping[str, Any]):
                 self.numbers[self.index[key]] = value
             return
         checked = self.checked(key, value)
-        kept = tuple(x if callable(x) or (x is None and n in self.fixed) else number for n, x, number in checked)
-        self.options[key] = kept if key in self.spread else kept[0]
+        kept = tuple(x if callable(x) or (x is None and n in self.constants) else number for n, x, number in checked)
+        self.options[key] = kept if key in self.tuple_arguments else kept[0]
         for name, x, number in checked if self.settable(key) else ():
             if number is None:
                 function = x.function() if isinstance(x, Schedule) else x
@@ -138,7 +138,7 @@ class Group(MutableMapping[str, Any]):
     def checked(self, key: str, value: Any) -> list[tuple[str, Any, float | None]]:
         """Return name, value and number of each of an option's hyperparameters; of a schedule the number is None."""
         names = self.names(key)
-        entries = tuple(value) if key in self.spread and isinstance(value, Iterable) else (value,)
+        entries = tuple(value) if key in self.tuple_arguments and isinstance(value, Iterable) else (value,)
         if len(entries) != len(names):
             check_nesting({key: value})
             raise ValueError(f"{key}: {value!r}, expected {len(names)} values")
@@ -151,8 +151,8 @@ class Group(MutableMapping[str, Any]):
 
     def check(self, name: str, x: Any) -> float:
         """Return a hyperparameter as a float; None may stand for a number that is fixed."""
-        if x is None and name in self.fixed:
-            return self.fixed[name]
+        if x is None and name in self.constants:
+            return self.constants[name]
         return self.domains.get(name, NONNEGATIVE).check(name, x)
 
     def number(self, name: str, step: int) -> float:

@@ -17,49 +17,57 @@ from .._arrays.row_gradient import check_indices
 from .._arrays.tree import Structure, collect, flatten, unflatten
 from .._engine import dispatch
 from .._engine.stepper import FIELDS, Stepper
-from . import arguments, checkpoint, explain, report, state
+from . import arguments, checkpoint, display, explain, report, state
 from .array_options import clipped_starts, operands
 from .checkpoint import check_count
 from .groups import Group, check_hyperparameter
-from .options import ARRAY_OPTIONS, OF_OPTIMIZERS, OPTIONS, common_doc
+from .options import ARRAY_OPTIONS, common_doc
 from .parameter import Parameter
 
 
 class Optimizer(Stepper):
-    """What all optimizers have in common; see each of them for its rule.
+    """Base of all optimizers; see each of them for its rule.
 
     `step` and `bind` are compiled. A call while a step is at work in another thread raises RuntimeError.
 
-    Attributes
+    Parameters
     ----------
-    arguments : mapping
-        Of a subclass: the names of its own arguments, with torch's defaults; the names of numbers are the rule's.
-    conventions : mapping
-        Of a subclass: of each other package what differs there.
-    refuses : sequence of str
-        Of a subclass: options that would not mean with it what they say.
-    usual : mapping
-        Of a subclass: defaults of options that differ from those of others.
-    update : function
-        Of a subclass: its rule, where no argument chooses among several.
-    spread : mapping
-        Of a subclass: arguments that consist of several hyperparameters, and the names of those.
-    words : mapping
-        Of a subclass: arguments that are words, and which; None is the first.
-    renamed : mapping
-        Of a subclass: what hyperparameters of the rule `beside` are called among the arguments.
-    decay : str or None
-        Of a subclass: which of the stages "l2", "decoupled" and "late_decay" its ``weight_decay`` is.
+    params : arrays
+        Parameters, updated in place, nested in mappings and sequences, or a list of group dicts.
+    {common}
+
+    Notes
+    -----
+    A subclass declares itself by these attributes and methods:
+
+    ``arguments``
+        Names of its own arguments with torch's defaults; the names of numbers are those of the rule's hyperparameters.
+    ``update``, or ``rule(options)``
+        Its update function; the one that a group's options choose.
+    ``conventions``
+        What differs in each other package.
+    ``tuple_arguments``, ``choices``
+        Arguments that consist of several hyperparameters, with the names of those; string arguments with their allowed values, of
+        which None selects the first.
+    ``option_defaults``, ``unsupported_options``
+        Defaults of options that differ from those of other optimizers; options that would not mean what they say.
+    ``fallback_rule(options)``, ``uses_fallback(options)``, ``fallback_names``
+        The update function of arrays that the rule is not for; whether it is for all arrays of a group; what its hyperparameters
+        are called among the arguments.
+    ``weight_decay_stage``, or ``choose_weight_decay(options)``
+        Which stage its ``weight_decay`` is ("l2", "decoupled", "late_decay", "proximal"); None where the rule has it.
+    ``initial_state(options)``, ``constants(options, arrays)``
+        First values of state that does not begin at zero; hyperparameters that stand for words, or for None among several numbers.
     """
 
     arguments: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
-    spread: ClassVar[Mapping[str, Sequence[str]]] = MappingProxyType({"betas": ("beta1", "beta2")})
-    usual: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    refuses: ClassVar[Sequence[str]] = ()
-    words: ClassVar[Mapping[str, Sequence[str]]] = MappingProxyType({})
-    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    decay: str | None = "l2"
+    tuple_arguments: ClassVar[Mapping[str, Sequence[str]]] = MappingProxyType({"betas": ("beta1", "beta2")})
+    option_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    unsupported_options: ClassVar[Sequence[str]] = ()
+    choices: ClassVar[Mapping[str, Sequence[str]]] = MappingProxyType({})
+    fallback_names: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    weight_decay_stage: str | None = "l2"
     update: Callable[..., Any]
     _memory: Memory = HOST
     _interpreted: ClassVar[bool] = False  # even where the rule is compiled
@@ -70,37 +78,36 @@ class Optimizer(Stepper):
         super().__init_subclass__(**other)
         cls.__signature__ = arguments.signature(cls.arguments)  # type: ignore[attr-defined]
         if cls.__doc__:
-            known = ", ".join(f'"{name}"' for name in ("torch", *cls.conventions))
-            cls.__doc__ = cls.__doc__.replace("{common}", common_doc(known))
+            cls.__doc__ = cls.__doc__.replace("{common}", common_doc(["torch", *cls.conventions]))
 
     def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
         """The update function that a group's options choose."""
         return self.update
 
-    def beside(self, options: Mapping[str, Any]) -> Callable[..., Any] | None:
+    def fallback_rule(self, options: Mapping[str, Any]) -> Callable[..., Any] | None:
         """The update function of arrays that the rule is not for."""
         return None
 
-    def aside(self, options: Mapping[str, Any]) -> bool:
+    def uses_fallback(self, options: Mapping[str, Any]) -> bool:
         """Whether the rule `beside` is for all arrays of a group."""
         return False
 
-    def decay_stage(self, options: Mapping[str, Any]) -> str | None:
+    def choose_weight_decay(self, options: Mapping[str, Any]) -> str | None:
         """The stage that a group's ``weight_decay`` is, or None where the rule has it."""
-        return "decoupled" if options.get("decoupled_weight_decay") else self.decay
+        return "decoupled" if options.get("decoupled_weight_decay") else self.weight_decay_stage
 
-    def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
+    def initial_state(self, options: Mapping[str, Any]) -> dict[str, float]:
         """First values of state that does not begin at zero."""
         return {}
 
-    def fixed(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
+    def constants(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
         """Hyperparameters of the rule that stand for words, and for None among several numbers."""
         return {}
 
     def __init__(self, params: Any, *positional: Any, convention: str = "torch", **options: Any) -> None:
         found = arguments.resolve(type(self), positional, convention, options)
         self._convention = convention
-        self.defaults, self._settings, self.decay = found.defaults, found.settings, found.decay
+        self.defaults, self._settings, self.weight_decay_stage = found.defaults, found.settings, found.weight_decay_stage
         params, groups = arguments.split_groups(params, self.defaults)
         self._build(params, [self.defaults] if groups is None else groups, groups is not None)
 
@@ -148,7 +155,7 @@ class Optimizer(Stepper):
         return [(name, self._memory.shared(f"parameter {name!r}", a)) for name, a in given]
 
     def _slots_of(self, group: Group, path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[Parameter]:
-        initial = self.initial(group.chosen)
+        initial = self.initial_state(group.chosen)
         each = operands(group.chosen, path, leaves)
         return [
             Parameter(name, a, group, initial, own, self._settings, self._memory)
@@ -422,27 +429,38 @@ class Optimizer(Stepper):
         if state["bound"] is not None:
             self._bind_list(self._memory.own(state["bound"]) if self._settings.zero_grads else state["bound"])
 
+    def __dir__(self) -> list[str]:
+        """Return what users may use: neither what subclasses declare nor what the package keeps for itself."""
+        return [name for name in super().__dir__() if name not in DECLARATIONS and (name[0] != "_" or name.startswith("__"))]
+
     def __repr__(self) -> str:
-        shown = {
-            k: v
-            for k, v in self._groups[0].items()
-            if k not in OPTIONS or not (v is OPTIONS[k] or (isinstance(v, (int, float)) and v == OPTIONS[k]))
-        }
-        of_all = {name: getattr(self._settings, name) for name in OF_OPTIMIZERS}
-        shown |= {name: x for name, x in of_all.items() if OF_OPTIMIZERS[name].is_set(x)}
-        shown |= {"convention": self._convention} if self._convention != "torch" else {}
-        options = ", ".join(f"{k}={v!r}" for k, v in shown.items())
-        more = f", and {len(self._groups) - 1} more groups" if len(self._groups) > 1 else ""
-        size = sum(s.array.size for s in self._slots)
-        return f"<{type(self).__name__}({options}){more}: {len(self._slots)} arrays, {size} elements, {self.steps} steps>"
+        return display.text(self)
+
+    def _repr_html_(self) -> str:
+        return display.html(self)
 
 
-def check_parameters(leaves: list[tuple[str, Any]], memory: Memory, beside: Sequence[Parameter] = ()) -> None:
+Optimizer.__doc__ = (Optimizer.__doc__ or "").replace("{common}", common_doc(["torch"], whole=True))
+DECLARATIONS = {
+    "arguments",
+    "update",
+    "rule",
+    "conventions",
+    "tuple_arguments",
+    "choices",
+    "option_defaults",
+    "unsupported_options",
+}
+DECLARATIONS |= {"fallback_rule", "uses_fallback", "fallback_names", "weight_decay_stage", "choose_weight_decay", "initial_state"}
+DECLARATIONS |= {"constants", "defaults"}
+
+
+def check_parameters(leaves: list[tuple[str, Any]], memory: Memory, existing: Sequence[Parameter] = ()) -> None:
     """The error that says which of these cannot be optimized, beside those that already are."""
     if not leaves:
         raise ValueError("params: no arrays, expected at least one")
     arrays: dict[str, np.ndarray] = {}
-    names = {slot.name for slot in beside}
+    names = {slot.name for slot in existing}
     for name, a in leaves:
         if name in arrays or name in names:
             raise ValueError(f"params: two parameters have the name {name!r}")
@@ -450,7 +468,7 @@ def check_parameters(leaves: list[tuple[str, Any]], memory: Memory, beside: Sequ
             raise ValueError(f"params: the name {name!r} holds a null character or half a character, which a file's names cannot")
         memory.check(f"parameter {name!r}", a)
         arrays[name] = a
-    written = [*((f"parameter {n!r}", a) for n, a in arrays.items()), *(x for slot in beside for x in slot.written())]
+    written = [*((f"parameter {n!r}", a) for n, a in arrays.items()), *(x for slot in existing for x in slot.written())]
     overlap.check_disjoint((what, memory.located(a)) for what, a in written)
 
 

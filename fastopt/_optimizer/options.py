@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from typing import Any
 
@@ -208,7 +208,7 @@ COMMON = """convention : {%s}, default "torch"
 
         And of the optimizer as a whole:
 
-%s
+%s%s
 
     Raises
     ------
@@ -216,19 +216,22 @@ COMMON = """convention : {%s}, default "torch"
         For parameters that cannot be updated in place, and for arguments that do not fit, by name."""
 
 
-def common_doc(conventions: str) -> str:
-    """Return the part of a docstring that is of every optimizer, for one with these conventions."""
-    of_groups, of_optimizers = ("\n".join(map(listed, table.values())) for table in (OF_GROUPS, OF_OPTIMIZERS))
-    return COMMON % (conventions, of_groups, of_optimizers)
+def common_doc(conventions: Sequence[str], whole: bool = False) -> str:
+    """Return the part of a docstring that is of every optimizer; `whole`: with what each option does, not its name alone."""
+    known = ", ".join(f'"{name}"' for name in conventions)
+    tables = (OF_GROUPS.values(), OF_OPTIMIZERS.values())
+    if whole:
+        return COMMON % (known, *("\n".join(map(listed, table)) for table in tables), "")
+    names = (wrapped(", ".join(f"``{option.name}``" for option in table) + ".", "") for table in tables)
+    return COMMON % (known, *names, "\n\n        `fastopt.Optimizer` describes them.")
 
 
 def listed(option: Option) -> str:
     """Return an option as an entry of a list."""
     default = repr(option.default).replace("'", '"')
-    return textwrap.fill(
-        f"- ``{option.name}={default}``: {option.doc};",
-        124,
-        initial_indent=" " * 8,
-        subsequent_indent=" " * 10,
-        break_long_words=False,
-    )
+    return wrapped(f"- ``{option.name}={default}``: {option.doc};", "  ")
+
+
+def wrapped(text: str, hanging: str) -> str:
+    """Return lines of a docstring."""
+    return textwrap.fill(text, 124, initial_indent=" " * 8, subsequent_indent=" " * 8 + hanging, break_long_words=False)

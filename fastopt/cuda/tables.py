@@ -83,7 +83,7 @@ class Tables:
         """Where in a group's numbers lies what kernels want: of its rule, of the rule beside it, of each stage; -1: nowhere."""
         found = np.full(OF_GROUP, -1)
         found[: len(group.rule.hyperparameters)] = range(len(group.rule.hyperparameters))
-        found[SCALARS : SCALARS + len(group.of_beside)] = group.of_beside
+        found[SCALARS : SCALARS + len(group.fallback_places)] = group.fallback_places
         for name, inputs in group.inputs.items():
             at = 2 * SCALARS + PLACE[name] * INPUTS
             found[at : at + len(inputs)] = inputs

@@ -74,5 +74,5 @@ class AdaBelief(Optimizer):
         "eps_root": 1e-16,
     }
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {}}
-    decay = "decoupled"
+    weight_decay_stage = "decoupled"
     update = staticmethod(adabelief)

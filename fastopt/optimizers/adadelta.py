@@ -59,7 +59,7 @@ class Adadelta(Optimizer):
 
     arguments: ClassVar[Mapping[str, Any]] = {"lr": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0.0}
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "keras": {"lr": 1e-3, "rho": 0.95, "eps": 1e-7, "decay": "decoupled"},
+        "keras": {"lr": 1e-3, "rho": 0.95, "eps": 1e-7, "weight_decay_stage": "decoupled"},
         "optax": {},
     }
     update = staticmethod(adadelta)

@@ -171,14 +171,14 @@ class Adafactor(Optimizer):
         "eps_inside": False,
     }
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "keras": {"lr": 1e-3, "eps": (1e-30, 1e-3), "eps_inside": True, "decay": "decoupled"},
+        "keras": {"lr": 1e-3, "eps": (1e-30, 1e-3), "eps_inside": True, "weight_decay_stage": "decoupled"},
     }
-    spread: ClassVar[Mapping[str, Sequence[str]]] = {"eps": ("eps1", "eps2")}
-    decay = "late_decay"
+    tuple_arguments: ClassVar[Mapping[str, Sequence[str]]] = {"eps": ("eps1", "eps2")}
+    weight_decay_stage = "late_decay"
     update = staticmethod(adafactor)
 
-    def beside(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+    def fallback_rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
         return adafactor_vector
 
-    def fixed(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
+    def constants(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
         return {"eps1": max((float(np.finfo(layout.working_dtype(self._memory.view(a))).eps) for a in arrays), default=0.0)}

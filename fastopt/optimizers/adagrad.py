@@ -72,10 +72,10 @@ class Adagrad(Optimizer):
         "eps_inside": False,
     }
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "keras": {"lr": 1e-3, "initial_accumulator_value": 0.1, "eps": 1e-7, "eps_inside": True, "decay": "decoupled"},
+        "keras": {"lr": 1e-3, "initial_accumulator_value": 0.1, "eps": 1e-7, "eps_inside": True, "weight_decay_stage": "decoupled"},
         "optax": {"initial_accumulator_value": 0.1, "eps": 1e-7, "eps_inside": True},
     }
     update = staticmethod(adagrad)
 
-    def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
+    def initial_state(self, options: Mapping[str, Any]) -> dict[str, float]:
         return {"sum": NONNEGATIVE.check("initial_accumulator_value", options["initial_accumulator_value"])}

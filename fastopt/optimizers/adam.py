@@ -109,7 +109,7 @@ class Adam(Optimizer):
         "max_corrected": False,
     }
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "keras": {"eps": 1e-7, "eps_hat": True, "decay": "decoupled"},
+        "keras": {"eps": 1e-7, "eps_hat": True, "weight_decay_stage": "decoupled"},
         "optax": {"max_corrected": True},
     }
 

@@ -72,7 +72,7 @@ class Adamax(Optimizer):
         "eps_inside": True,
     }
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "keras": {"lr": 1e-3, "eps": 1e-7, "eps_inside": False, "decay": "decoupled"},
+        "keras": {"lr": 1e-3, "eps": 1e-7, "eps_inside": False, "weight_decay_stage": "decoupled"},
         "optax": {},
     }
     update = staticmethod(adamax)

@@ -54,4 +54,4 @@ class AdamW(Adam):
         "keras": {"eps": 1e-7, "eps_hat": True, "weight_decay": 4e-3},
         "optax": {"max_corrected": True, "weight_decay": 1e-4},
     }
-    decay = "decoupled"
+    weight_decay_stage = "decoupled"

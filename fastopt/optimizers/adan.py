@@ -92,9 +92,9 @@ class Adan(Optimizer):
         "short_look": False,
     }
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {"no_prox": True, "eps_root": 1e-8, "short_look": True}}
-    spread: ClassVar[Mapping[str, Any]] = {"betas": ("beta1", "beta2", "beta3")}
-    decay = "proximal"
+    tuple_arguments: ClassVar[Mapping[str, Any]] = {"betas": ("beta1", "beta2", "beta3")}
+    weight_decay_stage = "proximal"
     update = staticmethod(adan)
 
-    def decay_stage(self, options: Mapping[str, Any]) -> str | None:
-        return "decoupled" if options["no_prox"] else self.decay
+    def choose_weight_decay(self, options: Mapping[str, Any]) -> str | None:
+        return "decoupled" if options["no_prox"] else self.weight_decay_stage

@@ -84,6 +84,6 @@ class AdEMAMix(Optimizer):
         "warmup": 0.0,
     }
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {}}
-    spread: ClassVar[Mapping[str, Any]] = {"betas": ("beta1", "beta2", "beta3")}
-    decay = "decoupled"
+    tuple_arguments: ClassVar[Mapping[str, Any]] = {"betas": ("beta1", "beta2", "beta3")}
+    weight_decay_stage = "decoupled"
     update = staticmethod(ademamix)

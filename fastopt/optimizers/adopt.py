@@ -99,5 +99,5 @@ class ADOPT(Optimizer):
     def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
         return adopt_decoupled if options["decoupled_weight_decay"] else adopt
 
-    def decay_stage(self, options: Mapping[str, Any]) -> str | None:
-        return None if options["decoupled_weight_decay"] else self.decay
+    def choose_weight_decay(self, options: Mapping[str, Any]) -> str | None:
+        return None if options["decoupled_weight_decay"] else self.weight_decay_stage

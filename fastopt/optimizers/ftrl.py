@@ -72,8 +72,8 @@ class FTRL(Optimizer):
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "keras": {"lr": 1e-3, "beta": 0.0, "initial_accumulator_value": 0.1, "l2_doubled": True},
     }
-    decay = None
+    weight_decay_stage = None
     update = staticmethod(ftrl)
 
-    def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
+    def initial_state(self, options: Mapping[str, Any]) -> dict[str, float]:
         return {"n2": NONNEGATIVE.check("initial_accumulator_value", options["initial_accumulator_value"])}

@@ -53,6 +53,6 @@ class LAMB(Optimizer):
         "eps_hat": False,
     }
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {}}
-    usual: ClassVar[Mapping[str, Any]] = {"trust_ratio": 1.0}
-    decay = "late_decay"
+    option_defaults: ClassVar[Mapping[str, Any]] = {"trust_ratio": 1.0}
+    weight_decay_stage = "late_decay"
     update = staticmethod(adam)

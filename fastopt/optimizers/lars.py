@@ -81,5 +81,5 @@ class LARS(Optimizer):
         "trust_coefficient": 1e-3,
         "eps": 0.0,
     }
-    decay = None
+    weight_decay_stage = None
     update = staticmethod(lars)

@@ -55,5 +55,5 @@ class Lion(Optimizer):
 
     arguments: ClassVar[Mapping[str, Any]] = {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0}
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"keras": {"lr": 1e-3}, "optax": {"weight_decay": 1e-3}}
-    decay = "decoupled"
+    weight_decay_stage = "decoupled"
     update = staticmethod(lion)

@@ -112,17 +112,17 @@ class Muon(Optimizer):
         "adam_eps": 1e-8,
         "orthogonalize": True,
     }
-    spread: ClassVar[Mapping[str, Sequence[str]]] = {"betas": ("beta1", "beta2"), "ns_coefficients": ("ns1", "ns2", "ns3")}
-    words: ClassVar[Mapping[str, Sequence[str]]] = {"adjust_lr_fn": ("original", "match_rms_adamw")}
-    renamed: ClassVar[Mapping[str, str]] = {"eps": "adam_eps"}
-    decay = "decoupled"
+    tuple_arguments: ClassVar[Mapping[str, Sequence[str]]] = {"betas": ("beta1", "beta2"), "ns_coefficients": ("ns1", "ns2", "ns3")}
+    choices: ClassVar[Mapping[str, Sequence[str]]] = {"adjust_lr_fn": ("original", "match_rms_adamw")}
+    fallback_names: ClassVar[Mapping[str, str]] = {"eps": "adam_eps"}
+    weight_decay_stage = "decoupled"
     update = staticmethod(muon)
 
-    def beside(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+    def fallback_rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
         return adam
 
-    def aside(self, options: Mapping[str, Any]) -> bool:
+    def uses_fallback(self, options: Mapping[str, Any]) -> bool:
         return not options["orthogonalize"]
 
-    def fixed(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
+    def constants(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
         return {"match_rms": float(options["adjust_lr_fn"] == "match_rms_adamw")}

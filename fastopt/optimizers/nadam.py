@@ -82,7 +82,7 @@ class NAdam(Optimizer):
         "decoupled_weight_decay": False,
     }
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "keras": {"lr": 1e-3, "eps": 1e-7, "momentum_decay": 1.0, "decay": "decoupled"},
+        "keras": {"lr": 1e-3, "eps": 1e-7, "momentum_decay": 1.0, "weight_decay_stage": "decoupled"},
         "optax": {"lr": 1e-3, "momentum_decay": inf},
     }
     update = staticmethod(nadam)

@@ -191,5 +191,5 @@ class Prodigy(Optimizer):
     def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
         return prodigy if options["decoupled_weight_decay"] else prodigy_coupled
 
-    def decay_stage(self, options: Mapping[str, Any]) -> str | None:
-        return None if options["decoupled_weight_decay"] else self.decay
+    def choose_weight_decay(self, options: Mapping[str, Any]) -> str | None:
+        return None if options["decoupled_weight_decay"] else self.weight_decay_stage

@@ -122,7 +122,14 @@ class RMSprop(Optimizer):
         "lr_in_velocity": False,
     }
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "keras": {"lr": 1e-3, "alpha": 0.9, "eps": 1e-7, "eps_inside": True, "lr_in_velocity": True, "decay": "decoupled"},
+        "keras": {
+            "lr": 1e-3,
+            "alpha": 0.9,
+            "eps": 1e-7,
+            "eps_inside": True,
+            "lr_in_velocity": True,
+            "weight_decay_stage": "decoupled",
+        },
         "optax": {"alpha": 0.9, "eps_inside": True, "lr_in_velocity": True},
     }
 

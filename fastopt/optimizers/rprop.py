@@ -72,7 +72,7 @@ class Rprop(Optimizer):
     """
 
     arguments: ClassVar[Mapping[str, Any]] = {"lr": 1e-2, "etas": (0.5, 1.2), "step_sizes": (1e-6, 50.0)}
-    spread: ClassVar[Mapping[str, Any]] = {"etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")}
-    decay = None
+    tuple_arguments: ClassVar[Mapping[str, Any]] = {"etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")}
+    weight_decay_stage = None
 
     update = staticmethod(rprop)

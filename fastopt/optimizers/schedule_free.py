@@ -115,7 +115,7 @@ class ScheduleFreeSGD(Optimizer):
     }
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {"warmup_from_zero": True}}
     share: ClassVar[str] = "momentum"  # which hyperparameter is the average's in the point where gradients are taken
-    refuses: ClassVar[Sequence[str]] = ("step_scale", "max_step", "trust_ratio", "bounds")
+    unsupported_options: ClassVar[Sequence[str]] = ("step_scale", "max_step", "trust_ratio", "bounds")
     update: Callable[..., Any] = staticmethod(schedule_free_sgd)
 
     def _average_of(self, slot: Parameter) -> Any:
@@ -173,6 +173,6 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
         "warmup": 0.0,
         "warmup_from_zero": False,
     }
-    decay = None
+    weight_decay_stage = None
     share = "beta1"
     update = staticmethod(schedule_free_adamw)

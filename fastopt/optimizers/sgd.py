@@ -99,7 +99,7 @@ class SGD(Optimizer):
         "lr_in_velocity": False,
     }
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "keras": {"lr": 1e-2, "lr_in_velocity": True, "decay": "decoupled"},
+        "keras": {"lr": 1e-2, "lr_in_velocity": True, "weight_decay_stage": "decoupled"},
         "optax": {},
     }
 

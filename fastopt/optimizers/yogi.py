@@ -69,5 +69,5 @@ class Yogi(Optimizer):
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {}}
     update = staticmethod(yogi)
 
-    def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
+    def initial_state(self, options: Mapping[str, Any]) -> dict[str, float]:
         return dict.fromkeys(("m", "v"), NONNEGATIVE.check("initial_accumulator_value", options["initial_accumulator_value"]))

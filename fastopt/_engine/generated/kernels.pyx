@@ -8,8 +8,8 @@ from libc.stdint cimport int64_t
 
 from fastopt._engine.span cimport add_up, lines_of, span, spread
 from fastopt._engine.table cimport (
-    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, OWN, PARAMETER, UPDATE, VELOCITY,
-    VERSION, WHOLE, formula_t, table_t,
+    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, OWN, PARAMETER, TRANSFORMS, UPDATE,
+    VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_stage, describe_sums, describe_terms, formula_t, table_t,
 )
 
 ctypedef fused real:
@@ -2362,608 +2362,290 @@ OWN_NAMES[2] = b"low"
 OWN_NAMES[3] = b"high"
 OWN_NAMES[4] = b"averaged"
 
-RULES[0].name = b"adabelief"
-RULES[0].signature = b"p g m v | step_size w1 keep w2 root eps |  | lr beta1 beta2 eps eps_root"
-RULES[0].prepare, RULES[0].f32, RULES[0].f64 = adabelief_scalars, adabelief_f32, adabelief_f64
-RULES[0].hyperparameters = 5
-RULES[0].scalars = 6
-RULES[0].states = 2
-RULES[0].velocity |= 1 << 0
-RULES[0].nonnegative |= 1 << 1
+describe(&RULES[0], b"adabelief", b"p g m v | step_size w1 keep w2 root eps |  | lr beta1 beta2 eps eps_root",
+         adabelief_scalars, adabelief_f32, adabelief_f64, 5, 6, 0)
+describe_rule(&RULES[0], 2, 1, 2, 0)
 
-RULES[1].name = b"adadelta"
-RULES[1].signature = b"p g v moved | lr keep w eps |  | lr rho eps"
-RULES[1].prepare, RULES[1].f32, RULES[1].f64 = adadelta_scalars, adadelta_f32, adadelta_f64
-RULES[1].hyperparameters = 3
-RULES[1].scalars = 4
-RULES[1].states = 2
-RULES[1].nonnegative |= 1 << 0
-RULES[1].nonnegative |= 1 << 1
+describe(&RULES[1], b"adadelta", b"p g v moved | lr keep w eps |  | lr rho eps", adadelta_scalars, adadelta_f32,
+         adadelta_f64, 3, 4, 0)
+describe_rule(&RULES[1], 2, 0, 3, 0)
 
-RULES[2].name = b"adafactor"
-RULES[2].signature = (
-    b"p g row col ratio | step_size floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g col ratio | "
-    b"param param_exponent updates | mean_over_array | g | over_lines"
-)
-RULES[2].prepare, RULES[2].f32, RULES[2].f64 = adafactor_scalars, adafactor_f32, adafactor_f64
-RULES[2].hyperparameters = 6
-RULES[2].scalars = 2
-RULES[2].states = 3
-RULES[2].sums, RULES[2].scope = 2, ARRAY
-RULES[2].sums_f32, RULES[2].sums_f64 = adafactor_sums_f32, adafactor_sums_f64
-RULES[2].squares = 1
-RULES[2].squared_by_f32 = 1
-RULES[2].mean = True
-RULES[2].sums_prepare = adafactor_sums_scalars
-RULES[2].terms, RULES[2].terms_scope = True, LINES
-RULES[2].terms_f32, RULES[2].terms_f64 = adafactor_terms_f32, adafactor_terms_f64
-RULES[2].terms_prepare = adafactor_terms_scalars
+describe(&RULES[2], b"adafactor",
+         (b"p g row col ratio | step_size floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g col "
+          b"ratio | param param_exponent updates | mean_over_array | g | over_lines"),
+         adafactor_scalars, adafactor_f32, adafactor_f64, 6, 2, 0)
+describe_terms(&RULES[2], LINES, adafactor_terms_f32, adafactor_terms_f64, adafactor_terms_scalars)
+describe_rule(&RULES[2], 3, 0, 0, 0)
+describe_sums(&RULES[2], 2, ARRAY, True, adafactor_sums_f32, adafactor_sums_f64, adafactor_sums_scalars, 1, 1, 0, NULL)
 
-RULES[3].name = b"adafactor_vector"
-RULES[3].signature = (
-    b"p g v | step_size keep w more floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g v | param "
-    b"param_exponent updates | mean_over_array"
-)
-RULES[3].prepare, RULES[3].f32, RULES[3].f64 = adafactor_vector_scalars, adafactor_vector_f32, adafactor_vector_f64
-RULES[3].hyperparameters = 6
-RULES[3].scalars = 5
-RULES[3].states = 1
-RULES[3].nonnegative |= 1 << 0
-RULES[3].sums, RULES[3].scope = 2, ARRAY
-RULES[3].sums_f32, RULES[3].sums_f64 = adafactor_vector_sums_f32, adafactor_vector_sums_f64
-RULES[3].squares = 1
-RULES[3].squared_by_f32 = 1
-RULES[3].mean = True
-RULES[3].sums_prepare = adafactor_vector_sums_scalars
+describe(&RULES[3], b"adafactor_vector",
+         (b"p g v | step_size keep w more floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g v | "
+          b"param param_exponent updates | mean_over_array"),
+         adafactor_vector_scalars, adafactor_vector_f32, adafactor_vector_f64, 6, 5, 0)
+describe_rule(&RULES[3], 1, 0, 1, 0)
+describe_sums(&RULES[3], 2, ARRAY, True, adafactor_vector_sums_f32, adafactor_vector_sums_f64,
+              adafactor_vector_sums_scalars, 1, 1, 0, NULL)
 
-RULES[4].name = b"adagrad"
-RULES[4].signature = b"p g sum | step_size root eps |  | lr lr_decay eps eps_inside"
-RULES[4].prepare, RULES[4].f32, RULES[4].f64 = adagrad_scalars, adagrad_f32, adagrad_f64
-RULES[4].hyperparameters = 4
-RULES[4].scalars = 3
-RULES[4].states = 1
-RULES[4].nonnegative |= 1 << 0
+describe(&RULES[4], b"adagrad", b"p g sum | step_size root eps |  | lr lr_decay eps eps_inside", adagrad_scalars,
+         adagrad_f32, adagrad_f64, 4, 3, 0)
+describe_rule(&RULES[4], 1, 0, 1, 0)
 
-RULES[5].name = b"adam"
-RULES[5].signature = b"p g m v | step_size w1 keep w2 eps root |  | lr beta1 beta2 eps eps_root eps_hat"
-RULES[5].prepare, RULES[5].f32, RULES[5].f64 = adam_scalars, adam_f32, adam_f64
-RULES[5].hyperparameters = 6
-RULES[5].scalars = 6
-RULES[5].states = 2
-RULES[5].velocity |= 1 << 0
-RULES[5].nonnegative |= 1 << 1
+describe(&RULES[5], b"adam", b"p g m v | step_size w1 keep w2 eps root |  | lr beta1 beta2 eps eps_root eps_hat",
+         adam_scalars, adam_f32, adam_f64, 6, 6, 0)
+describe_rule(&RULES[5], 2, 1, 2, 0)
 
-RULES[6].name = b"amsgrad"
-RULES[6].signature = (
-    b"p g m v vmax | step_size w1 keep w2 seen eps root |  | lr beta1 beta2 eps eps_root eps_hat "
-    b"max_corrected"
-)
-RULES[6].prepare, RULES[6].f32, RULES[6].f64 = amsgrad_scalars, amsgrad_f32, amsgrad_f64
-RULES[6].hyperparameters = 7
-RULES[6].scalars = 7
-RULES[6].states = 3
-RULES[6].velocity |= 1 << 0
-RULES[6].nonnegative |= 1 << 1
-RULES[6].nonnegative |= 1 << 2
+describe(&RULES[6], b"amsgrad",
+         (b"p g m v vmax | step_size w1 keep w2 seen eps root |  | lr beta1 beta2 eps eps_root eps_hat"
+          b" max_corrected"),
+         amsgrad_scalars, amsgrad_f32, amsgrad_f64, 7, 7, 0)
+describe_rule(&RULES[6], 3, 1, 6, 0)
 
-RULES[7].name = b"adamax"
-RULES[7].signature = b"p g m largest | step_size w keep inner outer |  | lr beta1 beta2 eps eps_inside"
-RULES[7].prepare, RULES[7].f32, RULES[7].f64 = adamax_scalars, adamax_f32, adamax_f64
-RULES[7].hyperparameters = 5
-RULES[7].scalars = 5
-RULES[7].states = 2
-RULES[7].velocity |= 1 << 0
-RULES[7].nonnegative |= 1 << 1
+describe(&RULES[7], b"adamax", b"p g m largest | step_size w keep inner outer |  | lr beta1 beta2 eps eps_inside",
+         adamax_scalars, adamax_f32, adamax_f64, 5, 5, 0)
+describe_rule(&RULES[7], 2, 1, 2, 0)
 
-RULES[8].name = b"adan"
-RULES[8].signature = (
-    b"p g m d v last | of_m of_d w1 w2 ahead keep w3 eps root before |  | lr beta1 beta2 beta3 eps "
-    b"eps_root short_look"
-)
-RULES[8].prepare, RULES[8].f32, RULES[8].f64 = adan_scalars, adan_f32, adan_f64
-RULES[8].hyperparameters = 7
-RULES[8].scalars = 10
-RULES[8].states = 4
-RULES[8].velocity |= 1 << 0
-RULES[8].velocity |= 1 << 1
-RULES[8].nonnegative |= 1 << 2
+describe(&RULES[8], b"adan",
+         (b"p g m d v last | of_m of_d w1 w2 ahead keep w3 eps root before |  | lr beta1 beta2 beta3 "
+          b"eps eps_root short_look"),
+         adan_scalars, adan_f32, adan_f64, 7, 10, 0)
+describe_rule(&RULES[8], 4, 3, 4, 0)
 
-RULES[9].name = b"ademamix"
-RULES[9].signature = b"p g m v m2 | fast slow w1 keep w2 w3 eps |  | lr beta1 beta2 beta3 alpha warmup eps"
-RULES[9].prepare, RULES[9].f32, RULES[9].f64 = ademamix_scalars, ademamix_f32, ademamix_f64
-RULES[9].hyperparameters = 7
-RULES[9].scalars = 7
-RULES[9].states = 3
-RULES[9].velocity |= 1 << 0
-RULES[9].nonnegative |= 1 << 1
-RULES[9].velocity |= 1 << 2
+describe(&RULES[9], b"ademamix", b"p g m v m2 | fast slow w1 keep w2 w3 eps |  | lr beta1 beta2 beta3 alpha warmup eps",
+         ademamix_scalars, ademamix_f32, ademamix_f64, 7, 7, 0)
+describe_rule(&RULES[9], 3, 5, 2, 0)
 
-RULES[10].name = b"adopt"
-RULES[10].signature = b"p g m v | lr w1 keep w2 eps most |  | lr beta1 beta2 eps"
-RULES[10].prepare, RULES[10].f32, RULES[10].f64 = adopt_scalars, adopt_f32, adopt_f64
-RULES[10].hyperparameters = 4
-RULES[10].scalars = 6
-RULES[10].states = 2
-RULES[10].velocity |= 1 << 0
-RULES[10].nonnegative |= 1 << 1
+describe(&RULES[10], b"adopt", b"p g m v | lr w1 keep w2 eps most |  | lr beta1 beta2 eps", adopt_scalars, adopt_f32,
+         adopt_f64, 4, 6, 0)
+describe_rule(&RULES[10], 2, 1, 2, 0)
 
-RULES[11].name = b"adopt_decoupled"
-RULES[11].signature = b"p g m v | lr w1 keep w2 eps most decay |  | lr beta1 beta2 eps weight_decay"
-RULES[11].prepare, RULES[11].f32, RULES[11].f64 = adopt_decoupled_scalars, adopt_decoupled_f32, adopt_decoupled_f64
-RULES[11].hyperparameters = 5
-RULES[11].scalars = 7
-RULES[11].states = 2
-RULES[11].velocity |= 1 << 0
-RULES[11].nonnegative |= 1 << 1
+describe(&RULES[11], b"adopt_decoupled", b"p g m v | lr w1 keep w2 eps most decay |  | lr beta1 beta2 eps weight_decay",
+         adopt_decoupled_scalars, adopt_decoupled_f32, adopt_decoupled_f64, 5, 7, 0)
+describe_rule(&RULES[11], 2, 1, 2, 0)
 
-RULES[12].name = b"asgd"
-RULES[12].signature = b"p g average | lr decay share | eta | lr lambd alpha t0"
-RULES[12].prepare, RULES[12].f32, RULES[12].f64 = asgd_scalars, asgd_f32, asgd_f64
-RULES[12].hyperparameters = 4
-RULES[12].scalars = 3
-RULES[12].kept = 1
-RULES[12].states = 1
+describe(&RULES[12], b"asgd", b"p g average | lr decay share | eta | lr lambd alpha t0", asgd_scalars, asgd_f32,
+         asgd_f64, 4, 3, 1)
+describe_rule(&RULES[12], 1, 0, 0, 0)
 
-RULES[13].name = b"dog"
-RULES[13].signature = (
-    b"p g p0 | lr shift | farthest seen | lr reps_rel eps | p g p0 | grads way way_exponent param "
-    b"param_exponent | over_group"
-)
-RULES[13].prepare, RULES[13].f32, RULES[13].f64 = dog_scalars, dog_f32, dog_f64
-RULES[13].hyperparameters = 3
-RULES[13].scalars = 2
-RULES[13].kept = 2
-RULES[13].states = 1
-RULES[13].sums, RULES[13].scope = 3, GROUP
-RULES[13].sums_f32, RULES[13].sums_f64 = dog_sums_f32, dog_sums_f64
-RULES[13].squares = 6
-RULES[13].squared_by_f32 = 6
+describe(&RULES[13], b"dog",
+         (b"p g p0 | lr shift | farthest seen | lr reps_rel eps | p g p0 | grads way way_exponent "
+          b"param param_exponent | over_group"),
+         dog_scalars, dog_f32, dog_f64, 3, 2, 2)
+describe_rule(&RULES[13], 1, 0, 0, 0)
+describe_sums(&RULES[13], 3, GROUP, False, dog_sums_f32, dog_sums_f64, NULL, 6, 6, 0, NULL)
 
-RULES[14].name = b"ftrl"
-RULES[14].signature = b"p g z n2 | rate beta l1 l2 |  | lr beta l1 l2 l2_doubled"
-RULES[14].prepare, RULES[14].f32, RULES[14].f64 = ftrl_scalars, ftrl_f32, ftrl_f64
-RULES[14].hyperparameters = 5
-RULES[14].scalars = 4
-RULES[14].states = 2
-RULES[14].nonnegative |= 1 << 1
+describe(&RULES[14], b"ftrl", b"p g z n2 | rate beta l1 l2 |  | lr beta l1 l2 l2_doubled", ftrl_scalars, ftrl_f32,
+         ftrl_f64, 5, 4, 0)
+describe_rule(&RULES[14], 2, 0, 2, 0)
 
-RULES[15].name = b"lars"
-RULES[15].signature = (
-    b"p g buf | lr keep ratio shift decay |  | lr momentum weight_decay trust_coefficient eps | p g | "
-    b"param param_exponent grad grad_exponent | over_array"
-)
-RULES[15].prepare, RULES[15].f32, RULES[15].f64 = lars_scalars, lars_f32, lars_f64
-RULES[15].hyperparameters = 5
-RULES[15].scalars = 5
-RULES[15].states = 1
-RULES[15].velocity |= 1 << 0
-RULES[15].sums, RULES[15].scope = 2, ARRAY
-RULES[15].sums_f32, RULES[15].sums_f64 = lars_sums_f32, lars_sums_f64
-RULES[15].squares = 3
-RULES[15].squared_by_f32 = 3
+describe(&RULES[15], b"lars",
+         (b"p g buf | lr keep ratio shift decay |  | lr momentum weight_decay trust_coefficient eps | "
+          b"p g | param param_exponent grad grad_exponent | over_array"),
+         lars_scalars, lars_f32, lars_f64, 5, 5, 0)
+describe_rule(&RULES[15], 1, 1, 0, 0)
+describe_sums(&RULES[15], 2, ARRAY, False, lars_sums_f32, lars_sums_f64, NULL, 3, 3, 0, NULL)
 
-RULES[16].name = b"lion"
-RULES[16].signature = b"p g m | lr w1 w2 |  | lr beta1 beta2"
-RULES[16].prepare, RULES[16].f32, RULES[16].f64 = lion_scalars, lion_f32, lion_f64
-RULES[16].hyperparameters = 3
-RULES[16].scalars = 3
-RULES[16].states = 1
-RULES[16].velocity |= 1 << 0
+describe(&RULES[16], b"lion", b"p g m | lr w1 w2 |  | lr beta1 beta2", lion_scalars, lion_f32, lion_f64, 3, 3, 0)
+describe_rule(&RULES[16], 1, 1, 0, 0)
 
-RULES[17].name = b"muon"
-RULES[17].signature = b"p g buf o | lr w |  | lr momentum nesterov ns1 ns2 ns3 eps ns_steps match_rms | g buf | over_matrix"
-RULES[17].prepare, RULES[17].f32, RULES[17].f64 = muon_scalars, muon_f32, muon_f64
-RULES[17].hyperparameters = 9
-RULES[17].scalars = 2
-RULES[17].states = 2
-RULES[17].velocity |= 1 << 0
-RULES[17].scratch |= 1 << 1
-RULES[17].terms, RULES[17].terms_scope = True, MATRIX
-RULES[17].terms_f32, RULES[17].terms_f64 = muon_terms_f32, muon_terms_f64
-RULES[17].terms_prepare = muon_terms_scalars
+describe(&RULES[17], b"muon",
+         (b"p g buf o | lr w |  | lr momentum nesterov ns1 ns2 ns3 eps ns_steps match_rms | g buf | "
+          b"over_matrix"),
+         muon_scalars, muon_f32, muon_f64, 9, 2, 0)
+describe_terms(&RULES[17], MATRIX, muon_terms_f32, muon_terms_f64, muon_terms_scalars)
+describe_rule(&RULES[17], 2, 1, 0, 2)
 
-RULES[18].name = b"nadam"
-RULES[18].signature = b"p g m v | of_g of_m w1 keep w2 eps | product | lr beta1 beta2 eps momentum_decay"
-RULES[18].prepare, RULES[18].f32, RULES[18].f64 = nadam_scalars, nadam_f32, nadam_f64
-RULES[18].hyperparameters = 5
-RULES[18].scalars = 6
-RULES[18].kept = 1
-RULES[18].states = 2
-RULES[18].velocity |= 1 << 0
-RULES[18].nonnegative |= 1 << 1
+describe(&RULES[18], b"nadam", b"p g m v | of_g of_m w1 keep w2 eps | product | lr beta1 beta2 eps momentum_decay",
+         nadam_scalars, nadam_f32, nadam_f64, 5, 6, 1)
+describe_rule(&RULES[18], 2, 1, 2, 0)
 
-RULES[19].name = b"prodigy"
-RULES[19].signature = (
-    b"p g m v s p0 | lr keep1 w1 keep2 w2 keep3 push eps decay | d d_max numerator | lr beta1 beta2 eps d0"
-    b" d_coef growth_rate use_bias_correction weight_decay | p g s p0 | along length | over_group"
-)
-RULES[19].prepare, RULES[19].f32, RULES[19].f64 = prodigy_scalars, prodigy_f32, prodigy_f64
-RULES[19].hyperparameters = 9
-RULES[19].scalars = 9
-RULES[19].kept = 3
-RULES[19].states = 4
-RULES[19].velocity |= 1 << 0
-RULES[19].nonnegative |= 1 << 1
-RULES[19].sums, RULES[19].scope = 2, GROUP
-RULES[19].sums_f32, RULES[19].sums_f64 = prodigy_sums_f32, prodigy_sums_f64
-RULES[19].sums_prepare = prodigy_sums_scalars
+describe(&RULES[19], b"prodigy",
+         (b"p g m v s p0 | lr keep1 w1 keep2 w2 keep3 push eps decay | d d_max numerator | lr beta1 "
+          b"beta2 eps d0 d_coef growth_rate use_bias_correction weight_decay | p g s p0 | along length"
+          b" | over_group"),
+         prodigy_scalars, prodigy_f32, prodigy_f64, 9, 9, 3)
+describe_rule(&RULES[19], 4, 1, 2, 0)
+describe_sums(&RULES[19], 2, GROUP, False, prodigy_sums_f32, prodigy_sums_f64, prodigy_sums_scalars, 0, 0, 0, NULL)
 
-RULES[20].name = b"prodigy_coupled"
-RULES[20].signature = (
-    b"p g m v s p0 | lr keep1 w1 keep2 w2 keep3 push eps | d d_max numerator | lr beta1 beta2 eps d0 "
-    b"d_coef growth_rate use_bias_correction | p g s p0 | along length | over_group"
-)
-RULES[20].prepare, RULES[20].f32, RULES[20].f64 = prodigy_coupled_scalars, prodigy_coupled_f32, prodigy_coupled_f64
-RULES[20].hyperparameters = 8
-RULES[20].scalars = 8
-RULES[20].kept = 3
-RULES[20].states = 4
-RULES[20].velocity |= 1 << 0
-RULES[20].nonnegative |= 1 << 1
-RULES[20].sums, RULES[20].scope = 2, GROUP
-RULES[20].sums_f32, RULES[20].sums_f64 = prodigy_coupled_sums_f32, prodigy_coupled_sums_f64
-RULES[20].sums_prepare = prodigy_sums_scalars
+describe(&RULES[20], b"prodigy_coupled",
+         (b"p g m v s p0 | lr keep1 w1 keep2 w2 keep3 push eps | d d_max numerator | lr beta1 beta2 "
+          b"eps d0 d_coef growth_rate use_bias_correction | p g s p0 | along length | over_group"),
+         prodigy_coupled_scalars, prodigy_coupled_f32, prodigy_coupled_f64, 8, 8, 3)
+describe_rule(&RULES[20], 4, 1, 2, 0)
+describe_sums(&RULES[20], 2, GROUP, False, prodigy_coupled_sums_f32, prodigy_coupled_sums_f64, prodigy_sums_scalars, 0,
+              0, 0, NULL)
 
-RULES[21].name = b"radam"
-RULES[21].signature = b"p g m v | step_size w1 keep w2 eps adapt |  | lr beta1 beta2 eps eps_hat"
-RULES[21].prepare, RULES[21].f32, RULES[21].f64 = radam_scalars, radam_f32, radam_f64
-RULES[21].hyperparameters = 5
-RULES[21].scalars = 6
-RULES[21].states = 2
-RULES[21].velocity |= 1 << 0
-RULES[21].nonnegative |= 1 << 1
+describe(&RULES[21], b"radam", b"p g m v | step_size w1 keep w2 eps adapt |  | lr beta1 beta2 eps eps_hat",
+         radam_scalars, radam_f32, radam_f64, 5, 6, 0)
+describe_rule(&RULES[21], 2, 1, 2, 0)
 
-RULES[22].name = b"rmsprop"
-RULES[22].signature = b"p g v | lr keep w root eps |  | lr alpha eps eps_inside"
-RULES[22].prepare, RULES[22].f32, RULES[22].f64 = rmsprop_scalars, rmsprop_f32, rmsprop_f64
-RULES[22].hyperparameters = 4
-RULES[22].scalars = 5
-RULES[22].states = 1
-RULES[22].nonnegative |= 1 << 0
+describe(&RULES[22], b"rmsprop", b"p g v | lr keep w root eps |  | lr alpha eps eps_inside", rmsprop_scalars,
+         rmsprop_f32, rmsprop_f64, 4, 5, 0)
+describe_rule(&RULES[22], 1, 0, 1, 0)
 
-RULES[23].name = b"rmsprop_centered"
-RULES[23].signature = b"p g v mean | lr keep w root eps |  | lr alpha eps eps_inside"
-RULES[23].prepare, RULES[23].f32, RULES[23].f64 = rmsprop_scalars, rmsprop_centered_f32, rmsprop_centered_f64
-RULES[23].hyperparameters = 4
-RULES[23].scalars = 5
-RULES[23].states = 2
-RULES[23].nonnegative |= 1 << 0
+describe(&RULES[23], b"rmsprop_centered", b"p g v mean | lr keep w root eps |  | lr alpha eps eps_inside",
+         rmsprop_scalars, rmsprop_centered_f32, rmsprop_centered_f64, 4, 5, 0)
+describe_rule(&RULES[23], 2, 0, 1, 0)
 
-RULES[24].name = b"rmsprop_momentum"
-RULES[24].signature = b"p g v buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
-RULES[24].prepare, RULES[24].f32, RULES[24].f64 = rmsprop_momentum_scalars, rmsprop_momentum_f32, rmsprop_momentum_f64
-RULES[24].hyperparameters = 6
-RULES[24].scalars = 7
-RULES[24].states = 2
-RULES[24].nonnegative |= 1 << 0
-RULES[24].velocity |= 1 << 1
+describe(&RULES[24], b"rmsprop_momentum",
+         (b"p g v buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside "
+          b"lr_in_velocity"),
+         rmsprop_momentum_scalars, rmsprop_momentum_f32, rmsprop_momentum_f64, 6, 7, 0)
+describe_rule(&RULES[24], 2, 2, 1, 0)
 
-RULES[25].name = b"rmsprop_centered_momentum"
-RULES[25].signature = b"p g v mean buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside lr_in_velocity"
-RULES[25].prepare, RULES[25].f32, RULES[25].f64 = rmsprop_momentum_scalars, rmsprop_centered_momentum_f32, rmsprop_centered_momentum_f64
-RULES[25].hyperparameters = 6
-RULES[25].scalars = 7
-RULES[25].states = 3
-RULES[25].nonnegative |= 1 << 0
-RULES[25].velocity |= 1 << 2
+describe(&RULES[25], b"rmsprop_centered_momentum",
+         (b"p g v mean buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside "
+          b"lr_in_velocity"),
+         rmsprop_momentum_scalars, rmsprop_centered_momentum_f32, rmsprop_centered_momentum_f64, 6, 7, 0)
+describe_rule(&RULES[25], 3, 4, 1, 0)
 
-RULES[26].name = b"rprop"
-RULES[26].signature = b"p g last size | start down up least most |  | lr eta_minus eta_plus step_min step_max"
-RULES[26].prepare, RULES[26].f32, RULES[26].f64 = rprop_scalars, rprop_f32, rprop_f64
-RULES[26].hyperparameters = 5
-RULES[26].scalars = 5
-RULES[26].states = 2
-RULES[26].nonnegative |= 1 << 1
+describe(&RULES[26], b"rprop", b"p g last size | start down up least most |  | lr eta_minus eta_plus step_min step_max",
+         rprop_scalars, rprop_f32, rprop_f64, 5, 5, 0)
+describe_rule(&RULES[26], 2, 0, 2, 0)
 
-RULES[27].name = b"schedule_free_sgd"
-RULES[27].signature = b"p g z | lr share of_g | weights highest | lr momentum warmup warmup_from_zero"
-RULES[27].prepare, RULES[27].f32, RULES[27].f64 = schedule_free_sgd_scalars, schedule_free_sgd_f32, schedule_free_sgd_f64
-RULES[27].hyperparameters = 4
-RULES[27].scalars = 3
-RULES[27].kept = 2
-RULES[27].states = 1
+describe(&RULES[27], b"schedule_free_sgd",
+         b"p g z | lr share of_g | weights highest | lr momentum warmup warmup_from_zero", schedule_free_sgd_scalars,
+         schedule_free_sgd_f32, schedule_free_sgd_f64, 4, 3, 2)
+describe_rule(&RULES[27], 1, 0, 0, 0)
 
-RULES[28].name = b"schedule_free_adamw"
-RULES[28].signature = (
-    b"p g v z | lr share of_d correct keep w2 eps decay | weights highest | lr beta1 beta2 eps "
-    b"weight_decay warmup warmup_from_zero"
-)
-RULES[28].prepare, RULES[28].f32, RULES[28].f64 = schedule_free_adamw_scalars, schedule_free_adamw_f32, schedule_free_adamw_f64
-RULES[28].hyperparameters = 7
-RULES[28].scalars = 8
-RULES[28].kept = 2
-RULES[28].states = 2
-RULES[28].nonnegative |= 1 << 0
+describe(&RULES[28], b"schedule_free_adamw",
+         (b"p g v z | lr share of_d correct keep w2 eps decay | weights highest | lr beta1 beta2 eps "
+          b"weight_decay warmup warmup_from_zero"),
+         schedule_free_adamw_scalars, schedule_free_adamw_f32, schedule_free_adamw_f64, 7, 8, 2)
+describe_rule(&RULES[28], 2, 0, 1, 0)
 
-RULES[29].name = b"sgd"
-RULES[29].signature = b"p g | lr |  | lr"
-RULES[29].prepare, RULES[29].f32, RULES[29].f64 = sgd_scalars, sgd_f32, sgd_f64
-RULES[29].hyperparameters = 1
-RULES[29].scalars = 1
+describe(&RULES[29], b"sgd", b"p g | lr |  | lr", sgd_scalars, sgd_f32, sgd_f64, 1, 1, 0)
+describe_rule(&RULES[29], 0, 0, 0, 0)
 
-RULES[30].name = b"momentum"
-RULES[30].signature = b"p g buf | lr keep take |  | lr momentum dampening lr_in_velocity"
-RULES[30].prepare, RULES[30].f32, RULES[30].f64 = momentum_scalars, momentum_f32, momentum_f64
-RULES[30].hyperparameters = 4
-RULES[30].scalars = 3
-RULES[30].states = 1
-RULES[30].velocity |= 1 << 0
+describe(&RULES[30], b"momentum", b"p g buf | lr keep take |  | lr momentum dampening lr_in_velocity", momentum_scalars,
+         momentum_f32, momentum_f64, 4, 3, 0)
+describe_rule(&RULES[30], 1, 1, 0, 0)
 
-RULES[31].name = b"nesterov"
-RULES[31].signature = b"p g buf | keep take lr ahead |  | lr momentum lr_in_velocity"
-RULES[31].prepare, RULES[31].f32, RULES[31].f64 = nesterov_scalars, nesterov_f32, nesterov_f64
-RULES[31].hyperparameters = 3
-RULES[31].scalars = 4
-RULES[31].states = 1
-RULES[31].velocity |= 1 << 0
+describe(&RULES[31], b"nesterov", b"p g buf | keep take lr ahead |  | lr momentum lr_in_velocity", nesterov_scalars,
+         nesterov_f32, nesterov_f64, 3, 4, 0)
+describe_rule(&RULES[31], 1, 1, 0, 0)
 
-RULES[32].name = b"signsgd"
-RULES[32].signature = b"p g | lr |  | lr"
-RULES[32].prepare, RULES[32].f32, RULES[32].f64 = signsgd_scalars, signsgd_f32, signsgd_f64
-RULES[32].hyperparameters = 1
-RULES[32].scalars = 1
+describe(&RULES[32], b"signsgd", b"p g | lr |  | lr", signsgd_scalars, signsgd_f32, signsgd_f64, 1, 1, 0)
+describe_rule(&RULES[32], 0, 0, 0, 0)
 
-RULES[33].name = b"signum"
-RULES[33].signature = b"p g buf | lr w |  | lr momentum"
-RULES[33].prepare, RULES[33].f32, RULES[33].f64 = signum_scalars, signum_f32, signum_f64
-RULES[33].hyperparameters = 2
-RULES[33].scalars = 2
-RULES[33].states = 1
-RULES[33].velocity |= 1 << 0
+describe(&RULES[33], b"signum", b"p g buf | lr w |  | lr momentum", signum_scalars, signum_f32, signum_f64, 2, 2, 0)
+describe_rule(&RULES[33], 1, 1, 0, 0)
 
-RULES[34].name = b"yogi"
-RULES[34].signature = b"p g m v | step_size w1 w2 eps |  | lr beta1 beta2 eps"
-RULES[34].prepare, RULES[34].f32, RULES[34].f64 = yogi_scalars, yogi_f32, yogi_f64
-RULES[34].hyperparameters = 4
-RULES[34].scalars = 4
-RULES[34].states = 2
-RULES[34].velocity |= 1 << 0
-RULES[34].nonnegative |= 1 << 1
+describe(&RULES[34], b"yogi", b"p g m v | step_size w1 w2 eps |  | lr beta1 beta2 eps", yogi_scalars, yogi_f32,
+         yogi_f64, 4, 4, 0)
+describe_rule(&RULES[34], 2, 1, 2, 0)
 
-STAGES[0].name = b"scale"
-STAGES[0].signature = b"g | scale shift |  | scale"
-STAGES[0].prepare, STAGES[0].f32, STAGES[0].f64 = scale_scalars, scale_f32, scale_f64
-STAGES[0].hyperparameters = 1
-STAGES[0].scalars = 2
-STAGES[0].arrays[0] = GRADIENT
-STAGES[0].n_arrays, STAGES[0].neutral = 1, &NEUTRAL[0][0]
-STAGES[0].widen, STAGES[0].narrow, STAGES[0].exact = scale_widen, scale_narrow, scale_exact
+describe(&STAGES[0], b"scale", b"g | scale shift |  | scale", scale_scalars, scale_f32, scale_f64, 1, 2, 0)
 NEUTRAL[0][0] = 1
+describe_stage(&STAGES[0], TRANSFORMS, &NEUTRAL[0][0], 1, [GRADIENT])
+describe_mixed(&STAGES[0], scale_widen, scale_narrow, scale_exact, False, False)
 
-STAGES[1].name = b"finite"
-STAGES[1].signature = b"g |  |  |  | g | bad | over_array"
-STAGES[1].prepare, STAGES[1].f32, STAGES[1].f64 = finite_scalars, finite_f32, finite_f64
-STAGES[1].arrays[0] = GRADIENT
-STAGES[1].n_arrays, STAGES[1].neutral = 1, &NEUTRAL[1][0]
-STAGES[1].kind = CHECKS
-STAGES[1].widen, STAGES[1].narrow, STAGES[1].exact = finite_widen, finite_narrow, finite_exact
-STAGES[1].passive = True
-STAGES[1].sums, STAGES[1].scope = 1, ARRAY
-STAGES[1].sums_f32, STAGES[1].sums_f64 = finite_sums_f32, finite_sums_f64
-STAGES[1].sums_arrays[0] = GRADIENT
-STAGES[1].n_sums_arrays = 1
+describe(&STAGES[1], b"finite", b"g |  |  |  | g | bad | over_array", finite_scalars, finite_f32, finite_f64, 0, 0, 0)
+describe_stage(&STAGES[1], CHECKS, &NEUTRAL[1][0], 1, [GRADIENT])
+describe_mixed(&STAGES[1], finite_widen, finite_narrow, finite_exact, True, False)
+describe_sums(&STAGES[1], 1, ARRAY, False, finite_sums_f32, finite_sums_f64, NULL, 0, 0, 1, [GRADIENT])
 
-STAGES[2].name = b"hold"
-STAGES[2].signature = b"gathered g | part |  | accumulate"
-STAGES[2].prepare, STAGES[2].f32, STAGES[2].f64 = hold_scalars, hold_f32, hold_f64
-STAGES[2].hyperparameters = 1
-STAGES[2].scalars = 1
-STAGES[2].arrays[0] = OWN + 0
-STAGES[2].arrays[1] = GRADIENT
-STAGES[2].n_arrays, STAGES[2].neutral = 2, &NEUTRAL[2][0]
-STAGES[2].kind = ACCUMULATES
+describe(&STAGES[2], b"hold", b"gathered g | part |  | accumulate", hold_scalars, hold_f32, hold_f64, 1, 1, 0)
 NEUTRAL[2][0] = 1
+describe_stage(&STAGES[2], ACCUMULATES, &NEUTRAL[2][0], 2, [OWN + 0, GRADIENT])
 
-STAGES[3].name = b"gather"
-STAGES[3].signature = b"g gathered | part share |  | accumulate"
-STAGES[3].prepare, STAGES[3].f32, STAGES[3].f64 = gather_scalars, gather_f32, gather_f64
-STAGES[3].hyperparameters = 1
-STAGES[3].scalars = 2
-STAGES[3].arrays[0] = GRADIENT
-STAGES[3].arrays[1] = OWN + 0
-STAGES[3].n_arrays, STAGES[3].neutral = 2, &NEUTRAL[3][0]
-STAGES[3].kind = AVERAGES
+describe(&STAGES[3], b"gather", b"g gathered | part share |  | accumulate", gather_scalars, gather_f32, gather_f64, 1,
+         2, 0)
 NEUTRAL[3][0] = 1
+describe_stage(&STAGES[3], AVERAGES, &NEUTRAL[3][0], 2, [GRADIENT, OWN + 0])
 
-STAGES[4].name = b"unclipped"
-STAGES[4].signature = b"g |  |  |  | g | unclipped_norm unclipped_norm_exponent | over_array"
-STAGES[4].prepare, STAGES[4].f32, STAGES[4].f64 = unclipped_scalars, unclipped_f32, unclipped_f64
-STAGES[4].arrays[0] = GRADIENT
-STAGES[4].n_arrays, STAGES[4].neutral = 1, &NEUTRAL[4][0]
-STAGES[4].kind = MEASURES
-STAGES[4].widen, STAGES[4].narrow, STAGES[4].exact = unclipped_widen, unclipped_narrow, unclipped_exact
-STAGES[4].passive = True
-STAGES[4].sums, STAGES[4].scope = 1, ARRAY
-STAGES[4].sums_f32, STAGES[4].sums_f64 = unclipped_sums_f32, unclipped_sums_f64
-STAGES[4].squares = 1
-STAGES[4].squared_by_f32 = 1
-STAGES[4].sums_arrays[0] = GRADIENT
-STAGES[4].n_sums_arrays = 1
+describe(&STAGES[4], b"unclipped", b"g |  |  |  | g | unclipped_norm unclipped_norm_exponent | over_array",
+         unclipped_scalars, unclipped_f32, unclipped_f64, 0, 0, 0)
+describe_stage(&STAGES[4], MEASURES, &NEUTRAL[4][0], 1, [GRADIENT])
+describe_mixed(&STAGES[4], unclipped_widen, unclipped_narrow, unclipped_exact, True, False)
+describe_sums(&STAGES[4], 1, ARRAY, False, unclipped_sums_f32, unclipped_sums_f64, NULL, 1, 1, 1, [GRADIENT])
 
-STAGES[5].name = b"clip_value"
-STAGES[5].signature = b"g | most |  | clip_value"
-STAGES[5].prepare, STAGES[5].f32, STAGES[5].f64 = clip_value_scalars, clip_value_f32, clip_value_f64
-STAGES[5].hyperparameters = 1
-STAGES[5].scalars = 1
-STAGES[5].arrays[0] = GRADIENT
-STAGES[5].n_arrays, STAGES[5].neutral = 1, &NEUTRAL[5][0]
-STAGES[5].widen, STAGES[5].narrow, STAGES[5].exact = clip_value_widen, clip_value_narrow, clip_value_exact
-STAGES[5].limits = True
+describe(&STAGES[5], b"clip_value", b"g | most |  | clip_value", clip_value_scalars, clip_value_f32, clip_value_f64, 1,
+         1, 0)
 NEUTRAL[5][0] = INFINITY
+describe_stage(&STAGES[5], TRANSFORMS, &NEUTRAL[5][0], 1, [GRADIENT])
+describe_mixed(&STAGES[5], clip_value_widen, clip_value_narrow, clip_value_exact, False, True)
 
-STAGES[6].name = b"clip_norm"
-STAGES[6].signature = b"g | shrink shift |  | clip_norm | g | norm norm_exponent | over_array"
-STAGES[6].prepare, STAGES[6].f32, STAGES[6].f64 = clip_norm_scalars, clip_norm_f32, clip_norm_f64
-STAGES[6].hyperparameters = 1
-STAGES[6].scalars = 2
-STAGES[6].arrays[0] = GRADIENT
-STAGES[6].n_arrays, STAGES[6].neutral = 1, &NEUTRAL[6][0]
-STAGES[6].widen, STAGES[6].narrow, STAGES[6].exact = clip_norm_widen, clip_norm_narrow, clip_norm_exact
-STAGES[6].limits = True
+describe(&STAGES[6], b"clip_norm", b"g | shrink shift |  | clip_norm | g | norm norm_exponent | over_array",
+         clip_norm_scalars, clip_norm_f32, clip_norm_f64, 1, 2, 0)
 NEUTRAL[6][0] = INFINITY
-STAGES[6].sums, STAGES[6].scope = 1, ARRAY
-STAGES[6].sums_f32, STAGES[6].sums_f64 = clip_norm_sums_f32, clip_norm_sums_f64
-STAGES[6].squares = 1
-STAGES[6].squared_by_f32 = 1
-STAGES[6].sums_arrays[0] = GRADIENT
-STAGES[6].n_sums_arrays = 1
+describe_stage(&STAGES[6], TRANSFORMS, &NEUTRAL[6][0], 1, [GRADIENT])
+describe_mixed(&STAGES[6], clip_norm_widen, clip_norm_narrow, clip_norm_exact, False, True)
+describe_sums(&STAGES[6], 1, ARRAY, False, clip_norm_sums_f32, clip_norm_sums_f64, NULL, 1, 1, 1, [GRADIENT])
 
-STAGES[7].name = b"clip_global_norm"
-STAGES[7].signature = b"g | shrink shift |  | clip_global_norm | g | norm norm_exponent | over_all"
-STAGES[7].prepare, STAGES[7].f32, STAGES[7].f64 = clip_global_norm_scalars, clip_global_norm_f32, clip_global_norm_f64
-STAGES[7].hyperparameters = 1
-STAGES[7].scalars = 2
-STAGES[7].arrays[0] = GRADIENT
-STAGES[7].n_arrays, STAGES[7].neutral = 1, &NEUTRAL[7][0]
-STAGES[7].widen, STAGES[7].narrow, STAGES[7].exact = clip_global_norm_widen, clip_global_norm_narrow, clip_global_norm_exact
-STAGES[7].limits = True
+describe(&STAGES[7], b"clip_global_norm", b"g | shrink shift |  | clip_global_norm | g | norm norm_exponent | over_all",
+         clip_global_norm_scalars, clip_global_norm_f32, clip_global_norm_f64, 1, 2, 0)
 NEUTRAL[7][0] = INFINITY
-STAGES[7].sums, STAGES[7].scope = 1, WHOLE
-STAGES[7].sums_f32, STAGES[7].sums_f64 = clip_global_norm_sums_f32, clip_global_norm_sums_f64
-STAGES[7].squares = 1
-STAGES[7].squared_by_f32 = 1
-STAGES[7].sums_arrays[0] = GRADIENT
-STAGES[7].n_sums_arrays = 1
+describe_stage(&STAGES[7], TRANSFORMS, &NEUTRAL[7][0], 1, [GRADIENT])
+describe_mixed(&STAGES[7], clip_global_norm_widen, clip_global_norm_narrow, clip_global_norm_exact, False, True)
+describe_sums(&STAGES[7], 1, WHOLE, False, clip_global_norm_sums_f32, clip_global_norm_sums_f64, NULL, 1, 1, 1,
+              [GRADIENT])
 
-STAGES[8].name = b"l2"
-STAGES[8].signature = b"g p | weight_decay |  | weight_decay"
-STAGES[8].prepare, STAGES[8].f32, STAGES[8].f64 = l2_scalars, l2_f32, l2_f64
-STAGES[8].hyperparameters = 1
-STAGES[8].scalars = 1
-STAGES[8].arrays[0] = GRADIENT
-STAGES[8].arrays[1] = PARAMETER
-STAGES[8].n_arrays, STAGES[8].neutral = 2, &NEUTRAL[8][0]
+describe(&STAGES[8], b"l2", b"g p | weight_decay |  | weight_decay", l2_scalars, l2_f32, l2_f64, 1, 1, 0)
 NEUTRAL[8][0] = 0
+describe_stage(&STAGES[8], TRANSFORMS, &NEUTRAL[8][0], 2, [GRADIENT, PARAMETER])
 
-STAGES[9].name = b"decoupled"
-STAGES[9].signature = b"p | keep |  | lr weight_decay"
-STAGES[9].prepare, STAGES[9].f32, STAGES[9].f64 = decoupled_scalars, decoupled_f32, decoupled_f64
-STAGES[9].hyperparameters = 2
-STAGES[9].scalars = 1
-STAGES[9].arrays[0] = PARAMETER
-STAGES[9].n_arrays, STAGES[9].neutral = 1, &NEUTRAL[9][0]
+describe(&STAGES[9], b"decoupled", b"p | keep |  | lr weight_decay", decoupled_scalars, decoupled_f32, decoupled_f64, 2,
+         1, 0)
 NEUTRAL[9][0] = NAN
 NEUTRAL[9][1] = 0
+describe_stage(&STAGES[9], TRANSFORMS, &NEUTRAL[9][0], 1, [PARAMETER])
 
-STAGES[10].name = b"late_decay"
-STAGES[10].signature = b"u p | decay |  | lr weight_decay"
-STAGES[10].prepare, STAGES[10].f32, STAGES[10].f64 = late_decay_scalars, late_decay_f32, late_decay_f64
-STAGES[10].hyperparameters = 2
-STAGES[10].scalars = 1
-STAGES[10].arrays[0] = UPDATE
-STAGES[10].arrays[1] = PARAMETER
-STAGES[10].n_arrays, STAGES[10].neutral = 2, &NEUTRAL[10][0]
+describe(&STAGES[10], b"late_decay", b"u p | decay |  | lr weight_decay", late_decay_scalars, late_decay_f32,
+         late_decay_f64, 2, 1, 0)
 NEUTRAL[10][0] = NAN
 NEUTRAL[10][1] = 0
+describe_stage(&STAGES[10], TRANSFORMS, &NEUTRAL[10][0], 2, [UPDATE, PARAMETER])
 
-STAGES[11].name = b"proximal"
-STAGES[11].signature = b"u p | decay shorter |  | lr weight_decay"
-STAGES[11].prepare, STAGES[11].f32, STAGES[11].f64 = proximal_scalars, proximal_f32, proximal_f64
-STAGES[11].hyperparameters = 2
-STAGES[11].scalars = 2
-STAGES[11].arrays[0] = UPDATE
-STAGES[11].arrays[1] = PARAMETER
-STAGES[11].n_arrays, STAGES[11].neutral = 2, &NEUTRAL[11][0]
+describe(&STAGES[11], b"proximal", b"u p | decay shorter |  | lr weight_decay", proximal_scalars, proximal_f32,
+         proximal_f64, 2, 2, 0)
 NEUTRAL[11][0] = NAN
 NEUTRAL[11][1] = 0
+describe_stage(&STAGES[11], TRANSFORMS, &NEUTRAL[11][0], 2, [UPDATE, PARAMETER])
 
-STAGES[12].name = b"trust_ratio"
-STAGES[12].signature = b"u | ratio shift |  | lr trust_ratio | u p | step step_exponent param param_exponent | over_array"
-STAGES[12].prepare, STAGES[12].f32, STAGES[12].f64 = trust_ratio_scalars, trust_ratio_f32, trust_ratio_f64
-STAGES[12].hyperparameters = 2
-STAGES[12].scalars = 2
-STAGES[12].arrays[0] = UPDATE
-STAGES[12].n_arrays, STAGES[12].neutral = 1, &NEUTRAL[12][0]
+describe(&STAGES[12], b"trust_ratio",
+         (b"u | ratio shift |  | lr trust_ratio | u p | step step_exponent param param_exponent | "
+          b"over_array"),
+         trust_ratio_scalars, trust_ratio_f32, trust_ratio_f64, 2, 2, 0)
 NEUTRAL[12][0] = NAN
 NEUTRAL[12][1] = 0
-STAGES[12].sums, STAGES[12].scope = 2, ARRAY
-STAGES[12].sums_f32, STAGES[12].sums_f64 = trust_ratio_sums_f32, trust_ratio_sums_f64
-STAGES[12].squares = 3
-STAGES[12].squared_by_f32 = 3
-STAGES[12].sums_arrays[0] = UPDATE
-STAGES[12].sums_arrays[1] = PARAMETER
-STAGES[12].n_sums_arrays = 2
+describe_stage(&STAGES[12], TRANSFORMS, &NEUTRAL[12][0], 1, [UPDATE])
+describe_sums(&STAGES[12], 2, ARRAY, False, trust_ratio_sums_f32, trust_ratio_sums_f64, NULL, 3, 3, 2,
+              [UPDATE, PARAMETER])
 
-STAGES[13].name = b"step_scale"
-STAGES[13].signature = b"u factor |  |  | "
-STAGES[13].prepare, STAGES[13].f32, STAGES[13].f64 = step_scale_scalars, step_scale_f32, step_scale_f64
-STAGES[13].arrays[0] = UPDATE
-STAGES[13].arrays[1] = OWN + 1
-STAGES[13].n_arrays, STAGES[13].neutral = 2, &NEUTRAL[13][0]
+describe(&STAGES[13], b"step_scale", b"u factor |  |  | ", step_scale_scalars, step_scale_f32, step_scale_f64, 0, 0, 0)
+describe_stage(&STAGES[13], TRANSFORMS, &NEUTRAL[13][0], 2, [UPDATE, OWN + 1])
 
-STAGES[14].name = b"max_step"
-STAGES[14].signature = b"u | most |  | max_step"
-STAGES[14].prepare, STAGES[14].f32, STAGES[14].f64 = max_step_scalars, max_step_f32, max_step_f64
-STAGES[14].hyperparameters = 1
-STAGES[14].scalars = 1
-STAGES[14].arrays[0] = UPDATE
-STAGES[14].n_arrays, STAGES[14].neutral = 1, &NEUTRAL[14][0]
+describe(&STAGES[14], b"max_step", b"u | most |  | max_step", max_step_scalars, max_step_f32, max_step_f64, 1, 1, 0)
 NEUTRAL[14][0] = INFINITY
+describe_stage(&STAGES[14], TRANSFORMS, &NEUTRAL[14][0], 1, [UPDATE])
 
-STAGES[15].name = b"norms"
-STAGES[15].signature = (
-    b"u |  |  |  | g u p | gradient_norm gradient_norm_exponent update_norm update_norm_exponent "
-    b"parameter_norm parameter_norm_exponent | over_array"
-)
-STAGES[15].prepare, STAGES[15].f32, STAGES[15].f64 = norms_scalars, norms_f32, norms_f64
-STAGES[15].arrays[0] = UPDATE
-STAGES[15].n_arrays, STAGES[15].neutral = 1, &NEUTRAL[15][0]
-STAGES[15].kind = MEASURES
-STAGES[15].sums, STAGES[15].scope = 3, ARRAY
-STAGES[15].sums_f32, STAGES[15].sums_f64 = norms_sums_f32, norms_sums_f64
-STAGES[15].squares = 7
-STAGES[15].squared_by_f32 = 7
-STAGES[15].sums_arrays[0] = GRADIENT
-STAGES[15].sums_arrays[1] = UPDATE
-STAGES[15].sums_arrays[2] = PARAMETER
-STAGES[15].n_sums_arrays = 3
+describe(&STAGES[15], b"norms",
+         (b"u |  |  |  | g u p | gradient_norm gradient_norm_exponent update_norm update_norm_exponent"
+          b" parameter_norm parameter_norm_exponent | over_array"),
+         norms_scalars, norms_f32, norms_f64, 0, 0, 0)
+describe_stage(&STAGES[15], MEASURES, &NEUTRAL[15][0], 1, [UPDATE])
+describe_sums(&STAGES[15], 3, ARRAY, False, norms_sums_f32, norms_sums_f64, NULL, 7, 7, 3,
+              [GRADIENT, UPDATE, PARAMETER])
 
-STAGES[16].name = b"moves"
-STAGES[16].signature = b"u |  |  |  | u p low high | update_norm update_norm_exponent | over_array"
-STAGES[16].prepare, STAGES[16].f32, STAGES[16].f64 = moves_scalars, moves_f32, moves_f64
-STAGES[16].arrays[0] = UPDATE
-STAGES[16].n_arrays, STAGES[16].neutral = 1, &NEUTRAL[16][0]
-STAGES[16].kind = MEASURES
-STAGES[16].sums, STAGES[16].scope = 1, ARRAY
-STAGES[16].sums_f32, STAGES[16].sums_f64 = moves_sums_f32, moves_sums_f64
-STAGES[16].squares = 1
-STAGES[16].sums_arrays[0] = UPDATE
-STAGES[16].sums_arrays[1] = PARAMETER
-STAGES[16].sums_arrays[2] = OWN + 2
-STAGES[16].sums_arrays[3] = OWN + 3
-STAGES[16].n_sums_arrays = 4
+describe(&STAGES[16], b"moves", b"u |  |  |  | u p low high | update_norm update_norm_exponent | over_array",
+         moves_scalars, moves_f32, moves_f64, 0, 0, 0)
+describe_stage(&STAGES[16], MEASURES, &NEUTRAL[16][0], 1, [UPDATE])
+describe_sums(&STAGES[16], 1, ARRAY, False, moves_sums_f32, moves_sums_f64, NULL, 1, 0, 4,
+              [UPDATE, PARAMETER, OWN + 2, OWN + 3])
 
-STAGES[17].name = b"bounds"
-STAGES[17].signature = b"p low high |  |  | "
-STAGES[17].prepare, STAGES[17].f32, STAGES[17].f64 = bounds_scalars, bounds_f32, bounds_f64
-STAGES[17].arrays[0] = PARAMETER
-STAGES[17].arrays[1] = OWN + 2
-STAGES[17].arrays[2] = OWN + 3
-STAGES[17].n_arrays, STAGES[17].neutral = 3, &NEUTRAL[17][0]
+describe(&STAGES[17], b"bounds", b"p low high |  |  | ", bounds_scalars, bounds_f32, bounds_f64, 0, 0, 0)
+describe_stage(&STAGES[17], TRANSFORMS, &NEUTRAL[17][0], 3, [PARAMETER, OWN + 2, OWN + 3])
 
-STAGES[18].name = b"release"
-STAGES[18].signature = b"m p low high |  |  | "
-STAGES[18].prepare, STAGES[18].f32, STAGES[18].f64 = release_scalars, release_f32, release_f64
-STAGES[18].arrays[0] = VELOCITY
-STAGES[18].arrays[1] = PARAMETER
-STAGES[18].arrays[2] = OWN + 2
-STAGES[18].arrays[3] = OWN + 3
-STAGES[18].n_arrays, STAGES[18].neutral = 4, &NEUTRAL[18][0]
+describe(&STAGES[18], b"release", b"m p low high |  |  | ", release_scalars, release_f32, release_f64, 0, 0, 0)
+describe_stage(&STAGES[18], TRANSFORMS, &NEUTRAL[18][0], 4, [VELOCITY, PARAMETER, OWN + 2, OWN + 3])
 
-STAGES[19].name = b"ema"
-STAGES[19].signature = b"averaged p | share |  | ema"
-STAGES[19].prepare, STAGES[19].f32, STAGES[19].f64 = ema_scalars, ema_f32, ema_f64
-STAGES[19].hyperparameters = 1
-STAGES[19].scalars = 1
-STAGES[19].arrays[0] = OWN + 4
-STAGES[19].arrays[1] = PARAMETER
-STAGES[19].n_arrays, STAGES[19].neutral = 2, &NEUTRAL[19][0]
+describe(&STAGES[19], b"ema", b"averaged p | share |  | ema", ema_scalars, ema_f32, ema_f64, 1, 1, 0)
 NEUTRAL[19][0] = NAN
+describe_stage(&STAGES[19], TRANSFORMS, &NEUTRAL[19][0], 2, [OWN + 4, PARAMETER])
 
 cdef table_t TABLE_
-TABLE_.version, TABLE_.isa, TABLE_.span, TABLE_.add_up = VERSION, FO_ISA, span, add_up
-TABLE_.spread, TABLE_.lines_of = spread, lines_of
-TABLE_.n_rules, TABLE_.rules, TABLE_.n_stages, TABLE_.stages = 35, &RULES[0], 20, &STAGES[0]
-TABLE_.rule_at, TABLE_.subtract_at = 10, 17
+TABLE_.version, TABLE_.isa, TABLE_.n_rules, TABLE_.rules = VERSION, FO_ISA, 35, &RULES[0]
+TABLE_.span, TABLE_.add_up, TABLE_.spread, TABLE_.lines_of = span, add_up, spread, lines_of
+TABLE_.n_stages, TABLE_.stages, TABLE_.rule_at, TABLE_.subtract_at = 20, &STAGES[0], 10, 17
 TABLE_.n_own, TABLE_.own = 5, &OWN_NAMES[0]
 TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)
