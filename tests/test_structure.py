@@ -14,10 +14,6 @@ LONG_FILES = {
 }
 LONG_FUNCTIONS = {
     "_codegen/functional.py: _function",
-    "_engine/functional.pyx: run",
-    "_engine/plan.pyx: lay_groups",
-    "_engine/plan.pyx: lay_slots",
-    "_engine/scalars.pyx: prepare_rules",
     "include/check.h: fo_check_update",
     "training.py: fit",
 }
@@ -47,6 +43,41 @@ COMPLEX_FUNCTIONS = {
     "torch/state.py: write",
     "training.py: fit",
 }
+
+# What each room may import at its top from the others; within functions, where it is used, an optional part may be imported too.
+LAYERS = {
+    "_codegen": set(),
+    "_arrays": {"_codegen"},
+    "arithmetic": set(),
+    "matrices": set(),
+    "schedules": set(),
+    "_version": set(),
+    "domains": {"_arrays"},
+    "stages": {"arithmetic", "domains"},
+    "spec": {"domains", "stages"},
+    "_engine": {"_arrays", "_codegen", "_version", "domains", "spec"},
+    "cuda": {"_arrays", "_codegen", "_engine", "spec"},
+    "_optimizer": {"_arrays", "_engine", "arithmetic", "domains", "schedules", "spec"},
+    "optimizers": {"_arrays", "_optimizer", "arithmetic", "domains", "matrices", "spec"},
+    "functional": {"_engine", "optimizers"},
+    "embed": {"spec"},
+    "config": {"_engine", "_version"},
+    "custom": {"_arrays", "_engine", "_optimizer", "domains", "spec"},
+    "testing": {"_engine", "custom"},
+    "torch": {"_arrays", "_engine", "_optimizer", "custom"},
+    "training": {"_arrays", "_optimizer"},
+}
+
+
+def imported(path):
+    """Yield the rooms that a file of the package imports at its top."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("fastopt.")):
+            base = parts[: len(parts) - node.level] if node.level else ()
+            module = [x for x in (node.module or "").removeprefix("fastopt.").split(".") if x]
+            names = [[*base, *module]] if module or base else [[alias.name] for alias in node.names]
+            yield from {name[0] for name in names if name[0] != parts[0]}
 
 
 def sources(*suffixes):
@@ -134,6 +165,19 @@ def test_functions_fit_on_a_screen():
 
 def test_functions_decide_little():
     assert complex_functions() == COMPLEX_FUNCTIONS
+
+
+def test_rooms_import_downward():
+    """A room imports from rooms below it alone, and there is no way around."""
+    for path in sorted(ROOT.rglob("*.py")):
+        room = path.relative_to(ROOT).with_suffix("").parts[0]
+        if room not in ("__init__", "__main__", "bench"):  # these are users of all others
+            assert set(imported(path)) <= LAYERS[room], path
+    done: set[str] = set()
+    while remaining := {room: below - done for room, below in LAYERS.items() if room not in done}:
+        ready = {room for room, below in remaining.items() if not below}
+        assert ready, f"a circle among {remaining}"
+        done |= ready
 
 
 PYTHON = '''

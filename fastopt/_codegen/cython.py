@@ -64,8 +64,9 @@ ctypedef fused target:
 WHOLE = """\
 from fastopt._engine.span cimport add_up, lines_of, span, spread
 from fastopt._engine.table cimport (
-    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, OWN, PARAMETER, TRANSFORMS, UPDATE,
-    VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_stage, describe_sums, describe_terms, formula_t, table_t,
+    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, OWN, PARAMETER, TRANSFORMS,
+    UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_stage, describe_sums, describe_terms,
+    formula_t, table_t,
 )"""
 RULES_ALONE = """\
 from fastopt._engine.table cimport (

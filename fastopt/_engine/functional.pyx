@@ -139,34 +139,22 @@ cdef class Update:
         cdef task_t task
         cdef op_t[2] ops
         cdef plan_t plan
-        cdef pass_t update, summing
+        cdef pass_t update
         cdef chooser_t chooser
         cdef double[SCALARS] c
         cdef double[TOTALS] given
-        cdef fo_total totals[SUMS]
-        cdef Py_ssize_t start = 0
-        cdef cnp.ndarray p = <cnp.ndarray> arrays[0]
         cdef fo_env env
-        cdef Py_ssize_t n = cnp.PyArray_SIZE(p), bits
-        cdef int k, parts
+        cdef int parts, bits = 0
         cdef partial_t *partials = NULL
-        if cnp.PyTypeNum_ISCOMPLEX(cnp.PyArray_TYPE(p)):
-            n = 2 * n
-        memset(&task, 0, sizeof(task))
-        task.p.data, task.p.format, task.p.flat = <char *> cnp.PyArray_DATA(p), format_of(cnp.PyArray_TYPE(p)), True
-        task.g.data, task.g.format, task.g.flat = <char *> cnp.PyArray_DATA(g), format_of(cnp.PyArray_TYPE(g)), True
-        for k in range(self.rule.states):
-            task.state[k], task.formats[k] = <char *> cnp.PyArray_DATA(<cnp.ndarray> arrays[k + 1]), task.p.format
+        self.describe(&task, arrays, g)
         ops[0], ops[1] = op_of(RULE, STAGES, self.rule, &c[0], 0, False), op_of(END, -1, NULL, NULL, 0, False)
         ops[0].path = RULE_ALONE
-        task.rule, task.ops, task.n, task.work, task.active, task.c = self.rule, ops, n, n, True, c
-        task.direct = task.g.format == task.p.format
-        bits = 0
-        while n >> bits:
+        task.ops, task.c = ops, c
+        while task.n >> bits:
             bits += 1
         chooser = CHOOSERS[bits]  # not shared while the GIL is released
         chooser.entered = fo_now()
-        plan = plan_t(self.table, &task, 1, (n + BLOCK - 1) // BLOCK, n, 0, False, &chooser)
+        plan = plan_t(self.table, &task, 1, (task.n + BLOCK - 1) // BLOCK, task.n, 0, False, &chooser)
         update = pass_t(STEPPING, 0, NULL, NULL, plan.blocks, NULL)
         if self.rule.sums:
             memory = cnp.PyArray_SimpleNew(1, [(plan.blocks + 1) * self.rule.sums * sizeof(partial_t)], cnp.NPY_UINT8)
@@ -176,18 +164,39 @@ cdef class Update:
         if self.rule.sums:
             if self.rule.sums_prepare != NULL:
                 self.rule.sums_prepare(t, kept, NULL, h, c)
-            summing = pass_t(SUMMING, STAGES, self.rule, &start, plan.blocks, partials)
-            go(&plan, &summing, parts)
-            for k in range(self.rule.sums):
-                fo_total_clear(&totals[k])
-                fo_total_add_blocks(&totals[k], partials + k, plan.blocks, self.rule.sums)
-            fo_totals_given(totals, self.rule.sums, self.rule.squares, n if self.rule.mean else -1, given)
+            sum_rule(&plan, self.rule, partials, parts, given)
         self.rule.prepare(t, kept, given, h, c)
         go(&plan, &update, parts)
         learn(&plan)
         fo_leave(env)
         CHOOSERS[bits] = chooser
         return 0
+
+    cdef void describe(self, task_t *task, tuple arrays, cnp.ndarray g):
+        """The arrays as kernels find them."""
+        cdef cnp.ndarray p = <cnp.ndarray> arrays[0]
+        cdef Py_ssize_t n = cnp.PyArray_SIZE(p) * (2 if cnp.PyTypeNum_ISCOMPLEX(cnp.PyArray_TYPE(p)) else 1)
+        cdef int k
+        memset(task, 0, sizeof(task_t))
+        task.p.data, task.p.format, task.p.flat = <char *> cnp.PyArray_DATA(p), format_of(cnp.PyArray_TYPE(p)), True
+        task.g.data, task.g.format, task.g.flat = <char *> cnp.PyArray_DATA(g), format_of(cnp.PyArray_TYPE(g)), True
+        for k in range(self.rule.states):
+            task.state[k], task.formats[k] = <char *> cnp.PyArray_DATA(<cnp.ndarray> arrays[k + 1]), task.p.format
+        task.rule, task.n, task.work, task.active = self.rule, n, n, True
+        task.direct = task.g.format == task.p.format
+
+
+cdef void sum_rule(const plan_t *plan, const formula_t *rule, partial_t *partials, int parts, double *given) noexcept:
+    """What the scalars of a rule are given of its sums."""
+    cdef fo_total totals[SUMS]
+    cdef Py_ssize_t start = 0
+    cdef pass_t summing = pass_t(SUMMING, STAGES, rule, &start, plan.blocks, partials)
+    cdef int k
+    go(plan, &summing, parts)
+    for k in range(rule.sums):
+        fo_total_clear(&totals[k])
+        fo_total_add_blocks(&totals[k], partials + k, plan.blocks, rule.sums)
+    fo_totals_given(totals, rule.sums, rule.squares, plan.elements if rule.mean else -1, given)
 
 
 cdef bint known(cnp.ndarray a) noexcept:

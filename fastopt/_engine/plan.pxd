@@ -111,8 +111,13 @@ cdef class Plan(Backend):
     cdef int accumulate
     cdef Arena arena  # memory of all these
 
-    cdef int lay_groups(self, const table_t *table) except -1
+    cdef int allocate(self) except -1
+    cdef int lay_ranges(self) except -1
+    cdef int lay_group(self, Py_ssize_t i, const table_t *table) except -1
     cdef int lay_slots(self, const table_t *table) except -1
+    cdef Py_ssize_t lay_slot(self, Py_ssize_t i, Py_ssize_t used) except -1
+    cdef int lay_state(self, Py_ssize_t i) except -1
+    cdef int lay_stage_arrays(self, Py_ssize_t i, const table_t *table) except -1
     cdef int lay_lines(self, Py_ssize_t i) except -1
     cdef void lay_work(self) noexcept
 

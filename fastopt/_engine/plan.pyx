@@ -2,6 +2,7 @@
 # cython: auto_pickle=False, autotestdict=False, binding=False, embedsignature=True, embedsignature.format=clinic
 """Plan: where the arrays of each parameter lie, what its group has, and the memory of a step's numbers."""
 
+from cpython.ref cimport PyObject
 from libc.stdint cimport int16_t, int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, realloc
 cimport numpy as cnp
@@ -61,153 +62,124 @@ cdef class Plan(Backend):
     def __init__(self, structure, list slots, list groups, object settings, capsule):
         cdef Py_ssize_t i
         cdef const table_t *table = table_of(capsule)
-        self.arena = Arena()
-        ranges = overlap.ranges(a for s in slots for _, a in s.written())
-        self.n, self.n_groups = len(slots), len(groups)
+        self.n, self.n_groups, self.arena = len(slots), len(groups), Arena()
         self.capsule, self.structure, self.slots, self.groups = capsule, structure, slots, groups
         self.arrays = [s.array for s in slots]
         self.given = [s.given for s in slots]
         self.numbers = [g.numbers for g in groups]
         self.scheduled = [g.scheduled for g in groups]
         self.policy = <policy_t> <int> POLICIES.index(settings.nonfinite)
-        self.accumulate, self.clear = settings.accumulate, settings.zero_grads
-        self.exact = settings.mode == "exact"
-        self.lagging = <lagging_t **> self.arena.allocate(self.n, sizeof(void *))
+        self.accumulate, self.exact = settings.accumulate, settings.mode == "exact"
         self.nearest, self.seed = settings.rounding == "nearest", settings.seed
         self.finite_at, self.hold_at, self.gather_at = (place_of(table, kind) for kind in (CHECKS, ACCUMULATES, AVERAGES))
         self.checks = <int64_t> (self.policy != ZERO) << self.finite_at
         for i in range(table.n_stages):
             self.checks |= <int64_t> (table.stages[i].kind == MEASURES) << i
-        self.c = <double *> self.arena.allocate(self.n * SCALARS, sizeof(double))
-        self.kept = <double *> self.arena.allocate(self.n * KEPT, sizeof(double))
-        self.stage_c = <double *> self.arena.allocate(self.n_groups * STAGES * INPUTS, sizeof(double))
-        self.t = <int64_t *> self.arena.allocate(self.n, sizeof(int64_t))
-        self.pending = <bint *> self.arena.allocate(self.n, sizeof(bint))
-        self.active = <bint *> self.arena.allocate(self.n, sizeof(bint))
-        self.flat = <bint *> self.arena.allocate(self.n, sizeof(bint))
-        self.hint = <Py_ssize_t *> self.arena.allocate(self.n, sizeof(Py_ssize_t))
-        self.held = <PyObject **> self.arena.allocate(self.n, sizeof(void *))
-        self.ranges = <uintptr_t *> self.arena.allocate(2 * len(ranges), sizeof(uintptr_t))
-        self.n_ranges = len(ranges)
-        for i in range(self.n_ranges):
-            self.ranges[2 * i], self.ranges[2 * i + 1] = ranges[i]
-        self.walk = plan_t(table, <task_t *> self.arena.allocate(self.n, sizeof(task_t)), self.n, 0, 0, min(settings.threads or 0, 1 << 16),
-                           settings.flush_subnormals, &self.chooser)
+        self.walk = plan_t(table, NULL, self.n, 0, 0, min(settings.threads or 0, 1 << 16), settings.flush_subnormals, &self.chooser)
         learn_nothing(&self.chooser)
-        self.lay_groups(table)
+        self.allocate()
+        self.lay_ranges()
+        for i in range(self.n_groups):
+            self.lay_group(i, table)
         self.lay_slots(table)
         self.update = pass_t(STEPPING, 0, NULL, NULL, self.walk.blocks, NULL)
 
-    cdef int lay_groups(self, const table_t *table) except -1:
-        """Each group's rule and stages, and where they find their hyperparameters."""
+    cdef int lay_ranges(self) except -1:
+        """Memory that steps write."""
         cdef Py_ssize_t i
-        cdef double *used
+        ranges = overlap.ranges(a for s in self.slots for _, a in s.written())
+        self.n_ranges = len(ranges)
+        self.ranges = <uintptr_t *> self.arena.allocate(2 * self.n_ranges, sizeof(uintptr_t))
+        for i in range(self.n_ranges):
+            self.ranges[2 * i], self.ranges[2 * i + 1] = ranges[i]
+        return 0
+
+    cdef int allocate(self) except -1:
+        """Memory for numbers of parameters and of groups."""
+        cdef Py_ssize_t n = self.n, groups = self.n_groups
+        cdef Arena arena = self.arena
+        cdef int k
+        self.walk.tasks = <task_t *> arena.allocate(n, sizeof(task_t))
+        self.c = <double *> arena.allocate(n * SCALARS, sizeof(double))
+        self.kept = <double *> arena.allocate(n * KEPT, sizeof(double))
+        self.stage_c = <double *> arena.allocate(groups * STAGES * INPUTS, sizeof(double))
+        self.t = <int64_t *> arena.allocate(n, sizeof(int64_t))
+        self.pending = <bint *> arena.allocate(n, sizeof(bint))
+        self.active = <bint *> arena.allocate(n, sizeof(bint))
+        self.flat = <bint *> arena.allocate(n, sizeof(bint))
+        self.hint = <Py_ssize_t *> arena.allocate(n, sizeof(Py_ssize_t))
+        self.held = <PyObject **> arena.allocate(n, sizeof(void *))
+        self.lagging = <lagging_t **> arena.allocate(n, sizeof(void *))
+        self.group_of = <int *> arena.allocate(n, sizeof(int))
+        self.ints = <Py_ssize_t *> arena.allocate(sum(4 * len(s.order) for s in self.slots), sizeof(Py_ssize_t))
+        self.lines, self.line_sums = <lines_t *> arena.allocate(n, sizeof(lines_t)), []
+        self.orders = <Py_ssize_t **> arena.allocate(n, sizeof(void *))
+        for k in range(3):
+            self.starts[k] = <Py_ssize_t *> arena.allocate(n, sizeof(Py_ssize_t))
+        self.firsts = <Py_ssize_t *> arena.allocate(groups, sizeof(Py_ssize_t))
+        self.beside = <const formula_t **> arena.allocate(groups, sizeof(void *))
+        self.of_beside = <int *> arena.allocate(groups * SCALARS, sizeof(int))
+        self.values = <double **> arena.allocate(groups, sizeof(void *))
+        self.used = <double **> arena.allocate(groups, sizeof(void *))
+        self.n_values = <Py_ssize_t *> arena.allocate(groups, sizeof(Py_ssize_t))
+        self.inputs = <int *> arena.allocate(groups * STAGES * INPUTS, sizeof(int))
+        self.present = <int *> arena.allocate(groups * STAGES, sizeof(int))
+        self.n_present = <int *> arena.allocate(groups, sizeof(int))
+        self.scales = <int *> arena.allocate(groups, sizeof(int))
+        self.ops = <op_t *> arena.allocate(groups * OPS, sizeof(op_t))
+        self.rules = <const formula_t **> arena.allocate(groups, sizeof(void *))
+        self.staged = <int64_t *> arena.allocate(groups, sizeof(int64_t))
+        self.wanted = <int64_t *> arena.allocate(groups, sizeof(int64_t))
+        self.composed = <int64_t *> arena.allocate(groups, sizeof(int64_t))
+        return 0
+
+    cdef int lay_group(self, Py_ssize_t i, const table_t *table) except -1:
+        """A group's rule and stages, and where they find their hyperparameters."""
         cdef int k, j
         cdef const formula_t *rule
-        self.beside = <const formula_t **> self.arena.allocate(self.n_groups, sizeof(void *))
-        self.of_beside = <int *> self.arena.allocate(self.n_groups * SCALARS, sizeof(int))
-        self.values = <double **> self.arena.allocate(self.n_groups, sizeof(void *))
-        self.used = <double **> self.arena.allocate(self.n_groups, sizeof(void *))
-        self.n_values = <Py_ssize_t *> self.arena.allocate(self.n_groups, sizeof(Py_ssize_t))
-        used = <double *> self.arena.allocate(sum(map(len, self.numbers)), sizeof(double))
-        self.inputs = <int *> self.arena.allocate(self.n_groups * STAGES * INPUTS, sizeof(int))
-        self.present = <int *> self.arena.allocate(self.n_groups * STAGES, sizeof(int))
-        self.n_present = <int *> self.arena.allocate(self.n_groups, sizeof(int))
-        self.scales = <int *> self.arena.allocate(self.n_groups, sizeof(int))
-        self.ops = <op_t *> self.arena.allocate(self.n_groups * OPS, sizeof(op_t))
-        self.rules = <const formula_t **> self.arena.allocate(self.n_groups, sizeof(void *))
-        self.staged = <int64_t *> self.arena.allocate(self.n_groups, sizeof(int64_t))
-        self.wanted = <int64_t *> self.arena.allocate(self.n_groups, sizeof(int64_t))
-        self.composed = <int64_t *> self.arena.allocate(self.n_groups, sizeof(int64_t))
-        for i in range(self.n_groups):
-            group = self.groups[i]
-            self.values[i] = <double *> cnp.PyArray_DATA(self.numbers[i])
-            self.scales[i] = group.index["scale"]
-            self.n_values[i] = len(self.numbers[i])
-            self.used[i] = used
-            used += self.n_values[i]
-            self.rules[i] = find(table, group.rule)
-            self.beside[i] = find(table, group.fallback_rule) if group.fallback_rule is not None else NULL
-            for j, place in enumerate(group.fallback_places):
-                self.of_beside[i * SCALARS + j] = place
-            for k in range(2):
-                rule = self.beside[i] if k else self.rules[i]
-                if rule != NULL and rule.sums:
-                    self.summing_rule = rule
-                self.prepares = self.prepares or (rule != NULL and rule.terms)
-                self.changes_matrices = self.changes_matrices or (rule != NULL and rule.terms and rule.terms_scope == MATRIX)
-            stages = {stage.name: stage for stage in group.stages}
-            for k in range(table.n_stages):
-                stage = stages.get(table.stages[k].name.decode())
-                if stage is None:
-                    continue
-                check_signature(&table.stages[k], stage)
-                self.present[i * STAGES + self.n_present[i]] = k
-                self.n_present[i] += 1
-                for j, place in enumerate(group.inputs[stage.name]):
-                    self.inputs[(i * STAGES + k) * INPUTS + j] = place
+        group = self.groups[i]
+        self.values[i] = <double *> cnp.PyArray_DATA(self.numbers[i])
+        self.n_values[i] = len(self.numbers[i])
+        self.used[i] = <double *> self.arena.allocate(self.n_values[i], sizeof(double))
+        self.scales[i] = group.index["scale"]
+        self.rules[i] = find(table, group.rule)
+        self.beside[i] = find(table, group.fallback_rule) if group.fallback_rule is not None else NULL
+        for j, place in enumerate(group.fallback_places):
+            self.of_beside[i * SCALARS + j] = place
+        for k in range(2):
+            rule = self.beside[i] if k else self.rules[i]
+            if rule != NULL and rule.sums:
+                self.summing_rule = rule
+            self.prepares = self.prepares or (rule != NULL and rule.terms)
+            self.changes_matrices = self.changes_matrices or (rule != NULL and rule.terms and rule.terms_scope == MATRIX)
+        stages = {stage.name: stage for stage in group.stages}
+        for k in range(table.n_stages):
+            stage = stages.get(table.stages[k].name.decode())
+            if stage is None:
+                continue
+            check_signature(&table.stages[k], stage)
+            self.present[i * STAGES + self.n_present[i]] = k
+            self.n_present[i] += 1
+            for j, place in enumerate(group.inputs[stage.name]):
+                self.inputs[(i * STAGES + k) * INPUTS + j] = place
         return 0
 
     cdef int lay_slots(self, const table_t *table) except -1:
         """Where each parameter's arrays lie, and where it stands in the index spaces of steps and sums."""
-        cdef Py_ssize_t i, k, used = 0, place = 0
-        cdef uintptr_t first, end
+        cdef Py_ssize_t i, place = 0, used = 0
         cdef task_t *task
         cdef int64_t position = 0
         index = {id(g): k for k, g in enumerate(self.groups)}
-        self.group_of = <int *> self.arena.allocate(self.n, sizeof(int))
-        self.firsts = <Py_ssize_t *> self.arena.allocate(self.n_groups, sizeof(Py_ssize_t))
-        self.ints = <Py_ssize_t *> self.arena.allocate(sum(4 * len(s.order) for s in self.slots), sizeof(Py_ssize_t))
-        self.lines, self.line_sums = <lines_t *> self.arena.allocate(self.n, sizeof(lines_t)), []
-        self.orders = <Py_ssize_t **> self.arena.allocate(self.n, sizeof(void *))
-        for k in range(3):
-            self.starts[k] = <Py_ssize_t *> self.arena.allocate(self.n, sizeof(Py_ssize_t))
         for i in range(self.n):
-            s = self.slots[i]
+            self.group_of[i] = index[id(self.slots[i].group)]
+            used = self.lay_slot(i, used)
+            self.lay_state(i)
+            self.lay_stage_arrays(i, table)
             task = &self.walk.tasks[i]
-            self.group_of[i] = index[id(s.group)]
-            task.rule = self.rules[self.group_of[i]] if s.rule is s.group.rule else self.beside[self.group_of[i]]
-            task.ops = self.ops + self.group_of[i] * OPS
-            task.index, task.nearest, task.seed = i, self.nearest, &self.key
-            task.p.ndim = task.g.ndim = len(s.order)
-            task.p.shape = task.g.shape = self.ints + used
-            task.p.strides = task.p.shape + task.p.ndim
-            task.g.strides = task.p.strides + task.p.ndim
-            self.orders[i] = task.g.strides + task.p.ndim
-            used += 4 * task.p.ndim
-            shape, _, _ = layout.reals(s.array)
-            task.n = 1
-            for k in range(task.p.ndim):
-                self.orders[i][k] = s.order[k]
-                task.p.shape[k] = shape[s.order[k]]
-                task.n *= task.p.shape[k]
-            lay(&task.p, s.array, self.orders[i], format_of(cnp.PyArray_TYPE(s.array)), &first, &end)
-            self.flat[i] = task.p.flat and (task.p.format == FLOAT32 or task.p.format == FLOAT64) and s.master is None
-            if s.master is not None:
-                task.master, task.split = <char *> cnp.PyArray_DATA(s.master), s.master.dtype.kind == "i"
-            for k, (name, a) in enumerate(s.rule_state.items()):
-                task.state[k] = <char *> cnp.PyArray_DATA(a)
-                if s.rule.tags.get(name) in layout.LINES:
-                    task.formats[k] = dtypes.LINE_FORMATS[s.rule.tags[name]]
-                elif name in s.exponents:
-                    task.formats[k] = UFLOAT8 if task.rule.nonnegative >> k & 1 else FLOAT8
-                    task.exponents[k] = <int16_t *> cnp.PyArray_DATA(s.exponents[name])
-                else:
-                    task.formats[k] = format_of(cnp.PyArray_TYPE(a))
-                self.flat[i] = self.flat[i] and task.formats[k] == task.p.format
-            if task.rule.terms and task.rule.terms_scope == LINES:
-                self.lay_lines(i)
-            task.plain = s.array.itemsize > 2 and all(a.itemsize > 2 for a in s.rule_state.values())
-            for k in range(table.n_own):
-                a = s.own.get(table.own[k].decode())
-                if a is not None:
-                    task.own[k] = <char *> cnp.PyArray_DATA(a)
-                    task.constant |= (table.own[k].decode() in s.constant) << k
             if i == 0 or self.group_of[i] != self.group_of[i - 1]:
                 place = (place + BLOCK - 1) // BLOCK * BLOCK
             task.first, task.position = self.walk.blocks, position
             self.starts[<int> ARRAY][i], self.starts[<int> GROUP][i], self.starts[<int> WHOLE][i] = task.first * BLOCK, place, position
-            task.work, task.row = task.n, task.n // max(<Py_ssize_t> 1, <Py_ssize_t> shape[0])
             self.walk.blocks += (task.n + BLOCK - 1) // BLOCK
             self.walk.elements += task.n
             place += task.n
@@ -215,6 +187,66 @@ cdef class Plan(Backend):
         self.space[<int> ARRAY] = self.walk.blocks
         self.space[<int> GROUP] = (place + BLOCK - 1) // BLOCK
         self.space[<int> WHOLE] = (position + BLOCK - 1) // BLOCK
+        return 0
+
+    cdef Py_ssize_t lay_slot(self, Py_ssize_t i, Py_ssize_t used) except -1:
+        """A parameter's own array, and its shape and strides after those of others; returns where the next ones go."""
+        cdef Py_ssize_t k
+        cdef uintptr_t first, end
+        cdef task_t *task = &self.walk.tasks[i]
+        cdef int group = self.group_of[i]
+        s = self.slots[i]
+        task.rule = self.rules[group] if s.rule is s.group.rule else self.beside[group]
+        task.ops = self.ops + group * OPS
+        task.index, task.nearest, task.seed = i, self.nearest, &self.key
+        task.p.ndim = task.g.ndim = len(s.order)
+        task.p.shape = task.g.shape = self.ints + used
+        task.p.strides = task.p.shape + task.p.ndim
+        task.g.strides = task.p.strides + task.p.ndim
+        self.orders[i] = task.g.strides + task.p.ndim
+        shape, _, _ = layout.reals(s.array)
+        task.n = 1
+        for k in range(task.p.ndim):
+            self.orders[i][k] = s.order[k]
+            task.p.shape[k] = shape[s.order[k]]
+            task.n *= task.p.shape[k]
+        lay(&task.p, s.array, self.orders[i], format_of(cnp.PyArray_TYPE(s.array)), &first, &end)
+        task.work, task.row = task.n, task.n // max(<Py_ssize_t> 1, <Py_ssize_t> shape[0])
+        if s.master is not None:
+            task.master, task.split = <char *> cnp.PyArray_DATA(s.master), s.master.dtype.kind == "i"
+        return used + 4 * task.p.ndim
+
+    cdef int lay_state(self, Py_ssize_t i) except -1:
+        """A parameter's state, in any format."""
+        cdef task_t *task = &self.walk.tasks[i]
+        cdef int k
+        s = self.slots[i]
+        self.flat[i] = task.p.flat and (task.p.format == FLOAT32 or task.p.format == FLOAT64) and s.master is None
+        for k, (name, a) in enumerate(s.rule_state.items()):
+            task.state[k] = <char *> cnp.PyArray_DATA(a)
+            if s.rule.tags.get(name) in layout.LINES:
+                task.formats[k] = dtypes.LINE_FORMATS[s.rule.tags[name]]
+            elif name in s.exponents:
+                task.formats[k] = UFLOAT8 if task.rule.nonnegative >> k & 1 else FLOAT8
+                task.exponents[k] = <int16_t *> cnp.PyArray_DATA(s.exponents[name])
+            else:
+                task.formats[k] = format_of(cnp.PyArray_TYPE(a))
+            self.flat[i] = self.flat[i] and task.formats[k] == task.p.format
+        task.plain = s.array.itemsize > 2 and all(a.itemsize > 2 for a in s.rule_state.values())
+        if task.rule.terms and task.rule.terms_scope == LINES:
+            self.lay_lines(i)
+        return 0
+
+    cdef int lay_stage_arrays(self, Py_ssize_t i, const table_t *table) except -1:
+        """What stages have for themselves of a parameter."""
+        cdef task_t *task = &self.walk.tasks[i]
+        cdef int k
+        for k in range(table.n_own):
+            name = table.own[k].decode()
+            a = self.slots[i].own.get(name)
+            if a is not None:
+                task.own[k] = <char *> cnp.PyArray_DATA(a)
+                task.constant |= (name in self.slots[i].constant) << k
         return 0
 
     cdef int lay_lines(self, Py_ssize_t i) except -1:

@@ -133,18 +133,10 @@ cdef bint prepare_stage(Plan plan, int k, double scale, int parts) noexcept:
 
 cdef void prepare_rules(Plan plan, int parts) noexcept:
     """The rules' scalars, after their sums: of each parameter, or as its neighbour's where nothing differs."""
-    cdef Py_ssize_t i, last = -1, group = -1
-    cdef int k
-    cdef task_t *task
-    cdef const formula_t *rule
-    cdef double *sums = NULL
-    cdef double[KEPT] before
-    cdef bint same
+    cdef Py_ssize_t i, group
     if plan.summing_rule != NULL:
         for i in range(plan.n):
-            rule = plan.walk.tasks[i].rule
-            if rule.sums_prepare != NULL and plan.walk.tasks[i].active:
-                rule.sums_prepare(plan.t[i] + 1, plan.kept + i * KEPT, NULL, hyperparameters_of(plan, i), plan.sums_c + i * SCALARS)
+            prepare_sums(plan, i)
         sum_up(plan, STAGES, plan.summing_rule, parts)
     if plan.settled:  # each group's scalars lie where they lay
         for group in range(plan.n_groups):
@@ -153,6 +145,28 @@ cdef void prepare_rules(Plan plan, int parts) noexcept:
                 plan.walk.tasks[i].rule.prepare(plan.t[i] + 1, NULL, NULL, hyperparameters_of(plan, i), plan.c + i * SCALARS)
         return
     plan.settled = plan.n_active == plan.n and plan.summing_rule == NULL
+    prepare_each(plan)
+    if plan.summing_rule != NULL:
+        for i in range(plan.n):
+            share_kept(plan, i)
+
+
+cdef void prepare_sums(Plan plan, Py_ssize_t i) noexcept:
+    """Scalars of what the rule of a parameter sums."""
+    cdef const formula_t *rule = plan.walk.tasks[i].rule
+    if rule.sums_prepare != NULL and plan.walk.tasks[i].active:
+        rule.sums_prepare(plan.t[i] + 1, plan.kept + i * KEPT, NULL, hyperparameters_of(plan, i), plan.sums_c + i * SCALARS)
+
+
+cdef void prepare_each(Plan plan) noexcept:
+    """Scalars of the rules: computed where they may differ from those of the parameter before, else shared."""
+    cdef Py_ssize_t i, last = -1, group = -1
+    cdef int k
+    cdef task_t *task
+    cdef const formula_t *rule
+    cdef double *sums = NULL
+    cdef double[KEPT] before
+    cdef bint same
     for i in range(plan.n):
         task = &plan.walk.tasks[i]
         if not task.active:
@@ -171,20 +185,24 @@ cdef void prepare_rules(Plan plan, int parts) noexcept:
             task.c = plan.walk.tasks[last].c
             for k in range(rule.kept):
                 plan.kept[i * KEPT + k] = plan.kept[last * KEPT + k]
-        else:
-            plan.settled = plan.settled and last == -1 and rule.kept == 0
-            last = i
-            for k in range(rule.kept):
-                before[k] = plan.kept[i * KEPT + k]
-            rule.prepare(plan.t[i] + 1, plan.kept + i * KEPT, sums, hyperparameters_of(plan, i), plan.c + i * SCALARS)
-            task.c = plan.c + i * SCALARS
-    if plan.summing_rule != NULL:
-        for i in range(plan.n):  # what a group knows together, its arrays without a gradient know too
-            rule = plan.walk.tasks[i].rule
-            if not plan.active[i] and rule.sums and rule.scope != ARRAY:
-                last = active_in(plan, plan.group_of[i])
-                for k in range(rule.kept if last >= 0 else 0):
-                    plan.kept[i * KEPT + k] = plan.kept[last * KEPT + k]
+            continue
+        plan.settled = plan.settled and last == -1 and rule.kept == 0
+        last = i
+        for k in range(rule.kept):
+            before[k] = plan.kept[i * KEPT + k]
+        rule.prepare(plan.t[i] + 1, plan.kept + i * KEPT, sums, hyperparameters_of(plan, i), plan.c + i * SCALARS)
+        task.c = plan.c + i * SCALARS
+
+
+cdef void share_kept(Plan plan, Py_ssize_t i) noexcept:
+    """What a group knows together, its arrays without a gradient know too."""
+    cdef const formula_t *rule = plan.walk.tasks[i].rule
+    cdef Py_ssize_t other
+    cdef int k
+    if not plan.active[i] and rule.sums and rule.scope != ARRAY:
+        other = active_in(plan, plan.group_of[i])
+        for k in range(rule.kept if other >= 0 else 0):
+            plan.kept[i * KEPT + k] = plan.kept[other * KEPT + k]
 
 
 cdef Py_ssize_t active_in(Plan plan, int group) noexcept:
