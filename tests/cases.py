@@ -7,7 +7,6 @@ import numpy as np
 import fastopt as fo
 from fastopt._arrays import dtypes
 from fastopt._engine.oracle import Work, advance, store
-from fastopt.spec import RULE_AT, STAGES
 
 CASES = {
     "sgd": (fo.SGD, {"lr": 0.1}),
@@ -130,7 +129,7 @@ class Oracle:
     def step(self, g, scale=1.0):
         settings = self.optimizer._settings
         work = Work(self.slot, self.t, self.kept, g, self.group.values_now(scale), 0)
-        fine, _ = advance([work], [self.group], STAGES, RULE_AT, settings, False)
+        fine, _ = advance([work], [self.group], settings, False)
         if fine:
             writes = work.finish(settings, dtypes.key_of_step(settings.seed, self.t))
             writes += [(self.slot.own[k], work.order, work.arrays[k]) for k in ("averaged", "gathered") if k in self.slot.own]

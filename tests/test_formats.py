@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 import fastopt as fo
 from fastopt._arrays import dtypes
 from fastopt._engine.oracle import Work, advance, store
-from fastopt.spec import RULE_AT, STAGES
 
 RULES = ["sgd", "momentum", "adam", "amsgrad", "adan", "schedule-free-adamw", "lamb", "prodigy"]
 STATES = [None, "float32", "bfloat16", "float16", "float8"]
@@ -312,7 +311,7 @@ def test_sums_of_float8_begin_in_the_middle_of_a_block(rounding, isa):
         for slot, (t, kept), g in zip(other._slots, counted, grads, strict=True):
             works.append(Work(slot, t, kept, g, other.groups[0].values_now(1.0), at))
             at += g.size
-        advance(works, other.groups, STAGES, RULE_AT, settings, False)
+        advance(works, other.groups, settings, False)
         for w in works:
             for a, order, flat in w.finish(settings, dtypes.key_of_step(0, k)):
                 store(a, order, flat)

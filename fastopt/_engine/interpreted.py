@@ -12,7 +12,7 @@ from .._arrays import dtypes, layout, overlap
 from .._arrays.row_gradient import check_rows, is_rows
 from .._arrays.tree import Structure, collect
 from ..domains import check_order
-from ..spec import RULE_AT, STAGES
+from ..spec import STAGES
 from . import sums
 from .oracle import Work, advance, store, walked
 from .stepper import Backend, Counter
@@ -131,18 +131,11 @@ class InterpretedBackend(PythonBackend):
         active = [w.active for w in works]
         if not any(active):
             return 0
-        fine, found = advance(works, self.groups, STAGES, RULE_AT, settings, holds)
+        fine, found = advance(works, self.groups, settings, holds)
         if not fine:
             self.bad = found[CHECK]
             return -1
-        key = dtypes.key_of_step(settings.seed, count)
-        writes = [x for w in works if w.active and not holds for x in w.finish(settings, key)]
-        for w in works:
-            if w.active:
-                state = [(w.slot.own[name], w.order, w.arrays[name]) for name in w.slot.stage_state]
-                writes += [w.kept_where_untouched(*x) for x in state]
-        for a, order, flat in writes:
-            store(a, order, flat)
+        self.write(dtypes.key_of_step(settings.seed, count), holds)
         for g in cleared or ():
             if g is not None:
                 g[...] = 0
@@ -150,6 +143,17 @@ class InterpretedBackend(PythonBackend):
             self.found = found
         self.count([w.kept for w in works], active, holds)
         return 1
+
+    def write(self, key: int, holds: bool) -> None:
+        """Write parameters and state, rounded with this key of random bits."""
+        writes: list[Any] = []
+        for w in self.works:
+            if w.active:
+                writes += [] if holds else w.finish(self.settings, key)
+                state = [(w.slot.own[name], w.order, w.arrays[name]) for name in w.slot.stage_state]
+                writes += [w.kept_where_untouched(*x) for x in state]
+        for a, order, flat in writes:
+            store(a, order, flat)
 
     def exit(self) -> None:
         super().exit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from .._arrays import dtypes, layout
 from .._arrays.row_gradient import RowGradient
 from .._codegen.capacity import STATES
 from . import sums
+from .program import Op, program
 
 
 def walked(a: np.ndarray, order: Sequence[int], dtype: np.dtype | None = None) -> np.ndarray:
@@ -208,65 +209,63 @@ def dense(g: RowGradient, order: Sequence[int], p: np.ndarray) -> tuple[np.ndarr
     return full.transpose(np.argsort(axes)), np.repeat(touched, math.prod(layout.reals(p)[0][1:]))
 
 
-def advance(
-    works: Sequence[Work], groups: Sequence[Any], stages: Mapping[str, Any], rule_at: int, settings: Any, hold: bool
-) -> tuple[bool, dict[str, list[list[float]]]]:
+Programs = Mapping[int, Mapping[tuple[int, int], Op]]  # of each group, by its id, its operations by their places
+
+
+def advance(works: Sequence[Work], groups: Sequence[Any], settings: Any, holds: bool) -> tuple[bool, dict[str, list[list[float]]]]:
     """Parameters, state and numbers of all after a step, in new arrays; False where a gradient is not to be used.
 
-    Stages whose hyperparameters are neutral are skipped. Also returns what is given of the sums of stages, of each array or once.
+    Also returns what is given of the sums of stages, of each array or once.
     """
-    active = [w for w in works if w.active]
     found: dict[str, list[list[float]]] = {}
-    on = {name: on_in(stage, works, groups, hold) for name, stage in stages.items()}
-    wide = {id(g): taken_wide([x for name, x in stages.items() if id(g) in on[name]], values_of(works, g)) for g in groups}
-    for w in active:
-        w.take(any(list(wide[id(w.slot.group)].values())[:1]))
-    subtract_at = max(k for k, s in enumerate(stages.values()) if s.arrays[0] == "u") + 1
-    for k, (name, stage) in enumerate(stages.items()):
-        if k == rule_at and hold:
-            return True, found
-        if k == rule_at:
-            run_rules(works, active, found)
-        if k == subtract_at:
-            for w in active:
-                with np.errstate(all="ignore"):
-                    w.arrays["p"] = w.arrays["p"] - w.arrays["u"]
-        if not on[name]:
-            continue
-        members = [w for w in active if id(w.slot.group) in on[name]]
-        for w in members:
-            if not wide[id(w.slot.group)][name]:
-                w.narrow()
-        given: dict[int, dict[str, float]] = {}
-        checks = stage.kind == "checks" and settings.nonfinite != "zero"
-        if stage.sums and (checks or stage.kind != "checks"):
-            given = totals(stage, works, functools.partial(terms_of, stage, on[name]), found)
-        if checks:
-            if any(row[0] > 0 for row in found[name]):
-                return False, found
-        elif stage.kind != "measures":
-            for w in members:
-                takes = wide[id(w.slot.group)]
-                shape(w, stage, given.get(id(w)), any([*takes.values()][[*takes].index(name) + 1 :][:1]))
+    programs = {}
+    for group in groups:
+        ops = program(group.stages, values_of(works, group), settings.nonfinite, holds)
+        programs[id(group)] = {op.place: op for op in ops}
+        for w in works:
+            if w.active and w.slot.group is group:
+                w.take(any(op.takes_wide for op in ops[:1]))
+    for place in sorted({place for ops in programs.values() for place in ops}):
+        if not operate(place, programs, works, found):
+            return False, found
     return True, found
 
 
-def on_in(stage: Any, works: Sequence[Work], groups: Sequence[Any], hold: bool) -> set[int]:
-    """The groups, by their ids, in which a stage is on."""
-    if not stage.runs(hold):
-        return set()
-    return {id(g) for g in groups if any(s is stage for s in g.stages) and not stage.neutral(values_of(works, g))}
+def operate(place: tuple[int, int], programs: Programs, works: Sequence[Work], found: dict[str, list[list[float]]]) -> bool:
+    """Make one operation of those groups that have it; False where a gradient is not to be used."""
+    ops = {group: program[place] for group, program in programs.items() if place in program}
+    op = next(iter(ops.values()))
+    members = [w for w in works if w.active and id(w.slot.group) in ops]
+    if op.kind == "rule":
+        run_rules(works, members, found)
+    elif op.stage is None:
+        for w in members:
+            with np.errstate(all="ignore"):
+                w.arrays["p"] = w.arrays["p"] - w.arrays["u"]
+    elif op.kind == "empty":
+        for w in members:
+            w.arrays |= {name: np.zeros_like(w.arrays[name]) for name in op.stage.own}
+    else:
+        return run_stage(op.stage, ops, works, members, found)
+    return True
 
 
-def taken_wide(on: Sequence[Any], values: Mapping[str, float]) -> dict[str, bool]:
-    """Which of the stages that are on take the gradient in double: those of it alone; passive ones take it as the next does."""
-    loose = {stage.name for stage in on if stage.is_loose(values)}
-    found: dict[str, bool] = {}
-    takes = False
-    for stage in reversed(on):
-        takes = stage.of_gradient and stage.name not in loose and (takes or not stage.is_passive)
-        found[stage.name] = takes
-    return dict(reversed(found.items()))
+def run_stage(
+    stage: Any, ops: Mapping[int, Op], works: Sequence[Work], members: Sequence[Work], found: dict[str, list[list[float]]]
+) -> bool:
+    """Run a stage after its sums; False where it has found what is wrong with a gradient."""
+    checks = any(op.kind == "check" for op in ops.values())
+    for w in members:
+        if not ops[id(w.slot.group)].takes_wide:
+            w.narrow()
+    given: dict[int, dict[str, float]] = {}
+    if stage.sums and (checks or stage.kind != "checks"):
+        given = totals(stage, works, functools.partial(terms_of, stage, ops), found)
+    if checks:
+        return stage.kind != "checks" or not any(row[0] > 0 for row in found[stage.name])
+    for w in members:
+        shape(w, stage, given.get(id(w)), ops[id(w.slot.group)].gives_wide)
+    return True
 
 
 def shape(w: Work, stage: Any, given: Mapping[str, float] | None, gives_wide: bool) -> None:
@@ -281,8 +280,6 @@ def shape(w: Work, stage: Any, given: Mapping[str, float] | None, gives_wide: bo
     states = [key for key, tag in w.slot.rule.tags.items() if tag == "velocity"] if shaped == "m" else [shaped]
     for state in states:
         (w.arrays[state],) = stage(scalars, *w.of([state, *stage.arrays[1:]]))
-    if stage.kind == "averages":
-        w.arrays |= {name: np.zeros_like(w.arrays[name]) for name in stage.own}
 
 
 def totals(
@@ -310,21 +307,26 @@ def run_rules(works: Sequence[Work], active: Sequence[Work], found: dict[str, li
         w.narrow()
         if w.slot.rule.terms_scope and w.size:
             w.prepare_matrix()
-    if any(w.slot.rule.sums for w in works):
-        rule = next(w.slot.rule for w in works if w.slot.rule.sums)
-        given = totals(rule, works, lambda w: w.summands(w.slot.rule, w.t + 1, w.kept), found)
+    if summing := [w.slot.rule for w in works if w.slot.rule.sums]:
+        given = totals(summing[0], works, lambda w: w.summands(w.slot.rule, w.t + 1, w.kept), found)
     for w in active:
         rule = w.slot.rule
         scalars, w.kept = rule.scalars(rule_values(w), w.t + 1, w.kept, given.get(id(w)) if rule.sums else None)
         u, *new = rule(scalars, *w.of(rule.arrays))
         w.arrays |= {"u": u, **dict(zip(rule.state, new, strict=True))}
-    for w in works:  # what a group knows together, its arrays without a gradient know too
-        if not w.active and w.slot.rule.sums and not w.slot.rule.scope.endswith("over_array"):
-            known = [x for x in active if x.slot.group is w.slot.group]
-            w.kept = list(known[0].kept) if known else w.kept
+    for w in works:
+        if not w.active:
+            share_kept(w, active)
 
 
-def terms_of(stage: Any, on: set[int], w: Work) -> list[np.ndarray]:
+def share_kept(w: Work, active: Sequence[Work]) -> None:
+    """Let a parameter without a gradient know what its group knows together."""
+    if w.slot.rule.sums and not w.slot.rule.scope.endswith("over_array"):
+        known = [x for x in active if x.slot.group is w.slot.group]
+        w.kept = list(known[0].kept) if known else w.kept
+
+
+def terms_of(stage: Any, on: Collection[int], w: Work) -> list[np.ndarray]:
     """What a stage sums of a parameter; zeros where it is not on."""
     if id(w.slot.group) in on:
         return w.summands(stage, 0, ())

@@ -11,8 +11,8 @@ import numpy as np
 
 from .. import arithmetic
 from .._arrays.memory import HOST
-from .._engine.oracle import Work, taken_wide
-from ..spec import RULE_AT, STAGES, SUBTRACT_AT
+from .._engine.oracle import Work
+from .._engine.program import program
 
 FUNCTIONS = {
     name: getattr(arithmetic, name)
@@ -60,27 +60,16 @@ def lines(optimizer: Any, slot: Any, place: int, grad: float) -> Iterator[tuple[
     real = whole.real.type
     element = {name: real(a[place]) for name, a in whole.arrays.items()}
     element["g"] = real(grad)
-    stages = {s.name: s for s in slot.group.stages}
-    on = [s for s in slot.group.stages if s.runs(False) and not s.neutral(values)]
-    wide = taken_wide(on, values)
     for name in ("p", "g", *slot.rule.state):
         yield name, element[name]
-    for k, name in enumerate(STAGES):
-        if k == RULE_AT:
+    for op in program(slot.group.stages, values, optimizer._settings.nonfinite, False):
+        if op.kind == "rule":
             yield from of_rule(slot, texts, element, values, t, kept)
-        if k == SUBTRACT_AT:
+        elif op.kind == "subtract":
             element["p"] = element["p"] - element["u"]
             yield "p = p - update", element["p"]
-        if (
-            name not in stages
-            or stages[name].neutral(values)
-            or not stages[name].runs(False)
-            or stages[name].kind == "measures"
-            or (stages[name].kind == "checks" and optimizer._settings.nonfinite != "zero")
-        ):
-            continue
-        following = [*wide.values()][[*wide].index(name) + 1 :]
-        yield from of_stage(stages[name], texts[name], element, values, slot, any(following[:1]))
+        elif op.kind == "stage" and op.stage is not None:
+            yield from of_stage(op.stage, texts[op.stage.name], element, values, slot, op.gives_wide)
 
 
 def of_rule(slot: Any, texts: Any, element: dict[str, Any], values: Any, t: int, kept: Any) -> Iterator[tuple[str, Any]]:

@@ -11,11 +11,12 @@ from .._arrays.row_gradient import is_rows
 from .._arrays.tree import Structure
 from .._codegen.capacity import KEPT, TOTALS
 from .._engine.interpreted import PythonBackend
+from .._engine.program import PLACES
 from .._engine.stepper import Counter
 from ..spec import STAGES
 from .launches import Run
 from .memory import DeviceMemory, is_cupy
-from .tables import PLACE, SCOPES, Tables
+from .tables import SCOPES, Tables
 
 
 class CudaBackend(PythonBackend):
@@ -74,7 +75,7 @@ class CudaBackend(PythonBackend):
     def totals(self, stage: str) -> list[list[float]] | None:
         if stage not in self.done:
             return None
-        totals = self.memory.host(self.tables.buffers["totals"]).reshape(-1, self.tables.room, TOTALS)[PLACE[stage]]
+        totals = self.memory.host(self.tables.buffers["totals"]).reshape(-1, self.tables.room, TOTALS)[PLACES[stage]]
         rows = len(self.slots) if SCOPES[STAGES[stage].scope] == 0 else 1
         return [[float(x) for x in row[: len(STAGES[stage].given)]] for row in totals[:rows]]
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .._codegen.capacity import BLOCK, TERMS, TOTALS
 from .._codegen.capacity import STAGES as N_STAGES
+from .._engine.program import HOLD_AT, PLACES, Op, program
 from ..spec import RULE_AT, STAGES, Formula, place_of
-from .tables import PLACE, SCOPES, Tables
+from .tables import SCOPES, Tables
 
-CHECK_AT, HOLD_AT = place_of("checks"), place_of("accumulates")
+CHECK_AT = place_of("checks")
+
+
+def masks_of(op: Op, values: Mapping[str, float]) -> tuple[np.uint64, np.uint64]:
+    """Return the bits of an operation among stages that are on (32 above: beyond the range of floats), and that are summed."""
+    stage = op.stage
+    if stage is None or op.kind == "empty":
+        return np.uint64(0), np.uint64(0)
+    bit = 1 << PLACES[stage.name]
+    on = 0 if op.kind == "check" else bit | bit << (32 if stage.is_loose(values) else 0)
+    return np.uint64(on), np.uint64(bit if op.kind == "check" or (stage.sums and stage.kind != "checks") else 0)
 
 
 class Run:
@@ -30,32 +42,22 @@ class Run:
         tables.tell()
 
     def masks(self, scale: float) -> None:
-        """Which stages are on in each group, which are summed, and all their hyperparameters."""
+        """Tell which stages are on in each group, which are summed, and all their hyperparameters."""
         tables = self.tables
-        on, summed = np.zeros(len(tables.groups), np.uint64), np.zeros(len(tables.groups), np.uint64)
+        masks = np.zeros((2, len(tables.groups)), np.uint64)
         for k, group in enumerate(tables.groups):
             values = group.values_now(scale)
-            numbers = np.array([*values.values(), 0.0])
-            tables.h[k] = numbers[tables.indices[k]]
-            for stage in group.stages:
-                if stage.neutral(values) or (self.hold and PLACE[stage.name] > HOLD_AT):
-                    continue
-                if not stage.runs(self.hold):
-                    continue
-                checks = stage.kind == "measures" or (stage.kind == "checks" and self.settings.nonfinite != "zero")
-                bit = np.uint64(1 << PLACE[stage.name])
-                if not checks:
-                    on[k] |= bit | bit << np.uint64(32 if stage.is_loose(values) else 0)
-                if checks or (stage.sums and stage.kind != "checks"):
-                    summed[k] |= bit
-        tables.turns["on"], tables.turns["summed"] = (x[tables.table["group"]] for x in (on, summed))
-        self.on, self.sums = (int(np.bitwise_or.reduce(x)) for x in (on, summed))
-        self.summed = frozenset(name for name, k in PLACE.items() if self.sums >> k & 1)
+            tables.h[k] = np.array([*values.values(), 0.0])[tables.indices[k]]
+            for op in program(group.stages, values, self.settings.nonfinite, self.hold):
+                masks[:, k] |= masks_of(op, values)
+        tables.turns["on"], tables.turns["summed"] = (x[tables.table["group"]] for x in masks)
+        self.on, self.sums = (int(np.bitwise_or.reduce(x)) for x in masks)
+        self.summed = frozenset(name for name, k in PLACES.items() if self.sums >> k & 1)
         tables.turns["known"] = -1
         if any(tables.together):
-            active, group = tables.turns["active"], tables.table["group"]
-            first = {int(k): i for i, k in reversed(list(enumerate(group))) if active[i]}
-            tables.turns["known"] = [first.get(int(k), -1) if x else -1 for k, x in zip(group, tables.together, strict=True)]
+            active, of_group = tables.turns["active"], tables.table["group"]
+            first = {int(k): i for i, k in reversed(list(enumerate(of_group))) if active[i]}
+            tables.turns["known"] = [first.get(int(k), -1) if x else -1 for k, x in zip(of_group, tables.together, strict=True)]
 
     def sums_are_fine(self) -> bool:
         """Everything up to where a gradient that is not finite would end the step; the host waits where it has to know."""
@@ -90,7 +92,7 @@ class Run:
     def shape_until(self, end: int) -> None:
         """Sums of the stages before this one, and what is to be prepared of them."""
         for stage in list(STAGES.values())[self.at : end]:
-            bit = 1 << PLACE[stage.name]
+            bit = 1 << PLACES[stage.name]
             if self.sums & bit:
                 self.sum_up(stage)
             self.pending |= self.on & bit
@@ -107,7 +109,7 @@ class Run:
 
     def sum_up(self, stage: Formula) -> None:
         self.prepare()
-        tables, scope, id_ = self.tables, SCOPES[stage.scope], PLACE[stage.name]
+        tables, scope, id_ = self.tables, SCOPES[stage.scope], PLACES[stage.name]
         assert set(stage.sums_arrays) <= {"g"} or scope == 0, "each rule writes the sums of whole blocks"
         if set(stage.sums_arrays) <= {"g"}:
             tables.launch(tables.rules[0], "sum_gradients", tables.spaces[scope], id_, scope)

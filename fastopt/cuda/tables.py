@@ -10,7 +10,8 @@ import numpy as np
 from .._arrays import dtypes, layout
 from .._codegen.capacity import BLOCK, FLOAT8, FLOAT64, INPUTS, KEPT, OWNS, SCALARS, STATES, SUMS, TOTALS, UFLOAT8
 from .._codegen.capacity import STAGES as N_STAGES
-from ..spec import OWN_ARRAYS, STAGES
+from .._engine.program import PLACES
+from ..spec import OWN_ARRAYS
 from .compiler import kernels, source
 from .memory import DeviceMemory
 
@@ -18,7 +19,6 @@ OF_GROUP = 2 * SCALARS + N_STAGES * INPUTS
 GRID = 1 << 16  # blocks of threads that a launch has at most
 UPLOAD = 1 << 16  # bytes that go to the device without waiting for it
 SCOPES = {"over_array": 0, "mean_over_array": 0, "over_group": 1, "over_all": 2}
-PLACE = {name: k for k, name in enumerate(STAGES)}
 
 
 def struct(**fields: Any) -> np.dtype:
@@ -85,7 +85,7 @@ class Tables:
         found[: len(group.rule.hyperparameters)] = range(len(group.rule.hyperparameters))
         found[SCALARS : SCALARS + len(group.fallback_places)] = group.fallback_places
         for name, inputs in group.inputs.items():
-            at = 2 * SCALARS + PLACE[name] * INPUTS
+            at = 2 * SCALARS + PLACES[name] * INPUTS
             found[at : at + len(inputs)] = inputs
         return found
 
