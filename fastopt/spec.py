@@ -70,6 +70,16 @@ class Formula:
         self.tags = {array: tag for array, p in arrays.items() if (tag := tag_of(p.annotation))}
         self.wide = {scalar for scalar, p in names.items() if tag_of(p.annotation) == "wide"}
         self.state = self.arrays[2:]
+        self._read_numbers()
+        self.sums_arrays, self.scope = arrays_and_scope(self._sums)
+        self.terms_arrays, self.terms_scope = arrays_and_scope(self._terms)
+        parts: list[Iterable[str]] = [self.arrays, names, self.kept, self.hyperparameters]
+        parts += [self.sums_arrays, self.given, [self.scope]] if self._sums else []
+        parts += [self.terms_arrays, [self.terms_scope]] if self._terms else []
+        self.signature = " | ".join(" ".join(part) for part in parts)
+
+    def _read_numbers(self) -> None:
+        """Read from the scalars function what it is given: sums, numbers that live between steps, hyperparameters."""
         positional, hyperparameters, _ = arguments(self._scalars)
         self.timed = positional.pop("t", None) is not None
         self.kept = {number: float(p.default) for number, p in positional.items() if p.default is not p.empty}
@@ -80,12 +90,6 @@ class Formula:
         self.sums = [
             number for number in self.given if number.removesuffix("_exponent") not in self.squares or number in self.squares
         ]
-        self.sums_arrays, self.scope = arrays_and_scope(self._sums)
-        self.terms_arrays, self.terms_scope = arrays_and_scope(self._terms)
-        parts: list[Iterable[str]] = [self.arrays, names, self.kept, self.hyperparameters]
-        parts += [self.sums_arrays, self.given, [self.scope]] if self._sums else []
-        parts += [self.terms_arrays, [self.terms_scope]] if self._terms else []
-        self.signature = " | ".join(" ".join(part) for part in parts)
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether the rule is for arrays of this shape."""

@@ -181,7 +181,11 @@ def twins(r):
     dtype = r.choice([np.float32, np.float64])
     shapes = {"a": (r.randint(1, 700),), "b": (r.randint(1, 9), r.randint(1, 40)), "c": ()}
     options = {name: r.choice(values) for name, values in OPTIONS.items() if r.random() < 0.2}
-    options = {k: x for k, x in options.items() if k not in cls.unsupported_options and not (k == "maximize" and "maximize" in hyperparameters)}
+    options = {
+        k: x
+        for k, x in options.items()
+        if k not in cls.unsupported_options and not (k == "maximize" and "maximize" in hyperparameters)
+    }
     if dtype == np.float32 and r.random() < 0.3:
         options["state_dtype"] = r.choice(["bfloat16", "float8", "float16"])
     pair = []

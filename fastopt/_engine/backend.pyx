@@ -10,10 +10,10 @@ from fastopt._engine.chooser cimport expect_threads
 from fastopt._engine.gradients cimport arrays_over, collect, hold_list, point_to_nothing, release, take_held
 from fastopt._engine.lazy_rows cimport catch_up_rows, catch_up_whole, check_caught_up, forget, look_after_rows
 from fastopt._engine.passes cimport GRAIN, choose, go, learn
-from fastopt._engine.plan cimport Plan
+from fastopt._engine.plan cimport OPS, Plan
 from fastopt._engine.reductions cimport make_room, prepare_matrices
 from fastopt._engine.scalars cimport compose, evaluate_schedules, prepare_rules, prepare_stage, switch_on
-from fastopt._engine.table cimport ARRAY, KEPT, SCALARS, STAGES, TOTALS, table_t
+from fastopt._engine.table cimport ARRAY, CHECK, EMPTY, END, KEPT, SCALARS, STAGE, STAGES, TOTALS, op_t, table_t
 
 from cpython.dict cimport PyDict_Size
 
@@ -33,6 +33,9 @@ cdef extern from "threads.h" nogil:
 
 cdef enum:
     SPIN = 10000000  # elements that take one thread longer than BLAS's threads go on spinning after a product of matrices
+
+
+KINDS = ("stage", "rule", "subtract", "check", "empty", "clear")  # of operations, by their numbers
 
 
 cdef class CompiledBackend(Plan):
@@ -221,6 +224,20 @@ cdef class CompiledBackend(Plan):
         if not self.stepped:
             return None
         return [[self.used[i][j] for j in range(self.n_values[i])] for i in range(self.n_groups)]
+
+    def program(self, holds):
+        cdef const op_t *op
+        cdef Py_ssize_t i
+        found = []
+        for i in range(self.n_groups):
+            op = self.ops + i * OPS
+            ops = []
+            while op.kind != END:
+                stage = op.formula.name.decode() if op.kind in (STAGE, CHECK, EMPTY) else ""
+                ops.append((KINDS[op.kind], stage, bool(op.takes_wide), bool(op.gives_wide)))
+                op += 1
+            found.append(ops)
+        return found
 
     def over(self, exchange, kind, list params, list grads, other):
         return arrays_over(self, exchange, kind, params, grads, other)

@@ -11,8 +11,9 @@ cimport numpy as cnp
 
 from fastopt._engine.chooser cimport chooser_t, learn_nothing
 from fastopt._engine.passes cimport STEPPING, SUMMING, choose, go, learn, pass_t, plan_t
+from fastopt._engine.program cimport op_of
 from fastopt._engine.table cimport (
-    BLOCK, END, KEPT, RULE, RULE_ALONE, SCALARS, STAGES, STATES, SUMS, TOTALS, formula_t, op_of, op_t, partial_t, table_t, task_t,
+    BLOCK, END, KEPT, RULE, RULE_ALONE, SCALARS, STAGES, STATES, SUMS, TOTALS, formula_t, op_t, partial_t, table_t, task_t,
 )
 from fastopt._engine.tables cimport find, table_of
 from fastopt._engine.views cimport alike, format_of

@@ -15,6 +15,7 @@ from ..domains import check_order
 from ..spec import STAGES
 from . import sums
 from .oracle import Work, advance, store, walked
+from .program import program
 from .stepper import Backend, Counter
 
 CHECK = next(name for name, stage in STAGES.items() if stage.kind == "checks")
@@ -74,6 +75,10 @@ class PythonBackend(Backend):
 
     def hyperparameters(self) -> list[list[float]] | None:
         return self.last
+
+    def program(self, holds: bool) -> list[list[tuple[str, str, bool, bool]]]:
+        programs = [program(g.stages, g.values_now(1.0), self.settings.nonfinite, holds) for g in self.groups]
+        return [[(op.kind, op.stage.name if op.stage else "", op.takes_wide, op.gives_wide) for op in ops] for ops in programs]
 
     def count(self, kept: Sequence[list[float]], active: Sequence[bool], holds: bool) -> None:
         """Count a step that was made."""

@@ -45,7 +45,7 @@ def program(stages: Sequence[Formula], values: Mapping[str, float], nonfinite: s
     for k, stage in enumerate(on):
         is_check = stage.kind == "measures" or (stage.kind == "checks" and nonfinite != "zero")
         place = PLACES[stage.name]
-        ops += [Op("check" if is_check else "stage", (place, 2), stage, wide[k], any(wide[k + 1 : k + 2]))]
+        ops += [Op("check" if is_check else "stage", (place, 2), stage, wide[k], stage.of_gradient and any(wide[k + 1 : k + 2]))]
         ops += [Op("empty", (place, 3), stage)] if stage.kind == "averages" else []
     return tuple(sorted(ops, key=lambda op: op.place))
 

@@ -8,10 +8,10 @@ from libc.math cimport NAN
 from libc.stdint cimport int64_t
 
 from fastopt._engine.plan cimport OPS, ZERO, Plan, hyperparameter, hyperparameters_of
+from fastopt._engine.program cimport build_program, is_loose
 from fastopt._engine.reductions cimport sum_up
 from fastopt._engine.table cimport (
-    ARRAY, CHECK, CLEAR, EMPTY, END, GRADIENT, GROUP, INPUTS, KEPT, OWN, RULE, RULE_ALONE, SCALARS, STAGE, STAGES, STRAIGHT, SUBTRACT,
-    TOTALS, formula_t, is_loose, mark_wide, op_of, op_t, table_t, task_t,
+    ARRAY, CHECK, END, GROUP, INPUTS, KEPT, SCALARS, STAGE, STAGES, TOTALS, formula_t, op_t, task_t,
 )
 
 
@@ -66,42 +66,13 @@ cdef int64_t switch_on(Plan plan, Py_ssize_t group, double scale, bint clears, b
 
 cdef void compose(Plan plan, Py_ssize_t group, bint clears, bint hold) noexcept:
     """The operations of a group: its stages that are on, around its rule."""
-    cdef const table_t *table = plan.walk.table
-    cdef const formula_t *stage
     cdef op_t *op = plan.ops + group * OPS
-    cdef int64_t staged = plan.staged[group]
-    cdef int k, j
-    cdef int64_t of_update = (<int64_t> 1 << table.subtract_at) - (<int64_t> 1 << table.rule_at)
-    cdef bint early = True, shaped = staged & ~plan.checks & of_update != 0
-    for k in range(table.n_stages + 1):
-        if k == table.rule_at and not hold:
-            op[0] = op_of(RULE, STAGES, plan.rules[group], plan.sums_c, SCALARS if plan.sums_c != NULL else 0, False)
-            op += 1
-        if k == table.subtract_at and shaped:
-            op[0] = op_of(SUBTRACT, -1, NULL, NULL, 0, False)
-            op += 1
-        if k == table.n_stages or not staged >> k & 1:
-            continue
-        stage = &table.stages[k]
-        for j in range(stage.n_arrays):
-            early = early and (stage.arrays[j] == GRADIENT or stage.arrays[j] >= OWN)
-        op[0] = op_of(STAGE, k, stage, plan.stage_c + (group * STAGES + k) * INPUTS, 0, early)
-        if stage.sums and stage.scope == ARRAY:
-            op.c, op.stride = plan.array_c[k], INPUTS
-        if plan.checks >> k & 1:
-            op.kind = CHECK
-        op.loose = stage.limits and is_loose(stage, hyperparameter(plan, group, k, 0, 1))
+    build_program(op, plan.walk.table, plan.rules[group], plan.staged[group], plan.checks, plan.wanted[group] >> STAGES, hold, clears,
+                  plan.stage_c + group * STAGES * INPUTS, plan.sums_c, SCALARS if plan.sums_c != NULL else 0)
+    while op.kind != END:
+        if (op.kind == STAGE or op.kind == CHECK) and op.formula.sums and op.formula.scope == ARRAY:
+            op.c, op.stride = plan.array_c[op.id], INPUTS
         op += 1
-        if k == plan.gather_at:
-            op[0] = op_of(EMPTY, -1, stage, NULL, 0, False)
-            op += 1
-    if clears:
-        op[0] = op_of(CLEAR, -1, NULL, NULL, 0, False)
-        op += 1
-    op[0] = op_of(END, -1, NULL, NULL, 0, False)
-    mark_wide(plan.ops + group * OPS)
-    if not hold and not clears and not staged >> plan.gather_at & 1:
-        plan.ops[group * OPS].path = RULE_ALONE if staged & ~plan.checks == 0 else STRAIGHT
 
 
 cdef bint prepare_stage(Plan plan, int k, double scale, int parts) noexcept:

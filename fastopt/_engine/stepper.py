@@ -98,6 +98,13 @@ class Backend:
     def expect_threads(self) -> None:
         """Be told that the caller computes its gradients with the threads of this process's OpenMP, as PyTorch does."""
 
+    def program(self, holds: bool) -> list[list[tuple[str, str, bool, bool]]]:
+        """Return each group's operations: kind, stage, whether it takes and gives doubles.
+
+        They are those of the last step, which held its gradients if `holds`.
+        """
+        raise NotImplementedError
+
     def totals(self, stage: str) -> list[list[float]] | None:
         """Return the sums of a stage in the last step that was made, of each array or once; None where there were none."""
         raise NotImplementedError

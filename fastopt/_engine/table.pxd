@@ -1,6 +1,5 @@
 """What crosses from the kernels, compiled once per instruction set, to the engine, compiled once: PyCapsule "fastopt.table"."""
 
-from libc.float cimport FLT_MAX
 from libc.stdint cimport int16_t, int64_t, uint32_t
 
 cdef extern from "capacity.h":
@@ -113,34 +112,6 @@ cdef struct op_t:  # one thing to do with a block
     bint takes_wide  # the gradient as doubles: one that is stored so, or that the one before has widened
     bint gives_wide  # unless it is exact
     path_t path  # of the first
-
-cdef inline op_t op_of(kind_t kind, int id, const formula_t *formula, const double *c, Py_ssize_t stride, bint early) noexcept nogil:
-    cdef op_t op
-    op.kind, op.id, op.formula, op.c, op.stride, op.early = kind, id, formula, c, stride, early
-    op.loose = op.takes_wide = op.gives_wide = False
-    op.path = GENERAL
-    return op
-
-
-cdef inline bint is_loose(const formula_t *stage, double limit) noexcept nogil:
-    """Whether a stage clips to more than a float holds."""
-    return stage.limits and limit > FLT_MAX
-
-
-cdef inline void mark_wide(op_t *ops) noexcept nogil:
-    """Say of the stages of the gradient alone which go on in double with what the one before gives."""
-    cdef Py_ssize_t k = 0
-    cdef bint takes = False
-    while ops[k].kind != END:
-        k += 1
-    while k > 0:
-        k -= 1
-        ops[k].gives_wide = takes
-        if ops[k].kind == STAGE or ops[k].kind == CHECK:
-            takes = ops[k].formula.widen != NULL and not ops[k].loose and (takes or not ops[k].formula.passive)
-        else:
-            takes = False
-        ops[k].takes_wide = takes
 
 
 cdef extern from "total.h":

@@ -65,15 +65,17 @@ def split_groups(params: Any, defaults: Mapping[str, Any]) -> tuple[Any, list[di
         params = list(params)
     if isinstance(params, dict) and "params" in params and set(params) & set(defaults):
         raise ValueError("params: one group, expected a list of groups, [{'params': ..., 'lr': ...}, ...]")
-    if not isinstance(params, Sequence) or isinstance(params, (str, bytes)):
-        return params, None
-    dicts = [isinstance(g, dict) for g in params]
-    if not any("params" in g or set(g) & set(defaults) for g, is_dict in zip(params, dicts, strict=True) if is_dict):
+    if not isinstance(params, Sequence) or not any(is_group(x, defaults) for x in params):
         return params, None
     for k, g in enumerate(params):
-        if not dicts[k] or "params" not in g:
+        if not isinstance(g, dict) or "params" not in g:
             raise ValueError(f"group {k}: no 'params', expected [{{'params': ..., 'lr': ...}}, ...]")
     return [g["params"] for g in params], [group_options(g, defaults) for g in params]
+
+
+def is_group(x: Any, defaults: Mapping[str, Any]) -> bool:
+    """Return True for a dict that is meant as a group: one with parameters, or with options."""
+    return isinstance(x, dict) and ("params" in x or bool(set(x) & set(defaults)))
 
 
 def group_options(group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

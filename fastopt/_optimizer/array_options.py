@@ -20,28 +20,29 @@ PACKAGE = __name__.partition(".")[0]
 
 
 def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tuple[str, Any]], none: float = math.nan) -> list[Any]:
-    """Of each parameter of a group its number or array, `none` for None: from one number, or from as many nested as they are."""
+    """Return of each parameter of a group its number or array, `none` for None: from one number, or from as many nested alike."""
     value = none if value is None else value
+    names = [name for name, _ in leaves]
     if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-        found: dict[str, Any] = dict.fromkeys((name for name, _ in leaves), value)
+        found: dict[str, Any] = dict.fromkeys(names, value)
     else:
         found = dict(flatten(value, path)[1])
         if len(leaves) == 1 < len(found) and isinstance(value, (list, tuple)):  # one array, as a list
-            found = {leaves[0][0]: array_of(what, value)}
-    if list(found) != [name for name, _ in leaves] and set(found) != {name for name, _ in leaves}:
-        raise ValueError(
-            f"{what}: for {sorted(found)}, expected a number, or numbers and arrays for {[name for name, _ in leaves]}"
-        )
-    checked = []
-    for name, a in leaves:
-        x = array_of(f"{what} of {name!r}", none if found[name] is None else found[name])
-        x = x.astype(np.float64) if x.dtype == bool and what == "step_scale" else x  # a mask of what moves
-        if x.dtype.kind not in "fiu" or (x.ndim and x.shape != a.shape):
-            raise ValueError(f"{what} of {name!r}: {x.dtype} of shape {x.shape}, expected a number or an array of shape {a.shape}")
-        if np.isnan(x).any():
-            raise ValueError(f"{what} of {name!r}: {'None' if found[name] is None else 'NaN'}, expected a number")
-        checked.append(np.array(x, np.float64) if x.ndim else float(x))
-    return checked
+            found = {names[0]: array_of(what, value)}
+    if set(found) != set(names):
+        raise ValueError(f"{what}: for {sorted(found)}, expected a number, or numbers and arrays for {names}")
+    return [number_or_array(f"{what} of {name!r}", found[name], a, none) for name, a in leaves]
+
+
+def number_or_array(what: str, value: Any, a: Any, none: float) -> Any:
+    """Return a parameter's float64 array of its shape, or its float."""
+    x = array_of(what, none if value is None else value)
+    x = x.astype(np.float64) if x.dtype == bool and what.startswith("step_scale") else x  # a mask of what moves
+    if x.dtype.kind not in "fiu" or (x.ndim and x.shape != a.shape):
+        raise ValueError(f"{what}: {x.dtype} of shape {x.shape}, expected a number or an array of shape {a.shape}")
+    if np.isnan(x).any():
+        raise ValueError(f"{what}: {'None' if value is None else 'NaN'}, expected a number")
+    return np.array(x, np.float64) if x.ndim else float(x)
 
 
 def array_of(what: str, value: Any) -> np.ndarray:

@@ -24,27 +24,40 @@ def explain(optimizer: Any, name: Any, index: Any, grad: float) -> None:
     """Print the lines of an element; see `Optimizer.explain`."""
     with optimizer._exclusive():
         optimizer._backend.catch_up(None)
-        slots = {s.name: s for s in optimizer._slots}
-        if not isinstance(name, str):
-            raise TypeError(f"name: {type(name).__name__}, expected one of {', '.join(map(repr, slots))}")
-        if name not in slots:
-            raise KeyError(f"{name!r}: no such parameter, expected one of {', '.join(map(repr, slots))}")
-        slot = slots[name]
-        if slot.array.dtype.kind == "c" or slot.memory is not HOST:
-            raise ValueError(f"explain: parameter {name!r} is complex or on a device, expected real numbers in NumPy's memory")
-        shape, walked = slot.array.shape, [k for k in slot.order if k < slot.array.ndim]
-        places = np.arange(slot.array.size).reshape([shape[k] for k in walked]).transpose(np.argsort(walked))
-        place = places[index if shape else ()]
-        if np.ndim(place):
-            raise IndexError(f"{index!r}: not one element of {name!r}, whose shape is {shape}")
-        step = dict(zip(slots, optimizer._counters()[0], strict=True))[name][0] + 1
-        found = list(lines(optimizer, slot, int(place), float(grad)))
-        last = optimizer._settings.accumulate > 1 and optimizer._counters()[1][1] + 1 < optimizer._settings.accumulate
-        note = ", as if this were the last gradient of it" if last else ""
+        slot = find_slot(optimizer, name)
+        found = list(lines(optimizer, slot, place_of_element(slot, index), float(grad)))
+        each, (_, gathered, _) = optimizer._counters()
+        step = each[optimizer._slots.index(slot)][0] + 1
+        more = optimizer._settings.accumulate > 1 and gathered + 1 < optimizer._settings.accumulate
+        note = ", as if this were the last gradient of it" if more else ""
         print(f"{name}[{index}], step {step} of {type(optimizer).__name__}{note}")
         for text, value in found:
             between = "  ->  " if " = " in text else " = "
             print(f"  {text}" if value is None else f"  {text}{between}{value}")
+
+
+def find_slot(optimizer: Any, name: Any) -> Any:
+    """Return the parameter of this name, or raise the error that says why it cannot be explained."""
+    slots = {s.name: s for s in optimizer._slots}
+    known = ", ".join(map(repr, slots))
+    if not isinstance(name, str):
+        raise TypeError(f"name: {type(name).__name__}, expected one of {known}")
+    if name not in slots:
+        raise KeyError(f"{name!r}: no such parameter, expected one of {known}")
+    slot = slots[name]
+    if slot.array.dtype.kind == "c" or slot.memory is not HOST:
+        raise ValueError(f"explain: parameter {name!r} is complex or on a device, expected real numbers in NumPy's memory")
+    return slot
+
+
+def place_of_element(slot: Any, index: Any) -> int:
+    """Return the place of an element in the order walked."""
+    shape, walked = slot.array.shape, [k for k in slot.order if k < slot.array.ndim]
+    places = np.arange(slot.array.size).reshape([shape[k] for k in walked]).transpose(np.argsort(walked))
+    place = places[index if shape else ()]
+    if np.ndim(place):
+        raise IndexError(f"{index!r}: not one element of {slot.name!r}, whose shape is {shape}")
+    return int(place)
 
 
 def lines(optimizer: Any, slot: Any, place: int, grad: float) -> Iterator[tuple[str, Any]]:

@@ -124,20 +124,22 @@ class CudaBackend(PythonBackend):
         turns["g"] = [0 if g is None else g.data.ptr for g in self.given]
         turns["format"] = [0 if g is None else dtypes.format_of(g.dtype) for g in self.given]
         turns["clear"] = [clears and x is not None and x[0].data.ptr == x[1].data.ptr for x in self.grads]
-        rows = [None if x is None else x[2] for x in self.grads]
-        sizes = [
-            (int(n), int(n) // max(1, s.array.shape[0] if s.array.ndim else 1))
-            for n, s in zip(self.tables.table["n"], self.slots, strict=True)
-        ]
+        self.tell_rows([None if x is None else x[2] for x in self.grads])
+
+    def tell_rows(self, rows: list[Any]) -> None:
+        """Write into the tables which rows the gradients have, and how many elements they update."""
+        turns = self.tables.turns
+        counts = [int(n) for n in self.tables.table["n"]]
+        lengths = [n // max(1, *slot.array.shape[:1]) if slot.array.ndim else n for n, slot in zip(counts, self.slots, strict=True)]
         # With mode="exact" a gradient of rows updates the others too, at once: on a device that takes but their reading.
         every = self.settings.mode == "exact"
-        work = [n if x is None or every else x.size * row for (n, row), x in zip(sizes, rows, strict=True)]
+        work = [n if x is None or every else x.size * row for n, row, x in zip(counts, lengths, rows, strict=True)]
         if work != self.tables.work:
             self.tables.order(work)
         turns["every"] = every
         turns["rows"] = [0 if x is None else x.data.ptr for x in rows]
         turns["n_rows"] = [-1 if x is None else x.size for x in rows]
-        turns["row"] = [0 if x is None else row for (_, row), x in zip(sizes, rows, strict=True)]
+        turns["row"] = [0 if x is None else row for row, x in zip(lengths, rows, strict=True)]
 
     def run(self, count: int, scale: float, cleared: list[Any] | None, holds: bool) -> int:
         if not any(self.active):

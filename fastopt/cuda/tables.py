@@ -93,7 +93,7 @@ class Tables:
         """The table of arrays, their places in the index spaces of steps and of sums, and the blocks of each one's sums."""
         table = np.zeros(n, ARRAY)
         number = {id(group): k for k, group in enumerate(self.groups)}
-        numbers: list[int] = []  # shapes and strides
+        strided: list[int] = []  # shapes and strides
         at: list[int] = []
         block, place, position, lines = 0, 0, 0, 0
         for i, (slot, row) in enumerate(zip(self.slots, table, strict=True)):
@@ -104,25 +104,15 @@ class Tables:
                 place = -(-place // BLOCK) * BLOCK
             row["position"], row["starts"] = position, (block * BLOCK, place, position)
             block, place, position = block - (-row["n"] // BLOCK), place + row["n"], position + row["n"]
-            at.append(len(numbers))
-            shape, strides, item = layout.reals(slot.array)
-            walked = [(shape[k], strides[k]) for k in slot.order]
-            expected = item
-            for length, stride in reversed(walked):
-                if length != 1 and stride != expected:
-                    row["ndim"] = len(walked)
-                    numbers += [x for x, _ in walked] + [x for _, x in walked]
-                    break
-                expected *= length
+            at.append(len(strided))
+            found = self.strides(slot)
+            row["ndim"] = len(found) // 2
+            strided += found
             if slot.rule.terms_scope == "over_lines":
                 lines = max(lines, self.lay_lines(slot, row))
         self.spaces = block, -(-place // BLOCK), -(-position // BLOCK)
-        ranges = [self.blocks_of(table, i, i, 0) for i in range(n)]
-        for k in range(len(self.groups)):
-            members = [i for i in range(n) if table[i]["group"] == k]
-            ranges.append(self.blocks_of(table, members[0], members[-1], 1) if members else (0, 0))
-        ranges.append((0, self.spaces[2]))
-        self.upload("numbers", np.array([*numbers, 0]))
+        self.upload("ranges", np.array(self.ranges(table)))
+        self.upload("numbers", np.array([*strided, 0]))
         self.buffers["lines"] = self.memory.zeros(max(1, lines), np.dtype(np.float64))
         for i in range(n):
             table[i]["shape"] = self.buffers["numbers"].data.ptr + 8 * at[i] if table[i]["ndim"] else 0
@@ -131,7 +121,25 @@ class Tables:
         self.order([int(x) for x in table["n"]])
         table["first"] = self.firsts
         self.upload("arrays", table.view(np.uint8))
-        self.upload("ranges", np.array(ranges))
+
+    @staticmethod
+    def strides(slot: Any) -> list[int]:
+        """A parameter's shape and strides in the order walked; nothing where its elements follow one another."""
+        shape, strides, expected = layout.reals(slot.array)
+        walked = [(shape[k], strides[k]) for k in slot.order]
+        for length, stride in reversed(walked):
+            if length != 1 and stride != expected:
+                return [x for x, _ in walked] + [x for _, x in walked]
+            expected *= length
+        return []
+
+    def ranges(self, table: np.ndarray) -> list[tuple[int, int]]:
+        """The blocks of sums of each array, of each group, and of all."""
+        found = [self.blocks_of(table, i, i, 0) for i in range(len(table))]
+        for k in range(len(self.groups)):
+            members = [i for i in range(len(table)) if table[i]["group"] == k]
+            found.append(self.blocks_of(table, members[0], members[-1], 1) if members else (0, 0))
+        return [*found, (0, self.spaces[2])]
 
     def order(self, work: list[int]) -> None:
         """Where each array is in the index space of steps, if so many of its elements are updated: those of a rule together."""

@@ -9,9 +9,10 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset, strcmp
 
+from fastopt._engine.program cimport build_program, is_loose, op_of
 from fastopt._engine.table cimport (
-    ARRAY, BFLOAT16, CHECKS, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, INPUTS, KEPT, OWN, RULE, RULE_ALONE, SCALARS, STAGE,
-    STAGES, STRAIGHT, SUBTRACT, UFLOAT8, VERSION, format_t, formula_t, is_loose, mark_wide, op_of, op_t, partial_t, table_t, task_t,
+    ARRAY, BFLOAT16, CHECKS, END, FLOAT8, FLOAT16, FLOAT32, FLOAT64, INPUTS, KEPT, OWN, RULE, RULE_ALONE, SCALARS, STAGES,
+    UFLOAT8, VERSION, format_t, formula_t, op_t, partial_t, table_t, task_t,
 )
 
 from fastopt._engine import dispatch, threads as system
@@ -175,23 +176,15 @@ cdef void compose(const fastopt_update *u, job_t *job) noexcept nogil:
     cdef const fastopt_use *use
     cdef const stage_t *stage
     cdef const formula_t *f
-    cdef op_t *op = job.ops
+    cdef int64_t on = 0, loose = 0
     cdef int k, j, own
-    cdef bint shaped = False, early = True
     for j in range(u.n_stages):
         use = fo_use_at(u, j)
         stage = <const stage_t *> use.stage
         if not is_neutral(stage.formula, use.hyperparameters):
             job.uses[stage.place] = use
-            shaped = shaped or TABLE.rule_at <= stage.place < TABLE.subtract_at
-    for k in range(TABLE.n_stages + 1):
-        if k == TABLE.rule_at:
-            op[0] = op_of(RULE, STAGES, job.rule, &job.sums_c[0], 0, False)
-            op += 1
-        if k == TABLE.subtract_at and shaped:
-            op[0] = op_of(SUBTRACT, -1, NULL, NULL, 0, False)
-            op += 1
-        if k == TABLE.n_stages or job.uses[k] == NULL:
+    for k in range(TABLE.n_stages):
+        if job.uses[k] == NULL:
             continue
         f = &TABLE.stages[k]
         own = 0
@@ -199,15 +192,11 @@ cdef void compose(const fastopt_update *u, job_t *job) noexcept nogil:
             if f.arrays[j] >= OWN:
                 job.task.own[f.arrays[j] - OWN] = <char *> job.uses[k].arrays[own]
                 own += 1
-            early = early and (f.arrays[j] == 1 or f.arrays[j] >= OWN)
-        op[0] = op_of(STAGE, k, f, &job.stage_c[k][0], 0, early)
-        op.loose = is_loose(f, job.uses[k].hyperparameters[0])
-        op += 1
+        on |= <int64_t> 1 << k
+        loose |= <int64_t> is_loose(f, job.uses[k].hyperparameters[0]) << k
         if sums_of(k) == 0:
             f.prepare(0, NULL, NULL, job.uses[k].hyperparameters, job.stage_c[k])
-    op[0] = op_of(END, -1, NULL, NULL, 0, False)
-    mark_wide(job.ops)
-    job.ops[0].path = STRAIGHT
+    build_program(job.ops, TABLE, job.rule, on, 0, loose, False, False, &job.stage_c[0][0], &job.sums_c[0], 0)
 
 
 cdef bint is_neutral(const formula_t *stage, const double *h) noexcept nogil:
