@@ -9,12 +9,8 @@ GENERATED = {"functional.py"}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_COMPLEX = 500, 45, 15  # lines, lines without docstring, decisions
 
 # Exceptions: each that is mended leaves its list, and none comes in.
-LONG_FILES = {
-    "cuda/launch.h",
-}
+LONG_FILES: set[str] = set()
 LONG_FUNCTIONS = {
-    "_codegen/functional.py: _function",
-    "include/check.h: fo_check_update",
     "training.py: fit",
 }
 COMPLEX_FUNCTIONS = {

@@ -55,28 +55,33 @@ def render(rules: Sequence[Formula]) -> str:
 
 
 def _function(rule: Formula) -> str:
-    results = ", ".join(("p", *rule.state))
     scalars = rule.scalars
-    numbers = ", ".join(scalars.hyperparameters)
-    given = ", ".join(("p", "g", *rule.state))
-    kept = ", ".join(scalars.kept)
-    defaults = [
-        f"{h}: float = {float(d) if d != 'inf' else d}" for h, d in zip(scalars.hyperparameters, scalars.defaults, strict=True)
-    ]
+    numbers = zip(scalars.hyperparameters, scalars.defaults, strict=True)
     signature = _signature(
         f"def {rule.name}(",
         ["p: Array", "g: Any", *(f"{s}: Array" for s in rule.state), "*", "t: int"]
         + [f"{k}: float | None = None" for k in scalars.kept]
-        + defaults
+        + [f"{h}: float = {float(d) if d != 'inf' else d}" for h, d in numbers]
         + ["out: tuple[Array, ...] | None = None"],
         ") -> Result:",
     )
+    call = _call(rule, ", ".join(("p", "g", *rule.state)))
     return f'''\
 _{rule.name} = _update("{rule.name}")
 
 
 {signature}
-    """{rule.function.doc.splitlines()[0]}
+    """{_docstring(rule)}
+    """
+{call}
+'''
+
+
+def _docstring(rule: Formula) -> str:
+    results, kept = ", ".join(("p", *rule.state)), ", ".join(rule.scalars.kept)
+    them = "it" if len(rule.scalars.kept) == 1 else "them"
+    of_kept = f"    {kept} : float\n        As the step before returned {them}; not needed in the first.\n" if kept else ""
+    return f"""{rule.function.doc.splitlines()[0]}
 
     Parameters
     ----------
@@ -86,13 +91,7 @@ _{rule.name} = _update("{rule.name}")
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-{
-        f"""    {kept} : float
-        As the step before returned {"it" if len(scalars.kept) == 1 else "them"}; not needed in the first.
-"""
-        if kept
-        else ""
-    }    {numbers} : float
+{of_kept}    {", ".join(rule.scalars.hyperparameters)} : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
         Where to write {results}: the same arrays for a step in place, or others; new ones without.
@@ -105,10 +104,7 @@ _{rule.name} = _update("{rule.name}")
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
-    """
-{_call(rule, given)}
-'''
+        For what does not fit; nothing has been changed."""
 
 
 def _call(rule: Formula, given: str) -> str:

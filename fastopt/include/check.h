@@ -118,17 +118,10 @@ static int32_t fo_check_memory(const fastopt_update *u, long long at)
     return FASTOPT_OK;
 }
 
-static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts)
+/* Formats of the arrays, and where those are. */
+static int32_t fo_check_arrays(const fastopt_update *u, long long at)
 {
-    const long long at = (long long)k;
     const fastopt_rule *rule = u->rule;
-    int32_t code, sums;
-    if (rule == NULL || rule->owner != &fo_owner)
-        return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: a rule that this library does not have", at);
-    if (u->n < 0 || u->n > FO_MOST) return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: %lld elements", at, (long long)u->n);
-    if (u->t < 1 || u->t >= (int64_t)1 << 62)
-        return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: t is %lld, expected the number of this step: 1, 2, ...", at,
-            (long long)u->t);
     if ((uint32_t)u->param_format > FASTOPT_FLOAT16 || (uint32_t)u->grad_format > FASTOPT_FLOAT16
         || (uint32_t)u->state_format > FASTOPT_FLOAT8
         || (u->param_format == FASTOPT_FLOAT64 ? rule->n_states && u->state_format != FASTOPT_FLOAT64
@@ -146,6 +139,13 @@ static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts
     for (int32_t j = 0; j < rule->n_states && u->n; j++)
         if (u->state[j] == NULL || (u->state_format == FASTOPT_FLOAT8 && !(rule->starts >> j & 1) && u->exponents[j] == NULL))
             return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: state %s, or its exponents, is NULL", at, rule->states[j]);
+    return FASTOPT_OK;
+}
+
+/* Hyperparameters, and numbers that live from step to step. */
+static int32_t fo_check_numbers(const fastopt_update *u, long long at, int32_t parts)
+{
+    const fastopt_rule *rule = u->rule;
     for (int32_t j = 0; j < rule->n_hyperparameters && !u->hyperparameters; j++)
         if (rule->defaults[j] != rule->defaults[j])
             return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: hyperparameters are NULL, and %s has no default", at,
@@ -158,22 +158,44 @@ static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts
         return fo_refuse(FASTOPT_BAD_POINTER,
             "update %lld: kept_in and kept_out of %d numbers, expected both, and of several parts different ones",
                          at, (int)rule->n_kept);
+    return FASTOPT_OK;
+}
+
+/* Stages; to `sums` is added how many sums they need. */
+static int32_t fo_check_stages(const fastopt_update *u, long long at, int32_t *sums)
+{
     if (u->n_stages < 0) return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: %d stages", at, (int)u->n_stages);
     if (u->n_stages && u->stages == NULL)
         return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: stages are NULL", at);
-    sums = rule->n_sums;
     for (int32_t j = 0; j < u->n_stages; j++) {
         const fastopt_use *use = fo_use_at(u, j);
-        code = fo_check_use(use, k, u->n);
+        const int32_t code = fo_check_use(use, at, u->n);
         if (code) return code;
-        sums += use->stage->n_sums;
+        *sums += use->stage->n_sums;
         for (int32_t i = 0; i < j; i++)
             if (fo_use_at(u, i)->stage == use->stage)
                 return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: stage %s twice", at, use->stage->name);
     }
-    code = u->n ? fo_check_memory(u, at) : FASTOPT_OK;
+    return FASTOPT_OK;
+}
+
+static int32_t fo_check_update(const fastopt_update *u, int64_t k, int32_t parts)
+{
+    const long long at = (long long)k;
+    const fastopt_rule *rule = u->rule;
+    int32_t code, sums = 0;
+    if (rule == NULL || rule->owner != &fo_owner)
+        return fo_refuse(FASTOPT_BAD_STRUCT, "update %lld: a rule that this library does not have", at);
+    if (u->n < 0 || u->n > FO_MOST) return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: %lld elements", at, (long long)u->n);
+    if (u->t < 1 || u->t >= (int64_t)1 << 62)
+        return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: t is %lld, expected the number of this step: 1, 2, ...", at,
+            (long long)u->t);
+    code = fo_check_arrays(u, at);
+    if (code == FASTOPT_OK) code = fo_check_numbers(u, at, parts);
+    if (code == FASTOPT_OK) code = fo_check_stages(u, at, &sums);
+    if (code == FASTOPT_OK && u->n) code = fo_check_memory(u, at);
     if (code) return code;
-    if (sums && parts > 1)
+    if (sums + rule->n_sums && parts > 1)
         return fo_refuse(FASTOPT_BAD_PART, "update %lld: rule %s or a stage sums over whole arrays, expected one part", at,
             rule->name);
     return FASTOPT_OK;
