@@ -32,7 +32,7 @@ __all__ += optimizers.__all__
 
 
 def __getattr__(name: str) -> Any:
-    """`cuda`, `testing` and `torch`, which are imported where they are used."""
+    """Import `cuda`, `testing` and `torch` where they are used."""
     if name in ("cuda", "testing", "torch"):
         import importlib
 

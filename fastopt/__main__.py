@@ -12,13 +12,13 @@ import fastopt as fo
 
 
 def loss_and_grad(params: dict[str, Any], x: np.ndarray, y: np.ndarray) -> tuple[float, dict[str, Any]]:
-    """Mean squared error of a line, and its gradient."""
+    """Return the mean squared error of a line, and its gradient."""
     error = x @ params["weight"] + params["bias"] - y
     return float(np.mean(error**2)), {"weight": 2 * x.T @ error / len(x), "bias": 2 * error.mean(axis=0)}
 
 
 def examples() -> dict[str, tuple[type[fo.Optimizer], dict[str, Any], int | None]]:
-    """Of each row: the optimizer, its hyperparameters and the batch size; 100 samples, 100 epochs."""
+    """Return for each row the optimizer, its hyperparameters and the batch size; 100 samples, 100 epochs."""
     decays = fo.schedules
     return {
         "SGD": (fo.SGD, {"lr": 0.01}, 1),
@@ -57,7 +57,7 @@ def demo() -> int:
 
 
 def plot(curves: dict[str, list[float]]) -> None:
-    """Loss curves as a picture, where matplotlib is installed."""
+    """Draw loss curves as a picture, where matplotlib is installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

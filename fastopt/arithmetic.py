@@ -13,22 +13,22 @@ where = np.where
 
 
 def maximum(x, y):
-    """The larger; NaN where either is NaN; ``y`` where both are equal (zeros of two signs)."""
+    """Return the larger; NaN where either is NaN; ``y`` where both are equal (zeros of two signs)."""
     return np.where((x > y) | (x != x), x, y)
 
 
 def minimum(x, y):
-    """The smaller; NaN where either is NaN; ``y`` where both are equal."""
+    """Return the smaller; NaN where either is NaN; ``y`` where both are equal."""
     return np.where((x < y) | (x != x), x, y)
 
 
 def sign(x):
-    """1 with the sign of ``x``; zeros and NaN as they are."""
+    """Return 1 with the sign of ``x``; zeros and NaN as they are."""
     return np.where(np.abs(x) > 0, np.copysign(np.ones_like(x), x), x)
 
 
 def power(x, n):
-    """``x ** n`` for a whole ``n >= 0`` by repeated multiplication: C's pow differs between processors."""
+    """Return ``x ** n`` for a whole ``n >= 0`` by repeated multiplication: C's pow differs between processors."""
     result = 1.0
     while n > 0:
         if n % 2:
@@ -39,7 +39,7 @@ def power(x, n):
 
 
 def exp(x):
-    """The exponential of a double by + - * / alone, to about one unit in the last place: the C library's differ."""
+    """Return the exponential of a double by + - * / alone, to about one unit in the last place: the C library's differ."""
     if x != x:
         return x
     if x > 710:
@@ -56,7 +56,7 @@ def exp(x):
 
 
 def log(x):
-    """The natural logarithm of a double, as `exp`."""
+    """Return the natural logarithm of a double, as `exp`."""
     if not x > 0:
         return -inf if x == 0 else math.nan
     if x == inf:
@@ -72,12 +72,12 @@ def log(x):
 
 
 def ldexp(x, n):
-    """``x * 2 ** n``; C's, which gives infinity where Python's raises."""
+    """Return ``x * 2 ** n`` as C does, which gives infinity where Python's raises."""
     return float(np.ldexp(x, int(n)))
 
 
 def ceil_log2(x):
-    """The least whole ``n`` with ``2 ** n >= x``, for a whole ``x >= 1``."""
+    """Return the least whole ``n`` with ``2 ** n >= x``, for a whole ``x >= 1``."""
     return float(math.frexp(x - 0.5)[1])
 
 
@@ -92,7 +92,7 @@ def scale_power(x, n):
 
 
 def _beyond(x, n):
-    """Exponent of that power of two."""
+    """Return the exponent of that power of two."""
     if x == 0 or not math.isfinite(x):
         return 0
     e = math.frexp(x)[1] + int(n)
@@ -118,7 +118,7 @@ def scale_by(x, factor, shift):
 
 
 def _sum_to_odd(a, b):
-    """The sum of doubles, rounded to odd: rounded to fewer bits again, it is the exact sum rounded once."""
+    """Return the sum of doubles, rounded to odd: rounded to fewer bits again, it is the exact sum rounded once."""
     total = a + b
     of_b = total - a
     lost = (a - (total - of_b)) + (b - of_b)

@@ -159,11 +159,12 @@ class OwnOptimizer(Optimizer):
 
 @functools.cache
 def rule_of(texts: tuple[str, ...], module: str, qualname: str) -> Rule:
-    """A rule of these texts; one for the whole process."""
-    from . import arithmetic
+    """Return a rule of these texts; one for the whole process."""
+    from . import arithmetic, domains
     from ._codegen import custom
 
     space: dict[str, Any] = {"__name__": module, **{name: getattr(arithmetic, name) for name in custom.FUNCTIONS}}
+    space |= {name: getattr(domains, name) for name in domains.__all__}
     functions = []
     for text in texts:
         file = f"<rule {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
@@ -178,7 +179,7 @@ def rule_of(texts: tuple[str, ...], module: str, qualname: str) -> Rule:
 
 
 def revived_rule(module: str, qualname: str, texts: list[str], compiled: bool) -> Rule:
-    """The rule that a module has under this name and with this text, or another of the text; compiled, if it was and can be.
+    """Return the rule that a module has under this name and with this text, or another of the text; compiled, if it was and can be.
 
     It runs what a pickle says, as pickle itself does: open none that you do not trust.
     """
@@ -202,7 +203,7 @@ def revived(rule: Rule) -> Any:
 
 
 def without_change(update: Callable[..., Any]) -> Callable[..., Any]:
-    """As `handed_on`, to be called."""
+    """Return a scalars function that returns the hyperparameters as they are."""
 
     def scalars(t: int, **hyperparameters: float) -> dict[str, float]:
         return hyperparameters
@@ -242,7 +243,8 @@ def rule(function: Callable[..., Any]) -> Rule:
     ``a if c else b``. What is of numbers alone belongs into the scalars. Names that Python, C, C++ or the generated code have
     (``a c h i n t out sums update``, ...), those of the package's rules, and as hyperparameters those of options are taken.
     There are tags for state: ``v: nonnegative`` (in 8 bits it has no sign), ``m: velocity`` (stops at a bound), ``z: start``
-    (begins as the parameter). Files of state know the rule by its name and by what it computes.
+    (begins as the parameter). A hyperparameter that may not be any number says so by a domain of `fastopt.domains`:
+    ``beta: fraction = 0.9``. Files of state know the rule by its name and by what it computes.
 
     Examples
     --------
@@ -263,7 +265,7 @@ def rule(function: Callable[..., Any]) -> Rule:
 
 
 def optimizer(rule: Rule, params: Any, **options: Any) -> Optimizer:
-    """An optimizer of a rule of one's own.
+    """Return an optimizer of a rule of one's own.
 
     Parameters
     ----------

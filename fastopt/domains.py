@@ -82,3 +82,6 @@ def check_order(domains: Mapping[str, Domain], values: Mapping[str, float]) -> N
         low = domain.floor
         if low in values and name in values and values[low] > values[name]:
             raise ValueError(f"{low}: {values[low]:g}, expected at most {name}, {values[name]:g}")
+
+
+__all__ = ["Domain", "domain_of", "fraction", "limit", "nonpositive", "positive", "real", "unlimited"]

@@ -47,7 +47,7 @@ def newton_schulz(x: np.ndarray, values: Mapping[str, float]) -> None:
 
 
 def normed(x: Any, eps: float) -> Any:
-    """A matrix over its Frobenius norm, or over `eps` where that is less; on a device without waiting for it."""
+    """Return a matrix over its Frobenius norm, or over `eps` where that is less; on a device without waiting for it."""
     real = x.dtype.type
     if not isinstance(x, np.ndarray):
         top = np.maximum(np.abs(x).max(), np.finfo(x.dtype).tiny)

@@ -30,7 +30,7 @@ class Schedule:
                 raise ValueError(f"{type(self).__name__}: {name}={x!r}, expected a finite number")
 
     def function(self) -> Callable[[float], float]:
-        """The schedule of a number alone: a plain function, which is called at each step."""
+        """Return the schedule of a number alone: a plain function, which is called at each step."""
         raise NotImplementedError
 
     @overload

@@ -92,7 +92,7 @@ class Formula:
         ]
 
     def fits(self, shape: Sequence[int]) -> bool:
-        """Whether the rule is for arrays of this shape."""
+        """Return whether the rule is for arrays of this shape."""
         return {"over_lines": len(shape) > 1, "over_matrix": len(shape) == 2}.get(self.terms_scope, True)
 
     @property
@@ -116,11 +116,11 @@ class Formula:
         return [name for name, domain in self.domains.items() if domain.is_limit and self.arrays[0] == "g"]
 
     def runs(self, holds: bool) -> bool:
-        """Of a stage: whether it has a part in a call that holds its gradient for a later step, or in one that makes the step."""
+        """Return whether a stage has a part in a call that holds its gradient for a later step, or in one that makes the step."""
         return self.kind != ("averages" if holds else "accumulates")
 
     def first(self, kept: Sequence[float | None], t: int) -> list[float]:
-        """Numbers that live between steps as they are given, or in the first step, where they are not, as they begin."""
+        """Return numbers that live between steps as they are given, or in the first step, where they are not, as they begin."""
         if not self.kept:
             return []
         if t > 1 and None in kept:
@@ -134,7 +134,7 @@ class Formula:
         return self.arrays == ["g"]
 
     def exact(self, scalars: Mapping[str, float]) -> bool:
-        """Of a stage of the gradient alone: whether it makes floats of floats without rounding, but for subnormal numbers."""
+        """Return whether a stage of the gradient alone makes floats of floats without rounding, but for subnormal numbers."""
         if not self.wide:
             with np.errstate(all="ignore"):
                 return all(float(np.float32(x)) == x for x in scalars.values())
@@ -147,18 +147,18 @@ class Formula:
         return [a for a in self.arrays if a not in GIVEN]
 
     def is_loose(self, values: Mapping[str, float]) -> bool:
-        """Whether this clips to more than a float holds: then it takes the gradient rounded, so that what is infinite is known."""
+        """Return whether this clips to more than a float holds: it then takes the gradient rounded, to know what is infinite."""
         return any(values[name] > FLOAT_MAX for name in self.limits)
 
     def neutral(self, values: Mapping[str, float]) -> bool:
-        """Of a stage with hyperparameters: whether they change nothing."""
+        """Return whether a stage's hyperparameters change nothing."""
         found = {name: x for name, x in self.hyperparameters.items() if x is not None}
         return bool(found) and all(values[name] == x for name, x in found.items())
 
     def scalars(
         self, values: Mapping[str, float], t: int = 0, kept: Sequence[float] = (), sums: Mapping[str, float] | None = None
     ) -> tuple[dict[str, float], list[float]]:
-        """Scalars of step `t`, in double, and what is kept for the next; where C would divide by zero, so does this."""
+        """Return scalars of step `t`, in double, and what is kept for the next; where C would divide by zero, so does this."""
         given = [t] if self.timed else []
         with np.errstate(all="ignore"):
             found = self._scalars(
@@ -173,7 +173,7 @@ class Formula:
     def summands(
         self, values: Mapping[str, float], t: int, kept: Sequence[float], arrays: Mapping[str, np.ndarray]
     ) -> list[np.ndarray]:
-        """What is to be summed, in double."""
+        """Return what is to be summed, in double."""
         assert self._sums is not None
         with np.errstate(all="ignore"):
             scalars = self._before(self._sums_scalars, values, t, kept)
@@ -183,7 +183,7 @@ class Formula:
     def terms(
         self, values: Mapping[str, float], t: int, kept: Sequence[float], arrays: Mapping[str, np.ndarray]
     ) -> tuple[dict[str, float], np.ndarray]:
-        """Terms of matrices, in double, and their scalars."""
+        """Return terms of matrices, in double, and their scalars."""
         assert self._terms is not None
         with np.errstate(all="ignore"):
             scalars = self._before(self._terms_scalars, values, t, kept)
@@ -193,7 +193,7 @@ class Formula:
     def _before(
         self, function: Callable[..., Any] | None, values: Mapping[str, float], t: int, kept: Sequence[float]
     ) -> dict[str, float]:
-        """Scalars of what comes before the rule's own."""
+        """Return scalars of what comes before the rule's own."""
         if function is None:
             return {}
         names = inspect.signature(function).parameters
@@ -204,7 +204,7 @@ class Formula:
         return dict(scalars)
 
     def __call__(self, scalars: Mapping[str, float], *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        """New arrays, in the dtype of the first."""
+        """Return new arrays, in the dtype of the first."""
         real = arrays[0].dtype.type
         with np.errstate(all="ignore"):
             numbers = {name: np.float64(x) if name in self.wide else real(x) for name, x in scalars.items()}
@@ -238,13 +238,13 @@ def tag_of(annotation: Any) -> str:
 
 
 def of(function: Any) -> Formula:
-    """What an update function of the package, or a rule of a user's, is."""
+    """Return what an update function of the package, or a rule of a user's, is."""
     found: Formula = getattr(function, "formula", None) or RULES[function.__name__]
     return found
 
 
 def formulas(module: ModuleType) -> dict[str, Formula]:
-    """All of a module, in its order."""
+    """Return all of a module, in its order."""
     names = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__]
     return {n: Formula(n, vars(module)) for n in names if f"{n}_scalars" in vars(module) and not n.endswith(("_sums", "_terms"))}
 

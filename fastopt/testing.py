@@ -67,12 +67,12 @@ def made(rule: Rule, p: np.ndarray, hyperparameters: Any, **options: Any) -> Any
 
 
 def bits(a: np.ndarray) -> np.ndarray:
-    """An array's bits; a NaN is a NaN."""
+    """Return an array's bits; a NaN is a NaN."""
     return np.where(np.isnan(a), np.nan, a).view(f"u{a.itemsize}")
 
 
 def check_arrays(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
-    """The update and the state are arrays of the parameter's dtype and shape."""
+    """Check that the update and the state are arrays of the parameter's dtype and shape."""
     optimizer = made(rule, draw(5, dtype, 0), hyperparameters)
     group, formula = optimizer.groups[0], rule.formula
     scalars, kept = formula.scalars(group.values_now(1.0), 1, list(formula.kept.values()))
@@ -96,7 +96,7 @@ def stepped(optimizer: Any, n: int, dtype: Any, first: int, count: int) -> None:
 
 
 def check_elements(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
-    """No element knows of others: cut or turned around, arrays have the same steps, and a NaN stays where it is."""
+    """Check that no element knows of others: cut or turned around, arrays have the same steps, and a NaN stays where it is."""
     whole, front, back, turned = (
         draw(300, dtype, 1),
         draw(300, dtype, 1)[:100],
@@ -138,7 +138,7 @@ def check_resume(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
 
 
 def check_kernel(rule: Rule, hyperparameters: Any) -> None:
-    """The kernel has the bits of the rule's own Python."""
+    """Check that the kernel has the bits of the rule's own Python."""
     compile(rule)
     slow = interpreted_class(rule.Optimizer)
     tiny, big = np.finfo(np.float32).smallest_subnormal, np.finfo(np.float32).max

@@ -23,12 +23,12 @@ class History:
 
 
 def has_rows(a: Any) -> bool:
-    """Whether this is an array, of NumPy or CuPy, or a table that gives one."""
+    """Return whether this is an array, of NumPy or CuPy, or a table that gives one."""
     return isinstance(a, np.ndarray) or hasattr(a, "to_numpy") or hasattr(a, "__cuda_array_interface__")
 
 
 def rows_of(k: int, a: Any) -> Any:
-    """An array whose rows are counted from 0, whatever labels they had."""
+    """Return an array whose rows are counted from 0, whatever labels they had."""
     if hasattr(a, "to_numpy"):
         a = a.to_numpy()
         if a.dtype == object and all(isinstance(x, Real) for x in a.flat):  # columns of several kinds

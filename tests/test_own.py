@@ -589,3 +589,37 @@ def _(t, *, lr=0.1, beta=0.5):
 
 def test_a_rule_of_a_module_is_that_very_rule():
     assert pickle.loads(pickle.dumps(again)) is again
+
+
+BOUNDED = """
+import fastopt as fo
+from fastopt.domains import fraction, positive
+
+@fo.rule
+def bounded(p, g, m, *, lr, w):
+    m = m + w * (g - m)
+    return lr * m, m
+
+@bounded.scalars
+def _(t, *, lr: positive = 0.1, beta: fraction = 0.9, gamma=-1.0):
+    return {"lr": lr + 0 * gamma, "w": 1 - beta}
+"""
+
+
+def test_domains_of_hyperparameters(tmp_path, monkeypatch):
+    (tmp_path / "bounded_rule.py").write_text(BOUNDED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from bounded_rule import bounded  # type: ignore[import-not-found]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for options in ({"beta": 1.0}, {"lr": 0.0}, {"beta": -0.1}):
+            with pytest.raises(ValueError, match=r"lr: 0.0, expected|beta: -?\d\.\d, expected 0 <= beta < 1"):
+                fo.optimizer(bounded, np.ones(2), **options)
+        made = fo.optimizer(bounded, np.ones(2), beta=0.5, gamma=-7.0)
+        text = pickle.dumps(made)
+        del sys.modules["bounded_rule"]
+        monkeypatch.undo()
+        again = pickle.loads(text)  # by its text: the module cannot be found any more
+        with pytest.raises(ValueError, match=r"beta: 2\.0, expected"):
+            again.groups[0]["beta"] = 2.0

@@ -27,7 +27,7 @@ DTYPES: dict[str, np.dtype] = {
 
 
 def is_bfloat16(dtype: np.dtype) -> bool:
-    """Whether a dtype is ml_dtypes' bfloat16, or uint16 with this module's tag."""
+    """Return whether a dtype is ml_dtypes' bfloat16, or uint16 with this module's tag."""
     return dtype.name == "bfloat16" or (dtype == np.uint16 and dict(dtype.metadata or ()) == TAG)
 
 
@@ -39,7 +39,7 @@ def format_of(dtype: np.dtype) -> int:
 
 
 def random(key: int, position: np.ndarray) -> np.ndarray:
-    """32 random bits of each position."""
+    """Return 32 random bits of each position."""
     with np.errstate(over="ignore"):
         x = position.astype(np.uint32) * np.uint32(0x9E3779B1) + np.uint32(key)
         x = (x ^ x >> np.uint32(15)) * np.uint32(0x85EBCA77)
@@ -47,7 +47,7 @@ def random(key: int, position: np.ndarray) -> np.ndarray:
 
 
 def key_of(key: int, number: int) -> int:
-    """A key of 32 bits for each number."""
+    """Return a key of 32 bits for each number."""
     x = key ^ number * 0x9E3779B1 & 0xFFFFFFFF
     x = (x ^ x >> 16) * 0x85EBCA6B & 0xFFFFFFFF
     x = (x ^ x >> 13) * 0xC2B2AE35 & 0xFFFFFFFF
@@ -55,19 +55,19 @@ def key_of(key: int, number: int) -> int:
 
 
 def key_of_step(seed: int, count: int) -> int:
-    """The key of a step's random bits."""
+    """Return the key of a step's random bits."""
     return key_of(key_of(seed, count & 0xFFFFFFFF), count >> 32)
 
 
 def widened(a: np.ndarray) -> np.ndarray:
-    """A copy in the dtype that rules work in: float32 for what is stored in 16 bits."""
+    """Return a copy in the dtype that rules work in: float32 for what is stored in 16 bits."""
     if a.dtype == BFLOAT16:
         return np.asarray((a.astype(np.uint32) << np.uint32(16)).view(np.float32))
     return a.astype(np.float32 if a.dtype == np.float16 else a.dtype)
 
 
 def narrowed(x: np.ndarray, dtype: np.dtype, bits: np.ndarray | None = None, nonnegative: bool = False) -> np.ndarray:
-    """What is stored as bfloat16 or float16, rounded to nearest, or stochastically with 32 random bits for each; else `x`."""
+    """Return what is stored as bfloat16 or float16, rounded to nearest, or stochastically with 32 bits for each; else `x`."""
     if dtype not in (BFLOAT16, np.dtype(np.float16)):
         return x
     u = np.array(x, np.float32, order="C").view(np.uint32).reshape(x.shape)
@@ -94,12 +94,12 @@ def narrowed(x: np.ndarray, dtype: np.dtype, bits: np.ndarray | None = None, non
 
 
 def blocks_of(flat: np.ndarray) -> np.ndarray:
-    """A flat array as whole blocks, a copy, zeros at the end."""
+    """Return a flat array as whole blocks, a copy, zeros at the end."""
     return np.pad(flat, (0, -flat.size % BLOCK)).reshape(-1, BLOCK)
 
 
 def narrowed8(x: np.ndarray, unsigned: bool, bits: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Codes and exponents of a flat array of float32."""
+    """Return codes and exponents of a flat array of float32."""
     u = blocks_of(np.ascontiguousarray(x, np.float32).view(np.uint32))
     a = u & np.uint32(0x7FFFFFFF)
     most = 255 if unsigned else 127
@@ -118,7 +118,7 @@ def narrowed8(x: np.ndarray, unsigned: bool, bits: np.ndarray | None = None) -> 
 
 
 def widened8(codes: np.ndarray, exponents: np.ndarray, unsigned: bool) -> np.ndarray:
-    """A flat array of float32 from its codes and exponents."""
+    """Return a flat array of float32 from its codes and exponents."""
     c, e = blocks_of(codes).astype(np.uint32), exponents.astype(np.int64)[:, None]
     k = c if unsigned else c & np.uint32(127)
     u = np.where(k > 0, k.astype(np.int64) + e << 20, 0).astype(np.uint32)
@@ -128,13 +128,13 @@ def widened8(codes: np.ndarray, exponents: np.ndarray, unsigned: bool) -> np.nda
 
 
 def joined(a: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """float32 from bfloat16 and the 16 bits that it dropped."""
+    """Return float32 from bfloat16 and the 16 bits that it dropped."""
     with np.errstate(over="ignore"):
         return ((a.astype(np.uint32) << np.uint32(16)) + low.astype(np.int32).view(np.uint32)).view(np.float32)
 
 
 def split(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """bfloat16, rounded, and the 16 bits that it drops."""
+    """Return bfloat16, rounded, and the 16 bits that it drops."""
     u = np.ascontiguousarray(x, np.float32).view(np.uint32)
     nan = (u & np.uint32(0x7FFFFFFF)) > 0x7F800000  # whose bits must not be carried away
     u = np.where(nan, (u | np.uint32(0x400000)) & np.uint32(0xFFFF0000), u)
@@ -144,7 +144,7 @@ def split(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def nearest(x: Any, dtype: np.dtype) -> Any:
-    """Numbers rounded to the nearest of a dtype, in the dtype that rules work in."""
+    """Return numbers rounded to the nearest of a dtype, in the dtype that rules work in."""
     with np.errstate(over="ignore"):
         exact = np.asarray(x, np.float64)
         if dtype.itemsize > 2:
@@ -153,7 +153,7 @@ def nearest(x: Any, dtype: np.dtype) -> Any:
 
 
 def inward(x: Any, dtype: np.dtype, up: bool) -> np.ndarray:
-    """Bounds as numbers that `dtype` can store, not below `x` (or not above), so that rounding cannot leave them."""
+    """Return bounds as numbers that `dtype` can store, not below `x` (or not above), so that rounding cannot leave them."""
     with np.errstate(over="ignore"):
         exact = np.asarray(x, np.float64)
         if dtype.itemsize > 2:
@@ -172,7 +172,7 @@ def inward(x: Any, dtype: np.dtype, up: bool) -> np.ndarray:
 
 
 def plain(a: Any) -> Any:
-    """An array as what it is in memory: bfloat16 as uint16."""
+    """Return an array as what it is in memory: bfloat16 as uint16."""
     if is_bfloat16(a.dtype):
         return np.ndarray.view(a, np.ndarray).view(np.uint16)
     return a if type(a) is np.ndarray else np.ndarray.view(a, np.ndarray)

@@ -27,7 +27,7 @@ def rows_per_chunk(rows: int, columns: int) -> int:
 
 
 def reals(a: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """Shape, strides and item size in bytes of an array's real numbers, with at least one axis.
+    """Return shape, strides and item size in bytes of an array's real numbers, with at least one axis.
 
     A complex array has one axis of length 2 more.
     """
@@ -38,13 +38,13 @@ def reals(a: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...], int]:
 
 
 def axes(a: np.ndarray) -> list[int]:
-    """Axes of the array's reals from the slowest to the fastest in memory."""
+    """Return the axes of the array's reals from the slowest to the fastest in memory."""
     shape, strides, _ = reals(a)
     return sorted(range(len(shape)), key=lambda k: (-abs(strides[k]), k))
 
 
 def zeros_like(a: np.ndarray, dtype: np.dtype | None = None, order: Sequence[int] | None = None, place: int = 0) -> np.ndarray:
-    """Zeros of the same shape, in the order of axes in which `a` is walked and, for its own dtype, at its phase modulo 64 bytes.
+    """Return zeros of the same shape, in the order of axes in which `a` is walked; of its own dtype at its phase modulo 64 bytes.
 
     `place` counts the arrays that are walked beside `a`. Large ones would all begin at the same offset in a page, where a processor
     takes a read for one of what was just written to another; so each begins elsewhere.
@@ -62,12 +62,12 @@ def zeros_like(a: np.ndarray, dtype: np.dtype | None = None, order: Sequence[int
 
 
 def working_dtype(a: np.ndarray) -> np.dtype:
-    """What rules work in: float32 for what is stored in 16 bits."""
+    """Return what rules work in: float32 for what is stored in 16 bits."""
     return np.dtype(np.float32) if a.dtype.itemsize == 2 else a.dtype
 
 
 def state_dtype(name: str, a: np.ndarray, chosen: str | None) -> np.dtype:
-    """How the state of a parameter is stored."""
+    """Return how the state of a parameter is stored."""
     if chosen is None:
         return working_dtype(a) if a.dtype == np.float16 else a.dtype  # a half's range does not hold second moments
     if working_dtype(a) != np.float32:
@@ -76,12 +76,12 @@ def state_dtype(name: str, a: np.ndarray, chosen: str | None) -> np.dtype:
 
 
 def on_host(a: Any) -> Any:
-    """A NumPy array with the numbers of an array on a CUDA device; anything else as it is."""
+    """Return a NumPy array with the numbers of an array on a CUDA device; anything else as it is."""
     return a.get() if hasattr(a, "__cuda_array_interface__") and hasattr(a, "get") else a
 
 
 def shared(what: str, a: Any) -> Any:
-    """A NumPy array over the memory of another library's, by DLPack or the buffer protocol; what gives none, as it is."""
+    """Return a NumPy array over the memory of another library's, by DLPack or the buffer protocol; what gives none, as it is."""
     if isinstance(a, np.ndarray):
         return a
     if any(c.__module__.partition(".")[0] == "torch" for c in type(a).__mro__) and hasattr(a, "detach"):
@@ -95,7 +95,7 @@ def shared(what: str, a: Any) -> Any:
 
 
 def of_torch(what: str, a: Any) -> np.ndarray:
-    """As `shared`, of a tensor; bfloat16 by its bits, which NumPy's protocols do not know."""
+    """Return an array over a tensor's memory; bfloat16 by its bits, which NumPy's protocols do not know."""
     a = a.detach()
     if a.device.type != "cpu" or str(a.layout) != "torch.strided":
         where = f"on {a.device}" if a.device.type != "cpu" else f"of layout {a.layout}"
@@ -113,7 +113,7 @@ def of_torch(what: str, a: Any) -> np.ndarray:
 
 
 def check_array(what: str, a: object) -> np.ndarray:
-    """The array, or the error that says why no kernel can read it."""
+    """Return the array, or the error that says why no kernel can read it."""
     if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
         view = "; numpy.from_dlpack(x) is one over its memory" if hasattr(a, "__dlpack__") else ""
         raise TypeError(f"{what}: {type(a).__name__}, expected a NumPy array{view}")
@@ -127,7 +127,7 @@ def check_array(what: str, a: object) -> np.ndarray:
 
 
 def check_writable(what: str, a: object) -> np.ndarray:
-    """The array, or the error that says why it cannot be updated in place."""
+    """Return the array, or the error that says why it cannot be updated in place."""
     a = check_array(what, a)
     if not a.flags.writeable:
         raise ValueError(f"{what}: read-only (JAX's arrays always are), expected a writable array, which np.array(x) makes")
@@ -148,7 +148,7 @@ def check_input(name: str, a: object, p: np.ndarray) -> None:
 
 
 def check_outputs(state: Sequence[str], inputs: Sequence[np.ndarray], g: np.ndarray, out: object) -> tuple[np.ndarray, ...]:
-    """The arrays to write: each is one of the inputs, in its place, or shares no memory with any array."""
+    """Return the arrays to write: each is one of the inputs, in its place, or shares no memory with any array."""
     names = ["p", *state]
     if not isinstance(out, (tuple, list)) or len(out) != len(names):
         raise TypeError(f"out: {type(out).__name__}, expected None or ({', '.join(names)},)")
@@ -165,7 +165,7 @@ def check_outputs(state: Sequence[str], inputs: Sequence[np.ndarray], g: np.ndar
 
 
 def packed(a: np.ndarray) -> np.ndarray:
-    """A copy in C order."""
+    """Return a copy in C order."""
     return np.array(a, order="C")
 
 
@@ -192,7 +192,7 @@ def check_bindable(slots: Sequence[Any], grads: Sequence[Any], clears: bool) -> 
 
 
 def is_buffer(a: object) -> bool:
-    """Whether an object gives its memory by the buffer protocol; bytes, which are text, are not meant."""
+    """Return whether an object gives its memory by the buffer protocol; bytes, which are text, are not meant."""
     try:
         return not isinstance(a, (bytes, bytearray)) and bool(memoryview(a).format)  # type: ignore[arg-type]
     except TypeError:
@@ -200,7 +200,7 @@ def is_buffer(a: object) -> bool:
 
 
 def converted(name: str, g: Any) -> np.ndarray:
-    """What gives itself as an array, on the CPU and without a copy where it can."""
+    """Return what gives itself as an array, on the CPU and without a copy where it can."""
     try:
         a: object = shared(f"gradient of {name!r}", g)
     except TypeError:
@@ -217,7 +217,7 @@ def converted(name: str, g: Any) -> np.ndarray:
 
 
 def check_gradient(name: str, p: np.ndarray, g: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """The gradient as an array of the parameter's shape, or of this one, without a copy; or the error that says what is wrong."""
+    """Return the gradient as an array of the parameter's shape, or of this one, without a copy; raise if it is none."""
     shape = p.shape if shape is None else shape
     if isinstance(g, np.ma.MaskedArray):
         raise TypeError(f"gradient of {name!r}: a masked array, expected a plain one")

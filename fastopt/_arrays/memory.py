@@ -20,12 +20,12 @@ class Memory:
 
     @staticmethod
     def shared(what: str, a: Any) -> Any:
-        """An array over the memory of what a caller gave as a parameter, if it is none."""
+        """Return an array over the memory of what a caller gave as a parameter, if it is none."""
         return layout.shared(what, a)
 
     @staticmethod
     def own(tree: Any) -> Any:
-        """Parameters in which what is read-only, as memory is that joblib and dask map into a process, is copied."""
+        """Return parameters in which what is read-only, as memory is that joblib and dask map into a process, is copied."""
         if isinstance(tree, dict):
             return {key: Memory.own(x) for key, x in tree.items()}
         if isinstance(tree, (list, tuple)):
@@ -39,12 +39,12 @@ class Memory:
 
     @staticmethod
     def view(a: Any) -> Any:
-        """An own view of a parameter, as what it is in memory: bfloat16 as uint16."""
+        """Return an own view of a parameter, as what it is in memory: bfloat16 as uint16."""
         return dtypes.plain(np.ndarray.view(a, np.ndarray))
 
     @staticmethod
     def writable(a: Any) -> bool:
-        """Whether a parameter may still be written."""
+        """Return whether a parameter may still be written."""
         return bool(a.flags.writeable)
 
     @staticmethod
@@ -53,7 +53,7 @@ class Memory:
 
     @staticmethod
     def zeros_like(a: Any, dtype: np.dtype, order: Sequence[int], place: int) -> Any:
-        """Zeros of the same shape, to be walked beside `a` in this order of its axes."""
+        """Return zeros of the same shape, to be walked beside `a` in this order of its axes."""
         return layout.zeros_like(a, dtype, order, place)
 
     @staticmethod
@@ -63,27 +63,27 @@ class Memory:
 
     @staticmethod
     def array(x: Any, dtype: np.dtype) -> Any:
-        """What arithmetic made of arrays from here, as an array."""
+        """Return what arithmetic made of arrays from here, as an array."""
         return np.asarray(x, dtype)
 
     @staticmethod
     def widened(a: Any) -> Any:
-        """A copy in the dtype that rules work in."""
+        """Return a copy in the dtype that rules work in."""
         return dtypes.widened(a)
 
     @staticmethod
     def joined(a: Any, low: Any) -> Any:
-        """float32 from bfloat16 and the bits that it dropped."""
+        """Return float32 from bfloat16 and the bits that it dropped."""
         return dtypes.joined(a, low)
 
     @staticmethod
     def host(a: Any) -> np.ndarray:
-        """A NumPy array in C order, which may be the very array."""
+        """Return a NumPy array in C order, which may be the very array."""
         return np.array(a, order="C", copy=None)
 
     @staticmethod
     def located(a: Any) -> np.ndarray:
-        """Where an array lies, as a NumPy array whose elements nobody reads."""
+        """Return where an array lies, as a NumPy array whose elements nobody reads."""
         return a  # type: ignore[no-any-return]
 
 

@@ -10,12 +10,12 @@ import numpy as np
 
 
 def extent(a: np.ndarray) -> tuple[int, int]:
-    """First and one past the last byte in memory."""
+    """Return the first and one past the last byte in memory."""
     return np.lib.array_utils.byte_bounds(a) if a.size else (a.ctypes.data, a.ctypes.data)
 
 
 def overlaps_itself(a: np.ndarray) -> bool:
-    """Whether two of its elements share memory."""
+    """Return whether two of its elements share memory."""
     strides = sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1)
     reach = a.itemsize
     for stride, n in strides:
@@ -33,7 +33,7 @@ def overlaps_itself(a: np.ndarray) -> bool:
 
 
 def share(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays have a byte in common; where that is too hard to tell, they are said to."""
+    """Return whether two arrays have a byte in common; where that is too hard to tell, they are said to."""
     try:
         return bool(np.shares_memory(a, b, max_work=10**6))  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
@@ -41,7 +41,7 @@ def share(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def ranges(arrays: Iterable[np.ndarray]) -> list[tuple[int, int]]:
-    """The memory of these arrays as disjoint ranges of bytes, sorted."""
+    """Return the memory of these arrays as disjoint ranges of bytes, sorted."""
     merged: list[tuple[int, int]] = []
     for lo, hi in sorted(extent(a) for a in arrays if a.size):
         if merged and lo < merged[-1][1]:
@@ -52,7 +52,7 @@ def ranges(arrays: Iterable[np.ndarray]) -> list[tuple[int, int]]:
 
 
 def run_of(a: np.ndarray) -> tuple[int, list[int]]:
-    """Bytes that follow one another in an array, and the strides by which they repeat."""
+    """Return the bytes that follow one another in an array, and the strides by which they repeat."""
     run = a.itemsize
     outer: list[int] = []
     for stride, n in sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1):
@@ -80,14 +80,14 @@ class Interleaved:
         self.places = sorted((lo, hi, k) for k, (_, a) in enumerate(named) for lo, hi in self.places_of(a)) if self.period else []
 
     def places_of(self, a: np.ndarray) -> list[tuple[int, int]]:
-        """Where in the period an array's bytes are."""
+        """Return where in the period an array's bytes are."""
         run, _ = run_of(a)
         first = (extent(a)[0] - self.start) % self.period
         end = first + run
         return [(first, end)] if end <= self.period else [(first, self.period), (0, end - self.period)]
 
     def near(self, a: np.ndarray, extent_of_a: tuple[int, int]) -> Iterable[int]:
-        """Which of the arrays may have a byte in common with another."""
+        """Return which of the arrays may have a byte in common with another."""
         run, outer = run_of(a)
         if self.period and run <= self.period and not any(stride % self.period for stride in outer):
             found = set()

@@ -57,12 +57,12 @@ class RowGradient:
 
 
 def is_rows(g: Any) -> bool:
-    """Whether a gradient is of rows: a `RowGradient`, or a matrix of scipy.sparse or cupyx.scipy.sparse."""
+    """Return whether a gradient is of rows: a `RowGradient`, or a matrix of scipy.sparse or cupyx.scipy.sparse."""
     return isinstance(g, RowGradient) or (hasattr(g, "tocsr") and not isinstance(g, np.ndarray))
 
 
 def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
-    """The rows in ascending order, each once, their values as the parameter is walked; or the error that says what is wrong.
+    """Return the rows in ascending order, each once, their values as the parameter is walked; or the error that says what is wrong.
 
     Refused where not all that a step does is of each row alone.
     """
@@ -83,7 +83,7 @@ def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
 
 
 def of_matrix(what: str, p: Any, g: Any) -> RowGradient:
-    """The rows of a sparse matrix that have an entry; on a device where that is."""
+    """Return the rows of a sparse matrix that have an entry; on a device where that is."""
     if tuple(g.shape) != p.shape or p.ndim != 2:
         expected = p.shape if p.ndim == 2 else f"a RowGradient for {p.ndim} axes"
         raise ValueError(f"{what}: {type(g).__name__} of shape {tuple(g.shape)}, expected {expected}")
@@ -107,7 +107,7 @@ def check_matrix(what: str, g: Any) -> None:
 
 
 def walked_rows(slot: Any) -> list[int]:
-    """Axes of values in the order in which a parameter is walked, rows first."""
+    """Return the axes of values in the order in which a parameter is walked, rows first."""
     return [0, *(k for k in slot.order if 0 < k < slot.array.ndim)]
 
 
@@ -131,7 +131,7 @@ def check_kind(slot: Any, accumulate: int, exact: bool) -> None:
 
 
 def added(indices: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each of ascending indices once, with the sum of its values, one after another, in their precision (float32 for 16 bits)."""
+    """Return each of ascending indices once, with the sum of its values, in their order and precision (float32 for 16 bits)."""
     new = np.diff(indices, prepend=-1) > 0
     if new.all():
         return indices, values
@@ -145,7 +145,7 @@ def added(indices: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def check_indices(name: str, p: np.ndarray, rows: Any) -> np.ndarray:
-    """Rows of a parameter, ascending, each once; or the error that says what is wrong."""
+    """Return rows of a parameter, ascending, each once; or the error that says what is wrong."""
     indices = as_indices(f"rows of {name!r}", rows)
     if p.ndim == 0:
         raise ValueError(f"rows of {name!r}: it has none")
@@ -153,7 +153,7 @@ def check_indices(name: str, p: np.ndarray, rows: Any) -> np.ndarray:
 
 
 def as_indices(what: str, rows: Any) -> np.ndarray:
-    """Rows as int64, of one axis."""
+    """Return rows as int64, of one axis."""
     where = np.asarray(layout.on_host(rows))
     where = where.astype(np.int64) if where.size == 0 and where.ndim == 1 else where
     if where.dtype.kind not in "iu" or where.ndim != 1:
@@ -166,7 +166,7 @@ def as_indices(what: str, rows: Any) -> np.ndarray:
 
 
 def check_below(what: str, indices: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """The indices, if all are of rows that the parameter has."""
+    """Return the indices, if all are of rows that the parameter has."""
     if indices.size and indices.max() >= p.shape[0]:
         raise ValueError(f"{what}: row {indices.max()}, expected rows below {p.shape[0]}")
     return indices

@@ -63,7 +63,7 @@ def check_nesting(options: Mapping[str, Any]) -> None:
 
 
 def flatten(tree: Any, path: str | None = None, depth: int = 0) -> tuple[Structure | None, list[tuple[str, Any]]]:
-    """The structure of parameters, and its arrays with their names: keys and positions joined by slashes."""
+    """Return the structure of parameters, and its arrays with their names: keys and positions joined by slashes."""
     check_depth("params", depth)
     if isinstance(tree, Mapping):
         keys: tuple[Any, ...] | None = tuple(tree)
@@ -81,7 +81,7 @@ def flatten(tree: Any, path: str | None = None, depth: int = 0) -> tuple[Structu
 
 
 def unflatten(structure: Structure | None, leaves: Iterator[Any]) -> Any:
-    """Dicts and lists nested as the structure says."""
+    """Return dicts and lists nested as the structure says."""
     if structure is None:
         return next(leaves)
     values = [unflatten(child, leaves) for child in structure.children]
@@ -89,7 +89,7 @@ def unflatten(structure: Structure | None, leaves: Iterator[Any]) -> Any:
 
 
 def collect(structure: Structure | None, tree: Any, what: str = "gradients") -> list[Any]:
-    """Gradients in the order of the parameters; an error where they are nested in another way."""
+    """Return gradients in the order of the parameters; an error where they are nested in another way."""
     if structure is None:
         return [tree]
     if tree is None and structure.path:  # of all that it holds

@@ -23,7 +23,7 @@ class Text:
         self.real, self.suffix, self.kind = real, suffix, kind
 
     def __call__(self, node: ast.expr, binds: int = 0) -> str:
-        """The expression, in parentheses where what is around it binds tighter."""
+        """Return the expression, in parentheses where what is around it binds tighter."""
         match node:
             case ast.Name(id="inf"):
                 return "INFINITY"
@@ -63,7 +63,7 @@ DOUBLES = Text("double")
 
 
 def scalars(name: str, s: Scalars, f: Formula) -> list[str]:
-    """A function of doubles: from what is kept, sums and hyperparameters to the scalars."""
+    """Return a function of doubles: from what is kept, sums and hyperparameters to the scalars."""
     before = s.name.endswith(("_sums_scalars", "_terms_scalars"))
     expressions = [e for _, e in (*s.body, *s.values)] + ([] if before else list(s.after))
     lines = [f"FO_INLINE void {name}(int64_t t, double *kept, const double *sums, const double *h, double *c)", "{"]
@@ -85,7 +85,7 @@ def scalars(name: str, s: Scalars, f: Formula) -> list[str]:
 
 
 def summands(name: str, function: Function) -> list[str]:
-    """The terms of each sum, in double whatever the arrays hold."""
+    """Return the terms of each sum, in double whatever the arrays hold."""
     expressions = [e for _, e in (*function.body, *function.results)]
     used = [n for n in function.scalars if any(uses(e, n) for e in expressions)]
     arguments = ", ".join([*(f"double {a}" for a in function.arrays), "const double *c", "double *out"])
@@ -97,7 +97,7 @@ def summands(name: str, function: Function) -> list[str]:
 
 
 def element(name: str, f: Formula, text: Text) -> list[str]:
-    """A rule: from an element to its update, its state in place. A stage: what its first array becomes.
+    """Return a rule: from an element to its update, its state in place. A stage: what its first array becomes.
 
     Scalars are found in ``c``, as reals, and in ``c64_``, as doubles.
     """
@@ -127,7 +127,7 @@ def element(name: str, f: Formula, text: Text) -> list[str]:
 
 
 def assignments(function: Function, text: Text, given: Sequence[str]) -> list[str]:
-    """The body; a name that is new is declared where it is first assigned."""
+    """Return the body; a name that is new is declared where it is first assigned."""
     lines, known = [], set(given)
     for name, e in function.body:
         lines += [f"    {'' if name in known else f'{text.real} '}{name} = {text(e)};"]
@@ -140,7 +140,7 @@ def uses(expression: ast.expr, name: str) -> bool:
 
 
 def declared(kind: str, values: Sequence[str]) -> list[str]:
-    """Declarations, in lines that are not too long."""
+    """Return declarations, in lines that are not too long."""
     lines: list[str] = []
     for value in values:
         if lines and len(lines[-1]) + len(value) < WIDTH - 4:
@@ -158,7 +158,7 @@ def squares(function: Function | None) -> int:
 def shape(
     stages: Sequence[Formula], real: str, places: Mapping[str, str], own: str, call: Callable[[Formula, str, bool], str]
 ) -> list[str]:
-    """Each stage of some that follow one another, where it is on.
+    """Return each stage of some that follow one another, where it is on.
 
     Those of the gradient alone shape it in double, as ``e->w``, where it came so or the next that is on goes on with it; where
     others begin it is rounded. The stage that looks for what is not finite looks at rounded ones, but where the next that is on
@@ -195,7 +195,7 @@ def shape(
 
 
 def where_on(condition: str, text: str, indent: str = "") -> list[str]:
-    """A statement under a condition, in lines that are not too long."""
+    """Return a statement under a condition, in lines that are not too long."""
     lines = [f"{indent}    if ({condition}) {text}"]
     if len(lines[0]) > WIDTH - 12:
         lines = [f"{indent}    if ({condition})", f"{indent}        {text}"]
@@ -203,7 +203,7 @@ def where_on(condition: str, text: str, indent: str = "") -> list[str]:
 
 
 def broken(line: str) -> list[str]:
-    """A line in two, where it is too long."""
+    """Return a line in two, where it is too long."""
     if len(line) <= WIDTH - 4:
         return [line]
     at = line.rindex(" ", 0, WIDTH - 4)
@@ -212,7 +212,7 @@ def broken(line: str) -> list[str]:
 
 
 def exact(s: Formula, both: str = " && ", always: str = "1", c64: str = "c") -> str:
-    """Whether a stage of the gradient alone makes floats of floats without rounding."""
+    """Return whether a stage of the gradient alone makes floats of floats without rounding."""
     names = s.function.scalars
     if s.function.wide:
         return f"fo_is_exact({', '.join(f'{c64}[{names.index(n)}]' for n in s.function.wide)})"
@@ -220,7 +220,7 @@ def exact(s: Formula, both: str = " && ", always: str = "1", c64: str = "c") -> 
 
 
 def goes_on(after: Sequence[Formula]) -> str:
-    """Whether one of the stages that come after one of the gradient goes on with it in double."""
+    """Return whether one of the stages that come after one of the gradient goes on with it in double."""
     wide = [s for s in after if s.arrays == ("g",) and not s.is_passive]
     if not wide:
         return "0"
@@ -230,7 +230,7 @@ def goes_on(after: Sequence[Formula]) -> str:
 
 
 def summed(s: Formula, places: Mapping[str, str]) -> list[str]:
-    """What a stage sums, of an element."""
+    """Return what a stage sums, of an element."""
     assert s.sums
     return ["e->w"] if s.arrays == ("g",) else [places[a] for a in s.sums.arrays]
 
@@ -240,17 +240,17 @@ def number(s: Formula) -> str:
 
 
 def bits(f: Formula, tag: str) -> int:
-    """The states that have a tag, a bit each."""
+    """Return the states that have a tag, a bit each."""
     return sum(1 << k for k, found in enumerate(f.function.tags[2:]) if found == tag)
 
 
 def own_arrays(stages: Sequence[Formula]) -> list[str]:
-    """Names of the arrays that stages have for themselves."""
+    """Return names of the arrays that stages have for themselves."""
     return list(dict.fromkeys(a for s in stages for a in s.arrays if a not in ("g", "p", "u", "m")))
 
 
 def names(stages: Sequence[Formula]) -> list[str]:
-    """Numbers of the stages, and of the arrays that they have for themselves."""
+    """Return numbers of the stages, and of the arrays that they have for themselves."""
     lines = []
     for listed in ([s.name for s in stages], own_arrays(stages)):
         lines += textwrap.wrap(f"enum {{ {', '.join(f'FO_{n.upper()}' for n in listed)} }};", WIDTH - 4, subsequent_indent="    ")

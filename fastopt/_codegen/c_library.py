@@ -64,7 +64,7 @@ Domains = Mapping[str, Sequence[tuple[float, float]]]
 
 
 def render(rules: Sequence[Formula], stages: Sequence[Formula], domains: Domains) -> str:
-    """The whole file but for the headers that it includes. `domains`: of hyperparameters, by their rule's name, or "l2 stage"."""
+    """Return the file without the headers that it includes. `domains`: of hyperparameters, by their rule's name, or "l2 stage"."""
     rules, stages = [r for r in rules if not r.terms_scope], [s for s in stages if not s.is_for_optimizers]
     shaped = [s.arrays[0] for s in stages]
     first, subtract = shaped.index("u"), len(shaped) - shaped[::-1].index("u")
@@ -85,7 +85,7 @@ def render(rules: Sequence[Formula], stages: Sequence[Formula], domains: Domains
 
 
 def formula(f: Formula) -> list[str]:
-    """Its scalars, what it sums, and the arithmetic of an element in float and in double."""
+    """Return its scalars, what it sums, and the arithmetic of an element in float and in double."""
     parts = [c.scalars(f"{f.name}_scalars", f.scalars, f)]
     parts += [c.scalars(f"{f.name}_sums_scalars", f.sums_scalars, f)] if f.sums_scalars else []
     parts += [c.summands(f"{f.name}_sums", f.sums)] if f.sums else []
@@ -96,7 +96,7 @@ def formula(f: Formula) -> list[str]:
 
 
 def around(stages: Sequence[Formula], first: int, subtract: int, real: tuple[str, ...]) -> list[list[str]]:
-    """What is done with an element around its rule, and what is summed of it."""
+    """Return what is done with an element around its rule, and what is summed of it."""
     name = real[0]
     head = f"(const fo_array *a, const fo_now *now, int64_t i, int last, fo_{name} *e)"
     before = [f"FO_INLINE void before_{name}{head}", "{", *shape(stages[:first], real), "}"]
@@ -120,7 +120,7 @@ def around(stages: Sequence[Formula], first: int, subtract: int, real: tuple[str
 
 
 def shape(stages: Sequence[Formula], real: tuple[str, ...]) -> list[str]:
-    """Each stage, where it is on."""
+    """Return each stage, where it is on."""
 
     def call(s: Formula, arguments: str, wide: bool) -> str:
         kind, c64 = "f64" if wide else real[0], f"now->stage_c64[{c.number(s)}]"
@@ -130,7 +130,7 @@ def shape(stages: Sequence[Formula], real: tuple[str, ...]) -> list[str]:
 
 
 def steps(f: Formula, kind: tuple[str, ...]) -> list[str]:
-    """A loop over elements that need no decoding, and one over a block of any."""
+    """Return a loop over elements that need no decoding, and one over a block of any."""
     name, real, _, scalars = kind
     arguments = f"{real} *restrict p_, const {real} *restrict g_, char *const *states_, int64_t lo, int64_t n, const {real} *c"
     arguments += ", const double *c64_"
@@ -149,7 +149,7 @@ def steps(f: Formula, kind: tuple[str, ...]) -> list[str]:
 
 
 def terms(f: Formula) -> list[str]:
-    """The terms of the sums of a stage or of the rule, each sum's a block after another's; nothing is changed."""
+    """Return the terms of the sums of a stage or of the rule, each sum's a block after another's; nothing is changed."""
     arguments = "const fo_array *a, const fo_now *now, int64_t lo, int64_t n, int id, const double *c, double *out"
     lines = [f"static void {f.name}_terms({arguments})", "{", "    for (int64_t i = lo; i < lo + n; i++, out++) {"]
     lines += ["        double sums[FO_SUMS] = {0, 0, 0, 0};"]
@@ -194,7 +194,7 @@ def value(text: str) -> float:
 
 
 def row(f: Formula, domains: Sequence[tuple[float, float]]) -> str:
-    """What is shown of a rule, and its functions."""
+    """Return what is shown of a rule, and its functions."""
     h = f.scalars.hyperparameters
     starts = c.bits(f, "start")
     sums = len(f.sums.results) if f.sums else 0

@@ -16,7 +16,7 @@ KERNELS["over_matrix"] = (*KERNELS[""], "spread")
 
 
 def render(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
-    """The whole text of ``kernels.cu``, or of as many rules of it."""
+    """Return the whole text of ``kernels.cu``, or of as many rules of it."""
     head = [HEAD, *c.names(stages), '#include "launch.h"']
     parts = [head, ["namespace stage {"], *(formula(s) for s in stages), ["}"], *around(stages)]
     for rule in rules:
@@ -25,7 +25,7 @@ def render(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
 
 
 def formula(f: Formula) -> list[str]:
-    """A rule or a stage: its numbers, the scalars of a step, what is summed, and the arithmetic of an element."""
+    """Return a rule or a stage: its numbers, the scalars of a step, what is summed, and the arithmetic of an element."""
     doc = [f"// {line}" for line in f.function.doc.splitlines()[:1]]
     inner: list[list[str]] = []
     if f.is_rule:
@@ -50,7 +50,7 @@ def formula(f: Formula) -> list[str]:
 
 
 def adapter(kind: str, f: Formula, arrays: Sequence[str]) -> list[str]:
-    """What is summed, of an element."""
+    """Return what is summed, of an element."""
     own = {a: f"*fo_own(a, FO_{a.upper()}, i, e)" for a in arrays if a not in PLACES}
     places = PLACES | ({a: f"e->state[{k}]" for k, a in enumerate(f.state)} if f.is_rule else own)
     found = [places[a] for a in arrays] if f.is_rule else c.summed(f, places)
@@ -65,7 +65,7 @@ def adapter(kind: str, f: Formula, arrays: Sequence[str]) -> list[str]:
 
 
 def around(stages: Sequence[Formula]) -> list[list[str]]:
-    """What is done with an element around its rule, what is summed of it, and the scalars of that."""
+    """Return what is done with an element around its rule, what is summed of it, and the scalars of that."""
     shaped = [s.arrays[0] for s in stages]
     first, subtract = shaped.index("u"), len(shaped) - shaped[::-1].index("u")
     head = "(const fo_array *a, const fo_now *now, int64_t i, int last, fo_element<real> *e)"
@@ -115,7 +115,7 @@ def switch(head: str, cases: Sequence[str]) -> list[str]:
 
 
 def shape(stages: Sequence[Formula]) -> list[str]:
-    """Each stage, where it is on."""
+    """Return each stage, where it is on."""
 
     def call(s: Formula, arguments: str, wide: bool) -> str:
         c64 = f"now->stage_c64[{c.number(s)}]"

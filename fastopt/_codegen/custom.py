@@ -17,7 +17,7 @@ FUNCTIONS = (*ir.ELEMENTWISE, *ir.IN_SCALARS, "inf", *ir.TAGS)
 
 
 def text(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> Formula:
-    """A rule of an update function, and of what its scalars are; without, they are its hyperparameters."""
+    """Return a rule of an update function, and of what its scalars are; without, they are its hyperparameters."""
     from .. import arithmetic
     from ..spec import RULES
 
@@ -33,7 +33,7 @@ def text(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> Fo
 
 
 def definition(function: Callable[..., Any]) -> tuple[Path, ast.FunctionDef]:
-    """A function as the code generator reads one, at its lines of its file."""
+    """Return a function as the code generator reads one, at its lines of its file."""
     try:
         lines, first = inspect.getsourcelines(function)
         path = inspect.getsourcefile(function) or "?"
@@ -53,12 +53,12 @@ def definition(function: Callable[..., Any]) -> tuple[Path, ast.FunctionDef]:
 
 
 def source(function: Callable[..., Any]) -> str:
-    """The text of a function that stands for itself: without decorators."""
+    """Return the text of a function that stands for itself: without decorators."""
     return ast.unparse(definition(function)[1]) + "\n"
 
 
 def handed_on(update: ast.FunctionDef) -> ast.FunctionDef:
-    """The scalars of a rule that says nothing of them: its hyperparameters, whose defaults the update may have."""
+    """Return the scalars of a rule that says nothing of them: its hyperparameters, whose defaults the update may have."""
     names = [x.arg for x in update.args.kwonlyargs]
     defaults = update.args.kw_defaults
     update.args.kw_defaults = [None] * len(names)
@@ -74,7 +74,7 @@ def handed_on(update: ast.FunctionDef) -> ast.FunctionDef:
 
 
 def label(text: Formula) -> str:
-    """A rule's name with a digest of all that it computes, for files of state."""
+    """Return a rule's name with a digest of all that it computes, for files of state."""
     parts = [ast.dump(x) for _, x in (*text.function.body, *text.function.results, *text.scalars.body, *text.scalars.values)]
     parts += [*map(ast.dump, text.scalars.after), *text.arrays, *text.function.scalars, *text.scalars.initial]
     return f"{text.name} {hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"

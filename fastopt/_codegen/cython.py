@@ -78,7 +78,7 @@ GIVEN = {"g": "GRADIENT", "p": "PARAMETER", "u": "UPDATE", "m": "VELOCITY"}  # a
 
 
 def render(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
-    """The whole text of ``kernels.pyx``; or without stages, that of a module of rules beside it."""
+    """Return the whole text of ``kernels.pyx``; or without stages, that of a module of rules beside it."""
     parts = [HEAD.replace("IMPORTS", WHOLE if stages else RULES_ALONE).replace("MIXED", MIXED if stages else "")]
     for formula in (*rules, *stages):
         if formula.scalars.name == f"{formula.name}_scalars":
@@ -97,12 +97,12 @@ def render(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
 
 
 def own_arrays(stages: Sequence[Formula]) -> list[str]:
-    """Names of the arrays that stages have for themselves."""
+    """Return names of the arrays that stages have for themselves."""
     return list(dict.fromkeys(a for s in stages for a in s.arrays if a not in GIVEN))
 
 
 def signature(formula: Formula) -> str:
-    """All names that the engine takes from a formula by position."""
+    """Return all names that the engine takes from a formula by position."""
     scalars, sums, terms = formula.scalars, formula.sums, formula.terms
     parts = [formula.arrays, formula.function.scalars, scalars.kept, scalars.hyperparameters]
     parts += [sums.arrays, sums.given, (formula.scope,)] if sums else []
@@ -141,13 +141,13 @@ def _text(expression: ast.expr, transformer: ast.NodeTransformer | None) -> str:
 
 
 def _numbers(function: Function, real: str = "real") -> list[str]:
-    """Declarations of an update's scalars, of which some are doubles whatever the arrays hold."""
+    """Return declarations of an update's scalars, of which some are doubles whatever the arrays hold."""
     narrow = tuple(n for n in function.scalars if n not in function.wide)
     return _unpack(narrow, "c", real, function.scalars) + _unpack(function.wide, "c", "double", function.scalars)
 
 
 def _unpack(names: tuple[str, ...], source: str, real: str, places: tuple[str, ...] = ()) -> list[str]:
-    """Declarations of numbers, at their own places or at those in a longer list."""
+    """Return declarations of numbers, at their own places or at those in a longer list."""
     cast = "<real> " if real == "real" else ""
     values = [f"{n} = {cast}{source}[{(places or names).index(n)}]" for n in names]
     lines = [f"    cdef {real} "] if names else []
@@ -179,13 +179,13 @@ def _scalars(scalars: Scalars, formula: Formula) -> str:
 
 
 def _first(scalars: Scalars) -> list[tuple[str, ast.expr]]:
-    """Assignments of names that are new; others are assigned again in place."""
+    """Return assignments of names that are new; others are assigned again in place."""
     known = {*scalars.kept, *scalars.sums, *scalars.hyperparameters}
     return [(name, e) for name, e in scalars.body if name not in known]
 
 
 def _loop(function: Function, name: str, pointers: list[str], scalars: list[str], real: str, stores: list[str]) -> str:
-    """A fused loop, and its two instances with the signature of the table."""
+    """Return a fused loop, and its two instances with the signature of the table."""
     text = " ".join(stores)
     expressions = [e for _, e in function.body] + [e for _, e in function.results if _text(e, _Literals(real)) in text]
     used = [a for a in function.arrays if any(_uses(e, a) for e in expressions) or (a == "p" and "p_[i] = p" in text)]
@@ -215,7 +215,7 @@ def _instances(name: str, arguments: list[str]) -> str:
 
 
 def _wrap(head: str, arguments: list[str], tail: str) -> list[str]:
-    """A signature, in lines of at most 120 characters."""
+    """Return a signature, in lines of at most 120 characters."""
     lines = [head]
     for k, argument in enumerate(arguments):
         piece = argument + (tail if k == len(arguments) - 1 else ",")
@@ -234,7 +234,7 @@ def _cast(k: int | str) -> str:
 
 
 def _rule(rule: Formula) -> str:
-    """The update is subtracted, or left where a stage will shape it: not a NULL pointer u_."""
+    """Return the update is subtracted, or left where a stage will shape it: not a NULL pointer u_."""
     function = rule.function
     (_, update), *state = function.results
     assigned = {name for name, _ in function.body}
@@ -247,7 +247,7 @@ def _rule(rule: Formula) -> str:
 
 
 def _stage(stage: Formula) -> str:
-    """On the gradient into another buffer, since gradients are the caller's; on all others in place."""
+    """Return a stage's kernels: on the gradient into another buffer, since gradients are the caller's; on all others in place."""
     function = stage.function
     ((_, value),) = function.results
     shaped = stage.arrays[0]
@@ -262,7 +262,7 @@ def _stage(stage: Formula) -> str:
 
 
 def _mixed(stage: Formula) -> str:
-    """A stage of the gradient alone, in double, from or into a block of floats."""
+    """Return a stage of the gradient alone, in double, from or into a block of floats."""
     function = stage.function
     ((_, value),) = function.results
     pointers = ["target *restrict out_", "const source *restrict g_"]
@@ -276,7 +276,7 @@ def _mixed(stage: Formula) -> str:
 
 
 def _summands(name: str, function: Function, formula: Formula) -> str:
-    """The terms of each sum, in double, a block of them after another."""
+    """Return the terms of each sum, in double, a block of them after another."""
     places = ["i", "BLOCK + i", *(f"{k} * BLOCK + i" for k in range(2, len(function.results)))]
     stores = []
     for place, (n, e) in zip(places, function.results, strict=False):

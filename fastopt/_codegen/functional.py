@@ -45,7 +45,7 @@ def _update(name: str) -> Callable[..., Result]:
 
 
 def render(rules: Sequence[Formula]) -> str:
-    """The whole text of ``functional.py``."""
+    """Return the whole text of ``functional.py``."""
     rules = [rule for rule in rules if not rule.terms]  # whose state is of other shapes
     names = ", ".join(f'"{name}"' for name in sorted(rule.name for rule in rules))
     listed = f"__all__ = [{names}]\n"
@@ -119,7 +119,7 @@ def _tuple(names: tuple[str, ...]) -> str:
 
 
 def _signature(head: str, arguments: list[str], tail: str) -> str:
-    """On one line, on an own line, or a line each."""
+    """Return a signature on one line, on an own line, or a line each."""
     listed = ", ".join(arguments)
     if len(head + listed + tail) <= WIDTH:
         return head + listed + tail

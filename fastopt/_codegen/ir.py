@@ -213,7 +213,7 @@ class Formula:
 
 
 def read(path: Path) -> list[Formula]:
-    """Every rule or stage of a file, in its order."""
+    """Return every rule or stage of a file, in its order."""
     functions: dict[str, ast.FunctionDef] = {}
     imported: set[str] = set()
     for statement in ast.parse(path.read_text(), str(path)).body:
@@ -235,7 +235,7 @@ def read(path: Path) -> list[Formula]:
 
 
 def read_rule(path: Path, name: str, functions: dict[str, ast.FunctionDef], imported: set[str]) -> Formula:
-    """One rule: its function, and its scalars' as ``name_scalars``. `imported`: the functions that it knows by their names."""
+    """Return one rule of its function and ``name_scalars``. `imported`: the functions that it knows by their names."""
     reader, update = _Reader(path, functions, imported), functions[name]
     if [x.arg for x in update.args.args[:2]] != ["p", "g"]:
         raise reader.error(update, "expected a rule of p, g, its state, * and scalars")
@@ -257,7 +257,7 @@ class _Reader:
         self.known: set[str] = set()
 
     def error(self, node: ast.stmt | ast.expr, message: str) -> RuleError:
-        """Where it is, what is wrong, and what is allowed."""
+        """Return where it is, what is wrong, and what is allowed."""
         return RuleError(f"{self.path}:{node.lineno}: {message}; {ALLOWED}")
 
     def formula(self, name: str, update: ast.FunctionDef) -> Formula:
@@ -280,7 +280,7 @@ class _Reader:
     def reduced(
         self, name: str, function: Function, scopes: tuple[str, ...], most: int
     ) -> tuple[Function | None, Scalars | None, str]:
-        """What is summed over arrays, or otherwise made less of, with its scalars and its scope; None where there is no such."""
+        """Return what is summed over arrays, or made of matrices, with its scalars and its scope; None where there is no such."""
         node = self.functions.get(name)
         if node is None:
             return None, None, ""
@@ -299,7 +299,7 @@ class _Reader:
         return found, self.numbers(prepare, found, (), of_rule) if prepare else None, scope
 
     def shape(self, node: ast.FunctionDef, function: Function, scalars: Scalars, of_rule: bool) -> None:
-        """An error where the arrays, scalars and results are not those of a rule or of a stage."""
+        """Raise if the arrays, scalars and results are not those of a rule or of a stage."""
         limits = (STATES + 2, SCALARS, SCALARS) if of_rule else (INPUTS, INPUTS, INPUTS)
         counts = (len(function.arrays), len(function.scalars), len(scalars.hyperparameters))
         if any(count > limit for count, limit in zip(counts, limits, strict=True)) or len(scalars.kept) > KEPT:
@@ -315,7 +315,7 @@ class _Reader:
             raise self.error(node, "expected a stage's hyperparameters with the defaults that change nothing")
 
     def free(self, node: ast.stmt | ast.expr, name: str) -> None:
-        """An error where a name means something else in the generated code."""
+        """Raise if a name means something else in the generated code."""
         if name in TAKEN or name.startswith(("fo_", "FO_")) or name.endswith(("_", "_f32", "_f64", "_scalars", "_sums", "_terms")):
             raise self.error(node, f"the name {name} is taken by Python, C, C++ or the generated code, expected another")
         if not name.isascii():
@@ -405,7 +405,7 @@ class _Reader:
         return Scalars(node.name, kept, start, sums, hyperparameters, defaults, tuple(body), values, tuple(after), limits)
 
     def split(self, function: ast.FunctionDef) -> tuple[list[tuple[str, ast.expr]], ast.expr]:
-        """Its assignments, and what it returns."""
+        """Return a function's assignments, and what it returns."""
         body: list[tuple[str, ast.expr]] = []
         *statements, last = function.body
         if statements and isinstance(statements[0], ast.Expr) and isinstance(statements[0].value, ast.Constant):
@@ -421,7 +421,7 @@ class _Reader:
         return body, last.value
 
     def check(self, node: ast.expr, comparison: bool = False) -> bool:
-        """Whether an expression of an update depends on an array; an error where it is outside the subset."""
+        """Return whether an expression of an update depends on an array; an error where it is outside the subset."""
         match node:
             case ast.Name(id=name) if name in self.known:
                 return name in self.elements
@@ -454,7 +454,7 @@ class _Reader:
         raise self.error(node, f"{ast.unparse(node)!r} is not allowed in an update")
 
     def check_scalar(self, node: ast.expr) -> None:
-        """An error where an expression of a scalars function is outside the subset."""
+        """Raise if an expression of a scalars function is outside the subset."""
         parts: list[ast.expr] = []
         match node:
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
@@ -480,16 +480,16 @@ class _Reader:
             self.check_scalar(part)
 
     def is_imported(self, node: ast.expr, name: str) -> None:
-        """An error where Python would not know a function that C knows."""
+        """Raise if Python would not know a function that C knows."""
         if name not in self.imported:
             raise self.error(node, f"{name} is not imported from fastopt.arithmetic")
 
 
 def _differing(node: ast.expr) -> tuple[ast.expr, ...]:
-    """The two sides of a difference, or the expression alone."""
+    """Return the two sides of a difference, or the expression alone."""
     return (node.left, node.right) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) else (node,)
 
 
 def _is_square(node: ast.expr) -> bool:
-    """Whether a term of sums is marked as one whose square is summed."""
+    """Return whether a term of sums is marked as one whose square is summed."""
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "square" and len(node.args) == 1

@@ -19,13 +19,13 @@ def optimizers() -> list[Path]:
 
 @functools.cache
 def formulas() -> tuple[tuple[Formula, ...], tuple[Formula, ...]]:
-    """The package's rules, and its stages in their order."""
+    """Return the package's rules, and its stages in their order."""
     rules = [rule for path in optimizers() for rule in read(path)]
     return tuple(rules), tuple(read(PACKAGE / "stages.py"))
 
 
 def rendered() -> dict[Path, str]:
-    """Every generated file, with the text that it should have."""
+    """Return every generated file, with the text that it should have."""
     rules, stages = formulas()
     return {
         PACKAGE / "_engine" / "generated" / "kernels.pyx": cython.render(rules, stages),
@@ -36,7 +36,7 @@ def rendered() -> dict[Path, str]:
 
 
 def pasted(text: str) -> str:
-    """A text with the package's headers in the place of their first inclusion."""
+    """Return a text with the package's headers in the place of their first inclusion."""
     done: set[str] = set()
 
     def header(found: re.Match[str]) -> str:
@@ -53,7 +53,7 @@ def pasted(text: str) -> str:
 
 
 def chosen(rules: Any, of: Iterable[Formula]) -> list[Any]:
-    """Rules as the code generator reads them, by their names among some, or of users' own; all of those for None."""
+    """Return rules as the code generator reads them, by their names among some, or of users' own; all of those for None."""
     known: dict[str, Any] = {rule.name: rule for rule in of}
     wanted = [*known] if rules is None else list(rules) if isinstance(rules, (list, tuple)) else [rules]
     found = [_chosen(x, known) for x in wanted]

@@ -22,7 +22,7 @@ LONG = 180 * 86400.0  # seconds without use after which a file goes; what a kill
 
 
 def folder() -> Path | None:
-    """Where compiled code is kept, or None where no folder is that nobody else may write to.
+    """Return where compiled code is kept, or None where no folder is that nobody else may write to.
 
     ``FASTOPT_CACHE_DIR`` names another, and a warning says that it does not serve; else it is ``fastopt`` in ``XDG_CACHE_HOME``, or
     in ``~/.cache``.
@@ -36,7 +36,7 @@ def folder() -> Path | None:
 
 
 def private(named: str | None) -> Path | None:
-    """The folder, made if need be; None where it cannot be, or others could put code there."""
+    """Return the folder, made if need be; None where it cannot be, or others could put code there."""
     try:
         place = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastopt"
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -48,12 +48,12 @@ def private(named: str | None) -> Path | None:
 
 
 def is_own(found: os.stat_result) -> bool:
-    """Whether this is the user's, and nobody else may write to it."""
+    """Return whether this is the user's, and nobody else may write to it."""
     return not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o022)
 
 
 def is_reached_safely(place: Path) -> bool:
-    """Whether nobody else may put another folder in the place of one on the way, nor made a link on it.
+    """Return whether nobody else may put another folder in the place of one on the way, nor made a link on it.
 
     The others on the way are the user's or root's; in ``/tmp`` and the like, owners alone may replace what is theirs.
     """
@@ -72,12 +72,12 @@ def is_reached_safely(place: Path) -> bool:
 
 @functools.cache
 def own() -> tempfile.TemporaryDirectory[str]:
-    """A folder of this process, where there is no cache; it goes with the process."""
+    """Return a folder of this process, where there is no cache; it goes with the process."""
     return tempfile.TemporaryDirectory(prefix="fastopt")
 
 
 def key(*parts: str | bytes) -> str:
-    """The name of what is made from these."""
+    """Return the name of what is made from these."""
     digest = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode()
@@ -86,12 +86,12 @@ def key(*parts: str | bytes) -> str:
 
 
 def beside(path: Path) -> Path:
-    """The file of a file's digest."""
+    """Return the file of a file's digest."""
     return path.with_name(f"{path.name}.sha256")
 
 
 def owned(path: Path) -> bytes | None:
-    """The contents of a regular file that is the user's alone, by one descriptor; None of any other."""
+    """Return the contents of a regular file that is the user's alone, by one descriptor; None of any other."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError:
@@ -105,7 +105,7 @@ def owned(path: Path) -> bytes | None:
 
 
 def verified(path: Path) -> bytes | None:
-    """The contents of a file of the cache, if they are what was written there."""
+    """Return the contents of a file of the cache, if they are what was written there."""
     data, digest = owned(path), owned(beside(path))
     if data is None or digest is None or hashlib.sha256(data).hexdigest().encode() != digest:
         return None
@@ -164,7 +164,7 @@ def remove(path: Path) -> None:
 
 
 def file(name: str, make: Callable[[Path], Path], *, again: bool = False) -> Path:
-    """As `cached`, a file that is loaded from where it lies; `make` is given a folder to work in.
+    """Return the path of a file of the cache, made by `make` in a folder of its own if it is not there.
 
     `again`: what is there does not load.
     """
@@ -179,7 +179,7 @@ def file(name: str, make: Callable[[Path], Path], *, again: bool = False) -> Pat
 
 
 def cached(name: str, make: Callable[[], bytes]) -> bytes:
-    """The contents of this file of the cache, made where they are not there or do not verify; two processes at once do no harm."""
+    """Return the contents of a file of the cache, made if they are not there or do not verify; two processes do no harm."""
     place = folder()
     if place is None:
         return make()

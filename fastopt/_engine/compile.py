@@ -22,7 +22,7 @@ def register(formula: Any) -> None:
 
 
 def table(rules: list[Any]) -> Any:
-    """The kernels' table of rules that the code generator has read, from the cache or compiled."""
+    """Return the kernels' table of rules that the code generator has read, from the cache or compiled."""
     try:
         import Cython
         import setuptools  # type: ignore[import-untyped]
@@ -57,7 +57,7 @@ def table(rules: list[Any]) -> Any:
 
 
 def loaded(name: str, path: Path) -> Any:
-    """The table of an extension module."""
+    """Return the table of an extension module."""
     loader = importlib.machinery.ExtensionFileLoader(name, str(path))
     spec = importlib.util.spec_from_loader(name, loader)
     assert spec
@@ -75,7 +75,7 @@ setup(name={name!r}, ext_modules=cythonize([module], include_path=[{package!r}],
 
 
 def compiled(name: str, text: str, options: list[str], folder: Path) -> Path:
-    """The extension module, compiled in a folder; by another process, since compilers' settings are global."""
+    """Return the extension module, compiled in a folder; by another process, since compilers' settings are global."""
     from .._codegen.package import PACKAGE
 
     (folder / f"{name}.pyx").write_text(text)

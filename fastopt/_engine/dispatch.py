@@ -28,7 +28,7 @@ INTERPRETED = "numpy"
 
 
 def load(isa: str) -> Any:
-    """The kernels' table of one instruction set; RuntimeError where the processor or the build lacks it."""
+    """Return the kernels' table of one instruction set; RuntimeError where the processor or the build lacks it."""
     if isa not in MODULES:
         raise RuntimeError(f"FASTOPT_ISA={isa}: unknown, expected one of {', '.join(MODULES)}, {INTERPRETED}")
     if MISSING is not None:
@@ -42,7 +42,7 @@ def load(isa: str) -> Any:
 
 
 def available() -> list[str]:
-    """Compiled instruction sets that can run here, the best first."""
+    """Return compiled instruction sets that can run here, the best first."""
     found = []
     for isa in MODULES:
         try:
@@ -54,7 +54,7 @@ def available() -> list[str]:
 
 
 def choose() -> str:
-    """The instruction set of this process, with a warning where it has to be the interpreted one."""
+    """Return the instruction set of this process, with a warning where it has to be the interpreted one."""
     if named := os.environ.get("FASTOPT_ISA"):
         return named
     if found := available():

@@ -177,7 +177,7 @@ class Update:
     def step(
         self, given: Sequence[Any], t: Any, hyperparameters: Sequence[Any], out: Any, kept: Sequence[float] = ()
     ) -> tuple[Any, ...]:
-        """From parameter, gradient and state, the new parameter and state: in `out`, or in new arrays; then what is kept."""
+        """Return the new parameter and state, in `out` or in new arrays, then what is kept."""
         p, g, *state = given
         if type(t) is not int or not 0 < t < 2**62:
             raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")

@@ -17,7 +17,7 @@ from .program import Op, program
 
 
 def walked(a: np.ndarray, order: Sequence[int], dtype: np.dtype | None = None) -> np.ndarray:
-    """A flat copy of an array's reals in the order in which they are walked, of this dtype."""
+    """Return a flat copy of an array's reals in the order in which they are walked, of this dtype."""
     with np.errstate(all="ignore"):
         copied = np.array(a, dtype, order="C")
     reals = copied.reshape(-1).view(copied.real.dtype).reshape(layout.reals(copied)[0])
@@ -100,13 +100,13 @@ class Work:
         return self.tag(key) == "nonnegative"
 
     def of_lines(self, key: str, a: np.ndarray) -> np.ndarray:
-        """For each element the number of its row or column."""
+        """Return for each element the number of its row or column."""
         shape = self.slot.array.shape
         axis = -2 if self.tag(key) == "of_columns" else -1
         return np.broadcast_to(np.expand_dims(a, axis), shape).reshape(-1).astype(self.real)
 
     def prepare_matrix(self) -> None:
-        """Averages of lines, or what a function of matrices makes of the rule's terms, into the arrays of the rule."""
+        """Compute averages of lines, or what a function of matrices makes of the rule's terms, into the arrays of the rule."""
         rule, shape = self.slot.rule, self.slot.array.shape
         scalars, terms = rule.terms(rule_values(self), self.t + 1, self.kept, self.arrays)
         if rule.terms_scope == "over_matrix":
@@ -138,7 +138,7 @@ class Work:
         return [self.arrays[name] for name in names]
 
     def finish(self, settings: Any, key: int) -> list[tuple[Any, ...]]:
-        """What is to be written where."""
+        """Return what is to be written where."""
         slot, nearest = self.slot, settings.rounding == "nearest"
         position = (self.at + np.arange(self.size)).astype(np.uint32)
         p, writes = self.arrays["p"], []
@@ -166,23 +166,23 @@ class Work:
         return [self.kept_where_untouched(*w) for w in writes]
 
     def kept_where_untouched(self, a: np.ndarray, order: Sequence[int], new: np.ndarray) -> tuple[Any, ...]:
-        """What is to be written of rows that have a gradient; of others, what is there."""
+        """Return what is to be written of rows that have a gradient; of others, what is there."""
         return a, order, new if self.touched is None else np.where(self.touched, new, walked(a, order))
 
     def summands(self, formula: Any, t: int, kept: Sequence[float]) -> list[np.ndarray]:
-        """What a formula sums; zeros in rows that have no gradient."""
+        """Return what a formula sums; zeros in rows that have no gradient."""
         found: list[np.ndarray] = formula.summands(rule_values(self), t, kept, self.arrays)
         return found if self.touched is None else [np.where(self.touched, x, 0.0) for x in found]
 
 
 def rule_values(work: Work) -> Mapping[str, float]:
-    """Hyperparameters by the names that the parameter's rule has for them."""
+    """Return hyperparameters by the names that the parameter's rule has for them."""
     found: Mapping[str, float] = work.slot.group.values_of(work.slot.rule, work.values)
     return found
 
 
 def line_sums(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums over the rows and over the columns of matrices, in the order of the compiled ones."""
+    """Return sums over the rows and over the columns of matrices, in the order of the compiled ones."""
     matrices, rows, columns = terms.shape
     blocks = np.pad(terms, ((0, 0), (0, 0), (0, -columns % dtypes.BLOCK)))
     with np.errstate(all="ignore"):
@@ -199,7 +199,7 @@ def line_sums(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dense(g: RowGradient, order: Sequence[int], p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A gradient of rows with zeros between them, and which of its reals, as walked, are of such rows."""
+    """Return a gradient of rows with zeros between them, and which of its reals, as walked, are of such rows."""
     axes = [0, *(k for k in order if 0 < k < p.ndim)]
     values = dtypes.widened(g.values)
     full = np.zeros([p.shape[k] for k in axes], values.dtype)
@@ -213,7 +213,7 @@ Programs = Mapping[int, Mapping[tuple[int, int], Op]]  # of each group, by its i
 
 
 def advance(works: Sequence[Work], groups: Sequence[Any], settings: Any, holds: bool) -> tuple[bool, dict[str, list[list[float]]]]:
-    """Parameters, state and numbers of all after a step, in new arrays; False where a gradient is not to be used.
+    """Compute parameters, state and numbers of all after a step, in new arrays; False where a gradient is not to be used.
 
     Also returns what is given of the sums of stages, of each array or once.
     """
@@ -285,7 +285,7 @@ def shape(w: Work, stage: Any, given: Mapping[str, float] | None, gives_wide: bo
 def totals(
     formula: Any, works: Sequence[Work], terms: Callable[[Work], list[np.ndarray]], found: dict[str, list[list[float]]]
 ) -> dict[int, dict[str, float]]:
-    """What is given of the sums of a formula, of each parameter by its id, and into `found`."""
+    """Return what is given of the sums of a formula, of each parameter by its id, and into `found`."""
     spaces: dict[Any, list[Work]] = {}
     for k, w in enumerate(works):
         spaces.setdefault({"over_group": id(w.slot.group), "over_all": 0}.get(formula.scope, k), []).append(w)
@@ -327,7 +327,7 @@ def share_kept(w: Work, active: Sequence[Work]) -> None:
 
 
 def terms_of(stage: Any, on: Collection[int], w: Work) -> list[np.ndarray]:
-    """What a stage sums of a parameter; zeros where it is not on."""
+    """Return what a stage sums of a parameter; zeros where it is not on."""
     if id(w.slot.group) in on:
         return w.summands(stage, 0, ())
     return [np.zeros(w.size)] * len(stage.sums)

@@ -96,7 +96,7 @@ class Backend:
         raise NotImplementedError
 
     def expect_threads(self) -> None:
-        """Be told that the caller computes its gradients with the threads of this process's OpenMP, as PyTorch does."""
+        """Expect that the caller computes its gradients with the threads of this process's OpenMP, as PyTorch does."""
 
     def program(self, holds: bool) -> list[list[tuple[str, str, bool, bool]]]:
         """Return each group's operations: kind, stage, whether it takes and gives doubles.

@@ -135,8 +135,9 @@ def domains_of(cls: type) -> dict[str, Domain]:
     """Return what hyperparameters may be, by the rules that the files of a class and of those it derives from have."""
     found: dict[str, Domain] = {}
     for kind in cls.__mro__[::-1]:
-        for function in [*vars(sys.modules[kind.__module__]).values()]:
+        for function in [*getattr(sys.modules.get(kind.__module__), "__dict__", {}).values()]:
             rule = spec.RULES.get(getattr(function, "__name__", ""))
             if rule is not None and rule.function is function:
                 found |= rule.domains
-    return found
+    own = getattr(getattr(cls, "update", None), "formula", None)  # of a user's rule
+    return found if own is None else {**found, **own.domains}

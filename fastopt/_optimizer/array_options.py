@@ -46,7 +46,7 @@ def number_or_array(what: str, value: Any, a: Any, none: float) -> Any:
 
 
 def array_of(what: str, value: Any) -> np.ndarray:
-    """Numbers as an array, or the error that says that they are none."""
+    """Return numbers as an array, or the error that says that they are none."""
     try:
         return np.asarray(value)
     except ValueError:
@@ -54,7 +54,7 @@ def array_of(what: str, value: Any) -> np.ndarray:
 
 
 def own_copy(value: Any) -> Any:
-    """An option of arrays, whose later changes by the caller do not matter; SciPy's Bounds as a pair."""
+    """Return an option of arrays, whose later changes by the caller do not matter; SciPy's Bounds as a pair."""
     if hasattr(value, "lb") and hasattr(value, "ub"):
         return tuple(float(x[0]) if np.shape(x) == (1,) else own_copy(x) for x in (value.lb, value.ub))
     if isinstance(value, np.ma.MaskedArray):
@@ -69,7 +69,7 @@ def own_copy(value: Any) -> Any:
 
 
 def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
-    """Of each parameter of a group what stages need of the options that are arrays."""
+    """Return for each parameter of a group what stages need of the options that are arrays."""
     found: list[dict[str, Any]] = [{} for _ in leaves]
     if (factors := options["step_scale"]) is not None:
         for each, (name, _), x in zip(found, leaves, per_parameter("step_scale", factors, path, leaves), strict=True):
@@ -109,7 +109,7 @@ def refuse_pairs(bounds: tuple[Any, Any], names: Sequence[str]) -> None:
 
 
 def between(name: str, operands: Mapping[str, Any], dtype: np.dtype) -> tuple[Any, Any]:
-    """The bounds as numbers of a dtype: none is outside of what was asked for, but where both are equal, the nearest to it."""
+    """Return the bounds as numbers of a dtype: none is outside of what was asked for; equal ones become the nearest number."""
     low, high = (np.asarray(operands[key], np.float64) for key in ("low", "high"))
     rounded = [np.asarray(dtypes.inward(x, dtype, up=up)) for x, up in ((low, True), (high, False))]
     nearest = np.asarray(dtypes.nearest(low, dtype))
@@ -122,7 +122,7 @@ def between(name: str, operands: Mapping[str, Any], dtype: np.dtype) -> tuple[An
 
 
 def clipped_starts(slots: Sequence[Parameter]) -> list[tuple[Parameter, np.ndarray]]:
-    """The parameters that are outside of their bounds, with what is between them; and a warning, which may be an error."""
+    """Return the parameters that are outside of their bounds, with what is between them; and a warning, which may be an error."""
     found, outside = [], 0
     for slot in slots:
         if "low" in slot.own:
@@ -140,7 +140,7 @@ def clipped_starts(slots: Sequence[Parameter]) -> list[tuple[Parameter, np.ndarr
 
 
 def find_caller() -> int:
-    """The stack level of what called into this package."""
+    """Return the stack level of what called into this package."""
     frame, level = sys._getframe(1), 1
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
         frame, level = frame.f_back, level + 1

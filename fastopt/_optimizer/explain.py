@@ -61,7 +61,7 @@ def place_of_element(slot: Any, index: Any) -> int:
 
 
 def lines(optimizer: Any, slot: Any, place: int, grad: float) -> Iterator[tuple[str, Any]]:
-    """What is computed, as text and value, of the element with this place in the order walked."""
+    """Yield what is computed, as text and value, of the element with this place in the order walked."""
     from .._codegen.package import formulas
 
     texts = {f.name: f for of in formulas() for f in of}
@@ -132,7 +132,7 @@ def of_stage(stage: Any, text: Any, element: dict[str, Any], values: Any, slot: 
 
 
 def evaluated(expression: ast.expr, names: dict[str, Any]) -> Any:
-    """A rule's expression, of numbers of one dtype."""
+    """Return a rule's expression, of numbers of one dtype."""
     real = type(names["p"])
 
     class Reals(ast.NodeTransformer):
@@ -144,5 +144,5 @@ def evaluated(expression: ast.expr, names: dict[str, Any]) -> Any:
 
 
 def told(text: str) -> str:
-    """A stage's text, in which the update is called what it is called in a rule's lines."""
+    """Return a stage's text, in which the update is called what it is called in a rule's lines."""
     return re.sub(r"\bu\b", "update", text)

@@ -23,7 +23,7 @@ def check_plain(where: str, a: np.ndarray) -> None:
 
 
 def packed(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
-    """A user's value as JSON holds it; its arrays go to `arrays`, by names that begin with `where`."""
+    """Return a user's value as JSON holds it; its arrays go to `arrays`, by names that begin with `where`."""
     match value:
         case np.ndarray():
             check_plain(where, value)
@@ -41,7 +41,7 @@ def packed(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def unpacked(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """What `packed` made JSON of; a tuple has become a list."""
+    """Return what `packed` made JSON of; a tuple has become a list."""
     match value:
         case {"ndarray": str(name), **rest} if not rest:
             return arrays[name]
@@ -53,7 +53,7 @@ def unpacked(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
 
 def write(path: str | os.PathLike[str], meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Written beside, synced and renamed: whatever happens, `path` holds the old file or the new one."""
+    """Write a file by way of a temporary one, synced and renamed: whatever happens, `path` holds the old file or the new."""
     text = json.dumps({**meta, "members": list(arrays)})
     path = Path(os.fsdecode(path)).resolve()
     if not path.parent.is_dir() or path.is_dir():
@@ -81,7 +81,7 @@ def write(path: str | os.PathLike[str], meta: Mapping[str, Any], arrays: Mapping
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What `write` wrote; ValueError for another file or a damaged one."""
+    """Return what `write` wrote; ValueError for another file or a damaged one."""
     arrays = {}
     with open(path, "rb") as file:
         try:

@@ -77,11 +77,11 @@ class Group(MutableMapping[str, Any]):
         self.chosen = dict(self.options)
 
     def rule_of(self, shape: Sequence[int]) -> Formula:
-        """The rule of an array."""
+        """Return the rule of an array."""
         return self.fallback_rule if self.fallback_rule and not (self.fits and self.rule.fits(shape)) else self.rule
 
     def values_of(self, rule: Formula, values: Mapping[str, float]) -> dict[str, float]:
-        """Of all hyperparameters by name, a rule's by the names that it has for them."""
+        """Return the hyperparameters under the names that `rule` uses."""
         if rule is self.rule:
             return dict(values)
         names = list(self.index)
@@ -91,11 +91,11 @@ class Group(MutableMapping[str, Any]):
     __hash__ = object.__hash__
 
     def names(self, key: str) -> Sequence[str]:
-        """Names of the numbers that an option consists of: of ``betas``, two."""
+        """Return names of the numbers that an option consists of: of ``betas``, two."""
         return self.tuple_arguments.get(key, (key,))
 
     def settable(self, key: str) -> bool:
-        """Whether an option is of numbers that the rule or a stage reads."""
+        """Return whether an option is of numbers that the rule or a stage reads."""
         return all(name in self.index for name in self.names(key)) and not isinstance(self.options[key], bool)
 
     def __getitem__(self, key: str) -> Any:
@@ -156,11 +156,11 @@ class Group(MutableMapping[str, Any]):
         return self.domains.get(name, NONNEGATIVE).check(name, x)
 
     def number(self, name: str, step: int) -> float:
-        """A hyperparameter's value at a step."""
+        """Return a hyperparameter's value at a step."""
         return self.check(name, self.scheduled[name][1](step)) if name in self.scheduled else float(self.numbers[self.index[name]])
 
     def evaluate(self, step: int) -> None:
-        """The schedules' values at a step into `numbers`. A schedule may set hyperparameters, its own too: what is set holds."""
+        """Write the schedules' values at a step into `numbers`. A schedule may set hyperparameters, its own too, and that holds."""
         seen: dict[str, Any] = {}
         for _ in range(len(self.index) + 1):
             new = {name: entry for name, entry in self.scheduled.items() if seen.get(name) is not entry}
@@ -175,7 +175,7 @@ class Group(MutableMapping[str, Any]):
         raise RuntimeError(f"{', '.join(new)}: schedules that set schedules without end")
 
     def values_now(self, scale: float) -> dict[str, float]:
-        """All `numbers` by name, with the gradients' scale of a step."""
+        """Return all `numbers` by name, with the gradients' scale of a step."""
         values = {name: float(self.numbers[k]) for name, k in self.index.items()}
         return {**values, "scale": values["scale"] * scale}
 
@@ -183,7 +183,7 @@ class Group(MutableMapping[str, Any]):
         return f"{{{', '.join(f'{k!r}: {v!r}' for k, v in self.items())}}}"
 
     def described(self) -> dict[str, Any]:
-        """What a file says of the group: numbers as they are, schedules by their text, other functions only that they are."""
+        """Return what a file says of the group: numbers as they are, schedules by their text, of other functions that they are."""
 
         def text(x: Any) -> Any:
             if x is None or isinstance(x, (bool, str)):

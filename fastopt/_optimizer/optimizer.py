@@ -81,27 +81,27 @@ class Optimizer(Stepper):
             cls.__doc__ = cls.__doc__.replace("{common}", common_doc(["torch", *cls.conventions]))
 
     def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
-        """The update function that a group's options choose."""
+        """Return the update function that a group's options choose."""
         return self.update
 
     def fallback_rule(self, options: Mapping[str, Any]) -> Callable[..., Any] | None:
-        """The update function of arrays that the rule is not for."""
+        """Return the update function of arrays that the rule is not for."""
         return None
 
     def uses_fallback(self, options: Mapping[str, Any]) -> bool:
-        """Whether the rule `beside` is for all arrays of a group."""
+        """Return whether the rule `beside` is for all arrays of a group."""
         return False
 
     def choose_weight_decay(self, options: Mapping[str, Any]) -> str | None:
-        """The stage that a group's ``weight_decay`` is, or None where the rule has it."""
+        """Return the stage that a group's ``weight_decay`` is, or None where the rule has it."""
         return "decoupled" if options.get("decoupled_weight_decay") else self.weight_decay_stage
 
     def initial_state(self, options: Mapping[str, Any]) -> dict[str, float]:
-        """First values of state that does not begin at zero."""
+        """Return first values of state that does not begin at zero."""
         return {}
 
     def constants(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
-        """Hyperparameters of the rule that stand for words, and for None among several numbers."""
+        """Return hyperparameters of the rule that stand for words, and for None among several numbers."""
         return {}
 
     def __init__(self, params: Any, *positional: Any, convention: str = "torch", **options: Any) -> None:
@@ -151,7 +151,7 @@ class Optimizer(Stepper):
             slot.begin(within)
 
     def _adopted(self, given: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
-        """Parameters with their names, those of other libraries as arrays over their memory."""
+        """Return parameters with their names, those of other libraries as arrays over their memory."""
         return [(name, self._memory.shared(f"parameter {name!r}", a)) for name, a in given]
 
     def _slots_of(self, group: Group, path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[Parameter]:
@@ -164,7 +164,7 @@ class Optimizer(Stepper):
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """No step begins in here, and this does not begin in a step."""
+        """Hold the lock: no step begins inside, and this does not begin inside a step."""
         self._acquire()
         try:
             yield
@@ -227,7 +227,7 @@ class Optimizer(Stepper):
         return unflatten(self._structure, iter([self._average_of(s) for s in self._slots]))
 
     def _catch_up_unless_at_work(self) -> None:
-        """For what reads: a schedule may, in the middle of a step."""
+        """Catch up before something is read, unless a schedule reads it in the middle of a step."""
         if not self._at_work():
             with self._exclusive():
                 self._backend.catch_up(None)
@@ -236,7 +236,7 @@ class Optimizer(Stepper):
         return slot.own["averaged"].view() if "averaged" in slot.own else slot.caller
 
     def report(self) -> dict[str, Any]:
-        """What the last step that was made did.
+        """Return what the last step that was made did.
 
         Returns
         -------
@@ -278,7 +278,7 @@ class Optimizer(Stepper):
         explain.explain(self, name, index, grad)
 
     def catch_up(self, rows: Any = None) -> None:
-        """With ``mode="exact"``, make the steps that rows without a gradient are behind: call it before you read or write them.
+        """Make the steps that rows without a gradient are behind (``mode="exact"``): call it before you read or write them.
 
         Saving, `state_dict`, copies, `load_state_dict`, `reset`, `fingerprint`, `average` and `report` do so for all rows.
 
@@ -331,7 +331,7 @@ class Optimizer(Stepper):
             self._lay_out(structure, self._slots + new, [*self._groups, added], given, new)
 
     def reset(self) -> None:
-        """State and step counts as at construction; parameters stay."""
+        """Set state and step counts as at construction; parameters stay."""
         with self._exclusive():
             self._backend.catch_up(None)
             self._set_counters([(0, list(s.rule.kept.values()), False) for s in self._slots], (0, 0, 0))
@@ -339,7 +339,7 @@ class Optimizer(Stepper):
                 slot.reset()
 
     def state_dict(self) -> dict[str, Any]:
-        """State, step counts and hyperparameters, copied, arrays in C order."""
+        """Return state, step counts and hyperparameters, copied, arrays in C order."""
         with self._exclusive():
             return checkpoint.state_of(self)
 
@@ -404,7 +404,7 @@ class Optimizer(Stepper):
         return checkpoint.load(self, path, hyperparameters)
 
     def fingerprint(self) -> str:
-        """SHA-256 of parameters, state and step counts in a fixed order: the same on every machine (NaNs are one NaN)."""
+        """Return SHA-256 of parameters, state and step counts in a fixed order: the same on every machine (NaNs are one NaN)."""
         return checkpoint.fingerprint(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -456,7 +456,7 @@ DECLARATIONS |= {"constants", "defaults"}
 
 
 def check_parameters(leaves: list[tuple[str, Any]], memory: Memory, existing: Sequence[Parameter] = ()) -> None:
-    """The error that says which of these cannot be optimized, beside those that already are."""
+    """Raise if one of these cannot be optimized, together with those that already are."""
     if not leaves:
         raise ValueError("params: no arrays, expected at least one")
     arrays: dict[str, np.ndarray] = {}

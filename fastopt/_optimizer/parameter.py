@@ -103,7 +103,7 @@ class Parameter:
             self.own[key] = self._zeros(self.real)
 
     def _both(self, value: Any) -> Any:
-        """A real value for the real and for the imaginary part."""
+        """Return a real value for the real and for the imaginary part."""
         return value * complex(1, 1) if self.real.kind == "c" else value
 
     @property
@@ -128,7 +128,7 @@ class Parameter:
         )
 
     def shown(self, key: str) -> Any:
-        """An array of state: a live view, or of what is stored in codes a read-only copy in float32."""
+        """Return an array of state: a live view, or of what is stored in codes a read-only copy in float32."""
         a = self.state[key]
         if not self.is_narrow(key):
             return a.view()
@@ -147,7 +147,7 @@ class Parameter:
         return self.rule.tags.get(key) == "nonnegative"
 
     def encoded(self, key: str, value: Any) -> tuple[np.ndarray, ...]:
-        """Numbers for an array of state, as they are stored: to nearest; or the error that says why they are none."""
+        """Return numbers for an array of state, as they are stored: to nearest; or the error that says why they are none."""
         a = self.state[key]
         dtype = np.dtype(np.float32) if self.is_narrow(key) else a.dtype
         x = state.as_numbers(f"state {key!r} of {self.name!r}", layout.on_host(value), a.shape, dtype)
@@ -172,13 +172,13 @@ class Parameter:
             self.memory.put(self.exponents[key], encoded[1])
 
     def value(self) -> np.ndarray:
-        """The parameter in the dtype that rules work in, a copy."""
+        """Return the parameter in the dtype that rules work in, a copy."""
         if self.master is None:
             return self.memory.widened(self.array)  # type: ignore[no-any-return]
         return self.master.copy() if self.master.dtype == np.float32 else self.memory.joined(self.array, self.master)
 
     def flat(self, a: np.ndarray) -> np.ndarray:
-        """A view of state in the order walked."""
+        """Return a view of state in the order walked."""
         return a.transpose([k for k in self.order if k < a.ndim]).reshape(-1)
 
     def shaped(self, flat: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -199,7 +199,7 @@ class Parameter:
         self.reset({*self.state, *self.rule_state} - {"master"})
 
     def reset(self, keys: Collection[str] | None = None) -> None:
-        """State as at the beginning, all of it or that of these names."""
+        """Set state as at the beginning, all of it or that of these names."""
         chosen = set(self.state) | set(self.rule_state) if keys is None else set(keys)
         if self.master is not None and "master" in chosen:
             self.master[...] = 0 if self.master.dtype == np.int16 else self.memory.widened(self.array)
@@ -216,13 +216,13 @@ class Parameter:
             self.own[key][...] = self.value() if self.stage_state[key] == "start" else 0
 
     def change_matrix(self) -> None:
-        """What the rule's function of matrices makes of its terms."""
+        """Apply the rule's function of matrices to its terms."""
         assert self.rule.matrix is not None
         (terms,) = (a for key, a in self.rule_state.items() if self.rule.tags.get(key) == "scratch")
         self.rule.matrix(terms, self.group.values_of(self.rule, self.group.values_now(1.0)))
 
     def written(self) -> Iterator[tuple[str, np.ndarray]]:
-        """The arrays that steps write, with what errors call them."""
+        """Yield the arrays that steps write, with what errors call them."""
         yield f"parameter {self.name!r}", self.array
         for key, a in self.state.items():
             yield f"state {key!r} of {self.name!r}", a

@@ -31,7 +31,7 @@ __all__ = ["PEERS", "WORKS", "Work", "about", "available", "bench", "main", "plo
 
 
 def about() -> dict[str, Any]:
-    """The machine, the versions of what is installed, and the date."""
+    """Return the machine, the versions of what is installed, and the date."""
     processor = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
         processor = next((line.split(":", 1)[1].strip() for line in info.open() if line.startswith("model name")), processor)
@@ -110,13 +110,13 @@ def run(
 
 
 def line(found: Mapping[str, Any]) -> str:
-    """Of one work: fastopt's time, and the others' ratios with their quartiles."""
+    """Return the line of one work: fastopt's time, and the others' ratios with their quartiles."""
     others = ", ".join(f"{peer} {figure(result)}" for peer, result in found.items() if peer != "fastopt")
     return f"{found['fastopt']['seconds'] * 1e6:8.2f} us   {others}"
 
 
 def figure(result: Mapping[str, Any]) -> str:
-    """A ratio with its quartiles, to three digits or all before the point."""
+    """Return a ratio with its quartiles, to three digits or all before the point."""
     (low, high), middle = result["quartiles"], result["ratio"]
     low, middle, high = (f"{x:.3g}" if x < 1000 else f"{x:,.0f}" for x in (low, middle, high))
     return f"{middle} ({low}-{high})" if low != high else middle
@@ -140,7 +140,7 @@ def progress(count: int, told: Callable[[str], None]) -> tuple[Callable[[], obje
 
 
 def selected(select: str, large: bool) -> dict[str, Work]:
-    """The works whose name holds `select`."""
+    """Return the works whose name holds `select`."""
     works = {name: work for name, work in {**WORKS, **(LARGE if large else {})}.items() if select.lower() in name.lower()}
     if not works:
         names = "\n  ".join([*WORKS, *(f"{name} (with --large)" for name in LARGE)])
@@ -173,7 +173,7 @@ def bench(select: str = "", *, rounds: int = 5, threads: int = 2, seconds: float
 
 
 def size_of(name: str) -> float | None:
-    """Elements of a work that is named ``"<size> elements"``."""
+    """Return the elements of a work that is named ``"<size> elements"``."""
     size, _, rest = name.partition(" ")
     return float(size) if rest == "elements" else None
 
@@ -224,14 +224,14 @@ def plot(results: Mapping[str, Any], path: str) -> None:
 
 
 def positive(text: str) -> int:
-    """A number of rounds or threads from the command line."""
+    """Return a number of rounds or threads from the command line."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1 on")
     return int(text)
 
 
 def main(arguments: list[str]) -> int:
-    """The command line of ``python -m fastopt bench``."""
+    """Return the command line of ``python -m fastopt bench``."""
     parser = argparse.ArgumentParser("python -m fastopt bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("select", nargs="?", default="", help="only works whose name holds this")
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="visits of each competitor")

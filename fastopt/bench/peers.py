@@ -168,7 +168,7 @@ def step_of_deepspeed(work: Work) -> Step:
 
 
 def step_of_optax(work: Work) -> Step:
-    """One compiled function of the whole update, whose parameters and state JAX may overwrite."""
+    """Return one compiled function of the whole update, whose parameters and state JAX may overwrite."""
     import jax
     import optax
 
@@ -203,7 +203,7 @@ def step_of_keras(work: Work) -> Step:
 
 
 def step_of_numba(work: Work) -> Step:
-    """A loop as one writes it with numba, for one array after the other; parallel where that pays."""
+    """Return a loop as one writes it with numba, for one array after the other; parallel where that pays."""
     import numba
 
     def update(p: Any, g: Any, m: Any, v: Any, numbers: Any) -> None:
@@ -257,7 +257,7 @@ def step_of_thinc(work: Work) -> Step:
 
 
 def one(work: Work) -> tuple[np.ndarray, np.ndarray]:
-    """The parameter and the gradient of packages that take one vector."""
+    """Return the parameter and the gradient of packages that take one vector."""
     ((p,), (g,)) = arrays(work)
     return p, g
 
@@ -326,7 +326,7 @@ def step_of_numpy(work: Work) -> Step:
 
 
 def step_of_stream(work: Work) -> Step:
-    """What memory allows, with the reads and writes of Adam."""
+    """Return what memory allows, with the reads and writes of Adam."""
     return Step(stream([int(np.prod(shape)) for shape in work.shapes], states=2), lambda: ())
 
 
@@ -382,5 +382,5 @@ PEERS: dict[str, Peer] = {
 
 
 def available() -> list[str]:
-    """Names of the peers that this machine can run."""
+    """Return names of the peers that this machine can run."""
     return [name for name, peer in PEERS.items() if peer.here]

@@ -32,13 +32,13 @@ def text(states: int) -> str:
 
 
 def compiler() -> list[str]:
-    """The command of the C compiler."""
+    """Return the command of the C compiler."""
     return shlex.split(os.environ.get("CC", "cc"))
 
 
 @functools.cache
 def library(states: int) -> ctypes.CDLL:
-    """The loop, compiled for this machine."""
+    """Return the loop, compiled for this machine."""
     with tempfile.TemporaryDirectory() as folder:
         source, built = Path(folder, "stream.c"), Path(folder, "stream.so")
         source.write_text(text(states))
@@ -48,7 +48,7 @@ def library(states: int) -> ctypes.CDLL:
 
 
 def stream(sizes: Sequence[int], states: int, threads: int = 0) -> Callable[[], None]:
-    """A function that goes once over arrays of float32 of its own.
+    """Return a function that goes once over arrays of float32 of its own.
 
     They begin at different places of a page: where all begin at one offset, as large arrays of NumPy do, such a loop takes up to
     twice as long.

@@ -35,7 +35,7 @@ class Competitor:
         )
 
     def ask(self, line: str) -> float:
-        """Seconds of a step; of none, where `line` is a work. `RuntimeError` where there is no answer."""
+        """Return the seconds of a step, None if `line` is a work; raise RuntimeError if there is no answer."""
         assert self.process.stdin is not None and self.process.stdout is not None
         waiting = threading.Timer(PATIENCE, self.process.kill)
         waiting.start()
@@ -67,7 +67,7 @@ class Competitor:
 
 
 def rounds_of(work: Work, competitors: Mapping[str, Competitor], rounds: int) -> tuple[dict[str, list[float]], list[str]]:
-    """Seconds of each competitor in each round, and what those said that could not take part."""
+    """Return the seconds of each competitor in each round, and what those said that could not take part."""
     seconds: dict[str, list[float]] = {peer: [] for peer in ("fastopt", *work.peers) if peer in competitors}
     failed = []
 
@@ -92,7 +92,7 @@ def rounds_of(work: Work, competitors: Mapping[str, Competitor], rounds: int) ->
 
 
 def summary(seconds: Mapping[str, list[float]]) -> dict[str, Any]:
-    """Of each competitor: the median time, and quartiles of its times over fastopt's of the same round."""
+    """Return for each competitor the median time, and quartiles of its times over fastopt's of the same round."""
     found = {}
     for peer, times in seconds.items():
         ratios = [t / ours for t, ours in zip(times, seconds["fastopt"], strict=True)]

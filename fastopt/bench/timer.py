@@ -42,7 +42,7 @@ class Timer:
                 self.repeats = max(self.repeats + 1, int(self.repeats * min(10, 1.1 * seconds / spent)))
 
     def time(self, warm: float = WARM) -> float:
-        """Seconds a step, on average."""
+        """Return the seconds of a step, on average."""
         step, before, clock = self.step, self.before, time.perf_counter
         spent = 0.0
         begin = clock()
@@ -67,7 +67,7 @@ class Timer:
 
 
 def serve(peer: str, seconds: float) -> None:
-    """One competitor's process: a work in JSON from each line, or an empty one for the next time."""
+    """Run one competitor's process: a work in JSON from each line, or an empty one for the next time."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what packages print is no answer
     timer = None

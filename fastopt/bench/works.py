@@ -59,7 +59,7 @@ class Work:
         return int(sum(np.prod(shape, dtype=np.int64) for shape in self.shapes))
 
     def plain(self) -> dict[str, Any]:
-        """Of what JSON can hold, as `of_plain` takes it."""
+        """Return what JSON can hold, as `of_plain` takes it."""
         return asdict(self)
 
     @classmethod
@@ -116,7 +116,7 @@ LARGE = by_size(("1e8",), "torch", "stream")
 
 
 def arrays(work: Work) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Parameters and gradients, in float64 or float32; no gradients where they are rows."""
+    """Return parameters and gradients, in float64 or float32; no gradients where they are rows."""
     rng, dtype = np.random.default_rng(0), np.float64 if work.dtype == "float64" else np.float32
     params = [rng.standard_normal(shape, dtype) for shape in work.shapes]
     return params, [dtype(work.scale) * rng.standard_normal(shape, dtype) for shape in work.shapes if not work.rows]
@@ -130,7 +130,7 @@ def rows_of(work: Work) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def stored(work: Work) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """As `arrays`, in the work's dtype."""
+    """Return `arrays` in the work's dtype."""
     params, grads = arrays(work)
     if work.dtype == "bfloat16":
         return tuple([dtypes.narrowed(a, dtypes.BFLOAT16).view(fo.bfloat16) for a in x] for x in (params, grads))  # type: ignore[return-value]

@@ -14,7 +14,7 @@ FLUSH = {False: "-ftz=false", True: "-ftz=true"}  # which RawModule always has
 
 
 def source(rules: Any = None) -> str:
-    """The CUDA text of the kernels, headers pasted in, as any CUDA compiler takes it.
+    """Return the CUDA text of the kernels, headers pasted in, as any CUDA compiler takes it.
 
     Compile it without contraction and without flushing subnormals (``nvcc -fmad=false``), and it computes the bits of the CPU.
 
@@ -37,7 +37,7 @@ def source(rules: Any = None) -> str:
 
 
 def architecture(supported: tuple[int, ...], capability: str) -> str:
-    """What to compile for: the device's own architecture, one that its code runs on, or the newest as an intermediate."""
+    """Return what to compile for: the device's own architecture, one that its code runs on, or the newest as an intermediate."""
     own = int(capability)
     if binary := [x for x in supported if x <= own and x // 10 == own // 10]:
         return f"sm_{max(binary)}"
@@ -68,7 +68,7 @@ def compiled(text: str, target: str, flush: bool = False) -> bytes:
 
 @functools.cache
 def kernels(text: str, device: int, flush: bool = False) -> Any:
-    """The loaded module of a text's kernels on a device, which may take subnormal floats for zeros; it gives functions by name."""
+    """Return the module of a text's kernels, loaded on a device; it may take subnormal floats for zeros."""
     import cupy
     from cupy.cuda import function, nvrtc
 

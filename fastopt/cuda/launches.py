@@ -72,7 +72,7 @@ class Run:
         return not any(row[0] > 0 for row in self.counted)
 
     def finish(self) -> None:
-        """The rest of the step."""
+        """Launch the rest of the step."""
         tables = self.tables
         if self.hold:
             self.shape_until(HOLD_AT + 1)
@@ -127,7 +127,7 @@ class Run:
         )
 
     def prepare_rules(self) -> None:
-        """The scalars of the rules, after terms of matrices and sums."""
+        """Compute the scalars of the rules, after terms of matrices and sums."""
         tables = self.tables
         rules: dict[str, Formula] = {s.rule.name: s.rule for s in tables.slots}
         if any(rule.terms_scope or rule.sums for rule in rules.values()):
@@ -148,7 +148,7 @@ class Run:
             tables.launch(name, f"{name}_prepare", self.threads(), 0, scope, k)
 
     def matrices(self, name: str, rule: Formula) -> None:
-        """Averages of lines, or what a function of matrices makes of a rule's terms."""
+        """Compute averages of lines, or what a function of matrices makes of a rule's terms."""
         tables = self.tables
         if rule.terms_scope == "over_matrix":
             lo, hi = tables.spans[name]

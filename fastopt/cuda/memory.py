@@ -15,13 +15,13 @@ from .._arrays.row_gradient import RowGradient, as_indices, check_below, check_k
 
 
 def is_cupy(a: object) -> bool:
-    """Whether this is CuPy's array, without an import of CuPy."""
+    """Return whether this is CuPy's array, without an import of CuPy."""
     cupy = sys.modules.get("cupy")
     return cupy is not None and isinstance(a, cupy.ndarray)
 
 
 def first_of(tree: object) -> Any:
-    """The first of CuPy's arrays among parameters, as they are nested; None where there is none."""
+    """Return the first of CuPy's arrays among parameters, as they are nested; None where there is none."""
     if isinstance(tree, Mapping):
         tree = list(tree.values())
     if isinstance(tree, (list, tuple)):
@@ -43,7 +43,7 @@ class DeviceMemory(Memory):
         self.cupy, self.device = cupy, device
 
     def here(self) -> Any:
-        """A context in which arrays are made on the device, and kernels run there."""
+        """Return a context in which arrays are made on the device, and kernels run there."""
         return self.cupy.cuda.Device(self.device)
 
     @staticmethod
@@ -113,7 +113,7 @@ class DeviceMemory(Memory):
         return there.view(dtypes.bfloat16) if narrow else there
 
     def rows(self, slot: Any, g: Any, accumulate: int, exact: bool) -> tuple[Any, Any, np.ndarray]:
-        """As `gradient`, one of rows: which, ascending, and their values, on the device; and where those lie."""
+        """Return a gradient of rows as `gradient` does: which, ascending, their values on the device, and where those lie."""
         name, p, what = slot.name, slot.array, f"gradient of {slot.name!r}"
         check_kind(slot, accumulate, exact)
         g = g if isinstance(g, RowGradient) else of_matrix(what, p, g)
@@ -139,7 +139,7 @@ class DeviceMemory(Memory):
         return self.cupy.asarray(indices), flat, there
 
     def gradient(self, name: str, p: Any, order: Sequence[int], g: Any) -> tuple[Any, np.ndarray]:
-        """A gradient as an array of this device whose elements follow one another as its parameter is walked, and where it lies.
+        """Return a gradient as an array of this device, contiguous in the order its parameter is walked, and where it lies.
 
         It is copied where they do not. The error says what is wrong with it.
         """

@@ -22,7 +22,7 @@ SCOPES = {"over_array": 0, "mean_over_array": 0, "over_group": 1, "over_all": 2}
 
 
 def struct(**fields: Any) -> np.dtype:
-    """A C struct."""
+    """Return a C struct."""
     return np.dtype([(name, *x) if isinstance(x, tuple) else (name, x) for name, x in fields.items()], align=True)
 
 
@@ -80,7 +80,7 @@ class Tables:
 
     @staticmethod
     def places(group: Any) -> np.ndarray:
-        """Where in a group's numbers lies what kernels want: of its rule, of the rule beside it, of each stage; -1: nowhere."""
+        """Return where in a group's numbers lies what kernels want: of its rule, of the fallback, of each stage; -1: nowhere."""
         found = np.full(OF_GROUP, -1)
         found[: len(group.rule.hyperparameters)] = range(len(group.rule.hyperparameters))
         found[SCALARS : SCALARS + len(group.fallback_places)] = group.fallback_places
@@ -90,7 +90,7 @@ class Tables:
         return found
 
     def lay(self, n: int) -> None:
-        """The table of arrays, their places in the index spaces of steps and of sums, and the blocks of each one's sums."""
+        """Write the table of arrays, their places in the index spaces of steps and of sums, and the blocks of each one's sums."""
         table = np.zeros(n, ARRAY)
         number = {id(group): k for k, group in enumerate(self.groups)}
         strided: list[int] = []  # shapes and strides
@@ -124,7 +124,7 @@ class Tables:
 
     @staticmethod
     def strides(slot: Any) -> list[int]:
-        """A parameter's shape and strides in the order walked; nothing where its elements follow one another."""
+        """Return a parameter's shape and strides in the order walked; nothing where its elements follow one another."""
         shape, strides, expected = layout.reals(slot.array)
         walked = [(shape[k], strides[k]) for k in slot.order]
         for length, stride in reversed(walked):
@@ -134,7 +134,7 @@ class Tables:
         return []
 
     def ranges(self, table: np.ndarray) -> list[tuple[int, int]]:
-        """The blocks of sums of each array, of each group, and of all."""
+        """Return the blocks of sums of each array, of each group, and of all."""
         found = [self.blocks_of(table, i, i, 0) for i in range(len(table))]
         for k in range(len(self.groups)):
             members = [i for i in range(len(table)) if table[i]["group"] == k]
@@ -142,7 +142,7 @@ class Tables:
         return [*found, (0, self.spaces[2])]
 
     def order(self, work: list[int]) -> None:
-        """Where each array is in the index space of steps, if so many of its elements are updated: those of a rule together."""
+        """Place each array in the index space of steps, if so many of its elements are updated: those of a rule together."""
         first, order, self.work = 0, [], work
         self.firsts = [0] * len(work)
         for name in self.rules:
@@ -164,12 +164,12 @@ class Tables:
 
     @staticmethod
     def blocks_of(table: np.ndarray, first: int, last: int, scope: int) -> tuple[int, int]:
-        """The blocks of the sums of arrays `first` to `last`, which are one after another in an index space."""
+        """Return the blocks of the sums of arrays `first` to `last`, which are one after another in an index space."""
         return table[first]["starts"][scope] // BLOCK, -(-(table[last]["starts"][scope] + table[last]["n"]) // BLOCK)
 
     @staticmethod
     def describe(slot: Any, row: Any) -> None:
-        """One parameter's arrays."""
+        """Write one parameter's arrays into its row."""
         row["n"] = np.prod(layout.reals(slot.array)[0], dtype=np.int64)
         row["p"], row["format"] = slot.array.data.ptr, dtypes.format_of(slot.array.dtype)
         row["wide"] = row["format"] == FLOAT64
@@ -192,7 +192,7 @@ class Tables:
 
     @staticmethod
     def lay_lines(slot: Any, row: Any) -> int:
-        """How the lines of an array's matrices are summed, and how many sums that are."""
+        """Return how the lines of an array's matrices are summed, and how many sums that are."""
         rows, columns = slot.array.shape[-2:]
         row["rows"], row["columns"] = rows, columns
         row["chunk"] = layout.rows_per_chunk(int(rows), int(columns))
@@ -200,7 +200,7 @@ class Tables:
         return matrices * (int(rows) + -(-int(rows) // int(row["chunk"])) * int(columns))
 
     def follow(self) -> None:
-        """What comes on the current stream comes after all that was done with these before, on whatever stream that was."""
+        """Make the current stream wait for the last work on these arrays, on whatever stream that was."""
         stream = self.memory.cupy.cuda.get_current_stream()
         if self.left is not None and self.left[:2] != (stream.ptr, threading.get_ident()):  # a thread may have its own of a number
             stream.wait_event(self.left[2])

@@ -28,7 +28,7 @@ UPDATE = _struct(
 
 
 def get_include() -> str:
-    """The folder of ``fastopt.h``, for C compilers; Cython finds ``cimport fastopt`` by itself.
+    """Return the folder of ``fastopt.h``, for C compilers; Cython finds ``cimport fastopt`` by itself.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def get_include() -> str:
 
 
 def declarations() -> str:
-    """The structs and constants of ``fastopt.h`` without comments and preprocessor, as cffi's ``cdef`` takes them.
+    """Return the structs and constants of ``fastopt.h`` without comments and preprocessor, as cffi's ``cdef`` takes them.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def declarations() -> str:
 
 
 def source(language: str, rules: Any = None) -> str:
-    """The kernels as one file, for programs that do without Python.
+    """Return the kernels as one file, for programs that do without Python.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def _interface() -> Any:
 
 
 def rules() -> dict[str, dict[str, Any]]:
-    """What there is for ``fastopt_find_rule``, and the order of its arrays and numbers.
+    """Return what there is for ``fastopt_find_rule``, and the order of its arrays and numbers.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def rules() -> dict[str, dict[str, Any]]:
 
 
 def stages() -> dict[str, dict[str, Any]]:
-    """What there is for ``fastopt_find_stage``, and the order of its numbers and arrays.
+    """Return what there is for ``fastopt_find_stage``, and the order of its numbers and arrays.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def stages() -> dict[str, dict[str, Any]]:
 
 
 def find_rule(name: str) -> int:
-    """The address of a rule's ``fastopt_rule``.
+    """Return the address of a rule's ``fastopt_rule``.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def find_rule(name: str) -> int:
 
 
 def find_stage(name: str) -> int:
-    """The address of a stage's ``fastopt_stage``: of "l2", "clip_norm", ..., as `find_rule`."""
+    """Return the address of a stage's ``fastopt_stage``: of "l2", "clip_norm", ..., as `find_rule`."""
     return _found("stage", name)
 
 
@@ -183,7 +183,7 @@ def _found(kind: str, name: str) -> int:
 
 
 def addresses() -> dict[str, int]:
-    """Where the functions of ``fastopt.h`` are in memory, by name: for ctypes, cffi, numba, and other callers of C.
+    """Return where the functions of ``fastopt.h`` are in memory, by name: for ctypes, cffi, numba, and other callers of C.
 
     And under ``"fastopt_interface"``, the struct that holds all of them.
 
@@ -210,7 +210,7 @@ def addresses() -> dict[str, int]:
 
 
 def capsule() -> Any:
-    """All functions of ``fastopt.h`` in a ``fastopt_interface``: the capsule "fastopt.interface", for extensions in C.
+    """Return all functions of ``fastopt.h`` in a ``fastopt_interface``: the capsule "fastopt.interface", for extensions in C.
 
     Returns
     -------

@@ -34,7 +34,7 @@ if dispatch.ISA != dispatch.INTERPRETED:
 
 
 def laid(tensors: list[Any]) -> list[tuple[Any, ...]]:
-    """Where tensors are, and how their numbers are laid out there."""
+    """Return where tensors are, and how their numbers are laid out there."""
     return [(t.data_ptr(), t.shape, t.stride(), t.dtype, t.is_conj(), t.is_neg()) for t in tensors]
 
 
@@ -66,7 +66,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return [p for group in self.param_groups for p in group["params"]]
 
     def _build(self) -> None:
-        """The engine's optimizer for these groups."""
+        """Build the engine's optimizer for these groups."""
         known = self.known = {*self.cls.arguments, *OPTIONS}
         groups = []
         for group in self.param_groups:
@@ -96,7 +96,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 raise
 
     def _rebuild(self) -> None:
-        """With other groups, choices, or places in memory: state and counts of parameters that were there stay."""
+        """Build again with other groups, choices, or places in memory: state and counts of parameters that were there stay."""
         self._state.pull()
         self.fast.catch_up()
         each, whole = self.fast._counters()
@@ -185,13 +185,13 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 state[key].update({name: x for name, x in entry.items() if name not in names})
 
     def _counts(self) -> dict[str, Any]:
-        """What is counted of the optimizer as a whole, and for whom gradients wait."""
+        """Return what is counted of the optimizer as a whole, and for whom gradients wait."""
         each, whole = self.fast._counters()
         unit = ceil_log2(self.fast._settings.accumulate)
         return {"whole": list(whole), "pending": [bool(pending) for _, _, pending in each], "gathered_unit": unit}
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch's, and under ``"fastopt"`` what is counted beside it."""
+        """Return torch's state, and under ``"fastopt"`` what is counted too."""
         self._sync()
         self.fast.catch_up()
         found: dict[str, Any] = super().state_dict()
@@ -314,7 +314,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return loss
 
     def _arrays(self, grads: list[Any]) -> list[Any]:
-        """Arrays over the gradients, after a look at where the parameters are.
+        """Return arrays over the gradients, after a look at where the parameters are.
 
         None of the gradients is held, so that whoever lets go of them has their memory back.
         """
@@ -327,7 +327,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return [self._array_of(k, g) for k, g in enumerate(grads)]
 
     def _array_of(self, k: int, g: Any) -> Any:
-        """A gradient as an array over its memory, one of rows as `RowGradient`."""
+        """Return a gradient as an array over its memory, one of rows as `RowGradient`."""
         if g is None:
             return None
         what = f"gradient of {self.fast._slots[k].name!r}"
@@ -342,14 +342,14 @@ def copied(x: Any) -> Any:
 
 
 def number(x: Any) -> Any:
-    """A hyperparameter without torch: a learning rate may be a tensor."""
+    """Return a hyperparameter without torch: a learning rate may be a tensor."""
     if isinstance(x, torch.Tensor):
         return float(x)
     return tuple(map(number, x)) if isinstance(x, (tuple, list)) else x
 
 
 def optimizer(cls: Any, params: Any, **options: Any) -> Optimizer:
-    """A ``torch.optim.Optimizer`` whose steps are those of one of fastopt's classes, on the CPU.
+    """Return a ``torch.optim.Optimizer`` whose steps are those of one of fastopt's classes, on the CPU.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ OPTIONAL = ("averaged", "gathered", "master")  # of options, which other optimiz
 
 
 def tensor_of(a: np.ndarray) -> torch.Tensor:
-    """A tensor over the memory of state; bfloat16 is stored in uint16."""
+    """Return a tensor over the memory of state; bfloat16 is stored in uint16."""
     if a.dtype == np.uint16:
         return torch.from_numpy(a.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(a)
@@ -62,11 +62,11 @@ class Slot:
         self.widened = {names.get(key, key): key for key in slot.exponents}  # what torch calls what is stored in 8 bits here
 
     def name(self, key: str) -> str:
-        """What a state is called: 8-bit floats, which torch would take for numbers, as here."""
+        """Return what a state is called: 8-bit floats, which torch would take for numbers, as here."""
         return key if key in self.slot.exponents else self.torch_names.get(key, key)
 
     def engine_keys(self) -> set[str]:
-        """Names under which the engine has something, its own and torch's."""
+        """Return names under which the engine has something, its own and torch's."""
         return {*self.arrays, *self.kept, *self.slot.state, *(self.torch_names.get(key, key) for key in self.slot.rule.state)}
 
     def has_begun(self, names: Set[Any]) -> bool:
@@ -80,17 +80,17 @@ class Slot:
         return [*kept, *factor, *[0.0] * (width - len(self.number_names))]
 
     def tensor(self, name: str) -> torch.Tensor:
-        """A live view of an array of state."""
+        """Return a live view of an array of state."""
         x = tensor_of(self.slot.state[self.arrays[name]])
         return x.unsqueeze(AXES[name]) if name in AXES else x
 
     def step_of(self, x: Any) -> int:
-        """A step count, given as a number or, as torch's, as a tensor of a float."""
+        """Return a step count, given as a number or, as torch's, as a tensor of a float."""
         x = x.item() if isinstance(x, torch.Tensor) and x.numel() == 1 else x
         return check_count(f"step of {self.slot.name!r}", int(x) if isinstance(x, float) and x.is_integer() else x)
 
     def writes(self, key: str, entry: Mapping[str, Any]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """What of an entry is to be written into one array of state, or the error that says why it does not fit."""
+        """Return what of an entry is to be written into one array of state, or the error that says why it does not fit."""
         slot, names = self.slot, self.torch_names
         target, x = tensor_of(slot.state[key]), entry.get(self.name(key))
         named = f"state {names.get(key, key)!r} of {slot.name!r}"

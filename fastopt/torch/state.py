@@ -84,14 +84,14 @@ class Entry(Written):
         self.state.renew([self.place], [self.state.owner.fast._backend.counter(self.place)])
 
     def numbers(self) -> list[float]:
-        """The numbers that the rule keeps, as they are here."""
+        """Return the numbers that the rule keeps, as they are here."""
         assert self.state is not None
         slot = self.state.slots[self.place]
         firsts, now = slot.slot.rule.kept.values(), self.state.numbers[self.place].tolist()
         return [x if name in self else first for name, first, x in zip(slot.kept, firsts, now, strict=False)]
 
     def engine_names(self) -> set[str]:
-        """What of this the engine has."""
+        """Return what of this the engine has."""
         assert self.state is not None
         slot = self.state.slots[self.place]
         return {"step", *slot.arrays, *slot.kept}
@@ -104,7 +104,7 @@ class Entry(Written):
                 super().__setitem__(name, x)
 
     def checked(self, changed: Mapping[Any, Any]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], tuple[int, list[float], bool]]:
-        """What entries write into arrays, and what is counted then; or the error that says why one does not fit."""
+        """Return what entries write into arrays, and what is counted then; or the error that says why one does not fit."""
         assert self.state is not None
         slot, (t, _, pending) = self.state.slots[self.place], self.state.owner.fast._backend.counter(self.place)
         places = {**slot.widened, **slot.arrays}
@@ -286,7 +286,7 @@ class State(Written):
             raise
 
     def leave(self, copied: bool) -> None:
-        """Be a dict from now on, of what there is: copied, unless nobody will write where it lies."""
+        """Become a plain dict from now on, of what there is: copied, unless nobody will write where it lies."""
         if copied:
             self.look()
         for entry in self.live():
@@ -309,7 +309,7 @@ class State(Written):
             self.numbers[places] = self.known[places] = rows
 
     def entry(self, p: Any) -> Entry | None:
-        """The entry of a parameter, if it has state or was asked for."""
+        """Return the entry of a parameter, if it has state or was asked for."""
         found, place, fast = super().get(p), self.places[p], self.owner.fast
         self.touched.add(place)
         if fast._settings.mode == "exact":
