@@ -14,7 +14,6 @@ LONG_FUNCTIONS = {
     "training.py: fit",
 }
 COMPLEX_FUNCTIONS = {
-    "_arrays/layout.py: check_gradient",
     "_codegen/c.py: element",
     "_codegen/cuda.py: formula",
     "_codegen/cython.py: _loop",
@@ -22,9 +21,7 @@ COMPLEX_FUNCTIONS = {
     "_codegen/ir.py: check",
     "_codegen/ir.py: elementwise",
     "_codegen/ir.py: numbers",
-    "torch/__init__.py: _sync",
     "torch/__init__.py: _take",
-    "torch/slot.py: writes",
     "torch/state.py: write",
     "training.py: fit",
 }

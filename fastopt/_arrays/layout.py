@@ -218,16 +218,7 @@ def converted(name: str, g: Any) -> np.ndarray:
 
 def check_gradient(name: str, p: np.ndarray, g: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """Return the gradient as an array of the parameter's shape, or of this one, without a copy; raise if it is none."""
-    shape = p.shape if shape is None else shape
-    if isinstance(g, np.ma.MaskedArray):
-        raise TypeError(f"gradient of {name!r}: a masked array, expected a plain one")
-    if not isinstance(g, np.ndarray):
-        if isinstance(g, float) and p.ndim == 0:
-            g = np.array(g)
-        elif isinstance(g, np.generic) or hasattr(g, "__array__") or hasattr(g, "__dlpack__") or is_buffer(g):
-            g = converted(name, g)
-        else:
-            raise TypeError(f"gradient of {name!r}: {type(g).__name__}, expected an array")
+    g = as_gradient(name, p, g)
     narrow = is_bfloat16(g.dtype)
     g = plain(g)
     kinds = COMPLEX if p.dtype.kind == "c" else FLOATS
@@ -236,6 +227,20 @@ def check_gradient(name: str, p: np.ndarray, g: Any, shape: tuple[int, ...] | No
         raise TypeError(f"gradient of {name!r}: dtype {g.dtype}, expected {expected} dtype")
     if not g.dtype.isnative:
         raise TypeError(f"gradient of {name!r}: dtype {g.dtype} in foreign byte order, expected native")
+    shape = p.shape if shape is None else shape
     if g.shape != shape:
         raise ValueError(f"gradient of {name!r}: shape {g.shape}, expected {shape}")
     return g  # type: ignore[no-any-return]
+
+
+def as_gradient(name: str, p: np.ndarray, g: Any) -> np.ndarray:
+    """Return a gradient as an array over its memory: it is one, a number for a 0-d parameter, or another library's."""
+    if isinstance(g, np.ma.MaskedArray):
+        raise TypeError(f"gradient of {name!r}: a masked array, expected a plain one")
+    if isinstance(g, np.ndarray):
+        return g
+    if isinstance(g, float) and p.ndim == 0:
+        return np.array(g)
+    if isinstance(g, np.generic) or hasattr(g, "__array__") or hasattr(g, "__dlpack__") or is_buffer(g):
+        return converted(name, g)
+    raise TypeError(f"gradient of {name!r}: {type(g).__name__}, expected an array")

@@ -250,35 +250,46 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def _sync(self) -> None:
         """Tell the engine what was changed in the groups, and of counts in place, since the last step."""
         self._state.pull()
-        params, known = self._params(), self.known
-        others = len(params) != len(self.tensors) or not all(map(operator.is_, params, self.tensors))
-        others = others or len(self.param_groups) != len(self.keys)
-        if others or any(
-            k in known and k not in keys for group, keys in zip(self.param_groups, self.keys, strict=True) for k in group
-        ):
+        if self._is_of_others():
             self._rebuild()
             return
+        changes = [
+            (i, fast, key, x)
+            for i, (group, keys, told, fast) in enumerate(
+                zip(self.param_groups, self.keys, self.told, self.fast.groups, strict=True)
+            )
+            for key, old in zip(keys, told, strict=True)
+            if not ((x := number(group[key])) is old or x == old)
+        ]
+        if not all(fast.settable(key) for _, fast, key, _ in changes):  # a choice, such as whether there is a momentum
+            self._rebuild()
+        elif changes:
+            self._set(changes)
+
+    def _is_of_others(self) -> bool:
+        """Return whether the groups have other parameters or options than the engine."""
+        params = self._params()
+        if len(params) != len(self.tensors) or not all(map(operator.is_, params, self.tensors)):
+            return True
+        return len(self.param_groups) != len(self.keys) or any(
+            k in self.known and k not in keys for group, keys in zip(self.param_groups, self.keys, strict=True) for k in group
+        )
+
+    def _set(self, changes: list[tuple[int, Any, str, Any]]) -> None:
+        """Set hyperparameters of the engine, all or none."""
         done: list[tuple[Any, str, Any]] = []
-        for i, (group, keys, told, fast) in enumerate(zip(self.param_groups, self.keys, self.told, self.fast.groups, strict=True)):
-            for k, key in enumerate(keys):
-                x = number(group[key])
-                if x is told[k] or x == told[k]:
-                    continue
-                if not fast.settable(key):  # a choice, such as whether there is a momentum
-                    self._rebuild()
-                    return
-                try:
-                    old = fast[key]
-                    fast[key] = x
-                    done.append((fast, key, old))
-                except BaseException as error:
-                    for of_fast, name, old in reversed(done):
-                        of_fast[name] = old
-                    if isinstance(error, (TypeError, ValueError)):
-                        raise type(error)(f"param_groups[{i}]: {error}") from None
-                    raise
-        if done:
-            self.told = [[number(group[k]) for k in keys] for group, keys in zip(self.param_groups, self.keys, strict=True)]
+        for i, fast, key, x in changes:
+            try:
+                old = fast[key]
+                fast[key] = x
+                done.append((fast, key, old))
+            except BaseException as error:
+                for of_fast, name, old in reversed(done):
+                    of_fast[name] = old
+                if isinstance(error, (TypeError, ValueError)):
+                    raise type(error)(f"param_groups[{i}]: {error}") from None
+                raise
+        self.told = [[number(group[k]) for k in keys] for group, keys in zip(self.param_groups, self.keys, strict=True)]
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -89,23 +89,27 @@ class Slot:
         x = x.item() if isinstance(x, torch.Tensor) and x.numel() == 1 else x
         return check_count(f"step of {self.slot.name!r}", int(x) if isinstance(x, float) and x.is_integer() else x)
 
+    def narrowed(self, key: str, named: str, wide: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return what is to be written of torch's numbers into an array of 8-bit floats and its exponents."""
+        slot = self.slot
+        target = tensor_of(slot.state[key])
+        if wide.numel() != target.numel() or not wide.is_floating_point():
+            raise ValueError(f"{named}: {wide.dtype} of shape {tuple(wide.shape)}, expected numbers of shape {tuple(target.shape)}")
+        flat = wide.detach().float().reshape(target.shape).numpy().reshape(-1)  # in C order, as 8-bit floats are walked
+        codes, exponents = narrowed8(flat, slot.rule.tags.get(key) == "nonnegative")
+        return [
+            (target, torch.from_numpy(codes).reshape(target.shape)),
+            (torch.from_numpy(slot.exponents[key]), torch.from_numpy(exponents)),
+        ]
+
     def writes(self, key: str, entry: Mapping[str, Any]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Return what of an entry is to be written into one array of state, or the error that says why it does not fit."""
         slot, names = self.slot, self.torch_names
         target, x = tensor_of(slot.state[key]), entry.get(self.name(key))
         named = f"state {names.get(key, key)!r} of {slot.name!r}"
-        if x is None and key in slot.exponents and isinstance(entry.get(names.get(key, key)), torch.Tensor):
-            wide = entry[names.get(key, key)]  # torch's, to be stored in 8 bits
-            if wide.numel() != target.numel() or not wide.is_floating_point():
-                raise ValueError(
-                    f"{named}: {wide.dtype} of shape {tuple(wide.shape)}, expected numbers of shape {tuple(target.shape)}"
-                )
-            flat = wide.detach().float().reshape(target.shape).numpy().reshape(-1)  # in C order, as 8-bit floats are walked
-            codes, exponents = narrowed8(flat, slot.rule.tags.get(key) == "nonnegative")
-            return [
-                (target, torch.from_numpy(codes).reshape(target.shape)),
-                (torch.from_numpy(slot.exponents[key]), torch.from_numpy(exponents)),
-            ]
+        wide = entry.get(names.get(key, key))
+        if x is None and key in slot.exponents and isinstance(wide, torch.Tensor):
+            return self.narrowed(key, named, wide)
         if x is None and key.removesuffix("_exponents") in slot.exponents and key.removesuffix("_exponents") not in entry:
             return []  # written with the codes
         if x is None and key in OPTIONAL:
@@ -113,8 +117,13 @@ class Slot:
         if not isinstance(x, torch.Tensor) or x.numel() != target.numel():
             told = "nothing" if x is None else f"shape {tuple(getattr(x, 'shape', ()))}"
             raise ValueError(f"{named}: {told}, expected a tensor of shape {tuple(target.shape)}")
-        numeric = target.is_floating_point() or target.is_complex()
-        lost = x.is_meta or (x.is_complex() and not target.is_complex())  # what has no numbers, or more than there is room for
-        if lost or numeric != (x.is_floating_point() or x.is_complex()) or (not numeric and x.dtype != target.dtype):
-            raise ValueError(f"{named}: {x.dtype}, expected {target.dtype}: state_dtype and master as they were saved")
+        check_kind(named, x, target)
         return [(target, x.reshape(target.shape))]
+
+
+def check_kind(named: str, x: torch.Tensor, target: torch.Tensor) -> None:
+    """Raise if a tensor has no numbers, or other ones than an array of state."""
+    numeric = target.is_floating_point() or target.is_complex()
+    lost = x.is_meta or (x.is_complex() and not target.is_complex())
+    if lost or numeric != (x.is_floating_point() or x.is_complex()) or (not numeric and x.dtype != target.dtype):
+        raise ValueError(f"{named}: {x.dtype}, expected {target.dtype}: state_dtype and master as they were saved")
