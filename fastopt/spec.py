@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -214,12 +215,24 @@ class Formula:
 
 def arguments(function: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, inspect.Parameter], Any]:
     """Return a function's positional and its keyword-only arguments by name, and the annotation of what it returns."""
-    try:
-        found = inspect.signature(function, eval_str=True)
-    except NameError:  # an annotation of a user's that means nothing here
-        found = inspect.signature(function)
-    positional = {p.name: p for p in found.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD}
-    return positional, {p.name: p for p in found.parameters.values() if p.kind is p.KEYWORD_ONLY}, found.return_annotation
+    found = inspect.signature(function)
+    space = function.__globals__
+    parts: tuple[dict[str, inspect.Parameter], dict[str, inspect.Parameter]] = ({}, {})
+    for p in found.parameters.values():
+        known = p.replace(annotation=resolved(p.annotation, space)) if isinstance(p.annotation, str) else p
+        parts[p.kind is p.KEYWORD_ONLY][p.name] = known
+    return *parts, resolved(found.return_annotation, space)
+
+
+def resolved(annotation: Any, space: Mapping[str, Any]) -> Any:
+    """Return what an annotation that is text means in a module; the text where that is nothing."""
+    if not isinstance(annotation, str):
+        return annotation
+    if annotation.isidentifier():
+        return space.get(annotation, annotation)
+    with contextlib.suppress(Exception):  # a user's, which may be anything
+        return eval(annotation, dict(space))
+    return annotation
 
 
 def arrays_and_scope(function: Callable[..., Any] | None) -> tuple[list[str], str]:

@@ -17,7 +17,7 @@ from .._arrays.row_gradient import check_indices
 from .._arrays.tree import Structure, collect, flatten, unflatten
 from .._engine import dispatch
 from .._engine.stepper import FIELDS, Stepper
-from . import arguments, checkpoint, display, explain, report, state
+from . import arguments, checkpoint, display, report, state
 from .array_options import clipped_starts, operands
 from .checkpoint import check_count
 from .groups import Group, check_hyperparameter
@@ -275,6 +275,8 @@ class Optimizer(Stepper):
         ValueError
             For a rule that sums over arrays, and for complex parameters.
         """
+        from . import explain
+
         explain.explain(self, name, index, grad)
 
     def catch_up(self, rows: Any = None) -> None:

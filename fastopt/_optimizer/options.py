@@ -222,8 +222,7 @@ def common_doc(conventions: Sequence[str], whole: bool = False) -> str:
     tables = (OF_GROUPS.values(), OF_OPTIMIZERS.values())
     if whole:
         return COMMON % (known, *("\n".join(map(listed, table)) for table in tables), "")
-    names = (wrapped(", ".join(f"``{option.name}``" for option in table) + ".", "") for table in tables)
-    return COMMON % (known, *names, "\n\n        `fastopt.Optimizer` describes them.")
+    return COMMON % (known, *NAMES, "\n\n        `fastopt.Optimizer` describes them.")
 
 
 def listed(option: Option) -> str:
@@ -235,3 +234,6 @@ def listed(option: Option) -> str:
 def wrapped(text: str, hanging: str) -> str:
     """Return lines of a docstring."""
     return textwrap.fill(text, 124, initial_indent=" " * 8, subsequent_indent=" " * 8 + hanging, break_long_words=False)
+
+
+NAMES = [wrapped(", ".join(f"``{name}``" for name in table) + ".", "") for table in (OF_GROUPS, OF_OPTIMIZERS)]
