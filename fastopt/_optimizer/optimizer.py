@@ -89,7 +89,7 @@ class Optimizer(Stepper):
         return None
 
     def uses_fallback(self, options: Mapping[str, Any]) -> bool:
-        """Return whether the rule `beside` is for all arrays of a group."""
+        """Return whether the fallback is for all arrays of a group."""
         return False
 
     def choose_weight_decay(self, options: Mapping[str, Any]) -> str | None:
