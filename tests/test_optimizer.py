@@ -1215,3 +1215,17 @@ def test_groups_refuse_what_is_no_number(value):
         with pytest.raises(TypeError, match=f"{key}: {value!r}, expected a number"):
             optimizer.groups[0][key] = value
     assert optimizer.lr == 1e-3 and optimizer.groups[0]["weight_decay"] == 0.1
+
+
+def test_a_second_construction_does_not_begin_in_a_step():
+    class Gradient:
+        def __array__(self, dtype=None, copy=None):
+            optimizer.__init__([np.ones(3), np.ones(2)])
+            return np.ones(3)
+
+    optimizer = fo.SGD([np.zeros(3), np.zeros(2)], lr=1.0)
+    with pytest.raises(TypeError, match="at work"):
+        optimizer.step([Gradient(), np.ones(2)])
+    assert optimizer.step([np.ones(3), None]) and (optimizer.params[0] == -1).all()
+    optimizer.__init__([np.ones(1)], lr=0.5)
+    assert optimizer.step([np.ones(1)]) and optimizer.params[0][0] == 0.5 and len(optimizer.state) == 1

@@ -119,7 +119,7 @@ class Function:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """Of sums: the names of the numbers that a scalars function is given; of squares the root and its exponent."""
+        """Names of the numbers that a scalars function is given of sums; of squares the root and its exponent."""
         return tuple(x for n, _ in self.results for x in ((n, f"{n}_exponent") if n in self.squares else (n,)))
 
     @property
@@ -188,27 +188,27 @@ class Formula:
 
     @property
     def kind(self) -> str:
-        """Of a stage: one of `KINDS`, or "" where it shapes its first array."""
+        """One of `KINDS`, or "" of a stage that shapes its first array."""
         return self.function.returns if self.function.returns in KINDS else ""
 
     @property
     def is_passive(self) -> bool:
-        """Of a stage: whether it takes the gradient as the next one does, since it makes nothing of it."""
+        """True of a stage that takes the gradient as the next one does, since it makes nothing of it."""
         return self.kind in ("checks", "measures")
 
     @property
     def is_for_optimizers(self) -> bool:
-        """Of a stage: whether it acts over several calls or reports, which code without an optimizer object does not."""
+        """True of a stage that acts over several calls or reports, which code without an optimizer object does not."""
         return self.kind in ("accumulates", "averages", "measures")
 
     @property
     def is_limit(self) -> bool:
-        """Of a stage: whether it bounds the gradient by its first hyperparameter; by more than floats hold, it takes it rounded."""
+        """True of a stage that bounds the gradient by its first hyperparameter; by more than floats hold, it takes it rounded."""
         return self.arrays == ("g",) and self.scalars.hyperparameters[:1] == self.scalars.limits[:1] != ()
 
     @property
     def state(self) -> tuple[str, ...]:
-        """Of a rule: the arrays after the parameter and its gradient."""
+        """Arrays of a rule after the parameter and its gradient."""
         return self.arrays[2:]
 
 

@@ -46,7 +46,7 @@ class PythonBackend(Backend):
         self.grads = [None if g is None else self.checked(slot, g) for slot, g in zip(self.slots, grads, strict=True)]
 
     def take_bound(self, grads: list[Any]) -> None:
-        self.take_list(self.check_bindable(grads, self.settings.zero_grads))
+        self.take_list(grads)
 
     def checked(self, slot: Any, g: Any) -> Any:
         """Return a gradient as the step reads it."""
@@ -122,6 +122,9 @@ class InterpretedBackend(PythonBackend):
         for slot in self.slots:
             if not slot.given.flags.writeable:
                 raise ValueError(f"parameter {slot.name!r}: made read-only, expected a writable array")
+        for slot, g in zip(self.slots, cleared or (), strict=False):
+            if g is not None:
+                layout.check_clearable(slot.name, g)
         values = {id(group): group.values_now(scale) for group in self.groups}
         works: list[Work] = []
         at = 0

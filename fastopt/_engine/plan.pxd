@@ -105,7 +105,7 @@ cdef class Plan(Backend):
     cdef list line_sums  # their memory
     cdef Py_ssize_t chunks  # of all arrays' lines
     cdef policy_t policy
-    cdef bint clear, nearest, exact, sparse  # exact: rows without a gradient make their steps later; sparse: some gradient is of rows
+    cdef bint nearest, exact, sparse  # exact: rows without a gradient make their steps later; sparse: some gradient is of rows
     cdef lagging_t **lagging  # of each parameter; NULL: it has no rows that are behind
     cdef unsigned int seed
     cdef int accumulate

@@ -27,7 +27,7 @@ class Backend:
 
     @property
     def on_device(self) -> bool:
-        """Whether the arrays are on a device that has to be entered."""
+        """True if the arrays are on a device that has to be entered."""
         return False
 
     def enter(self) -> None:
@@ -123,7 +123,7 @@ class Stepper:
         new: list[Any] = [(0, list(slot.rule.kept.values()), False) for slot in slots]
         if self._backend is not None:
             self._backend.catch_up(None)
-            new[: len(self._slots)] = self._backend.counters()
+            new = [*self._backend.counters()[: len(new)], *new[len(self._slots) :]]
         backend.set_counters(new)
         if self._busy:
             self._backend.exit()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copyreg
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -118,10 +118,11 @@ class Optimizer(Stepper):
 
     def _build(self, params: Any, options: list[dict[str, Any]], grouped: bool, start: bool = True) -> None:
         """Lay out parameters and groups. `start`: parameters begin between their bounds."""
-        self._grouped = grouped
-        self._memory = dispatch.memory_of(params)
+        memory = dispatch.memory_of(params)
         structure, given = flatten(params)
-        with self._memory.here():
+        # A second construction waits for no step either: the backend at work must stay.
+        with nullcontext() if self._backend is None else self._exclusive(), memory.here():
+            self._grouped, self._memory = grouped, memory
             leaves = self._adopted(given)
             check_parameters(leaves, self._memory)
             slots, groups = [], []

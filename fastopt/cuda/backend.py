@@ -88,9 +88,6 @@ class CudaBackend(PythonBackend):
             overlap.check_disjoint((what, self.located(g)) for what, g in named)
         return list(grads)
 
-    def take_bound(self, grads: list[Any]) -> None:
-        self.take_list(grads)
-
     def checked(self, slot: Any, g: Any) -> tuple[Any, Any, Any]:
         """Return a gradient as the step reads it, as it was given, and its rows."""
         indices = None
