@@ -1,4 +1,4 @@
-"""``python asv_bench/check.py dashboard | guard``: that the dashboard draws, and that regressions are found.
+"""``python asv_bench/check.py dashboard | guard``: check that the dashboard draws, and that regressions are found.
 
 ``dashboard`` looks at the pages in a headless Chromium: they show real results of this commit, and copies of them with a planted
 regression that stand for the commits before it. ``guard`` commits an extra pass over memory in a clone of its own, and lets
@@ -21,8 +21,8 @@ REPO = dashboard.HERE.parent
 FACTOR, WATCHED = 1.2, "ratios.OfStream.track"  # what `asv continuous` compares, as CONTRIBUTING says
 PLANTED = "ratios.OfNumPy.track_time"
 CHROMIUM = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-STEP = "        done = self._backend.run(self._count, scale, cleared, holds)\n"
-EXTRA_PASS = "        for slot in self._slots:\n            slot.array += 0\n"
+STEP = "        done = self._backend.run(self._count, scale, cleared, accumulating)\n"
+EXTRA_PASS = "        for parameter in self._parameters:\n            parameter.array += 0\n"
 
 
 def git(folder, *arguments):
@@ -31,7 +31,7 @@ def git(folder, *arguments):
 
 
 def clone(folder):
-    """Of what is committed here, to commit in."""
+    """Clone the committed state, to commit in."""
     subprocess.run(["git", "clone", "-q", REPO, folder], check=True)
     git(folder, "config", "user.name", "check")
     git(folder, "config", "user.email", "check@example.invalid")
@@ -39,7 +39,7 @@ def clone(folder):
 
 
 def planted_history(suite):
-    """Results of the last twelve commits, from those of the newest: from the seventh on, one benchmark takes half as long again."""
+    """Make up results of the last twelve commits; from the seventh on, one benchmark takes half as long again."""
     commits = git(suite, "rev-list", "--first-parent", "--max-count=12", "HEAD").split()[::-1]
     (path,) = [p for p in suite.glob(".asv/results/*/*.json") if p.name != "machine.json"]
     newest = json.loads(path.read_text())
@@ -54,7 +54,7 @@ def planted_history(suite):
 
 
 def seen(url, folder, *options):
-    """The page as Chromium has it after its scripts have run."""
+    """Return the page as Chromium has it after running its scripts."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         raise SystemExit("check: needs chromium")
@@ -63,7 +63,7 @@ def seen(url, folder, *options):
 
 
 def check_dashboard(pictures):
-    """The list of benchmarks, a graph and the regressions, as a browser shows them."""
+    """Check the list of benchmarks, a graph and the regressions, as a browser shows them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         suite = clone(folder / "clone")
@@ -90,11 +90,12 @@ def check_dashboard(pictures):
 
 
 def slower(suite, base, head):
-    """Whether `asv continuous` finds ratios of `head` above those of `base`."""
+    """Return True if `asv continuous` finds ratios of `head` above those of `base`."""
     command = ["continuous", f"--factor={FACTOR}", f"--bench={WATCHED}", base, head]
     done = subprocess.run([sys.executable, "-m", "asv", *command], cwd=suite, text=True, capture_output=True)
     print(done.stdout[done.stdout.find("| Change") :] if "| Change" in done.stdout else done.stdout[-200:], flush=True)
-    if done.returncode not in (0, 1) or (done.returncode == 1 and "| Change" not in done.stdout):  # 1 is also for errors
+    # Exit status 1 also means an error.
+    if done.returncode not in (0, 1) or (done.returncode == 1 and "| Change" not in done.stdout):
         raise SystemExit(
             f"check: asv continuous ended with exit status {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
         )
@@ -102,7 +103,7 @@ def slower(suite, base, head):
 
 
 def check_guard(times):
-    """A pass over memory more is found; unchanged code is not."""
+    """Check that an additional pass over memory is found, and unchanged code is not."""
     with tempfile.TemporaryDirectory() as name:
         suite = clone(Path(name, "clone"))
         dashboard.asv("machine", "--yes", folder=suite, stdout=subprocess.DEVNULL)

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# asv's pages take these from the internet. Of each, as index.html names it: npm's package, and the file in it.
+# Files that asv's pages load from the internet: name in index.html, npm package, and file in it.
 LIBRARIES = {
     "jquery-3.3.1.min.js": ("jquery@3.3.1", "dist/jquery.min.js"),
     "jquery.flot.min.js": ("flot@0.8.3", "jquery.flot.js"),
@@ -39,17 +39,18 @@ def asv(*arguments, folder=HERE, allowed=(0,), **options):
 
 
 def measure(count, bench, folder=HERE):
-    """The last commits of the current branch, interleaved."""
+    """Run the suite over the last commits of the current branch, interleaved."""
     listed = ["git", "rev-list", "--first-parent", f"--max-count={count}", "HEAD"]
     commits = subprocess.run(listed, cwd=folder, check=True, text=True, capture_output=True).stdout
     asv("machine", "--yes", folder=folder, stdout=subprocess.DEVNULL)
     chosen = [argument for name in bench for argument in ("--bench", name)]
     options = ("--interleave-rounds", "--skip-existing-successful", *chosen)
-    asv("run", *options, "HASHFILE:-", folder=folder, input=commits, allowed=(0, 2))  # 2: an older commit lacks what is measured
+    # Exit status 2: an older commit lacks something that is measured.
+    asv("run", *options, "HASHFILE:-", folder=folder, input=commits, allowed=(0, 2))
 
 
 def keep_libraries(html):
-    """Put what the pages take from the internet beside them, from npm: for a machine that has no more than a package registry."""
+    """Put files that the pages load from the internet next to them, from npm, for machines with a package registry only."""
     with tempfile.TemporaryDirectory() as folder:
         packages = sorted({package for package, _ in LIBRARIES.values()})
         subprocess.run(["npm", "install", "--silent", "--no-save", "--prefix", folder, *packages], check=True)
@@ -69,7 +70,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def server(html, port):
-    """On this machine alone; port 0 takes a free one."""
+    """Serve on this machine only; port 0 takes a free one."""
     return http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Quiet, directory=html))
 
 
@@ -86,7 +87,7 @@ def main():
         parser.error("--offline: needs npm")
     html = HERE / ".asv" / "html"
     try:
-        pages = server(html, given.port)  # before minutes of work
+        pages = server(html, given.port)  # Before minutes of work.
     except OSError as error:
         parser.error(f"--port: {given.port}: {error.strerror}")
     with pages:

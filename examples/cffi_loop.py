@@ -1,4 +1,4 @@
-"""A line through points, by Adam, through cffi, which reads ``fastopt.h``: ``pip install cffi``, ``python cffi_loop.py``."""
+"""Fit a line by Adam through cffi, which reads ``fastopt.h``: ``pip install cffi``, ``python cffi_loop.py``."""
 
 import cffi
 import numpy as np

@@ -1,4 +1,4 @@
-"""Parameters on a CUDA device, trained there and resumed on the CPU.
+"""Train parameters on a CUDA device, and resume on the CPU.
 
 ``pip install 'fastopt[cuda]'``, ``python cupy_training.py``.
 """
@@ -15,7 +15,8 @@ there = {name: cupy.asarray(a) for name, a in target.items()}
 params = {name: cupy.asarray(np.zeros_like(a)) for name, a in target.items()}
 opt = fo.AdamW(params, lr=0.05, clip_global_norm=10.0)
 for _ in range(100):
-    opt.step({name: params[name] - there[name] for name in params})  # gradients of half the squared distance
+    # Gradients of half the squared distance.
+    opt.step({name: params[name] - there[name] for name in params})
 opt.save("training.npz")
 
 on_cpu = {name: np.zeros_like(a) for name, a in target.items()}

@@ -1,4 +1,4 @@
-"""Softmax regression and a one-hidden-layer network on scikit-learn's digits, with hand-written NumPy gradients.
+"""Train softmax regression and a one-hidden-layer network on scikit-learn's digits, with hand-written NumPy gradients.
 
 ``python examples/digits.py [optimizer] [--lr LR] [--epochs N]``: any optimizer by name; loss curves go to digits.png.
 """
@@ -16,7 +16,7 @@ OPTIMIZERS = [name for name, x in vars(fo).items() if isinstance(x, type) and is
 
 
 def load():
-    """Training and test data: pixels in [0, 1], one-hot labels."""
+    """Return training and test data: pixels in [0, 1], one-hot labels."""
     pixels, labels = load_digits(return_X_y=True)
     x, y = (pixels / 16).astype(np.float32), np.eye(10, dtype=np.float32)[labels]
     return train_test_split(x, y, test_size=0.25, random_state=0, stratify=labels)
@@ -28,7 +28,7 @@ def softmax(z):
 
 
 def forward(params, x):
-    """Activations of each layer; the last are the logits. One layer is softmax regression."""
+    """Return the activations of each layer; the last are the logits. One layer is softmax regression."""
     layers = [x]
     for k, (w, b) in enumerate(params):
         z = layers[-1] @ w + b
@@ -37,7 +37,7 @@ def forward(params, x):
 
 
 def loss_and_grad(params, x, y):
-    """Mean cross-entropy and its gradient, by backpropagation."""
+    """Return the mean cross-entropy and its gradient, by backpropagation."""
     layers = forward(params, x)
     p = softmax(layers[-1])
     loss = -np.mean(np.log(p[y > 0] + 1e-12))
@@ -49,7 +49,7 @@ def loss_and_grad(params, x, y):
 
 
 def network(*sizes, seed=0):
-    """Weights (He et al., 2015) and biases of a fully connected network."""
+    """Return weights (He et al., 2015) and biases of a fully connected network."""
     rng = np.random.default_rng(seed)
     return [
         ((rng.standard_normal((a, b)) * np.sqrt(2 / a)).astype(np.float32), np.zeros(b, np.float32)) for a, b in pairwise(sizes)
@@ -57,7 +57,7 @@ def network(*sizes, seed=0):
 
 
 def train(params, optimizer, epochs):
-    """History and test accuracy."""
+    """Train, and return the history and the test accuracy."""
     x, x_test, y, y_test = load()
     history = fo.training.fit(loss_and_grad, params, (x, y), optimizer, epochs=epochs, batch_size=32, seed=0)
     return history, float(np.mean(forward(params, x_test)[-1].argmax(1) == y_test.argmax(1)))

@@ -1,4 +1,4 @@
-"""A signal without its noise, by Adam, in one compiled loop of numba's: ``pip install numba``, ``python numba_loop.py``."""
+"""Denoise a signal by Adam in a compiled numba loop: ``pip install numba``, ``python numba_loop.py``."""
 
 import ctypes
 
@@ -12,7 +12,7 @@ apply = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes
 
 @numba.njit
 def smooth(w, y, g, weight, update, address, steps):
-    """Minimize ``sum((w - y) ** 2) / 2 + weight * sum(diff(w) ** 2) / 2``; returns the step that was refused, or 0."""
+    """Minimize ``sum((w - y)**2) / 2 + weight * sum(diff(w)**2) / 2``; return the number of a refused step, or 0."""
     last = w.size - 1
     for t in range(1, steps + 1):
         g[0] = w[0] - y[0] + weight * (w[0] - w[1])

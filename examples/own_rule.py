@@ -1,4 +1,4 @@
-"""A rule of one's own: Adam whose update is at most as large as its learning rate; ``pip install 'fastopt[compile]'``.
+"""Write a rule: Adam with updates of at most the learning rate; ``pip install 'fastopt[compile]'``.
 
 python own_rule.py
 """
@@ -33,7 +33,7 @@ def _(t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
 
 
 if __name__ == "__main__":
-    fo.testing.check_rule(bounded)  # compiles it too
+    fo.testing.check_rule(bounded)  # Compiles it too.
     rng = np.random.default_rng(0)
     w, target = np.zeros(100_000, np.float32), rng.standard_normal(100_000).astype(np.float32)
     opt = fo.optimizer(bounded, {"w": w}, lr=fo.schedules.linear_decay(0.1, steps=200), clip_global_norm=100.0)

@@ -1,4 +1,4 @@
-"""A small network in PyTorch whose optimizer steps are fastopt's: ``pip install torch``, ``python torch_model.py``."""
+"""Train a small network in PyTorch with steps of fastopt: ``pip install torch``, ``python torch_model.py``."""
 
 import torch
 

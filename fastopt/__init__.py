@@ -10,7 +10,7 @@ from ._version import __version__
 from .config import show_config
 from .custom import compile, optimizer, rule
 from .embed import get_include, source
-from .optimizers import *  # noqa: F403 (found in their files)
+from .optimizers import *  # noqa: F403
 
 __all__ = [
     "Optimizer",
@@ -32,7 +32,7 @@ __all__ += optimizers.__all__
 
 
 def __getattr__(name: str) -> Any:
-    """Import `cuda`, `testing` and `torch` where they are used."""
+    """Import `cuda`, `testing` and `torch` on first use."""
     if name in ("cuda", "testing", "torch"):
         import importlib
 

@@ -1,4 +1,4 @@
-"""``python -m fastopt [demo | info | bench]``: the worked example with every optimizer, what this installation is, its speed."""
+"""``python -m fastopt [demo | info | bench]``: the worked example with every optimizer; this installation; its speed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import fastopt as fo
 
 
 def loss_and_grad(params: dict[str, Any], x: np.ndarray, y: np.ndarray) -> tuple[float, dict[str, Any]]:
-    """Return the mean squared error of a line, and its gradient."""
+    """Return the mean squared error of a line, and its gradients."""
     error = x @ params["weight"] + params["bias"] - y
     return float(np.mean(error**2)), {"weight": 2 * x.T @ error / len(x), "bias": 2 * error.mean(axis=0)}
 
 
 def examples() -> dict[str, tuple[type[fo.Optimizer], dict[str, Any], int | None]]:
-    """Return for each row the optimizer, its hyperparameters and the batch size; 100 samples, 100 epochs."""
+    """Return optimizer, hyperparameters and batch size of each row, for 100 samples and 100 epochs."""
     decays = fo.schedules
     return {
         "SGD": (fo.SGD, {"lr": 0.01}, 1),
@@ -33,7 +33,7 @@ def examples() -> dict[str, tuple[type[fo.Optimizer], dict[str, Any], int | None
 
 
 def demo() -> int:
-    """Fit the line y = 2 x + 1 with every optimizer; 1 where one of them ends over 1 % above the optimum."""
+    """Fit the line y = 2 x + 1 with every optimizer; return 1 if one ends more than 1 % above the optimum."""
     random = np.random.RandomState(0)
     x = random.rand(100, 1)
     y = 2 * x + 1 + 0.5 * random.randn(100, 1)
@@ -57,7 +57,7 @@ def demo() -> int:
 
 
 def plot(curves: dict[str, list[float]]) -> None:
-    """Draw loss curves as a picture, where matplotlib is installed."""
+    """Save a picture of the loss curves, if matplotlib is installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

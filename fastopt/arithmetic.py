@@ -1,4 +1,4 @@
-"""The functions that a rule may call, for NumPy; ``include/scalar.h`` holds their twins for C, with the same bits."""
+"""Functions that a rule may call, in NumPy; ``include/scalar.h`` has their twins in C, with the same bits."""
 
 import math
 from typing import Annotated, Any
@@ -13,22 +13,22 @@ where = np.where
 
 
 def maximum(x, y):
-    """Return the larger; NaN where either is NaN; ``y`` where both are equal (zeros of two signs)."""
+    """Return the larger number; NaN if either is NaN; ``y`` if they are equal (zeros of two signs)."""
     return np.where((x > y) | (x != x), x, y)
 
 
 def minimum(x, y):
-    """Return the smaller; NaN where either is NaN; ``y`` where both are equal."""
+    """Return the smaller number; NaN if either is NaN; ``y`` if they are equal."""
     return np.where((x < y) | (x != x), x, y)
 
 
 def sign(x):
-    """Return 1 with the sign of ``x``; zeros and NaN as they are."""
+    """Return 1 with the sign of ``x``; zeros and NaN unchanged."""
     return np.where(np.abs(x) > 0, np.copysign(np.ones_like(x), x), x)
 
 
 def power(x, n):
-    """Return ``x ** n`` for a whole ``n >= 0`` by repeated multiplication: C's pow differs between processors."""
+    """Return ``x**n`` for a whole ``n >= 0`` by repeated multiplication: C's pow differs between libraries."""
     result = 1.0
     while n > 0:
         if n % 2:
@@ -39,7 +39,7 @@ def power(x, n):
 
 
 def exp(x):
-    """Return the exponential of a double by + - * / alone, to about one unit in the last place: the C library's differ."""
+    """Return the exponential of a double by + - * / only, to about one unit in the last place: C libraries differ."""
     if x != x:
         return x
     if x > 710:
@@ -56,7 +56,7 @@ def exp(x):
 
 
 def log(x):
-    """Return the natural logarithm of a double, as `exp`."""
+    """Return the natural logarithm of a double, computed as `exp` is."""
     if not x > 0:
         return -inf if x == 0 else math.nan
     if x == inf:
@@ -72,22 +72,22 @@ def log(x):
 
 
 def ldexp(x, n):
-    """Return ``x * 2 ** n`` as C does, which gives infinity where Python's raises."""
+    """Return ``x * 2**n`` as C does, with infinity where Python raises."""
     return float(np.ldexp(x, int(n)))
 
 
 def ceil_log2(x):
-    """Return the least whole ``n`` with ``2 ** n >= x``, for a whole ``x >= 1``."""
+    """Return the smallest whole ``n`` with ``2**n >= x``, for a whole ``x >= 1``."""
     return float(math.frexp(x - 0.5)[1])
 
 
 def scale_factor(x, n):
-    """Return ``x * 2 ** n`` over `scale_power`, which keeps it a normal number: both are for `scale_by`."""
+    """Return ``x * 2**n`` divided by `scale_power`, which keeps it a normal number; both are arguments of `scale_by`."""
     return x if x == 0 or not math.isfinite(x) else ldexp(x, n - _beyond(x, n))
 
 
 def scale_power(x, n):
-    """Return the power of two that `scale_factor` leaves out: 1 but where ``x * 2 ** n`` leaves the range of doubles."""
+    """Return the power of two that `scale_factor` leaves out: 1 unless ``x * 2**n`` leaves the range of doubles."""
     return ldexp(1.0, _beyond(x, n))
 
 
@@ -100,11 +100,11 @@ def _beyond(x, n):
 
 
 def scale_by(x, factor, shift):
-    """Return ``x * shift * factor``, of a power of two and a factor that are `wide`: a double product, rounded once.
+    """Return ``x * shift * factor``, rounded once from the double product; both scalars are `wide`.
 
-    For floats the factor is taken as the sum of two floats of one sign, 47 bits, where it is in the middle of their range: a fused
-    operation then rounds as the double product does, but where that is within 2 ** -47 of the middle between two floats; subnormal
-    results may be off by one.
+    For floats, a factor in the middle of their range is the sum of two floats of one sign (47 bits). A fused multiply-add then
+    rounds like the double product, unless that is within 2**-47 of the middle between two floats; subnormal results may differ by
+    one unit.
     """
     with np.errstate(all="ignore"):
         wide_x = np.asarray(x, np.float64)
@@ -118,7 +118,7 @@ def scale_by(x, factor, shift):
 
 
 def _sum_to_odd(a, b):
-    """Return the sum of doubles, rounded to odd: rounded to fewer bits again, it is the exact sum rounded once."""
+    """Return the sum of doubles rounded to odd, which rounds to fewer bits like the exact sum."""
     total = a + b
     of_b = total - a
     lost = (a - (total - of_b)) + (b - of_b)
@@ -128,33 +128,33 @@ def _sum_to_odd(a, b):
 
 
 def square(x):
-    """Mark a term of sums as a square: the scalars function is given the root of the sum, as a number and a power of two.
+    """Mark a term of sums as a square: the scalars function takes the root of the sum, as a number and a power of two.
 
-    ``{"norm": square(g)}`` gives it ``norm`` and ``norm_exponent``: the norm is ``norm * 2 ** norm_exponent``, and neither huge
+    ``{"norm": square(g)}`` gives ``norm`` and ``norm_exponent``, with the norm ``norm * 2**norm_exponent``, so that neither huge
     nor tiny squares leave the range of doubles.
     """
     return x
 
 
-# Tags: annotations of a rule's arrays and scalars, and of what a function of sums or terms returns. They are Any for type checkers.
-velocity = Annotated[Any, "velocity"]  # State that points where the parameter goes: a bound that stops the parameter stops it too.
+# Tags are annotations of a rule's arrays and scalars, and of the results of sums and terms. For type checkers they are Any.
+velocity = Annotated[Any, "velocity"]  # State that the parameter moves along: a bound that stops the parameter stops it too.
 nonnegative = Annotated[Any, "nonnegative"]  # State that is never negative.
 start = Annotated[Any, "start"]  # State that begins as a copy of the parameter.
-scratch = Annotated[Any, "scratch"]  # An array that does not live between steps: terms, and what they became.
+scratch = Annotated[Any, "scratch"]  # An array that does not live between steps: terms, and what becomes of them.
 of_rows = Annotated[Any, "of_rows"]  # State with one number for each row of a matrix: the average of its terms.
 of_columns = Annotated[Any, "of_columns"]  # State with one number for each column of a matrix: the average of its terms.
-of_ratios = Annotated[Any, "of_ratios"]  # One number for each row of a matrix: its average over the mean of all rows'.
-wide = Annotated[Any, "wide"]  # A scalar that stays a double whatever the arrays hold: an argument of `scale_by`.
-over_array = Annotated[Any, "over_array"]  # Sums: each array has its own.
-mean_over_array = Annotated[Any, "mean_over_array"]  # Sums: each array has its own, divided by its number of elements.
-over_group = Annotated[Any, "over_group"]  # Sums: the arrays of a group have them together.
-over_all = Annotated[Any, "over_all"]  # Sums: all arrays of an optimizer have them together.
-# Terms whose means over rows and columns are averaged; the last two axes make matrices. Their first scalar is the
-# newest's weight, their second the least mean that averages of rows are divided by.
-over_lines = Annotated[Any, "over_lines"]
-over_matrix = Annotated[Any, "over_matrix"]  # Terms that are a matrix, which a function of matrices changes.
+of_ratios = Annotated[Any, "of_ratios"]  # One number for each row of a matrix: its average divided by the mean over rows.
+wide = Annotated[Any, "wide"]  # A scalar that stays a double for arrays of any precision: an argument of `scale_by`.
+over_array = Annotated[Any, "over_array"]  # Sums over each array.
+mean_over_array = Annotated[Any, "mean_over_array"]  # Means over each array.
+over_group = Annotated[Any, "over_group"]  # Sums over the arrays of each group.
+over_all = Annotated[Any, "over_all"]  # Sums over all arrays of an optimizer.
+# Terms whose means over rows and columns are averaged; the last two axes make matrices. Their first scalar is the weight of the
+# newest mean, their second the smallest mean of rows to divide by.
+factored_terms = Annotated[Any, "factored_terms"]
+matrix_terms = Annotated[Any, "matrix_terms"]  # Terms that make a matrix, which a function of matrices changes.
 
-checks = Annotated[Any, "checks"]  # A stage whose sums count what is wrong with a gradient.
-accumulates = Annotated[Any, "accumulates"]  # A stage of calls that hold their gradients for a later step.
-averages = Annotated[Any, "averages"]  # A stage of the call that makes that step; its own array is empty after it.
+checks = Annotated[Any, "checks"]  # A stage whose sums count non-finite elements of a gradient.
+accumulates = Annotated[Any, "accumulates"]  # A stage of calls that accumulate gradients for a later step.
+averages = Annotated[Any, "averages"]  # A stage of the call that makes that step; it empties its accumulator.
 measures = Annotated[Any, "measures"]  # A stage that changes nothing: its sums are for the report.

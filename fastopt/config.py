@@ -1,4 +1,4 @@
-"""What this installation is: versions, instruction set, OpenMP, threads."""
+"""Configuration of this installation: versions, instruction set, OpenMP, threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._version import __version__
 
 
 def show_config() -> None:
-    """Print versions, instruction sets, OpenMP and the threads that a step may use."""
+    """Print versions, instruction sets, OpenMP, and the number of threads that a step may use."""
     for name, value in {
         "fastopt": __version__,
         "python": platform.python_version(),

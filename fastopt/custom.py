@@ -1,4 +1,4 @@
-"""Users' own rules: written as those of ``optimizers``, interpreted at once, compiled on request."""
+"""Users' rules: written like those in ``optimizers``, interpreted at once, compiled on request."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ RESERVED = (RESERVED | {"params", "convention", "options", "decoupled_weight_dec
 
 
 class Rule:
-    """An update rule of a user's own; see `rule`, which makes it.
+    """An update rule of a user; made by `rule`.
 
-    It can be called as the function that it was made of.
+    Calling it calls the function that it was made from.
 
     Attributes
     ----------
-    formula : Formula
-        What its signature says.
-    text : codegen.Formula
-        What its source says.
+    formula : Spec
+        The rule as optimizers use it.
+    text : RuleIR
+        The rule as the code generator reads it.
     Optimizer : class
         The class of optimizers with this rule.
     """
@@ -54,13 +54,14 @@ class Rule:
         return self.function(*arrays, **scalars)
 
     def __repr__(self) -> str:
-        found = vars(self).get("formula")  # which a rule in use has: reading its source may raise
+        # Only a rule in use has one; reading the source here could raise.
+        found = vars(self).get("formula")
         if found is None:
             return f"<rule {self.__name__}>"
         return f"<rule {self.__name__}({', '.join(found.arrays)}), {'interpreted' if found.capsule is None else 'compiled'}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By what its module calls so, or where that cannot be imported, as in another process, by its text."""
+        """Pickle by module and name, with the text for processes that cannot import it."""
         from ._codegen import custom
 
         texts = [custom.source(f) for f in (self.function, self._scalars) if f is not None]
@@ -74,13 +75,13 @@ class Rule:
         return self
 
     def scalars(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Say what the scalars of step ``t`` are; a decorator.
+        """Set the function that computes the scalars of step ``t``; a decorator.
 
         Parameters
         ----------
-        function
-            Of ``t`` (1, 2, ...), of numbers that live from step to step with what they begin at, and by keyword of the
-            hyperparameters, with defaults where they have any. It returns a dictionary of the update's scalars, and after it those
+        function : callable
+            Takes ``t`` (1, 2, ...); numbers that it carries from step to step, with their first values; and by keyword the
+            hyperparameters, with or without defaults. It returns a dictionary of the update's scalars, and after it the carried
             numbers for the next step.
 
         Returns
@@ -94,19 +95,20 @@ class Rule:
 
     @functools.cached_property
     def text(self) -> Any:
-        """The rule as the code generator reads it; RuleError where it cannot."""
+        """The rule as the code generator reads it; raises RuleError if it is outside the subset."""
         from ._codegen import custom
 
         return custom.text(self.function, self._scalars)
 
     @functools.cached_property
-    def formula(self) -> spec.Formula:
-        """What the optimizer takes from the rule."""
-        text = self.text  # an error in the source comes first
+    def formula(self) -> spec.Spec:
+        """The rule as optimizers use it."""
+        # An error in the source is reported first.
+        text = self.text
         scalars = self._scalars or without_change(self.function)
-        found = spec.Formula(self.__name__, {self.__name__: self.function, f"{self.__name__}_scalars": scalars})
+        found = spec.Spec(self.__name__, {self.__name__: self.function, f"{self.__name__}_scalars": scalars})
         from ._codegen import custom
-        from ._codegen.ir import RuleError
+        from ._codegen.subset import RuleError
 
         found.text, found.label = text, custom.label(text)
         for name in found.hyperparameters:
@@ -122,29 +124,29 @@ class Rule:
 
     @functools.cached_property
     def Optimizer(self) -> Any:
-        """The class of optimizers with this rule; pickle finds it here."""
+        """The class of optimizers with this rule, under a name that pickle finds."""
         arguments: dict[str, Any] = dict(self.formula.hyperparameters)
         decay = "l2"
         if "weight_decay" in arguments:
-            decay = ""  # of the rule's own
+            decay = ""  # The rule has its own.
         else:
             arguments["weight_decay"] = 0.0
             arguments |= {"decoupled_weight_decay": False} if "lr" in arguments else {}
         doc = f"{(self.__doc__ or self.__name__).strip()}\n\nAn optimizer of a user's own rule; see `fastopt.optimizer`."
         said = {"arguments": arguments, "update": self, "weight_decay_stage": decay, "__doc__": doc, "__module__": self.__module__}
-        return type(self.__name__, (OwnOptimizer,), {**said, "__qualname__": f"{self.__qualname__}.Optimizer"})
+        return type(self.__name__, (CustomOptimizer,), {**said, "__qualname__": f"{self.__qualname__}.Optimizer"})
 
 
 def usual_domain(name: str) -> Domain:
-    """Return what a hyperparameter without annotation may be: what the package's rules that have one of that name agree on."""
+    """Return the domain of a hyperparameter without annotation: the one that the package's rules agree on for its name."""
     if name in ("lr", "eps", "weight_decay"):
         return NONNEGATIVE
     found = {rule.domains[name] for rule in spec.RULES.values() if name in rule.domains} - {NONNEGATIVE}
     return found.pop() if len(found) == 1 else Domain(-FINITE, FINITE)
 
 
-class OwnOptimizer(Optimizer):
-    """What optimizers of users' own rules have in common."""
+class CustomOptimizer(Optimizer):
+    """Base of the optimizers of users' rules."""
 
     def __init__(self, params: Any, *positional: Any, **options: Any) -> None:
         super().__init__(params, *positional, **options)
@@ -159,7 +161,7 @@ class OwnOptimizer(Optimizer):
 
 @functools.cache
 def rule_of(texts: tuple[str, ...], module: str, qualname: str) -> Rule:
-    """Return a rule of these texts; one for the whole process."""
+    """Return a rule of these texts, the same one in the whole process."""
     from . import arithmetic, domains
     from ._codegen import custom
 
@@ -168,6 +170,7 @@ def rule_of(texts: tuple[str, ...], module: str, qualname: str) -> Rule:
     functions = []
     for text in texts:
         file = f"<rule {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
+        # So that its source can be read again.
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # its source is read again
         exec(builtins.compile(text, file, "exec"), space)
         functions.append(space[ast.parse(text).body[0].name])  # type: ignore[attr-defined]
@@ -179,9 +182,9 @@ def rule_of(texts: tuple[str, ...], module: str, qualname: str) -> Rule:
 
 
 def revived_rule(module: str, qualname: str, texts: list[str], compiled: bool) -> Rule:
-    """Return the rule that a module has under this name and with this text, or another of the text; compiled, if it was and can be.
+    """Return the rule that a module has under this name with this text, or a new one of the text; compiled if it was.
 
-    It runs what a pickle says, as pickle itself does: open none that you do not trust.
+    Like pickle itself, this runs what the pickle says: load none that you do not trust.
     """
     from ._codegen import custom
 
@@ -192,18 +195,19 @@ def revived_rule(module: str, qualname: str, texts: list[str], compiled: bool) -
     except (ImportError, AttributeError):
         found = rule_of(tuple(texts), module, qualname)
     if compiled:
-        with contextlib.suppress(ImportError, RuntimeError):  # it runs interpreted
+        # Otherwise it runs interpreted.
+        with contextlib.suppress(ImportError, RuntimeError):
             compile(found)
     return found
 
 
 def revived(rule: Rule) -> Any:
-    """Return an optimizer that is still to be given its state."""
+    """Return an optimizer without state, for pickle."""
     return rule.Optimizer.__new__(rule.Optimizer)
 
 
 def without_change(update: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a scalars function that returns the hyperparameters as they are."""
+    """Return a scalars function that returns the hyperparameters unchanged."""
 
     def scalars(t: int, **hyperparameters: float) -> dict[str, float]:
         return hyperparameters
@@ -215,15 +219,15 @@ def without_change(update: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def rule(function: Callable[..., Any]) -> Rule:
-    """Make an update rule of a function; a decorator.
+    """Make an update rule from a function; a decorator.
 
     Parameters
     ----------
-    function
-        Of the parameter ``p``, its gradient ``g`` and the rule's state, each one element or array of them, and by keyword of
-        scalars. It returns the update, which is subtracted from ``p``, and the new state. State begins at zero. Scalars are the
-        hyperparameters, with defaults or without, unless ``scalars`` says what they are in each step. The source is read, and
-        errors in it are raised, when the rule is first used.
+    function : callable
+        Takes the parameter ``p``, its gradient ``g`` and the rule's state, each an element or an array, and scalars by keyword.
+        Returns the update, which is subtracted from ``p``, and the new state. State begins at zero. The scalars are the
+        hyperparameters, with or without defaults, unless ``scalars`` computes them. The source is read, and errors in it are
+        raised, when the rule is first used.
 
     Returns
     -------
@@ -237,14 +241,14 @@ def rule(function: Callable[..., Any]) -> Rule:
 
     Notes
     -----
-    A rule keeps to what Python, C and CUDA understand alike: assignments of new values to plain names (no ``+=``), ``+ - * /``
-    (``g * g`` for ``g ** 2``), comparisons as the first argument of ``where``, and by their plain names these functions of
-    `fastopt.arithmetic`: ``sqrt, fabs, sign, copysign, maximum, minimum, where``; in scalars ``sqrt, exp, log, power(x, t)`` and
-    ``a if c else b``. What is of numbers alone belongs into the scalars. Names that Python, C, C++ or the generated code have
-    (``a c h i n t out sums update``, ...), those of the package's rules, and as hyperparameters those of options are taken.
-    There are tags for state: ``v: nonnegative`` (in 8 bits it has no sign), ``m: velocity`` (stops at a bound), ``z: start``
-    (begins as the parameter). A hyperparameter that may not be any number says so by a domain of `fastopt.domains`:
-    ``beta: fraction = 0.9``. Files of state know the rule by its name and by what it computes.
+    A rule is limited to what Python, C and CUDA understand alike: assignments of new values to plain names (no ``+=``),
+    ``+ - * /`` (``g * g`` for ``g ** 2``), comparisons as the first argument of ``where``, and these functions of
+    `fastopt.arithmetic` by their plain names: ``sqrt, fabs, sign, copysign, maximum, minimum, where``; in scalars also ``exp, log,
+    power(x, t)`` and ``a if c else b``. Arithmetic of scalars alone belongs in the scalars function. Reserved are names of Python,
+    C, C++ and the generated code (``a c h i n t out sums update``, ...), names of the package's rules, and for hyperparameters
+    names of options. Tags of state: ``v: nonnegative`` (no sign when stored in 8 bits), ``m: velocity`` (stops at a bound),
+    ``z: start`` (begins as the parameter). Domains of hyperparameters, from `fastopt.domains`: ``beta: fraction = 0.9``. Files
+    identify a rule by its name and by what it computes.
 
     Examples
     --------
@@ -265,29 +269,29 @@ def rule(function: Callable[..., Any]) -> Rule:
 
 
 def optimizer(rule: Rule, params: Any, **options: Any) -> Optimizer:
-    """Return an optimizer of a rule of one's own.
+    """Return an optimizer with a user's rule.
 
     Parameters
     ----------
     rule : Rule
-        From `rule`, interpreted with a warning until `compile` has made a kernel of it.
+        From `rule`; interpreted, with a warning, until `compile` has made a kernel.
     params : arrays
-        As all optimizers take them.
+        As for every optimizer.
     **options
-        The rule's hyperparameters by their names, numbers or schedules; ``weight_decay=0`` (L2, added to the gradient; with
-        ``decoupled_weight_decay=True`` before the rule, where it has a learning rate ``lr``); and what every optimizer takes.
+        The rule's hyperparameters, numbers or schedules; ``weight_decay=0`` (L2, added to the gradient; with
+        ``decoupled_weight_decay=True`` before the rule, if it has a learning rate ``lr``); and options of every optimizer.
 
     Returns
     -------
     Optimizer
-        Of the class ``rule.Optimizer``.
+        An instance of ``rule.Optimizer``.
 
     Raises
     ------
     RuleError
-        A SyntaxError, for a rule that does not keep to what is allowed; it names the line.
+        If the rule is outside the subset; a SyntaxError that names the line.
     TypeError, ValueError
-        As all optimizers, and for hyperparameters that are missing.
+        As for every optimizer, and for missing hyperparameters.
     """
     if not isinstance(rule, Rule):
         raise TypeError(f"rule: {rule!r}, expected what fastopt.rule makes")
@@ -301,7 +305,7 @@ def optimizer(rule: Rule, params: Any, **options: Any) -> Optimizer:
 
 
 def compile(rule: Rule) -> Rule:
-    """Make a kernel of a rule: optimizers that are made from then on use it.
+    """Compile a rule: optimizers that are made afterwards use its kernel.
 
     Parameters
     ----------
@@ -310,21 +314,21 @@ def compile(rule: Rule) -> Rule:
     Returns
     -------
     Rule
-        The same.
+        The same rule.
 
     Raises
     ------
     RuleError
-        A SyntaxError, for a rule that does not keep to what is allowed; it names the line.
+        If the rule is outside the subset; a SyntaxError that names the line.
     ImportError
         Without Cython and setuptools (``pip install 'fastopt[compile]'``).
     RuntimeError
-        Where the package runs interpreted itself, and for a compiler that fails, with what it said.
+        If the package itself runs interpreted, or the compiler fails, with its output.
 
     Notes
     -----
-    It takes some seconds, once: what was made is kept in the user's cache folder (``FASTOPT_CACHE_DIR`` names another), by the
-    rule's text, the versions of everything, and the flags. The C interface and ``fastopt.source`` know the rule too.
+    Compiling takes some seconds, once: the kernel is kept in the user's cache folder (``FASTOPT_CACHE_DIR``), under a digest of the
+    rule's text, all versions, and the flags. The C interface and ``fastopt.source`` know the rule as well.
     """
     if not isinstance(rule, Rule):
         raise TypeError(f"rule: {rule!r}, expected what fastopt.rule makes")

@@ -1,6 +1,6 @@
-"""Domains of hyperparameters: written as annotations of a rule's or stage's keyword arguments, checked by every caller.
+"""Domains of hyperparameters: annotations of a rule's or stage's keyword arguments, which every caller checks.
 
-``lr`` in ``def rule_scalars(t, *, lr=1e-3, beta: fraction = 0.9)`` has the domain of numbers from zero, as all without annotation.
+Without an annotation, as ``lr`` in ``def rule_scalars(t, *, lr=1e-3, beta: fraction = 0.9)``, the domain is 0 <= lr < infinity.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import numpy as np
 from ._arrays.tree import check_nesting
 
 FINITE = sys.float_info.max
-SMALLEST = sys.float_info.min  # normal number above zero
+SMALLEST = sys.float_info.min  # Smallest positive normal number.
 BELOW_ONE, ABOVE_ONE = math.nextafter(1.0, 0.0), math.nextafter(1.0, 2.0)
 
 
 @dataclass(frozen=True)
 class Domain:
-    """An interval of numbers, both ends included.
+    """Closed interval of numbers.
 
     Attributes
     ----------
     low, high : float
     is_whole : bool
-        Only whole numbers.
+        Whole numbers only.
     is_limit : bool
-        Bounds something else: None stands for `high`, no limit.
+        The hyperparameter bounds something else; None stands for `high`, no bound.
     floor : str
-        Another hyperparameter, which may not be above this one.
+        Another hyperparameter that must not exceed this one.
     """
 
     low: float = 0.0
@@ -42,7 +42,7 @@ class Domain:
     floor: str = ""
 
     def check(self, name: str, x: Any) -> float:
-        """Return a hyperparameter as a float, or raise the error that says what it may be."""
+        """Return a hyperparameter as a float, or raise for one outside the domain."""
         try:
             if isinstance(x, (str, bytes, bool, np.bool_)):
                 raise TypeError
@@ -71,7 +71,7 @@ limit = Annotated[float, Domain(0.0, math.inf, is_limit=True)]
 
 
 def domain_of(annotation: Any) -> Domain:
-    """Return the domain that an annotation names."""
+    """Return the domain of an annotation."""
     found = [x for x in getattr(annotation, "__metadata__", ()) if isinstance(x, Domain)]
     return found[0] if found else NONNEGATIVE
 

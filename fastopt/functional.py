@@ -1,10 +1,10 @@
-# Generated from optimizers by python fastopt/_codegen: edit those files.
-"""Each rule of elements without an optimizer object, for code that owns its parameters' state.
+# Generated from optimizers/ by python fastopt/_codegen: edit those files.
+"""Rules as functions, for code that keeps parameters and state itself.
 
-``p, m, v = adam(p, g, m, v, t=t, lr=1e-3)`` gives new arrays; with ``out=(p, m, v)`` the step is made in place. The state begins at
-zero, but for arrays called ``z`` and ``p0``, which begin as copies of the parameter. Numbers that live from step to step, such as
-NAdam's ``product``, are given and returned after the arrays. What is around a rule in an optimizer (weight decay, clipping, ...) is
-not here. Arrays that do not follow one another in memory, or not in one order, are worked on in copies.
+``p, m, v = adam(p, g, m, v, t=t, lr=1e-3)`` returns new arrays; with ``out=(p, m, v)`` the step is in place. State begins at zero,
+except for arrays ``z`` and ``p0``, which begin as copies of the parameter. Numbers that a rule carries from step to step, such as
+NAdam's ``product``, are returned after the arrays and passed to the next call. Weight decay, clipping and other stages are not
+included. Arrays that are not contiguous, or not in one order, are computed in copies.
 
 >>> import numpy as np
 >>> sgd(np.ones(2), np.array([1.0, 2.0]), t=1, lr=0.5)
@@ -86,7 +86,7 @@ def adabelief(
     eps_root: float = 1e-16,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """AdaBelief (Zhuang et al., 2020, algorithm 2).
+    """Update by AdaBelief (Zhuang et al., 2020, algorithm 2).
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def adabelief(
     lr, beta1, beta2, eps, eps_root : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def adabelief(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _adabelief((p, g, m, v), t, (lr, beta1, beta2, eps, eps_root), out)
 
@@ -129,7 +129,7 @@ def adadelta(
     eps: float = 1e-06,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Adadelta (Zeiler, 2012, algorithm 1).
+    """Update by Adadelta (Zeiler, 2012, algorithm 1).
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def adadelta(
     lr, rho, eps : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, v, moved: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, v, moved: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def adadelta(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _adadelta((p, g, v, moved), t, (lr, rho, eps), out)
 
@@ -174,7 +174,7 @@ def adafactor_vector(
     eps_inside: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Adafactor where there are no rows and columns (Shazeer and Stern, 2018, algorithm 5).
+    """Update by Adafactor without factors, for arrays of fewer than two axes (Shazeer and Stern, 2018, algorithm 5).
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def adafactor_vector(
     lr, beta2_decay, eps1, eps2, d, eps_inside : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, v: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, v: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -197,7 +197,7 @@ def adafactor_vector(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _adafactor_vector((p, g, v), t, (lr, beta2_decay, eps1, eps2, d, eps_inside), out)
 
@@ -217,7 +217,7 @@ def adagrad(
     eps_inside: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """AdaGrad (Duchi et al., 2011, section 1.1, diagonal).
+    """Update by AdaGrad (Duchi et al., 2011, section 1.1, diagonal).
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ def adagrad(
     lr, lr_decay, eps, eps_inside : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, sum: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, sum: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -240,7 +240,7 @@ def adagrad(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _adagrad((p, g, sum), t, (lr, lr_decay, eps, eps_inside), out)
 
@@ -263,7 +263,7 @@ def adam(
     eps_hat: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Adam (Kingma and Ba, 2015, algorithm 1).
+    """Update by Adam (Kingma and Ba, 2015, algorithm 1).
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def adam(
     lr, beta1, beta2, eps, eps_root, eps_hat : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -286,7 +286,7 @@ def adam(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _adam((p, g, m, v), t, (lr, beta1, beta2, eps, eps_root, eps_hat), out)
 
@@ -311,7 +311,7 @@ def amsgrad(
     max_corrected: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections.
+    """Update by AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections.
 
     Parameters
     ----------
@@ -324,7 +324,7 @@ def amsgrad(
     lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, m, v, vmax: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, m, v, vmax: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -334,7 +334,7 @@ def amsgrad(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _amsgrad((p, g, m, v, vmax), t, (lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected), out)
 
@@ -356,7 +356,7 @@ def adamax(
     eps_inside: float = 1.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """AdaMax (Kingma and Ba, 2015, algorithm 2).
+    """Update by AdaMax (Kingma and Ba, 2015, algorithm 2).
 
     Parameters
     ----------
@@ -369,7 +369,7 @@ def adamax(
     lr, beta1, beta2, eps, eps_inside : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, m, largest: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, m, largest: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -379,7 +379,7 @@ def adamax(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _adamax((p, g, m, largest), t, (lr, beta1, beta2, eps, eps_inside), out)
 
@@ -405,7 +405,7 @@ def adan(
     short_look: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Adan (Xie et al., 2022, algorithm 1, with bias corrections).
+    """Update by Adan (Xie et al., 2022, algorithm 1, with bias corrections).
 
     Parameters
     ----------
@@ -418,7 +418,7 @@ def adan(
     lr, beta1, beta2, beta3, eps, eps_root, short_look : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, m, d, v, last: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, m, d, v, last: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -428,7 +428,7 @@ def adan(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _adan((p, g, m, d, v, last), t, (lr, beta1, beta2, beta3, eps, eps_root, short_look), out)
 
@@ -453,7 +453,7 @@ def ademamix(
     eps: float = 1e-08,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """AdEMAMix (Pagliardini et al., 2024, algorithm 1).
+    """Update by AdEMAMix (Pagliardini et al., 2024, algorithm 1).
 
     Parameters
     ----------
@@ -466,7 +466,7 @@ def ademamix(
     lr, beta1, beta2, beta3, alpha, warmup, eps : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, m, v, m2: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, m, v, m2: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -476,7 +476,7 @@ def ademamix(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _ademamix((p, g, m, v, m2), t, (lr, beta1, beta2, beta3, alpha, warmup, eps), out)
 
@@ -497,7 +497,7 @@ def adopt(
     eps: float = 1e-06,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """ADOPT (Taniguchi et al., 2024, algorithm 2).
+    """Update by ADOPT (Taniguchi et al., 2024, algorithm 2).
 
     Parameters
     ----------
@@ -510,7 +510,7 @@ def adopt(
     lr, beta1, beta2, eps : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -520,7 +520,7 @@ def adopt(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _adopt((p, g, m, v), t, (lr, beta1, beta2, eps), out)
 
@@ -542,7 +542,7 @@ def adopt_decoupled(
     weight_decay: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """ADOPT (Taniguchi et al., 2024, algorithm 2) with decoupled weight decay.
+    """Update by ADOPT (Taniguchi et al., 2024, algorithm 2), with decoupled weight decay.
 
     Parameters
     ----------
@@ -555,7 +555,7 @@ def adopt_decoupled(
     lr, beta1, beta2, eps, weight_decay : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -565,7 +565,7 @@ def adopt_decoupled(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _adopt_decoupled((p, g, m, v), t, (lr, beta1, beta2, eps, weight_decay), out)
 
@@ -586,7 +586,7 @@ def asgd(
     t0: float = 1000000.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou, 2010).
+    """Update by averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou, 2010).
 
     Parameters
     ----------
@@ -597,11 +597,11 @@ def asgd(
     t : int
         Number of the step: 1, 2, ...
     eta : float
-        As the step before returned it; not needed in the first.
+        As the step before returned it; not needed in the first step.
     lr, lambd, alpha, t0 : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, average: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, average: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -611,7 +611,7 @@ def asgd(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _asgd((p, g, average), t, (lr, lambd, alpha, t0), out, (eta,))
 
@@ -632,7 +632,7 @@ def dog(
     eps: float = 1e-08,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together.
+    """Update by DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together.
 
     Parameters
     ----------
@@ -643,11 +643,11 @@ def dog(
     t : int
         Number of the step: 1, 2, ...
     farthest, seen : float
-        As the step before returned them; not needed in the first.
+        As the step before returned them; not needed in the first step.
     lr, reps_rel, eps : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, p0: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, p0: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -657,7 +657,7 @@ def dog(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _dog((p, g, p0), t, (lr, reps_rel, eps), out, (farthest, seen))
 
@@ -679,7 +679,7 @@ def ftrl(
     l2_doubled: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1).
+    """Update by FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1).
 
     Parameters
     ----------
@@ -692,7 +692,7 @@ def ftrl(
     lr, beta, l1, l2, l2_doubled : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, z, n2: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, z, n2: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -702,7 +702,7 @@ def ftrl(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _ftrl((p, g, z, n2), t, (lr, beta, l1, l2, l2_doubled), out)
 
@@ -723,7 +723,7 @@ def lars(
     eps: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """LARS (You et al., 2017, algorithm 1).
+    """Update by LARS (You et al., 2017, algorithm 1).
 
     Parameters
     ----------
@@ -736,7 +736,7 @@ def lars(
     lr, momentum, weight_decay, trust_coefficient, eps : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, buf: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, buf: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -746,7 +746,7 @@ def lars(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _lars((p, g, buf), t, (lr, momentum, weight_decay, trust_coefficient, eps), out)
 
@@ -765,7 +765,7 @@ def lion(
     beta2: float = 0.99,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Lion (Chen et al., 2023, algorithm 2).
+    """Update by Lion (Chen et al., 2023, algorithm 2).
 
     Parameters
     ----------
@@ -778,7 +778,7 @@ def lion(
     lr, beta1, beta2 : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, m: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, m: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -788,7 +788,7 @@ def lion(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _lion((p, g, m), t, (lr, beta1, beta2), out)
 
@@ -811,7 +811,7 @@ def nadam(
     momentum_decay: float = 0.004,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """NAdam (Dozat, 2016, algorithm 2).
+    """Update by NAdam (Dozat, 2016, algorithm 2).
 
     Parameters
     ----------
@@ -822,11 +822,11 @@ def nadam(
     t : int
         Number of the step: 1, 2, ...
     product : float
-        As the step before returned it; not needed in the first.
+        As the step before returned it; not needed in the first step.
     lr, beta1, beta2, eps, momentum_decay : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -836,7 +836,7 @@ def nadam(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _nadam((p, g, m, v), t, (lr, beta1, beta2, eps, momentum_decay), out, (product,))
 
@@ -867,7 +867,7 @@ def prodigy(
     weight_decay: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay.
+    """Update by Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay.
 
     Parameters
     ----------
@@ -878,11 +878,11 @@ def prodigy(
     t : int
         Number of the step: 1, 2, ...
     d, d_max, numerator : float
-        As the step before returned them; not needed in the first.
+        As the step before returned them; not needed in the first step.
     lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction, weight_decay : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, m, v, s, p0: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, m, v, s, p0: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -892,7 +892,7 @@ def prodigy(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _prodigy(
         (p, g, m, v, s, p0),
@@ -928,7 +928,7 @@ def prodigy_coupled(
     use_bias_correction: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), whose weight decay is in the gradient.
+    """Update by Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with weight decay in the gradient.
 
     Parameters
     ----------
@@ -939,11 +939,11 @@ def prodigy_coupled(
     t : int
         Number of the step: 1, 2, ...
     d, d_max, numerator : float
-        As the step before returned them; not needed in the first.
+        As the step before returned them; not needed in the first step.
     lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, m, v, s, p0: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, m, v, s, p0: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -953,7 +953,7 @@ def prodigy_coupled(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _prodigy_coupled(
         (p, g, m, v, s, p0),
@@ -981,7 +981,7 @@ def radam(
     eps_hat: float = 1.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """RAdam (Liu et al., 2020, algorithm 2).
+    """Update by RAdam (Liu et al., 2020, algorithm 2).
 
     Parameters
     ----------
@@ -994,7 +994,7 @@ def radam(
     lr, beta1, beta2, eps, eps_hat : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -1004,7 +1004,7 @@ def radam(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _radam((p, g, m, v), t, (lr, beta1, beta2, eps, eps_hat), out)
 
@@ -1024,7 +1024,7 @@ def rmsprop(
     eps_inside: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """RMSprop (Tieleman and Hinton, 2012, lecture 6.5).
+    """Update by RMSprop (Tieleman and Hinton, 2012, lecture 6.5).
 
     Parameters
     ----------
@@ -1037,7 +1037,7 @@ def rmsprop(
     lr, alpha, eps, eps_inside : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, v: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, v: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -1047,7 +1047,7 @@ def rmsprop(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _rmsprop((p, g, v), t, (lr, alpha, eps, eps_inside), out)
 
@@ -1068,7 +1068,7 @@ def rmsprop_centered(
     eps_inside: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """RMSprop by the gradient's variance (Graves, 2013, eq. 38-45), which rounding must not turn negative.
+    """Update by RMSprop with the variance (Graves, 2013, eq. 38-45), which rounding must not make negative.
 
     Parameters
     ----------
@@ -1081,7 +1081,7 @@ def rmsprop_centered(
     lr, alpha, eps, eps_inside : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, v, mean: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, v, mean: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -1091,7 +1091,7 @@ def rmsprop_centered(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _rmsprop_centered((p, g, v, mean), t, (lr, alpha, eps, eps_inside), out)
 
@@ -1114,7 +1114,7 @@ def rmsprop_momentum(
     lr_in_velocity: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """RMSprop with heavy-ball momentum over the scaled gradient.
+    """Update by RMSprop with heavy-ball momentum over the scaled gradient.
 
     Parameters
     ----------
@@ -1127,7 +1127,7 @@ def rmsprop_momentum(
     lr, alpha, eps, momentum, eps_inside, lr_in_velocity : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, v, buf: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, v, buf: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -1137,7 +1137,7 @@ def rmsprop_momentum(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _rmsprop_momentum((p, g, v, buf), t, (lr, alpha, eps, momentum, eps_inside, lr_in_velocity), out)
 
@@ -1161,7 +1161,7 @@ def rmsprop_centered_momentum(
     lr_in_velocity: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """RMSprop, centered, with momentum (Graves, 2013, eq. 38-45).
+    """Update by centered RMSprop with momentum (Graves, 2013, eq. 38-45).
 
     Parameters
     ----------
@@ -1174,7 +1174,7 @@ def rmsprop_centered_momentum(
     lr, alpha, eps, momentum, eps_inside, lr_in_velocity : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, v, mean, buf: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, v, mean, buf: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -1184,7 +1184,7 @@ def rmsprop_centered_momentum(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _rmsprop_centered_momentum((p, g, v, mean, buf), t, (lr, alpha, eps, momentum, eps_inside, lr_in_velocity), out)
 
@@ -1206,7 +1206,7 @@ def rprop(
     step_max: float = 50.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Resilient backpropagation, without weight-backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000).
+    """Update by resilient backpropagation without backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000).
 
     Parameters
     ----------
@@ -1219,7 +1219,7 @@ def rprop(
     lr, eta_minus, eta_plus, step_min, step_max : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, last, size: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, last, size: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -1229,7 +1229,7 @@ def rprop(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _rprop((p, g, last, size), t, (lr, eta_minus, eta_plus, step_min, step_max), out)
 
@@ -1251,7 +1251,7 @@ def schedule_free_sgd(
     warmup_from_zero: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken.
+    """Update by schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken.
 
     Parameters
     ----------
@@ -1262,11 +1262,11 @@ def schedule_free_sgd(
     t : int
         Number of the step: 1, 2, ...
     weights, highest : float
-        As the step before returned them; not needed in the first.
+        As the step before returned them; not needed in the first step.
     lr, momentum, warmup, warmup_from_zero : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, z: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, z: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -1276,7 +1276,7 @@ def schedule_free_sgd(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _schedule_free_sgd((p, g, z), t, (lr, momentum, warmup, warmup_from_zero), out, (weights, highest))
 
@@ -1302,7 +1302,7 @@ def schedule_free_adamw(
     warmup_from_zero: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Schedule-free AdamW (Defazio et al., 2024, as in the authors' package, whose bias correction is not in the learning rate).
+    """Update by schedule-free AdamW (Defazio et al., 2024), with the bias correction as in the authors' package.
 
     Parameters
     ----------
@@ -1313,11 +1313,11 @@ def schedule_free_adamw(
     t : int
         Number of the step: 1, 2, ...
     weights, highest : float
-        As the step before returned them; not needed in the first.
+        As the step before returned them; not needed in the first step.
     lr, beta1, beta2, eps, weight_decay, warmup, warmup_from_zero : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, v, z: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, v, z: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -1327,7 +1327,7 @@ def schedule_free_adamw(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _schedule_free_adamw(
         (p, g, v, z),
@@ -1342,7 +1342,7 @@ _sgd = _update("sgd")
 
 
 def sgd(p: Array, g: Any, *, t: int, lr: float = 0.001, out: tuple[Array, ...] | None = None) -> Result:
-    """Stochastic gradient descent (Robbins and Monro, 1951).
+    """Update by stochastic gradient descent (Robbins and Monro, 1951).
 
     Parameters
     ----------
@@ -1355,7 +1355,7 @@ def sgd(p: Array, g: Any, *, t: int, lr: float = 0.001, out: tuple[Array, ...] |
     lr : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p: the same arrays for a step in place, or others; new ones without.
+        Arrays for p: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -1365,7 +1365,7 @@ def sgd(p: Array, g: Any, *, t: int, lr: float = 0.001, out: tuple[Array, ...] |
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _sgd((p, g), t, (lr,), out)
 
@@ -1385,7 +1385,7 @@ def momentum(
     lr_in_velocity: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Heavy-ball momentum (Polyak, 1964).
+    """Update by heavy-ball momentum (Polyak, 1964).
 
     Parameters
     ----------
@@ -1398,7 +1398,7 @@ def momentum(
     lr, momentum, dampening, lr_in_velocity : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, buf: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, buf: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -1408,7 +1408,7 @@ def momentum(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _momentum((p, g, buf), t, (lr, momentum, dampening, lr_in_velocity), out)
 
@@ -1427,7 +1427,7 @@ def nesterov(
     lr_in_velocity: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Nesterov's momentum in the form of Sutskever et al. (2013).
+    """Update by Nesterov's momentum in the form of Sutskever et al. (2013).
 
     Parameters
     ----------
@@ -1440,7 +1440,7 @@ def nesterov(
     lr, momentum, lr_in_velocity : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, buf: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, buf: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -1450,7 +1450,7 @@ def nesterov(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _nesterov((p, g, buf), t, (lr, momentum, lr_in_velocity), out)
 
@@ -1459,7 +1459,7 @@ _signsgd = _update("signsgd")
 
 
 def signsgd(p: Array, g: Any, *, t: int, lr: float = 0.001, out: tuple[Array, ...] | None = None) -> Result:
-    """Sign of the gradient (Bernstein et al., 2018, algorithm 1).
+    """Update by the sign of the gradient (Bernstein et al., 2018, algorithm 1).
 
     Parameters
     ----------
@@ -1472,7 +1472,7 @@ def signsgd(p: Array, g: Any, *, t: int, lr: float = 0.001, out: tuple[Array, ..
     lr : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p: the same arrays for a step in place, or others; new ones without.
+        Arrays for p: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -1482,7 +1482,7 @@ def signsgd(p: Array, g: Any, *, t: int, lr: float = 0.001, out: tuple[Array, ..
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _signsgd((p, g), t, (lr,), out)
 
@@ -1493,7 +1493,7 @@ _signum = _update("signum")
 def signum(
     p: Array, g: Any, buf: Array, *, t: int, lr: float = 0.001, momentum: float = 0.9, out: tuple[Array, ...] | None = None
 ) -> Result:
-    """Sign of an average of gradients (Bernstein et al., 2018, algorithm 2).
+    """Update by the sign of an average of gradients (Bernstein et al., 2018, algorithm 2).
 
     Parameters
     ----------
@@ -1506,7 +1506,7 @@ def signum(
     lr, momentum : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, buf: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, buf: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -1516,7 +1516,7 @@ def signum(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _signum((p, g, buf), t, (lr, momentum), out)
 
@@ -1537,7 +1537,7 @@ def yogi(
     eps: float = 0.001,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
-    """Yogi (Zaheer et al., 2018, algorithm 2).
+    """Update by Yogi (Zaheer et al., 2018, algorithm 2).
 
     Parameters
     ----------
@@ -1550,7 +1550,7 @@ def yogi(
     lr, beta1, beta2, eps : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write p, m, v: the same arrays for a step in place, or others; new ones without.
+        Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
@@ -1560,6 +1560,6 @@ def yogi(
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed.
+        If an argument does not fit. Nothing has changed.
     """
     return _yogi((p, g, m, v), t, (lr, beta1, beta2, eps), out)

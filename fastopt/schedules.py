@@ -1,6 +1,6 @@
-"""Hyperparameters as pure functions of the optimizer's step: the first update is step 0.
+"""Schedules: hyperparameters as pure functions of the optimizer's step; the first update is step 0.
 
-A schedule takes a number (fast, without NumPy) or an array of steps, and gives the same kind. Any callable of a step serves as one.
+A schedule takes a number (fast, without NumPy) or an array of steps and returns the same kind. Any callable of a step can be used.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray  # takes as long to import as a quarter of fastopt
+    # Importing it takes a quarter of fastopt's own time.
+    from numpy.typing import NDArray
 
 __all__ = ["constant", "exponential_decay", "linear_decay"]
 
 
 class Schedule:
-    """What schedules have in common."""
+    """Base class of schedules."""
 
     def __post_init__(self) -> None:
         for name, x in vars(self).items():
@@ -30,7 +31,7 @@ class Schedule:
                 raise ValueError(f"{type(self).__name__}: {name}={x!r}, expected a finite number")
 
     def function(self) -> Callable[[float], float]:
-        """Return the schedule of a number alone: a plain function, which is called at each step."""
+        """Return the schedule as a plain function of a number, which is called in each step."""
         raise NotImplementedError
 
     @overload
@@ -67,13 +68,13 @@ class constant(Schedule):
 
 @dataclass(frozen=True)
 class linear_decay(Schedule):
-    """A straight line from `initial` at step 0 to `final` at step `steps`, and `final` from there on.
+    """Straight line from `initial` at step 0 to `final` at step `steps`; `final` afterwards.
 
     Parameters
     ----------
     initial : float
     steps : int
-        Steps until `final` is reached, at least 1.
+        Step at which `final` is reached, at least 1.
     final : float, default 0.0
 
     Notes
@@ -102,21 +103,21 @@ class linear_decay(Schedule):
 
 @dataclass(frozen=True)
 class exponential_decay(Schedule):
-    """Multiplied by `gamma` every `every` steps.
+    """Decay by the factor `gamma` every `every` steps.
 
     Parameters
     ----------
     initial : float
     gamma : float
-        At least 0; at most 1 for a decay.
+        Factor, at least 0; at most 1 for a decay.
     every : int, default 1
-        Steps in which the value falls by one factor `gamma`, at least 1.
+        Steps in which the value falls by one factor, at least 1.
     staircase : bool, default False
-        Fall at once after `every` steps, not evenly over them.
+        Fall once after `every` steps instead of evenly.
 
     Notes
     -----
-    At step t ``initial * gamma ** (t / every)``; as a staircase ``initial * gamma ** (t // every)``.
+    At step t: ``initial * gamma**(t / every)``; as a staircase ``initial * gamma**(t // every)``.
 
     Examples
     --------

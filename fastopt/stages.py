@@ -1,18 +1,18 @@
-"""Stages: what happens around any rule, written and rendered like a rule.
+"""Stages: operations around every rule, written and rendered like rules.
 
-A stage returns what its first array becomes: the gradient ``g`` before the rule, the parameter ``p`` in place before or after it,
-the update ``u`` between the rule and its subtraction, ``m``, each state of the rule that is tagged ``velocity``, or an array of
-the stage's own, of the parameter's shape. Stages run in the order of this file: the rule runs before the first that shapes ``u``,
-and the update is subtracted after the last.
+A stage returns the new value of its first array: the gradient ``g`` before the rule; the parameter ``p``, in place, before or after
+it; the update ``u``, between the rule and its subtraction; ``m``, each state of the rule that is a ``velocity``; or an array that
+the stage keeps, of the parameter's shape. Stages run in the order of this file: the rule runs before the first stage of ``u``, and
+the update is subtracted after the last.
 
-The defaults of its hyperparameters are the values that change nothing: a stage whose hyperparameters all have them is skipped,
-never multiplied in. A stage without such is on where an optimizer has it.
+With the defaults of its hyperparameters, a stage changes nothing: it is then skipped, never multiplied in. A stage without
+hyperparameters runs if its optimizer has it.
 
-What a stage is for, if not for what it returns, says the annotation of that: it `checks` gradients, `accumulates` them in calls
-that make no step, `averages` them in the call that does, or `measures` something for a report, under the names of its sums.
+The return annotation says what else a stage is for: it `checks` gradients; it `accumulates` them in calls that make no step, or
+`averages` them in the call that does; it `measures` something for a report, under the names of its sums.
 
-Stages that need nothing but the gradient are computed in double, one after another, and what they give is rounded to the
-parameter's precision once: a gradient of more range or precision is shaped before it is rounded.
+Stages that need the gradient only are computed in double, one after another, and rounded to the parameter's precision once: a
+gradient of more range or precision is changed before it is rounded.
 """
 
 from .arithmetic import (
@@ -39,82 +39,82 @@ from .domains import fraction, limit, real
 
 
 def scale_scalars(*, scale: real = 1):
-    """Minus one, for a function to maximize, is in the scale."""
+    """Return the scale, which is negative for a function to maximize."""
     return {"scale": scale, "shift": 1}
 
 
 def scale(g, *, scale: wide, shift: wide):
-    """The gradient times a number (loss scaling; maximization)."""
+    """Scale the gradient (loss scaling, maximization)."""
     return scale_by(g, scale, shift)
 
 
 def finite_sums(g) -> over_array:
-    """Elements that are infinite or NaN."""
+    """Count elements that are infinite or NaN."""
     return {"bad": where(g - g == 0, 0, 1)}
 
 
 def finite_scalars(bad):
-    """How many there are is for the engine to act on."""
+    """Return nothing: the engine acts on the count."""
     return {}
 
 
 def finite(g) -> checks:
-    """Zero for what is infinite or NaN."""
+    """Replace infinities and NaN by zero."""
     return where(g - g == 0, g, 0)
 
 
 def hold_scalars(*, accumulate=1):
-    """A power of two, by which the sum of as many finite gradients stays finite; only subnormal ones lose bits."""
+    """Return a power of two that keeps the sum of all gradients finite; only subnormal ones lose bits."""
     return {"part": ldexp(1, -ceil_log2(accumulate))}
 
 
 def hold(gathered, g, *, part) -> accumulates:
-    """The gradients so far and this one, for a step that comes later."""
+    """Add this gradient to those of earlier calls."""
     return gathered + part * g
 
 
 def gather_scalars(*, accumulate=1):
-    """Each of the gradients' share in their mean, over that power of two."""
+    """Return the power of two of `hold`, and the gradients' share in their mean divided by it."""
     return {"part": ldexp(1, -ceil_log2(accumulate)), "share": ldexp(1 / accumulate, ceil_log2(accumulate))}
 
 
 def gather(g, gathered, *, part, share) -> averages:
-    """The mean of the gradients so far and this one."""
+    """Return the mean of the accumulated gradients and this one."""
     return share * (gathered + part * g)
 
 
 def unclipped_sums(g) -> over_array:
-    """The gradient before it is clipped, for a report."""
+    """Sum the squares of the gradient before clipping."""
     return {"unclipped_norm": square(g)}
 
 
 def unclipped_scalars(unclipped_norm, unclipped_norm_exponent):
-    """The norm is for the report alone."""
+    """Return nothing: the norm is for the report."""
     return {}
 
 
 def unclipped(g) -> measures:
-    """Changes nothing: its sum alone is of interest."""
+    """Change nothing: the sum is for the report."""
     return g
 
 
 def clip_value_scalars(*, clip_value: limit = inf):
-    """The bound itself."""
+    """Return the bound."""
     return {"most": clip_value}
 
 
 def clip_value(g, *, most):
-    """Each element of the gradient between ``-most`` and ``most``."""
+    """Clip each element of the gradient to ``[-most, most]``."""
     return where(g > most, most, where(g < -most, -most, g))
 
 
 def clip_norm_sums(g) -> over_array:
-    """The gradient, whose norm it is."""
+    """Sum the squares of the gradient."""
     return {"norm": square(g)}
 
 
 def clip_norm_scalars(norm, norm_exponent, *, clip_norm: limit = inf):
-    """What shortens the gradient to the norm, unless it is no longer: of a norm that is NaN, NaN, as torch's."""
+    """Return the factor that shortens the gradient to the bound, or 1. A norm of NaN gives NaN, as in torch."""
     length = ldexp(norm, norm_exponent)
     return {
         "shrink": 1.0 if length <= clip_norm else scale_factor(clip_norm / norm, -norm_exponent),
@@ -123,17 +123,17 @@ def clip_norm_scalars(norm, norm_exponent, *, clip_norm: limit = inf):
 
 
 def clip_norm(g, *, shrink: wide, shift: wide):
-    """An array's gradient, at most so long (Pascanu et al., 2013)."""
+    """Clip the norm of an array's gradient (Pascanu et al., 2013)."""
     return scale_by(g, shrink, shift)
 
 
 def clip_global_norm_sums(g) -> over_all:
-    """All gradients, whose norm it is."""
+    """Sum the squares of all gradients."""
     return {"norm": square(g)}
 
 
 def clip_global_norm_scalars(norm, norm_exponent, *, clip_global_norm: limit = inf):
-    """What shortens all gradients together to the norm, as `clip_norm_scalars`."""
+    """Return the factor that shortens all gradients together to the bound, as `clip_norm_scalars`."""
     length = ldexp(norm, norm_exponent)
     return {
         "shrink": 1.0 if length <= clip_global_norm else scale_factor(clip_global_norm / norm, -norm_exponent),
@@ -142,57 +142,57 @@ def clip_global_norm_scalars(norm, norm_exponent, *, clip_global_norm: limit = i
 
 
 def clip_global_norm(g, *, shrink: wide, shift: wide):
-    """All arrays' gradients, together at most so long (Pascanu et al., 2013)."""
+    """Clip the common norm of all gradients (Pascanu et al., 2013)."""
     return scale_by(g, shrink, shift)
 
 
 def l2_scalars(*, weight_decay=0):
-    """The decay itself."""
+    """Return the weight decay."""
     return {"weight_decay": weight_decay}
 
 
 def l2(g, p, *, weight_decay):
-    """Gradient of ``weight_decay / 2 * p ** 2``, added to the gradient."""
+    """Add the gradient of ``weight_decay / 2 * p**2`` to the gradient."""
     return g + weight_decay * p
 
 
 def decoupled_scalars(*, lr, weight_decay=0):
-    """What one step leaves of the parameter."""
+    """Return the part of the parameter that one step leaves."""
     return {"keep": 1 - lr * weight_decay}
 
 
 def decoupled(p, *, keep):
-    """Decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2)."""
+    """Apply decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2)."""
     return keep * p
 
 
 def late_decay_scalars(*, lr, weight_decay=0):
-    """The learning rate is in the update already, and is not in the decay."""
+    """Return the decay with the learning rate, which the update has already."""
     return {"decay": lr * weight_decay}
 
 
 def late_decay(u, p, *, decay):
-    """Decoupled weight decay as part of the update, which the trust ratio and each element's own step size shape with it."""
+    """Apply decoupled weight decay as part of the update, so that trust ratio and step sizes of elements scale it too."""
     return u + decay * p
 
 
 def proximal_scalars(*, lr, weight_decay=0):
-    """The learning rate is in the update already, and is not in the decay."""
+    """Return the decay with the learning rate, which the update has already."""
     return {"decay": lr * weight_decay, "shorter": 1 / (1 + lr * weight_decay)}
 
 
 def proximal(u, p, *, decay, shorter):
-    """Weight decay of the parameter as it will be: ``(p - u) / (1 + lr * weight_decay)`` (Xie et al., 2022, algorithm 1)."""
+    """Decay the parameter after its update: ``(p - u) / (1 + lr * weight_decay)`` (Xie et al., 2022, algorithm 1)."""
     return shorter * (u + decay * p)
 
 
 def trust_ratio_sums(u, p) -> over_array:
-    """Both, for their norms."""
+    """Sum the squares of update and parameter."""
     return {"step": square(u), "param": square(p)}
 
 
 def trust_ratio_scalars(step, step_exponent, param, param_exponent, *, lr, trust_ratio=0):
-    """The learning rate times norm of parameter over norm of update; where one of them is zero, nothing."""
+    """Return the learning rate times the parameter's norm over the update's; no scaling if one of them is zero."""
     ratio = 1.0 if step == 0 else trust_ratio * lr * param / step
     exponent = 0.0 if step == 0 else param_exponent - step_exponent
     return {
@@ -202,87 +202,87 @@ def trust_ratio_scalars(step, step_exponent, param, param_exponent, *, lr, trust
 
 
 def trust_ratio(u, *, ratio: wide, shift: wide):
-    """An update as long as its parameter, times the learning rate (You et al., 2020, "LAMB", algorithm 2)."""
+    """Scale the update to the parameter's norm, times the learning rate (You et al., 2020, "LAMB", algorithm 2)."""
     return scale_by(u, ratio, shift)
 
 
 def step_scale_scalars():
-    """Each element has its own."""
+    """Return nothing: each element has its own factor."""
     return {}
 
 
 def step_scale(u, factor):
-    """A learning rate of each element's own; where it is zero, the parameter stays as it is."""
+    """Scale each element of the update; a factor of zero keeps the parameter as it is."""
     return where(factor == 0, 0, factor * u)
 
 
 def max_step_scalars(*, max_step: limit = inf):
-    """The bound itself."""
+    """Return the bound."""
     return {"most": max_step}
 
 
 def max_step(u, *, most):
-    """Each element of the update between ``-most`` and ``most``."""
+    """Clip each element of the update to ``[-most, most]``."""
     return minimum(maximum(u, -most), most)
 
 
 def norms_sums(g, u, p) -> over_array:
-    """All three, for a report."""
+    """Sum the squares of gradient, update and parameter."""
     return {"gradient_norm": square(g), "update_norm": square(u), "parameter_norm": square(p)}
 
 
 def norms_scalars(
     gradient_norm, gradient_norm_exponent, update_norm, update_norm_exponent, parameter_norm, parameter_norm_exponent
 ):
-    """Norms are for the report alone."""
+    """Return nothing: the norms are for the report."""
     return {}
 
 
 def norms(u) -> measures:
-    """Changes nothing: its sums alone are of interest."""
+    """Change nothing: the sums are for the report."""
     return u
 
 
 def moves_sums(u, p, low, high) -> over_array:
-    """What the parameter moves by between its bounds, for a report."""
+    """Sum the squares of the parameter's movement between its bounds."""
     return {"update_norm": square(p - minimum(maximum(p - u, low), high))}
 
 
 def moves_scalars(update_norm, update_norm_exponent):
-    """The norm is for the report alone."""
+    """Return nothing: the norm is for the report."""
     return {}
 
 
 def moves(u) -> measures:
-    """Changes nothing: its sum alone is of interest."""
+    """Change nothing: the sum is for the report."""
     return u
 
 
 def bounds_scalars():
-    """Bounds are arrays."""
+    """Return nothing: bounds are arrays."""
     return {}
 
 
 def bounds(p, low, high):
-    """The parameter between its bounds (Bertsekas, 1976, projection)."""
+    """Project the parameter onto its bounds (Bertsekas, 1976)."""
     return minimum(maximum(p, low), high)
 
 
 def release_scalars():
-    """Bounds are arrays."""
+    """Return nothing: bounds are arrays."""
     return {}
 
 
 def release(m, p, low, high):
-    """No velocity towards a bound that has stopped the parameter: it would stay there when the gradient has turned."""
+    """Drop velocity towards a bound that has stopped the parameter, so that it leaves as soon as the gradient turns."""
     return where(p <= low, minimum(m, 0), where(p >= high, maximum(m, 0), m))
 
 
 def ema_scalars(*, ema: fraction):
-    """The newest parameter's share."""
+    """Return the weight of the newest parameter."""
     return {"share": 1 - ema}
 
 
 def ema(averaged: start, p, *, share):
-    """An exponential moving average of the parameter (Polyak and Juditsky, 1992, for its use)."""
+    """Update the exponential moving average of the parameter (Polyak and Juditsky, 1992)."""
     return averaged + share * (p - averaged)

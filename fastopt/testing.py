@@ -1,4 +1,4 @@
-"""Tests of users' own rules: what the package promises of its own."""
+"""Tests of users' rules against the promises that the package makes for its own."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ SIZES = (1, 7, 256, 1000)
 
 
 def check_rule(rule: Rule, **hyperparameters: Any) -> None:
-    """Run the package's promises on a rule; silence is success.
+    """Check a rule against the package's promises; silence is success.
 
-    Its update and state stay in the parameter's dtype and shape, and what is tagged nonnegative is; each element is on its own;
-    what is infinite or NaN stays where it is; steps, saved and loaded between them, are the same steps; and where the package is
-    compiled, so is the rule (`compile`), and its kernel has the bits of its Python, in float32 and float64, with one thread and
-    with several.
+    Update and state keep the parameter's dtype and shape, and nonnegative state is nonnegative. Elements are independent:
+    infinities and NaN stay where they are. Steps with saving and loading in between are the same steps. If the package is compiled,
+    so is the rule (`compile`), and its kernel has the bits of its Python, in float32 and float64, on one thread and on several.
 
     Parameters
     ----------
     rule : Rule
     **hyperparameters
-        By the rule's names; those without a default are needed.
+        By the rule's names; those without a default are required.
 
     Raises
     ------
     AssertionError
-        What does not hold.
+        If a promise does not hold.
     RuleError
-        A SyntaxError, for a rule that does not keep to what is allowed; it names the line.
+        If the rule is outside the subset; a SyntaxError that names the line.
     ImportError
-        Without Cython and setuptools, where the package itself is compiled.
+        Without Cython and setuptools, if the package itself is compiled.
 
     Examples
     --------
@@ -67,15 +66,15 @@ def made(rule: Rule, p: np.ndarray, hyperparameters: Any, **options: Any) -> Any
 
 
 def bits(a: np.ndarray) -> np.ndarray:
-    """Return an array's bits; a NaN is a NaN."""
+    """Return an array's bits, with one pattern for all NaNs."""
     return np.where(np.isnan(a), np.nan, a).view(f"u{a.itemsize}")
 
 
 def check_arrays(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
-    """Check that the update and the state are arrays of the parameter's dtype and shape."""
+    """Check that update and state are arrays of the parameter's dtype and shape."""
     optimizer = made(rule, draw(5, dtype, 0), hyperparameters)
     group, formula = optimizer.groups[0], rule.formula
-    scalars, kept = formula.scalars(group.values_now(1.0), 1, list(formula.kept.values()))
+    scalars, carry = formula.scalars(group.current_values(1.0), 1, list(formula.carry.values()))
     arrays = [draw(5, dtype, k) for k in range(len(formula.arrays))]
     before = [a.copy() for a in arrays]
     results = formula(scalars, *arrays)
@@ -87,7 +86,7 @@ def check_arrays(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
         )
     for name, old, new in zip(formula.arrays, before, arrays, strict=True):
         assert np.array_equal(old, new), f"{rule.__name__} changes {name}, which it was given"
-    assert len(kept) == len(formula.kept), f"{rule.__name__}: {len(kept)} numbers are kept, expected {len(formula.kept)}"
+    assert len(carry) == len(formula.carry), f"{rule.__name__}: {len(carry)} numbers are kept, expected {len(formula.carry)}"
 
 
 def stepped(optimizer: Any, n: int, dtype: Any, first: int, count: int) -> None:
@@ -96,7 +95,7 @@ def stepped(optimizer: Any, n: int, dtype: Any, first: int, count: int) -> None:
 
 
 def check_elements(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
-    """Check that no element knows of others: cut or turned around, arrays have the same steps, and a NaN stays where it is."""
+    """Check that elements are independent: parts and reversed arrays make the same steps, and a NaN stays where it is."""
     whole, front, back, turned = (
         draw(300, dtype, 1),
         draw(300, dtype, 1)[:100],
@@ -122,7 +121,7 @@ def check_elements(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
 
 
 def check_resume(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
-    """Saved and loaded in between, the steps are the same."""
+    """Check that steps are the same with saving and loading in between."""
     whole, half = draw(50, dtype, 2), draw(50, dtype, 2)
     optimizer, first, second = (made(rule, p, hyperparameters) for p in (whole, half, half))
     stepped(optimizer, 50, dtype, 0, 4)
@@ -138,7 +137,7 @@ def check_resume(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
 
 
 def check_kernel(rule: Rule, hyperparameters: Any) -> None:
-    """Check that the kernel has the bits of the rule's own Python."""
+    """Check that the kernel has the bits of the rule's Python."""
     compile(rule)
     slow = interpreted_class(rule.Optimizer)
     tiny, big = np.finfo(np.float32).smallest_subnormal, np.finfo(np.float32).max
@@ -164,6 +163,6 @@ __all__ = ["check_rule"]
 
 
 def interpreted_class(cls: Any) -> Any:
-    """Return a class of optimizers like this one, whose steps are interpreted: the compiled one's twin."""
+    """Return a class of optimizers like this one that runs interpreted."""
     names = {"_interpreted": True, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
     return type(cls.__name__, (cls,), names)

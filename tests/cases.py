@@ -109,33 +109,37 @@ def make(case, params, **options):
 
 def arrays_of(optimizer, name="0"):
     """A parameter's state as it is stored, without its numbers."""
-    (slot,) = (s for s in optimizer._slots if s.name == name)
-    return [a for a in slot.state.values() if isinstance(a, np.ndarray)]
+    (parameter,) = (s for s in optimizer._parameters if s.name == name)
+    return [a for a in parameter.state.values() if isinstance(a, np.ndarray)]
 
 
 class Oracle:
     """One parameter's steps through the Python functions of optimizers and stages.py."""
 
     def __init__(self, case, p, **options):
-        self.p, self.t, self.kept = p.copy(), 0, None
+        self.p, self.t, self.carry = p.copy(), 0, None
         self.optimizer = make(case, self.p, **options)  # for its arrays and groups: it makes no step
-        (self.slot,), (self.group,) = self.optimizer._slots, self.optimizer.groups
-        self.kept = list(self.slot.rule.kept.values())
+        (self.parameter,), (self.group,) = self.optimizer._parameters, self.optimizer.groups
+        self.carry = list(self.parameter.rule.carry.values())
 
     @property
     def state(self):
-        return list(self.slot.state.values())
+        return list(self.parameter.state.values())
 
     def step(self, g, scale=1.0):
         settings = self.optimizer._settings
-        work = Work(self.slot, self.t, self.kept, g, self.group.values_now(scale), 0)
+        work = Work(self.parameter, self.t, self.carry, g, self.group.current_values(scale), 0)
         fine, _ = advance([work], [self.group], settings, False)
         if fine:
             writes = work.finish(settings, dtypes.key_of_step(settings.seed, self.t))
-            writes += [(self.slot.own[k], work.order, work.arrays[k]) for k in ("averaged", "gathered") if k in self.slot.own]
+            writes += [
+                (self.parameter.stage_arrays[k], work.order, work.arrays[k])
+                for k in ("averaged", "gathered")
+                if k in self.parameter.stage_arrays
+            ]
             for a, order, flat in writes:
                 store(a, order, flat)
-            self.t, self.kept = self.t + 1, work.kept
+            self.t, self.carry = self.t + 1, work.carry
         return fine
 
 

@@ -110,7 +110,7 @@ def test_what_is_not_installed_is_said_and_its_rows_left_out(monkeypatch):
     monkeypatch.setitem(bench.PEERS, "thinc", peers.Peer(peers.step_of_thinc, "no_such_package"))
     said = []
     works = {"thinc alone": bench.Work(((3,),), ("thinc",)), "both": bench.Work(((3,),), ("thinc", "numpy"))}
-    assert set(bench.run(works, rounds=1, told=said.append)) == {"both"}
+    assert set(bench.run(works, rounds=1, write=said.append)) == {"both"}
     assert said[0].endswith("left out: thinc")
 
 

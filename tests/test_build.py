@@ -105,7 +105,7 @@ BAD = {
     "is of numbers alone": GOOD + "def r(p, g, *, lr):\n    return lr * sqrt(2) * g\n",
     "neither a sum nor": "def r_scalars(t, k, *, lr):\n    return {'lr': lr}, k\n\n\n" + SCALED,
     "does not say over what it sums": GOOD + "def r_sums(g):\n    return {'x': g}\n\n\n" + SCALED,
-    "keeps 0 numbers": "def r_scalars(t, k=0, *, lr):\n    return {'lr': lr}\n\n\n" + SCALED,
+    "carries 0 numbers": "def r_scalars(t, k=0, *, lr):\n    return {'lr': lr}\n\n\n" + SCALED,
     "expected one of velocity": GOOD + "def r(p, g, m: speed, *, lr):\n    return lr * g, m\n",
     "takes more than arrays": GOOD + "def r(p, g, *rest, lr):\n    return lr * g\n",
     "r takes more than": GOOD + "@staticmethod\n" + SCALED,

@@ -680,7 +680,7 @@ def test_arrays_of_two_devices_are_refused():
 def test_structs_are_those_of_c(tmp_path):
     if not shutil.which("g++"):
         pytest.skip("needs g++")
-    structs = {"fo_array": tables.ARRAY, "fo_turn": tables.TURN, "fo_plan": tables.PLAN}
+    structs = {"fo_array": tables.ARRAY, "fo_step_args": tables.STEP_ARGS, "fo_plan": tables.PLAN}
     lines = [f'#include "{HERE / "shim.h"}"', compiler.source([]), "#include <stdio.h>", "int main() {"]
     expected = []
     for name, dtype in structs.items():

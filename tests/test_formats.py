@@ -57,7 +57,7 @@ def test_a_master_is_as_good_as_float32(master, state, isa):
         g = data(1000, np.float32, k + 2)
         for optimizer in (narrow, full, oracle):
             optimizer.step(g)
-        assert same(narrow._slots[0].value(), wide) and same(narrow.average, full.average)
+        assert same(narrow._parameters[0].value(), wide) and same(narrow.average, full.average)
         assert same(dtypes.plain(p), dtypes.plain(oracle.p))
         assert np.abs(dtypes.widened(dtypes.plain(p)) - wide).max() <= np.abs(wide).max() * 2.0**-8
     with pytest.raises(ValueError, match="master: 'split' for float32, expected bfloat16 parameters"):
@@ -207,9 +207,9 @@ def test_the_second_moment_is_unbiased(state, rounding, fine):
     scales = np.exp(rng.standard_normal(n // 500).repeat(500) * 0.5).astype(np.float32)
     for _ in range(steps):
         optimizer.step(scales * rng.standard_normal(n, np.float32))
-    slot = optimizer._slots[0]
-    v = slot.rule_state["v"]
-    v = dtypes.widened8(v, slot.exponents["v"], True) if state == "float8" else dtypes.widened(v)
+    parameter = optimizer._parameters[0]
+    v = parameter.rule_state["v"]
+    v = dtypes.widened8(v, parameter.exponents["v"], True) if state == "float8" else dtypes.widened(v)
     ratio = np.median(v / (scales**2 * (1 - 0.999**steps)))
     assert bool(abs(ratio - 1) < 0.06) is fine, ratio
 
@@ -301,22 +301,22 @@ def test_sums_of_float8_begin_in_the_middle_of_a_block(rounding, isa):
     start = [np.ones(100, np.float32), np.ones(700, np.float32)]
     grads = [np.ones(100, np.float32), np.where(np.arange(700) < 256, 1e3, 1e-2).astype(np.float32)]
     optimizer = fo.Prodigy([a.copy() for a in start], state_dtype="float8", d0=1e-2, rounding=rounding)
-    slots, group, settings = optimizer._slots, optimizer.groups[0], optimizer._settings
+    parameters, group, settings = optimizer._parameters, optimizer.groups[0], optimizer._settings
     twin = [a.copy() for a in start]
     other = fo.Prodigy(twin, state_dtype="float8", d0=1e-2, rounding=rounding)  # its arrays are the twin's: it makes no step
-    counted = [(0, list(group.rule.kept.values()))] * 2
+    counted = [(0, list(group.rule.carry.values()))] * 2
     for k in range(4):
         optimizer.step(grads)
         at, works = 0, []
-        for slot, (t, kept), g in zip(other._slots, counted, grads, strict=True):
-            works.append(Work(slot, t, kept, g, other.groups[0].values_now(1.0), at))
+        for parameter, (t, carry), g in zip(other._parameters, counted, grads, strict=True):
+            works.append(Work(parameter, t, carry, g, other.groups[0].current_values(1.0), at))
             at += g.size
         advance(works, other.groups, settings, False)
         for w in works:
             for a, order, flat in w.finish(settings, dtypes.key_of_step(0, k)):
                 store(a, order, flat)
-        counted = [(k + 1, w.kept) for w in works]
-        assert [optimizer.state[s.name]["d"] for s in slots] == [kept[0] for _, kept in counted]
+        counted = [(k + 1, w.carry) for w in works]
+        assert [optimizer.state[s.name]["d"] for s in parameters] == [carry[0] for _, carry in counted]
         assert all(same(a, b) for a, b in zip(optimizer.params, twin, strict=True))
 
 
@@ -372,5 +372,5 @@ def test_construction_needs_no_more_memory_than_the_state(state_dtype):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    kept = sum(a.nbytes for a in optimizer.state_dict()["state"]["0"].values() if isinstance(a, np.ndarray))
-    assert peak < 1.1 * kept + 100_000
+    carry = sum(a.nbytes for a in optimizer.state_dict()["state"]["0"].values() if isinstance(a, np.ndarray))
+    assert peak < 1.1 * carry + 100_000

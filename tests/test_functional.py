@@ -21,11 +21,11 @@ LAYOUTS = {
 }
 
 
-def call(optimizer, *arrays, t, kept=(), out=None):
+def call(optimizer, *arrays, t, carry=(), out=None):
     """Arrays, then what is kept."""
     (group,) = optimizer.groups
     rule = group.rule
-    numbers = {name: group.number(name, 0) for name in rule.hyperparameters} | dict(zip(rule.kept, kept, strict=False))
+    numbers = {name: group.number(name, 0) for name in rule.hyperparameters} | dict(zip(rule.carry, carry, strict=False))
     found = getattr(functional, rule.name)(*arrays, t=t, **numbers, out=out)
     return found[: len(arrays) - 1], found[len(arrays) - 1 :]
 
@@ -41,22 +41,22 @@ def test_as_the_optimizer(case, layout, dtype):
     state = [a.copy() for a in arrays_of(optimizer)]
     new = (LAYOUTS[layout](values[0]), *map(LAYOUTS[layout], state))
     placed = tuple(LAYOUTS[layout](a.copy()) for a in new)
-    kept = list(optimizer.groups[0].rule.kept.values())
+    carry = list(optimizer.groups[0].rule.carry.values())
     for t, g in enumerate(values[1:], 1):
         optimizer.step(g)
         before = [a.copy() for a in new]
-        old, (new, after) = new, call(optimizer, new[0], g, *new[1:], t=t, kept=kept)
+        old, (new, after) = new, call(optimizer, new[0], g, *new[1:], t=t, carry=carry)
         assert all(same(as_reals(a), as_reals(b)) for a, b in zip(old, before, strict=True))
-        returned, again = call(optimizer, placed[0], LAYOUTS["Fortran"](g), *placed[1:], t=t, kept=kept, out=placed)
+        returned, again = call(optimizer, placed[0], LAYOUTS["Fortran"](g), *placed[1:], t=t, carry=carry, out=placed)
         assert all(a is b for a, b in zip(returned, placed, strict=True))
         elsewhere = tuple(np.empty_like(a) for a in new)
-        call(optimizer, old[0], g, *old[1:], t=t, kept=kept, out=elsewhere)
+        call(optimizer, old[0], g, *old[1:], t=t, carry=carry, out=elsewhere)
         expected = [p, *arrays_of(optimizer)]
         for found in (new, placed, elsewhere):
             for a, b in zip(found, expected, strict=True):
                 assert same(as_reals(a), as_reals(b)), t
-        kept = list(after)
-        assert kept == list(again) == [optimizer.state["0"][k] for k in optimizer.groups[0].rule.kept]
+        carry = list(after)
+        assert carry == list(again) == [optimizer.state["0"][k] for k in optimizer.groups[0].rule.carry]
 
 
 def test_vectors_of_adafactor():
@@ -91,7 +91,7 @@ def test_every_rule_says_what_it_takes():
     assert sorted(functional.__all__) == sorted(elementwise)
     for name, rule in elementwise.items():
         arguments = list(inspect.signature(getattr(functional, name)).parameters)
-        assert arguments == [*rule.arrays, "t", *rule.kept, *rule.hyperparameters, "out"]
+        assert arguments == [*rule.arrays, "t", *rule.carry, *rule.hyperparameters, "out"]
 
 
 def test_refusals_change_nothing():

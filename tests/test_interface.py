@@ -63,38 +63,38 @@ class Steps:
     """The updates of an optimizer's parameters, described for C."""
 
     def __init__(self, library, optimizer, grads):
-        slots, (group,) = optimizer._slots, optimizer.groups
-        self.library, self.optimizer, self.slots = library, optimizer, slots
-        self.u = embed.updates(len(slots))
-        values, settings = group.values_now(1.0), optimizer._settings
+        parameters, (group,) = optimizer._parameters, optimizer.groups
+        self.library, self.optimizer, self.parameters = library, optimizer, parameters
+        self.u = embed.updates(len(parameters))
+        values, settings = group.current_values(1.0), optimizer._settings
         self.keep = []
         position = 0
-        for u, slot, g in zip(self.u, slots, grads, strict=True):
-            n = slot.array.size * (2 if slot.array.dtype.kind == "c" else 1)
-            u["rule"], u["n"], u["t"] = library.find_rule(slot.rule.name.encode()), n, optimizer.steps + 1
-            u["param_format"], u["grad_format"] = self.format(slot.array), self.format(g)
-            states = [a for k, a in slot.rule_state.items() if slot.rule.tags.get(k) != "start"] or [slot.array]
-            u["state_format"] = self.format(states[0]) if slot.rule_state else u["param_format"]
+        for u, parameter, g in zip(self.u, parameters, grads, strict=True):
+            n = parameter.array.size * (2 if parameter.array.dtype.kind == "c" else 1)
+            u["rule"], u["n"], u["t"] = library.find_rule(parameter.rule.name.encode()), n, optimizer.steps + 1
+            u["param_format"], u["grad_format"] = self.format(parameter.array), self.format(g)
+            states = [a for k, a in parameter.rule_state.items() if parameter.rule.tags.get(k) != "start"] or [parameter.array]
+            u["state_format"] = self.format(states[0]) if parameter.rule_state else u["param_format"]
             u["nearest"], u["seed"], u["position"] = settings.rounding == "nearest", settings.seed, position
-            u["param_in"] = u["param_out"] = slot.array.ctypes.data
+            u["param_in"] = u["param_out"] = parameter.array.ctypes.data
             u["grad"] = g.ctypes.data
-            u["state"][: len(slot.rule_state)] = [a.ctypes.data for a in slot.rule_state.values()]
-            for k, name in enumerate(slot.rule_state):
-                if name in slot.exponents:
-                    u["exponents"][k] = slot.exponents[name].ctypes.data
-            if slot.master is not None:
-                u["master" if slot.master.dtype == np.float32 else "low"] = slot.master.ctypes.data
-            u["hyperparameters"] = self.doubles([values[h] for h in slot.rule.hyperparameters])
-            self.keep.append(kept := np.zeros(max(1, len(slot.rule.kept))))
-            u["kept_in"] = kept.ctypes.data if optimizer.steps else 0
-            u["kept_out"] = kept.ctypes.data
+            u["state"][: len(parameter.rule_state)] = [a.ctypes.data for a in parameter.rule_state.values()]
+            for k, name in enumerate(parameter.rule_state):
+                if name in parameter.exponents:
+                    u["exponents"][k] = parameter.exponents[name].ctypes.data
+            if parameter.master is not None:
+                u["master" if parameter.master.dtype == np.float32 else "low_bits"] = parameter.master.ctypes.data
+            u["hyperparameters"] = self.doubles([values[h] for h in parameter.rule.hyperparameters])
+            self.keep.append(carry := np.zeros(max(1, len(parameter.rule.carry))))
+            u["carry_in"] = carry.ctypes.data if optimizer.steps else 0
+            u["carry_out"] = carry.ctypes.data
             used = [s for s in group.stages if s.name not in ("hold", "gather", "norms", "finite") or settings.nonfinite == "zero"]
-            uses = np.zeros(len(used), embed.USE)
-            uses["size"] = embed.USE.itemsize
+            uses = np.zeros(len(used), embed.STAGE_ARGS)
+            uses["size"] = embed.STAGE_ARGS.itemsize
             for use, stage in zip(uses, used, strict=True):
                 use["stage"] = library.find_stage(stage.name.encode())
                 use["hyperparameters"] = self.doubles([values[h] for h in stage.hyperparameters])
-                use["arrays"][: len(stage.own)] = [self.own(slot, name) for name in stage.own]
+                use["arrays"][: len(stage.stage_arrays)] = [self.stage_array(parameter, name) for name in stage.stage_arrays]
             self.keep.append(uses)
             u["stages"], u["n_stages"] = uses.ctypes.data, len(used)
             position += n
@@ -110,16 +110,16 @@ class Steps:
         self.keep.append(np.array([*values, 0.0]))
         return self.keep[-1].ctypes.data
 
-    def own(self, slot, name):
-        a = slot.own[name]
-        if name in slot.constant:
-            self.keep.append(a := np.full(max(1, slot.array.size), a[0], a.dtype))
+    def stage_array(self, parameter, name):
+        a = parameter.stage_arrays[name]
+        if name in parameter.scalar_arrays:
+            self.keep.append(a := np.full(max(1, parameter.array.size), a[0], a.dtype))
         return a.ctypes.data
 
     def step(self, threads=1, t=1):
         self.u["t"] = t
         if t > 1:
-            self.u["kept_in"] = self.u["kept_out"]
+            self.u["carry_in"] = self.u["carry_out"]
         assert self.library.apply(self.u.ctypes.data, len(self.u), threads) == 0, self.library.message()
 
     def step_in_parts(self, parts, t=1):
@@ -127,8 +127,8 @@ class Steps:
         self.u["t"] = t
         after = [np.zeros(6) for _ in self.u]
         if t > 1:
-            self.u["kept_in"] = self.u["kept_out"]
-        self.u["kept_out"] = [a.ctypes.data for a in after]
+            self.u["carry_in"] = self.u["carry_out"]
+        self.u["carry_out"] = [a.ctypes.data for a in after]
         self.keep.append(after)
         for part in reversed(range(parts)):
             assert self.library.apply_part(self.u.ctypes.data, len(self.u), part, parts) == 0, self.library.message()
@@ -163,7 +163,7 @@ def check(library, case, dtype="float32", of_gradient=None, parts=0, threads=1, 
         else:
             steps.step(threads, t)
     assert any(not np.array_equal(a, b) for a, b in zip(ours, converted(arrays(np.float64), dtype), strict=True))
-    for a, b, one, other in zip(ours, theirs, optimizer._slots, described._slots, strict=True):
+    for a, b, one, other in zip(ours, theirs, optimizer._parameters, described._parameters, strict=True):
         assert same(
             np.asarray(a).view(np.uint16) if dtype == "bfloat16" else a, np.asarray(b).view(np.uint16) if dtype == "bfloat16" else b
         )
@@ -262,27 +262,27 @@ REFUSED = [
     ({"state_format": 1}, 3, b"update 0: parameter, gradient and state in formats 0, 0 and 1"),
     ({"param_format": 1}, 3, b"update 0: parameter, gradient and state in formats 1, 0 and 0"),
     ({"grad_format": 9}, 3, b"update 0: parameter, gradient and state in formats 0, 9 and 0"),
-    ({"low": 1}, 3, b"update 0: master or low, expected one of them, of a bfloat16 parameter"),
+    ({"low_bits": 1}, 3, b"update 0: master or low_bits, expected one of them, of a bfloat16 parameter"),
     ({"n_stages": 1}, 2, b"update 0: stages are NULL"),
 ]
 
 
 @pytest.mark.parametrize(("changes", "code", "message"), REFUSED)
 def test_what_is_wrong_is_said_and_nothing_changed(changes, code, message, library):
-    u, kept = one(library, **changes)
+    u, carry = one(library, **changes)
     assert library.apply(u.ctypes.data, 1, 1) == code and library.message().startswith(message)
-    assert all((a == 1).all() for a in kept)
+    assert all((a == 1).all() for a in carry)
 
 
 def test_numbers_out_of_their_domains_are_refused(library):
     h = np.array([1e-3, 1.5, 0.999, 1e-8, 0.0, 0.0])
-    u, kept = one(library, hyperparameters=h.ctypes.data)
+    u, carry = one(library, hyperparameters=h.ctypes.data)
     assert library.apply(u.ctypes.data, 1, 1) == 4 and library.message() == b"update 0: beta1 is 1.5, expected 0 to 1"
     h[1] = np.nan
     assert library.apply(u.ctypes.data, 1, 1) == 4
     assert library.apply(0, 1, 1) == 2 and library.apply(0, 0, 1) == 0 and library.apply(0, -1, 1) == 4
     assert library.apply(u.ctypes.data, 1, -1) == 4 and library.apply_part(u.ctypes.data, 1, 2, 2) == 4
-    assert all((a == 1).all() for a in kept)
+    assert all((a == 1).all() for a in carry)
 
 
 @pytest.mark.parametrize("first", ["clip_value", "clip_norm"])
@@ -316,22 +316,26 @@ def test_one_call_of_a_rule_that_sums_and_one_that_does_not(case, order, library
 
 def test_parts_refuse_sums_and_kept_numbers_in_place(library):
     norm = np.array([1.0])
-    use = np.zeros(1, embed.USE)
-    use["size"], use["stage"], use["hyperparameters"] = embed.USE.itemsize, library.find_stage(b"clip_norm"), norm.ctypes.data
-    u, kept = one(library, stages=use.ctypes.data, n_stages=1)
+    use = np.zeros(1, embed.STAGE_ARGS)
+    use["size"], use["stage"], use["hyperparameters"] = (
+        embed.STAGE_ARGS.itemsize,
+        library.find_stage(b"clip_norm"),
+        norm.ctypes.data,
+    )
+    u, carry = one(library, stages=use.ctypes.data, n_stages=1)
     assert library.apply_part(u.ctypes.data, 1, 0, 2) == 5 and b"sums over whole arrays" in library.message()
     assert library.apply_part(u.ctypes.data, 1, 0, 1) == 0
     again = np.repeat(use, 2)
     u["stages"], u["n_stages"] = again.ctypes.data, 2
     assert library.apply(u.ctypes.data, 1, 1) == 1 and library.message() == b"update 0: stage clip_norm twice"
     numbers = np.ones(1)
-    u, kept = one(library, rule=library.find_rule(b"nadam"), kept_in=numbers.ctypes.data, kept_out=numbers.ctypes.data)
+    u, carry = one(library, rule=library.find_rule(b"nadam"), carry_in=numbers.ctypes.data, carry_out=numbers.ctypes.data)
     assert library.apply_part(u.ctypes.data, 1, 0, 2) == 2 and b"of several parts different ones" in library.message()
-    assert library.apply(u.ctypes.data, 1, 1) == 0 and numbers[0] != 1 and kept
+    assert library.apply(u.ctypes.data, 1, 1) == 0 and numbers[0] != 1 and carry
     many = np.concatenate([one(library, rule=library.find_rule(name))[0] for name in (b"dog", b"prodigy")])
     state = np.ones((2, 6, 4), np.float32)
     many["state"] = [[a.ctypes.data for a in row] for row in state]
-    many["kept_out"] = np.zeros(6).ctypes.data
+    many["carry_out"] = np.zeros(6).ctypes.data
     params, grad = np.ones((2, 4), np.float32), np.ones(4, np.float32)
     many["param_in"] = many["param_out"] = [a.ctypes.data for a in params]
     many["grad"] = grad.ctypes.data
@@ -354,16 +358,20 @@ def test_numbers_that_are_kept_in_place_with_threads(case, library):
 
 def test_stages_out_of_their_domains_and_arrays_that_overlap_are_refused(library):
     least = np.array([-1.0])
-    use = np.zeros(1, embed.USE)
-    use["size"], use["stage"], use["hyperparameters"] = embed.USE.itemsize, library.find_stage(b"clip_norm"), least.ctypes.data
-    u, kept = one(library, stages=use.ctypes.data, n_stages=1)
+    use = np.zeros(1, embed.STAGE_ARGS)
+    use["size"], use["stage"], use["hyperparameters"] = (
+        embed.STAGE_ARGS.itemsize,
+        library.find_stage(b"clip_norm"),
+        least.ctypes.data,
+    )
+    u, carry = one(library, stages=use.ctypes.data, n_stages=1)
     assert library.apply(u.ctypes.data, 1, 1) == 4
     assert library.message() == b"update 0, stage clip_norm: clip_norm is -1, expected 0 to inf"
-    u, kept = one(library)
+    u, carry = one(library)
     u["param_out"] += 4
     assert library.apply(u.ctypes.data, 1, 1) == 2 and b"param_in and param_out overlap" in library.message()
-    u, kept = one(library, n=2**60)
-    assert library.apply(u.ctypes.data, 1, 1) == 4 and all((a == 1).all() for a in kept)
+    u, carry = one(library, n=2**60)
+    assert library.apply(u.ctypes.data, 1, 1) == 4 and all((a == 1).all() for a in carry)
 
 
 def test_rules_of_one_library_are_not_the_other_ones(standalone):
@@ -470,8 +478,8 @@ def abi(tmp_path):
     found["functions"] = {name: str(x).split('"')[1] for name, x in sorted(interface.__pyx_capi__.items())}
     library = Library(embed.addresses())
     rules = {name: RULES[name] for name in shown(library, "rule") if name in RULES}
-    found["rules"] = {n: [[*r.state], [*r.hyperparameters], [*r.kept]] for n, r in rules.items()}
-    found["stages"] = {n: [[*STAGES[n].hyperparameters], STAGES[n].own] for n in shown(library, "stage")}
+    found["rules"] = {n: [[*r.state], [*r.hyperparameters], [*r.carry]] for n, r in rules.items()}
+    found["stages"] = {n: [[*STAGES[n].hyperparameters], STAGES[n].stage_arrays] for n in shown(library, "stage")}
     return found, frozen, header
 
 
@@ -487,7 +495,7 @@ def test_the_abi_is_frozen(tmp_path):
 
 def test_the_numpy_dtypes_are_those_of_c(tmp_path):
     found, _, _ = abi(tmp_path)
-    for name, dtype in {"fastopt_update": embed.UPDATE, "fastopt_use": embed.USE}.items():
+    for name, dtype in {"fastopt_update": embed.UPDATE, "fastopt_stage_args": embed.STAGE_ARGS}.items():
         fields = {k: [offset, x.itemsize] for k, (x, offset) in ((n, dtype.fields[n][:2]) for n in dtype.names)}
         assert fields | {"": [dtype.itemsize]} == found["structs"][name]
 

@@ -249,7 +249,7 @@ def test_what_a_function_of_matrices_raises_changes_nothing(monkeypatch):
 
 
 def test_eps_of_none_is_each_dtypes_own():
-    assert fo.Adafactor(np.ones(3, np.float32)).groups[0].numbers.max() and fo.Adafactor(np.ones(3)).groups[0]["eps"] == (
+    assert fo.Adafactor(np.ones(3, np.float32)).groups[0].hyperparameters.max() and fo.Adafactor(np.ones(3)).groups[0]["eps"] == (
         None,
         1e-3,
     )

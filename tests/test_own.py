@@ -21,7 +21,7 @@ from own_rules import again, average, clipped, counting
 
 import fastopt as fo
 from fastopt import custom
-from fastopt._codegen.ir import RuleError
+from fastopt._codegen.subset import RuleError
 from fastopt._engine import cache, dispatch, interpreted
 from fastopt.cuda import backend, compiler
 
@@ -60,7 +60,7 @@ def test_interpreted_it_has_the_bits_of_the_built_in_rule(dtype, options, uncomp
         g = data(700, dtype, k + 5)
         ours.step(g)
         theirs.step(g)
-    assert same(a, b) and isinstance(ours._backend, interpreted.InterpretedBackend) and isinstance(ours, custom.OwnOptimizer)
+    assert same(a, b) and isinstance(ours._backend, interpreted.InterpretedBackend) and isinstance(ours, custom.CustomOptimizer)
 
 
 @pytest.mark.compiled
@@ -432,7 +432,7 @@ def damaged(path, how):
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
     elif how == "digest":
-        cache.beside(path).unlink()
+        cache.checksum_file(path).unlink()
     elif how == "mode":
         path.chmod(0o666)
     elif how == "link":
@@ -498,7 +498,7 @@ def test_what_others_own_is_not_trusted(tmp_path, monkeypatch):
 
 def test_the_cache_is_pruned(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(cache, "MOST", 2500)
+    monkeypatch.setattr(cache, "MAX_BYTES", 2500)
     for k in range(5):
         cache.cached(f"{k}", lambda: bytes(1000))
         os.utime(tmp_path / f"{k}", (1e9 + k, 1e9 + k)) if k == 0 else None

@@ -54,8 +54,8 @@ def test_the_compiled_program_is_pythons(case, options, calls):
     for k in range(calls):
         for each in (optimizer, twin):
             each.step(grads)
-        holds = (k + 1) % known.get("accumulate", 1) != 0
-        (ours,), (theirs,) = optimizer._backend.program(holds), twin._backend.program(holds)
+        accumulating = (k + 1) % known.get("accumulate", 1) != 0
+        (ours,), (theirs,) = optimizer._backend.program(accumulating), twin._backend.program(accumulating)
         assert ours == without_idle_subtraction(theirs)
 
 

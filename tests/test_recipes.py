@@ -29,7 +29,7 @@ def made_up_scalars(t, *, lr=0.5, momentum=0.25):
 
 
 def made_up(p, g, m: velocity, *, lr, keep):
-    """Nobody's."""
+    """Update by heavy-ball momentum."""
     m = keep * m + g
     return lr * m, m
 
@@ -39,9 +39,8 @@ class MadeUp(Optimizer):
 
     Parameters
     ----------
-    lr : float or schedule, default 0.5
-    momentum : float or schedule, default 0.25
-    {common}
+    momentum
+        Decay rate of the buffer.
     """
 
     arguments: ClassVar[Mapping[str, Any]] = {"lr": 0.5, "momentum": 0.25}
@@ -49,12 +48,12 @@ class MadeUp(Optimizer):
 '''
 STAGE = '''
 def shrink_scalars(*, shrink=1):
-    """The factor itself."""
+    """Return the factor."""
     return {"factor": shrink}
 
 
 def shrink(u, *, factor):
-    """The update times a number."""
+    """Scale the update."""
     return factor * u
 
 
@@ -82,7 +81,7 @@ w = np.ones(2)
 optimizer = fo.SGD([{"params": w}, {"params": np.ones(2), "shrink": 0.25}], lr=1.0)
 optimizer.step([np.ones(2), np.ones(2)])
 assert w.tolist() == [0, 0] and optimizer.params[1].tolist() == [0.75, 0.75]
-assert "shrink=1.0" in fo.Optimizer.__doc__ and "``shrink``" in fo.SGD.__doc__
+assert "shrink=1" in fo.Optimizer.__doc__ and "``shrink``" in fo.SGD.__doc__
 assert "shrink=0.5" in repr(fo.SGD(w, shrink=0.5)) and "shrink" in fo.embed.stages()
 try:
     fo.SGD(w, shrink=-1.0)

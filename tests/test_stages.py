@@ -474,9 +474,9 @@ def test_names_of_state_do_not_meet():
     from fastopt.spec import RULES as every
     from fastopt.spec import STAGES
 
-    own = {a for stage in STAGES.values() for a in stage.own} | {"step", "master", "gathering"}
+    stage_arrays = {a for stage in STAGES.values() for a in stage.stage_arrays} | {"step", "master", "gathering"}
     for rule in every.values():
-        assert not own & {*rule.state, *rule.kept} and not {*rule.state} & {*rule.kept}
+        assert not stage_arrays & {*rule.state, *rule.carry} and not {*rule.state} & {*rule.carry}
 
 
 @pytest.mark.compiled
@@ -506,7 +506,7 @@ def test_no_rounding_leaves_the_bounds(kind):
     optimizer = fo.Adam(w, lr=0.01, bounds=(1e-3 * 1.0001, 0.1))
     for k in range(30):
         optimizer.step(data(2000, np.float32, k) + (1 if k < 15 else -1))
-        value = optimizer._slots[0].value().astype(np.float64)
+        value = optimizer._parameters[0].value().astype(np.float64)
         assert value.min() >= 1e-3 * 1.0001 and value.max() <= 0.1
 
 

@@ -1,4 +1,4 @@
-"""Files, functions and decisions that fit on a screen. What does not yet is listed, and leaves the list once it does."""
+"""Structure: files, functions and decisions that fit on a screen, and imports in one direction."""
 
 import ast
 import re
@@ -7,24 +7,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1] / "fastopt"
 GENERATED = {"functional.py"}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_COMPLEX = 500, 45, 15  # lines, lines without docstring, decisions
-
-# Exceptions: each that is mended leaves its list, and none comes in.
-LONG_FILES: set[str] = set()
-LONG_FUNCTIONS = {
-    "training.py: fit",
-}
-COMPLEX_FUNCTIONS = {
-    "_codegen/c.py: element",
-    "_codegen/cuda.py: formula",
-    "_codegen/cython.py: _loop",
-    "_codegen/cython.py: _scalars",
-    "_codegen/ir.py: check",
-    "_codegen/ir.py: elementwise",
-    "_codegen/ir.py: numbers",
-    "torch/__init__.py: _take",
-    "torch/state.py: write",
-    "training.py: fit",
-}
 
 # What each room may import at its top from the others; within functions, where it is used, an optional part may be imported too.
 LAYERS = {
@@ -138,15 +120,15 @@ def complex_functions():
 
 
 def test_files_fit():
-    assert long_files() == LONG_FILES
+    assert not long_files()
 
 
 def test_functions_fit_on_a_screen():
-    assert long_functions() == LONG_FUNCTIONS
+    assert not long_functions()
 
 
 def test_functions_decide_little():
-    assert complex_functions() == COMPLEX_FUNCTIONS
+    assert not complex_functions()
 
 
 def test_rooms_import_downward():

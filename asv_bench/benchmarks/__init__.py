@@ -1,1 +1,1 @@
-"""fastopt's benchmarks. asv imports them and then forks: nothing here runs a kernel when it is imported."""
+"""Benchmarks of fastopt. asv imports them and then forks: nothing here may run a kernel on import."""

@@ -1,4 +1,4 @@
-"""Steps from elsewhere: through the C interface, from C and numba, and of a user's own rule, as ratios of one process."""
+"""Steps through other doors: the C interface from C and numba, and a user's rule, as ratios within one process."""
 
 import ctypes
 import functools
@@ -44,7 +44,7 @@ APPLY = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes
 
 @functools.cache
 def loops():
-    """Loops in C, compiled for this very processor."""
+    """Return loops in C, compiled for this processor."""
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder, "loops.c"), Path(folder, "loops.so")
         source.write_text(LOOPS)
@@ -68,7 +68,7 @@ def numba_loop():
 
 
 def described(n):
-    """An update of Adam on n elements, and all that it points to."""
+    """Return an update of Adam on n elements, and everything that it points to."""
     arrays = [*normal([(n,)] * 2), np.zeros(n, np.float32), np.zeros(n, np.float32)]
     h = np.array([LEARNING_RATE, 0.9, 0.999, 1e-8, 0, 0])
     u = fo.embed.updates(1)
@@ -79,7 +79,7 @@ def described(n):
 
 
 def pair_of(caller, n):
-    """So many steps by the interface, and as many of the loop that one writes by hand."""
+    """Return two functions: steps through the interface, and as many of the hand-written loop."""
     u, kept = described(n)
     times = max(1, 1_000_000 // n)
     pointer = ctypes.c_void_p(u.ctypes.data)
@@ -95,7 +95,7 @@ def pair_of(caller, n):
 
 
 class OfHandwrittenC:
-    """`fastopt_apply` called in a loop, beside Adam written by hand in C for this very processor: one thread, in cache."""
+    """`fastopt_apply` in a loop, compared with Adam written by hand in C for this processor: one thread, in cache."""
 
     params = (["C", "numba"], [1_000, 10_000, 100_000])
     param_names = ("caller", "elements")
@@ -111,7 +111,7 @@ class OfHandwrittenC:
 
 
 class OverheadOfACall:
-    """What a call of `fastopt_apply` from C takes above that loop."""
+    """Overhead of a call of `fastopt_apply` from C."""
 
     params = (10, 1_000)
     param_names = ("elements",)
@@ -129,7 +129,7 @@ class OverheadOfACall:
 
 
 class OwnRule:
-    """A user's compiled rule beside the same rule of the package."""
+    """A user's compiled rule compared with the same rule of the package."""
 
     params = (1_000, 100_000, 1_000_000)
     param_names = ("elements",)
@@ -157,7 +157,7 @@ class OwnRule:
 
 
 class InTorch:
-    """Steps of torch's optimizer over the engine, whose gradients stay where they are."""
+    """Steps of a torch optimizer over the engine, whose gradients stay in place."""
 
     params = ([(1, 10), (1, 100_000), (1000, 100)],)
     param_names = ("tensors and their elements",)

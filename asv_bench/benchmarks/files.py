@@ -1,4 +1,4 @@
-"""State as files, dictionaries and copies."""
+"""State in files, dictionaries and copies."""
 
 import copy
 import pickle
@@ -7,7 +7,7 @@ from .common import NETWORK, bound
 
 
 class Network:
-    """Adam's state of six arrays, 235 146 elements."""
+    """Adam's state of six arrays with 235 146 elements."""
 
     params = (None, "bfloat16")
     param_names = ("state_dtype",)

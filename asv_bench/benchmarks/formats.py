@@ -1,4 +1,4 @@
-"""What is stored in less than 32 bits, and gradients of few rows."""
+"""Storage below 32 bits, and gradients of few rows."""
 
 import functools
 
@@ -48,7 +48,7 @@ class Rows(_Steps):
 
 
 class Layouts(_Steps):
-    """Arrays that are not one piece of memory, and gradients of another dtype."""
+    """Arrays that are not contiguous, and gradients of another dtype."""
 
     params = ("Fortran", "every second", "reversed", "float64 gradient", "float16 gradient")
     param_names = ("layout",)

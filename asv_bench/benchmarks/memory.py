@@ -1,4 +1,4 @@
-"""Memory: of the process at its peak, and of what is kept."""
+"""Peak memory of the process, and memory of state."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ SIDE = 512
 
 
 def bytes_of_an_element(optimizer):
-    """Of all that is saved beside the parameters."""
+    """Return the size of saved state per parameter."""
     kept = [a for state in optimizer.state_dict()["state"].values() for a in state.values() if isinstance(a, np.ndarray)]
     return sum(a.nbytes for a in kept) / SIDE**2
 
@@ -40,7 +40,7 @@ class Formats:
 
 
 class Peak:
-    """With parameters and gradients of 16 MiB each."""
+    """Parameters and gradients of 16 MiB each."""
 
     params = ("SGD", "Adam", "LAMB", *MATRICES)
     param_names = ("rule",)

@@ -1,4 +1,4 @@
-"""What Python costs around a kernel that has next to nothing to do."""
+"""Overhead of Python around a kernel with almost no work."""
 
 import functools
 
@@ -58,7 +58,7 @@ def groups(count):
 
 
 class Groups(_Steps):
-    """Many groups of one array each, as where every layer has its learning rate."""
+    """Many groups of one array each, as if every layer has its learning rate."""
 
     params = (1, 10, 100, 1_000)
     param_names = ("groups",)

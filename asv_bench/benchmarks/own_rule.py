@@ -1,4 +1,4 @@
-"""Adam as a rule of one's own: the rule's text is read from this file."""
+"""Adam as a user's rule, whose text is read from this file."""
 
 import fastopt as fo
 
@@ -6,7 +6,8 @@ try:
     from fastopt.arithmetic import nonnegative, power, sqrt, velocity
 
     rule = fo.rule
-except (ImportError, AttributeError):  # an older commit
+# An older commit.
+except (ImportError, AttributeError):
     again = None
 else:
 

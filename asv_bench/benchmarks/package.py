@@ -1,4 +1,4 @@
-"""The package itself: import time and size."""
+"""The package: import time and size."""
 
 import io
 import zipfile
@@ -24,7 +24,7 @@ class Wheel:
     SUFFIXES = (".py", ".so", ".pxd", ".pyi", ".h", ".typed")
 
     def track_bytes(self):
-        """What the installed package takes when it is packed as a wheel is."""
+        """Size of the installed package, packed as a wheel."""
         folder, packed = Path(fo.__file__).parent, io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as wheel:
             for path in folder.rglob("*"):

@@ -1,4 +1,4 @@
-"""Ratios of one process, which survive noise and a change of machine.
+"""Ratios within one process, which survive noise and another machine.
 
 asv takes larger for worse, so that they are times over times: of memory's limit, and of NumPy in place.
 """
@@ -10,12 +10,14 @@ from pathlib import Path
 
 from .common import LEARNING_RATE, bound, normal
 
-REFERENCES = Path(__file__).parents[2] / "fastopt" / "bench" / "references.py"  # of this checkout: older commits have none
-PLACES, ROUNDS, VISIT = 4, 12, 0.003  # how often arrays are placed anew, visits of each function there, and seconds of a visit
+# Of this checkout: older commits have none.
+REFERENCES = Path(__file__).parents[2] / "fastopt" / "bench" / "references.py"
+# Placements of the arrays, visits of each function at each, and seconds of a visit.
+PLACES, ROUNDS, VISIT = 4, 12, 0.003
 
 
 def visit(function, repeats):
-    """Seconds of a call."""
+    """Return the seconds of a call."""
     function()
     begin = time.perf_counter()
     for _ in range(repeats):
@@ -24,7 +26,7 @@ def visit(function, repeats):
 
 
 def ratio(pair):
-    """How many times as long the first of a pair of functions takes: the median over visits, in which they take turns."""
+    """Return the ratio of the first function's time to the second's: the median over alternating visits."""
     found = []
     for _ in range(PLACES):
         functions = pair()
@@ -35,7 +37,7 @@ def ratio(pair):
     return statistics.median(found)
 
 
-# Of each rule: options, and how many arrays it keeps for each parameter.
+# For each rule: options, and the number of arrays for each parameter.
 STATES = {"SGD": ({}, 0), "SGD(momentum=0.9)": ({"momentum": 0.9}, 1), "Adam": ({}, 2), "AdEMAMix": ({}, 3)}
 
 
@@ -64,13 +66,13 @@ class OfStream:
 
 
 class OfStreamInParallel(OfStream):
-    """Two threads: what the processors share decides as much as the code does."""
+    """Two threads: what the processors share matters as much as the code."""
 
     threads = 2
 
 
 class OfNumPy:
-    """Beside Adam as NumPy makes it in place, with buffers; one thread, as NumPy has."""
+    """Compared with Adam in NumPy, in place with buffers; one thread, as NumPy has."""
 
     params = (10, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
     param_names = ("elements",)

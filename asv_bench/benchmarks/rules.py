@@ -1,4 +1,4 @@
-"""Every rule, from the package's own list."""
+"""Every rule of the package."""
 
 from .common import MATRICES, RULES, _Steps, bound
 
@@ -12,7 +12,7 @@ class ByRule(_Steps):
         return bound(rule, [(side, side) if rule in MATRICES else (elements,)]).step
 
 
-# Options that make another rule of one.
+# Options that select another rule.
 OTHERS = {
     "SGD(momentum=0.9)": {"momentum": 0.9},
     "SGD(momentum=0.9, nesterov=True)": {"momentum": 0.9, "nesterov": True},

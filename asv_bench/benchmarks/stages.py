@@ -1,4 +1,4 @@
-"""What stands around a rule, each alone and what a network usually takes."""
+"""Stages around a rule: each alone, and the usual ones of a network."""
 
 from .common import _Steps, bound
 

@@ -1,4 +1,4 @@
-"""One step: by size, number of arrays, threads and instruction set."""
+"""One step, by size, number of arrays, threads and instruction set."""
 
 import functools
 import os
@@ -51,7 +51,7 @@ class ByThreads(_Steps):
 
 
 class AfterAMatrixProduct:
-    """As those step who make gradients with NumPy: the threads of its BLAS still hold the processors."""
+    """Steps of users who compute gradients with NumPy: the threads of its BLAS still hold the processors."""
 
     params = (100_000, 1_000_000)
     param_names = ("elements",)
@@ -69,7 +69,7 @@ class AfterAMatrixProduct:
 
 
 class ByInstructionSet:
-    """Each in a process of its own: the instruction set is chosen when fastopt is imported."""
+    """Each in its own process: the instruction set is chosen on import."""
 
     params = (["x86-64-v4", "x86-64-v3", "baseline"], ["SGD", "Adam"], [1_000, 100_000])
     param_names = ("instruction set", "rule", "elements")
@@ -98,7 +98,7 @@ class ByInstructionSet:
 
 
 class Subnormals(_Steps):
-    """Gradients and state that a processor may be slow with."""
+    """Gradients and state with numbers that processors may be slow with."""
 
     params = (False, True)
     param_names = ("flush_subnormals",)

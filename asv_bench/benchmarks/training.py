@@ -8,7 +8,7 @@ from .common import LEARNING_RATE, NETWORK, _Steps
 
 
 class Line:
-    """The worked example: a line of two parameters, 100 samples, 20 epochs of batches of 10."""
+    """The worked example: a line with two parameters, 100 samples, 20 epochs of batches of 10."""
 
     params = ("SGD", "Adam")
     param_names = ("rule",)
@@ -31,7 +31,7 @@ class Line:
 
 
 class Network(_Steps):
-    """One batch of 64 samples through a network of three layers: forward, backward and step."""
+    """A batch of 64 samples through a network of three layers: forward, backward and step."""
 
     params = ("fastopt", "no step")
     param_names = ("optimizer",)

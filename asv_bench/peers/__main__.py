@@ -1,4 +1,4 @@
-"""``python asv_bench/peers``: fastopt beside everything that this machine can run, written to ``docs/performance.md``.
+"""``python asv_bench/peers``: compare fastopt with everything that this machine can run, in ``docs/performance.md``.
 
 The machinery and a two-minute selection are `fastopt.bench`; this is the whole table, about twelve minutes.
 """
@@ -14,7 +14,7 @@ from fastopt.bench.works import ONE_VECTOR, by_size
 DOCS = Path(__file__).parents[2] / "docs"
 TORCHS = ("torch", "torch foreach", "torch default")
 FRAMEWORKS = (*TORCHS, "DeepSpeed", "optax", "numba", "thinc", "scikit-learn", "keras", "numpy")
-QUICK = ("torch", "DeepSpeed", "optax", "numba", "thinc", "scikit-learn", "numpy")  # a step of theirs is no longer than it need be
+QUICK = ("torch", "DeepSpeed", "optax", "numba", "thinc", "scikit-learn", "numpy")  # Their steps have no avoidable overhead.
 OURS = ("one thread", "two threads")
 
 SECTIONS = {
@@ -81,9 +81,9 @@ SECTIONS = {
 
 @dataclass(frozen=True)
 class Goal:
-    """How many times as long as fastopt a peer should take at least, in this work; and why it does not, where it does not.
+    """A goal: how many times as long as fastopt a peer takes at least, and why not, if it does not.
 
-    `most` instead of `least`: how many times as long as this peer fastopt may take at most.
+    `most` instead of `least`: how many times as long as the peer fastopt takes at most.
     """
 
     work: str
@@ -93,7 +93,7 @@ class Goal:
     why: str = ""
 
     def found(self, results):
-        """The figure, and whether it reaches the goal: yes, no, or one of the quartiles does not say the same."""
+        """Return the figure, and whether it reaches the goal: "yes", "no", or "noise" if the quartiles disagree."""
         result = results[self.work][self.peer]
         figures = [result["ratio"], *result["quartiles"]]
         figures = [1 / x for x in figures] if self.most else figures
@@ -176,7 +176,7 @@ def microseconds(seconds):
 
 
 def table(results, works):
-    """One row for each work: fastopt's time, then the ratio of each peer that any of them has."""
+    """Return a row for each work: fastopt's time, then the ratio of each peer that any of them has."""
     peers = [p for p in bench.PEERS if p != "fastopt" and any(p in results[name] for name in works)]
     yield "| step | fastopt | " + " | ".join(peers) + " |"
     yield "|---|---|" + "---|" * len(peers)
@@ -186,7 +186,7 @@ def table(results, works):
 
 
 def honest(results):
-    """What is not faster: the upper quartile tells a loss from a tie."""
+    """Return the works in which fastopt is not faster; the upper quartile tells a loss from a tie."""
     losses, ties, names = [], [], {"float32": "Adam of fastopt in float32", **{name: f"fastopt with {name}" for name in OURS}}
     for name, found in results.items():
         for peer, result in found.items():
@@ -217,7 +217,7 @@ def goals(results):
 
 
 def report(found):
-    """The page."""
+    """Return the page."""
     results = found["works"]
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     absent = sorted(
@@ -251,7 +251,7 @@ def main():
         found = {**bench.about(), "rounds": given.rounds, "threads": given.threads, "works": {}}
         try:
             bench.run(works, rounds=given.rounds, threads=given.threads, into=found["works"])
-        finally:  # what was measured is not lost
+        finally:  # Keep what was measured.
             if not given.select:
                 given.results.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if given.select:

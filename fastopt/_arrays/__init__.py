@@ -1,1 +1,1 @@
-"""Trees of arrays, their memory, dtypes and layout; what NumPy and CuPy arrays share."""
+"""Trees of arrays and their memory, dtypes and layout; the code that NumPy and CuPy arrays share."""

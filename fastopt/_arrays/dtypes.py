@@ -1,6 +1,6 @@
-"""How numbers below 32 bits are stored, for NumPy: the twins of ``include/scalar.h``, with the same bits.
+"""Storage formats below 32 bits in NumPy: twins of ``include/scalar.h``, with the same bits.
 
-bfloat16 is in arrays of uint16, 8-bit floats in arrays of uint8 whose blocks of 256 share an exponent.
+bfloat16 is stored in arrays of uint16; 8-bit floats in arrays of uint8, whose blocks of 256 share an exponent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .._codegen.capacity import BLOCK as BLOCK
 
 BFLOAT16 = np.dtype(np.uint16)
 FLOAT8 = np.dtype(np.uint8)
-NOT_FINITE = 32767  # exponent of a block that holds a NaN
+NOT_FINITE = 32767  # Exponent of a block that has a NaN.
 TAG = {"format": "bfloat16"}
 bfloat16 = np.dtype(np.uint16, metadata=TAG)
 LINE_FORMATS = {"of_rows": capacity.ROWS, "of_columns": capacity.COLUMNS, "of_ratios": capacity.RATIOS}
@@ -27,19 +27,19 @@ DTYPES: dict[str, np.dtype] = {
 
 
 def is_bfloat16(dtype: np.dtype) -> bool:
-    """Return whether a dtype is ml_dtypes' bfloat16, or uint16 with this module's tag."""
+    """Return True for the bfloat16 of ml_dtypes, and for uint16 with this module's tag."""
     return dtype.name == "bfloat16" or (dtype == np.uint16 and dict(dtype.metadata or ()) == TAG)
 
 
 def format_of(dtype: np.dtype) -> int:
-    """Return the kernels' number for how a dtype is stored; of 8-bit floats, whose sign decides too, there is none."""
+    """Return the kernels' number of a dtype's format. 8-bit floats have none, since their sign decides too."""
     if dtype == BFLOAT16:
         return capacity.BFLOAT16
     return {2: capacity.FLOAT16, 4: capacity.FLOAT32, 8: capacity.FLOAT64}[dtype.itemsize // (2 if dtype.kind == "c" else 1)]
 
 
 def random(key: int, position: np.ndarray) -> np.ndarray:
-    """Return 32 random bits of each position."""
+    """Return 32 random bits for each position."""
     with np.errstate(over="ignore"):
         x = position.astype(np.uint32) * np.uint32(0x9E3779B1) + np.uint32(key)
         x = (x ^ x >> np.uint32(15)) * np.uint32(0x85EBCA77)
@@ -60,14 +60,14 @@ def key_of_step(seed: int, count: int) -> int:
 
 
 def widened(a: np.ndarray) -> np.ndarray:
-    """Return a copy in the dtype that rules work in: float32 for what is stored in 16 bits."""
+    """Return a copy in the dtype that rules compute in: float32 for 16-bit formats."""
     if a.dtype == BFLOAT16:
         return np.asarray((a.astype(np.uint32) << np.uint32(16)).view(np.float32))
     return a.astype(np.float32 if a.dtype == np.float16 else a.dtype)
 
 
 def narrowed(x: np.ndarray, dtype: np.dtype, bits: np.ndarray | None = None, nonnegative: bool = False) -> np.ndarray:
-    """Return what is stored as bfloat16 or float16, rounded to nearest, or stochastically with 32 bits for each; else `x`."""
+    """Round to bfloat16 or float16: to nearest, or stochastically with 32 random bits for each; other dtypes return `x`."""
     if dtype not in (BFLOAT16, np.dtype(np.float16)):
         return x
     u = np.array(x, np.float32, order="C").view(np.uint32).reshape(x.shape)
@@ -75,7 +75,8 @@ def narrowed(x: np.ndarray, dtype: np.dtype, bits: np.ndarray | None = None, non
     with np.errstate(over="ignore"):
         if dtype == BFLOAT16:
             carry = np.uint32(0x7FFF) + (u >> np.uint32(16) & one) if bits is None else bits >> np.uint32(16)
-            carry = carry if bits is None else np.where(a > 0x7F7F0000, np.uint32(0), carry)  # not to infinity
+            # Stochastic rounding never carries a finite number to infinity.
+            carry = carry if bits is None else np.where(a > 0x7F7F0000, np.uint32(0), carry)
             quiet = np.where(u & np.uint32(0x7FFFFF), np.uint32(0x40), np.uint32(0))
             h = np.where(a < 0x7F800000, (u + carry) >> np.uint32(16), u >> np.uint32(16) | quiet)
             return np.where(nonnegative & (h == 0) & (u != 0), one, h).astype(np.uint16)
@@ -94,17 +95,18 @@ def narrowed(x: np.ndarray, dtype: np.dtype, bits: np.ndarray | None = None, non
 
 
 def blocks_of(flat: np.ndarray) -> np.ndarray:
-    """Return a flat array as whole blocks, a copy, zeros at the end."""
+    """Return a flat array as whole blocks, padded with zeros; a copy."""
     return np.pad(flat, (0, -flat.size % BLOCK)).reshape(-1, BLOCK)
 
 
 def narrowed8(x: np.ndarray, unsigned: bool, bits: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return codes and exponents of a flat array of float32."""
+    """Encode a flat array of float32 as 8-bit codes and exponents."""
     u = blocks_of(np.ascontiguousarray(x, np.float32).view(np.uint32))
     a = u & np.uint32(0x7FFFFFFF)
     most = 255 if unsigned else 127
     largest = a.max(axis=1, initial=0).astype(np.int64)
-    beyond = (largest > 0x7F700000) & (largest <= 0x7F800000)  # what is infinite or would be becomes the largest number
+    # Infinity, and what would round to it, become the largest number.
+    beyond = (largest > 0x7F700000) & (largest <= 0x7F800000)
     largest = np.where(beyond, 0x7F700000, largest)
     exponents = np.where(largest < 0x7F800000, (largest + 0xFFFFF >> 20) - most, NOT_FINITE)
     carry = np.int64(0x7FFFF) if bits is None else blocks_of(bits >> np.uint32(12)).astype(np.int64)
@@ -113,12 +115,13 @@ def narrowed8(x: np.ndarray, unsigned: bool, bits: np.ndarray | None = None) -> 
         codes = np.where(k < 1, a > 0, np.minimum(k, 255))
     else:
         codes = np.clip(k, 0, 127) | (u >> np.uint32(24) & np.uint32(128)).astype(np.int64)
-    codes = np.where(exponents[:, None] == NOT_FINITE, 0, codes)  # a NaN's sign is nobody's
+    # Any codes would do: zeros make equal states equal bytes.
+    codes = np.where(exponents[:, None] == NOT_FINITE, 0, codes)
     return codes.astype(np.uint8).reshape(-1)[: x.size], exponents.astype(np.int16)
 
 
 def widened8(codes: np.ndarray, exponents: np.ndarray, unsigned: bool) -> np.ndarray:
-    """Return a flat array of float32 from its codes and exponents."""
+    """Decode 8-bit codes and exponents to a flat array of float32."""
     c, e = blocks_of(codes).astype(np.uint32), exponents.astype(np.int64)[:, None]
     k = c if unsigned else c & np.uint32(127)
     u = np.where(k > 0, k.astype(np.int64) + e << 20, 0).astype(np.uint32)
@@ -128,15 +131,16 @@ def widened8(codes: np.ndarray, exponents: np.ndarray, unsigned: bool) -> np.nda
 
 
 def joined(a: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """Return float32 from bfloat16 and the 16 bits that it dropped."""
+    """Return float32 from bfloat16 and the low bits that it drops."""
     with np.errstate(over="ignore"):
         return ((a.astype(np.uint32) << np.uint32(16)) + low.astype(np.int32).view(np.uint32)).view(np.float32)
 
 
 def split(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return bfloat16, rounded, and the 16 bits that it drops."""
+    """Return float32 as rounded bfloat16 and the low bits that it drops."""
     u = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    nan = (u & np.uint32(0x7FFFFFFF)) > 0x7F800000  # whose bits must not be carried away
+    # The low bits of a NaN must not carry into the high ones.
+    nan = (u & np.uint32(0x7FFFFFFF)) > 0x7F800000
     u = np.where(nan, (u | np.uint32(0x400000)) & np.uint32(0xFFFF0000), u)
     with np.errstate(over="ignore"):
         high, low = u + np.uint32(0x8000) >> np.uint32(16), u & np.uint32(0xFFFF)
@@ -144,7 +148,7 @@ def split(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def nearest(x: Any, dtype: np.dtype) -> Any:
-    """Return numbers rounded to the nearest of a dtype, in the dtype that rules work in."""
+    """Round numbers to the nearest of a dtype; return them in the dtype that rules compute in."""
     with np.errstate(over="ignore"):
         exact = np.asarray(x, np.float64)
         if dtype.itemsize > 2:
@@ -153,7 +157,7 @@ def nearest(x: Any, dtype: np.dtype) -> Any:
 
 
 def inward(x: Any, dtype: np.dtype, up: bool) -> np.ndarray:
-    """Return bounds as numbers that `dtype` can store, not below `x` (or not above), so that rounding cannot leave them."""
+    """Round bounds to numbers that `dtype` can store, up or down, so that rounding a parameter cannot cross them."""
     with np.errstate(over="ignore"):
         exact = np.asarray(x, np.float64)
         if dtype.itemsize > 2:
@@ -172,7 +176,7 @@ def inward(x: Any, dtype: np.dtype, up: bool) -> np.ndarray:
 
 
 def plain(a: Any) -> Any:
-    """Return an array as what it is in memory: bfloat16 as uint16."""
+    """Return an array with its storage dtype: bfloat16 as uint16."""
     if is_bfloat16(a.dtype):
         return np.ndarray.view(a, np.ndarray).view(np.uint16)
     return a if type(a) is np.ndarray else np.ndarray.view(a, np.ndarray)

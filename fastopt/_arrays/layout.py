@@ -1,4 +1,4 @@
-"""Where arrays lie in memory: the order in which they are walked, what overlaps, and what is refused."""
+"""Layout of arrays in memory: the order of their axes, and checks of what callers pass."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from .dtypes import DTYPES, bfloat16, is_bfloat16, plain
 from .overlap import check_disjoint, overlaps_itself, share
 
 PAGE = 4096
-STAGGER = 17 * 64  # bytes by which large arrays that are walked together begin later in a page
+# Large arrays that a step reads together begin in a page this many bytes apart.
+STAGGER = 17 * 64
 FLOATS = "efdg"
 COMPLEX = "FDG"
-LINES: dict[str | None, Callable[[tuple[int, ...]], tuple[int, ...]]] = {  # shapes of what matrices' lines have one number of
+# Shapes of the factors of matrices.
+LINES: dict[str | None, Callable[[tuple[int, ...]], tuple[int, ...]]] = {
     "of_rows": lambda shape: shape[:-1],
     "of_columns": lambda shape: (*shape[:-2], shape[-1]),
     "of_ratios": lambda shape: shape[:-1],
@@ -22,14 +24,14 @@ LINES: dict[str | None, Callable[[tuple[int, ...]], tuple[int, ...]]] = {  # sha
 
 
 def rows_per_chunk(rows: int, columns: int) -> int:
-    """Return how many rows of a matrix have their columns summed at once: a function of the shape alone, so that bits are too."""
+    """Return the rows of a matrix whose columns are summed together. It depends on the shape alone, as the bits do."""
     return max(64, (rows + 15) // 16, 2048 // max(1, columns) + 1)
 
 
 def reals(a: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """Return shape, strides and item size in bytes of an array's real numbers, with at least one axis.
 
-    A complex array has one axis of length 2 more.
+    A complex array has one more axis of length 2.
     """
     if a.dtype.kind == "c":
         half = a.itemsize // 2
@@ -38,16 +40,16 @@ def reals(a: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...], int]:
 
 
 def axes(a: np.ndarray) -> list[int]:
-    """Return the axes of the array's reals from the slowest to the fastest in memory."""
+    """Return the axes of the array's reals, slowest in memory first."""
     shape, strides, _ = reals(a)
     return sorted(range(len(shape)), key=lambda k: (-abs(strides[k]), k))
 
 
 def zeros_like(a: np.ndarray, dtype: np.dtype | None = None, order: Sequence[int] | None = None, place: int = 0) -> np.ndarray:
-    """Return zeros of the same shape, in the order of axes in which `a` is walked; of its own dtype at its phase modulo 64 bytes.
+    """Return zeros of the same shape, in this order of axes; with the same dtype also at the same address modulo 64.
 
-    `place` counts the arrays that are walked beside `a`. Large ones would all begin at the same offset in a page, where a processor
-    takes a read for one of what was just written to another; so each begins elsewhere.
+    `place` counts the arrays that a step reads together with `a`. If large ones began at the same offset in a page, the processor
+    would take a read of one for a read of what was just written to another (4K aliasing); so each begins elsewhere.
     """
     dtype = a.dtype if dtype is None else dtype
     size = a.size * dtype.itemsize
@@ -62,26 +64,27 @@ def zeros_like(a: np.ndarray, dtype: np.dtype | None = None, order: Sequence[int
 
 
 def working_dtype(a: np.ndarray) -> np.dtype:
-    """Return what rules work in: float32 for what is stored in 16 bits."""
+    """Return the dtype that rules compute in: float32 for 16-bit formats."""
     return np.dtype(np.float32) if a.dtype.itemsize == 2 else a.dtype
 
 
 def state_dtype(name: str, a: np.ndarray, chosen: str | None) -> np.dtype:
-    """Return how the state of a parameter is stored."""
+    """Return the storage dtype of a parameter's state."""
     if chosen is None:
-        return working_dtype(a) if a.dtype == np.float16 else a.dtype  # a half's range does not hold second moments
+        # The range of float16 is too small for second moments.
+        return working_dtype(a) if a.dtype == np.float16 else a.dtype
     if working_dtype(a) != np.float32:
         raise ValueError(f"state_dtype: {chosen!r} for parameter {name!r} of {a.dtype}, expected float32, float16 or bfloat16")
     return DTYPES[chosen]
 
 
 def on_host(a: Any) -> Any:
-    """Return a NumPy array with the numbers of an array on a CUDA device; anything else as it is."""
+    """Return an array on a CUDA device as a NumPy array; anything else as it is."""
     return a.get() if hasattr(a, "__cuda_array_interface__") and hasattr(a, "get") else a
 
 
 def shared(what: str, a: Any) -> Any:
-    """Return a NumPy array over the memory of another library's, by DLPack or the buffer protocol; what gives none, as it is."""
+    """Return a NumPy array over the memory of another library's array (DLPack, buffer protocol); anything else as it is."""
     if isinstance(a, np.ndarray):
         return a
     if any(c.__module__.partition(".")[0] == "torch" for c in type(a).__mro__) and hasattr(a, "detach"):
@@ -108,12 +111,13 @@ def of_torch(what: str, a: Any) -> np.ndarray:
         return a.view(torch.int16).numpy().view(bfloat16)  # type: ignore[no-any-return]
     try:
         return a.numpy()  # type: ignore[no-any-return]
-    except RuntimeError as error:  # lazily negated or conjugated
+    # Lazily negated or conjugated.
+    except RuntimeError as error:
         raise TypeError(f"{what}: a tensor that does not share its memory: {error}") from error
 
 
 def check_array(what: str, a: object) -> np.ndarray:
-    """Return the array, or the error that says why no kernel can read it."""
+    """Return the array, or raise the error that says why no kernel can read it."""
     if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
         view = "; numpy.from_dlpack(x) is one over its memory" if hasattr(a, "__dlpack__") else ""
         raise TypeError(f"{what}: {type(a).__name__}, expected a NumPy array{view}")
@@ -127,7 +131,7 @@ def check_array(what: str, a: object) -> np.ndarray:
 
 
 def check_writable(what: str, a: object) -> np.ndarray:
-    """Return the array, or the error that says why it cannot be updated in place."""
+    """Return the array, or raise the error that says why it cannot be updated in place."""
     a = check_array(what, a)
     if not a.flags.writeable:
         raise ValueError(f"{what}: read-only (JAX's arrays always are), expected a writable array, which np.array(x) makes")
@@ -137,7 +141,7 @@ def check_writable(what: str, a: object) -> np.ndarray:
 
 
 def check_input(name: str, a: object, p: np.ndarray) -> None:
-    """Refuse what is not an array of the parameter's dtype and shape."""
+    """Raise unless this is an array of the parameter's dtype and shape."""
     a = check_array(name, a)
     if a.dtype.itemsize == 2:
         raise TypeError(f"{name}: dtype {a.dtype}, expected float32, float64, complex64 or complex128")
@@ -148,7 +152,7 @@ def check_input(name: str, a: object, p: np.ndarray) -> None:
 
 
 def check_outputs(state: Sequence[str], inputs: Sequence[np.ndarray], g: np.ndarray, out: object) -> tuple[np.ndarray, ...]:
-    """Return the arrays to write: each is one of the inputs, in its place, or shares no memory with any array."""
+    """Return the arrays to write. Each is the input in its place, or shares no memory with any other array."""
     names = ["p", *state]
     if not isinstance(out, (tuple, list)) or len(out) != len(names):
         raise TypeError(f"out: {type(out).__name__}, expected None or ({', '.join(names)},)")
@@ -170,29 +174,29 @@ def packed(a: np.ndarray) -> np.ndarray:
 
 
 def check_clearable(name: str, g: np.ndarray) -> None:
-    """Refuse a gradient that ``zero_grads`` cannot clear in place."""
+    """Raise if ``zero_grads`` cannot clear a gradient in place."""
     if not g.flags.writeable or overlaps_itself(g):
         raise ValueError(f"gradient of {name!r}: read-only or overlapping itself, expected an array that zero_grads can clear")
 
 
-def check_bindable(slots: Sequence[Any], grads: Sequence[Any], clears: bool) -> list[Any]:
-    """Return gradients as arrays that can be bound, and cleared in place; raise for others."""
+def check_bindable(parameters: Sequence[Any], grads: Sequence[Any], clears: bool) -> list[Any]:
+    """Return gradients as arrays that can be bound, and cleared if `clears`; raise for others."""
     found = []
-    for slot, g in zip(slots, grads, strict=True):
-        what = f"gradient of {slot.name!r}"
+    for parameter, g in zip(parameters, grads, strict=True):
+        what = f"gradient of {parameter.name!r}"
         a = g if g is None else shared(what, g)
         if not isinstance(a, (np.ndarray, type(None))):
             raise TypeError(f"{what}: {type(a).__name__}, expected an array to bind")
         if clears and a is not None:
-            check_clearable(slot.name, a)
+            check_clearable(parameter.name, a)
         found.append(a)
     if clears:
-        check_disjoint((f"gradient of {s.name!r}", a) for s, a in zip(slots, found, strict=True) if a is not None)
+        check_disjoint((f"gradient of {s.name!r}", a) for s, a in zip(parameters, found, strict=True) if a is not None)
     return found
 
 
 def is_buffer(a: object) -> bool:
-    """Return whether an object gives its memory by the buffer protocol; bytes, which are text, are not meant."""
+    """Return True if an object has the buffer protocol. bytes and bytearray are taken for text, not for numbers."""
     try:
         return not isinstance(a, (bytes, bytearray)) and bool(memoryview(a).format)  # type: ignore[arg-type]
     except TypeError:
@@ -200,13 +204,14 @@ def is_buffer(a: object) -> bool:
 
 
 def converted(name: str, g: Any) -> np.ndarray:
-    """Return what gives itself as an array, on the CPU and without a copy where it can."""
+    """Return an object of another library as an array, on the CPU and without a copy if possible."""
     try:
         a: object = shared(f"gradient of {name!r}", g)
     except TypeError:
         if not hasattr(g, "__array__") or hasattr(g, "detach"):
             raise
-        a = g  # JAX's bfloat16, which NumPy's DLPack does not know
+        # JAX's bfloat16, which NumPy's DLPack does not know.
+        a = g
     try:
         a = a if isinstance(a, np.ndarray) else np.asarray(g)
     except Exception as error:
@@ -217,7 +222,7 @@ def converted(name: str, g: Any) -> np.ndarray:
 
 
 def check_gradient(name: str, p: np.ndarray, g: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Return the gradient as an array of the parameter's shape, or of this one, without a copy; raise if it is none."""
+    """Return the gradient as an array of the parameter's shape, or of `shape`, without a copy; raise for anything else."""
     g = as_gradient(name, p, g)
     narrow = is_bfloat16(g.dtype)
     g = plain(g)
@@ -234,7 +239,7 @@ def check_gradient(name: str, p: np.ndarray, g: Any, shape: tuple[int, ...] | No
 
 
 def as_gradient(name: str, p: np.ndarray, g: Any) -> np.ndarray:
-    """Return a gradient as an array over its memory: it is one, a number for a 0-d parameter, or another library's."""
+    """Return a gradient as an array: an array, a float for a 0-d parameter, or an array of another library."""
     if isinstance(g, np.ma.MaskedArray):
         raise TypeError(f"gradient of {name!r}: a masked array, expected a plain one")
     if isinstance(g, np.ndarray):

@@ -1,4 +1,4 @@
-"""Where an optimizer's arrays live, and what it asks of that place: here NumPy's memory; ``fastopt.cuda`` has that of a device."""
+"""Memory operations of an optimizer, for NumPy arrays; `fastopt.cuda.memory` implements them for CuPy."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from . import dtypes, layout
 
 
 class Memory:
-    """NumPy's."""
+    """Operations on NumPy arrays."""
 
-    def here(self) -> AbstractContextManager[Any]:
-        """Return a context in which arrays are made here."""
+    def device_context(self) -> AbstractContextManager[Any]:
+        """Return a context in which new arrays are on this device."""
         return nullcontext()
 
     @staticmethod
     def shared(what: str, a: Any) -> Any:
-        """Return an array over the memory of what a caller gave as a parameter, if it is none."""
+        """Return an array over the memory of a parameter of another library; an array as it is."""
         return layout.shared(what, a)
 
     @staticmethod
-    def own(tree: Any) -> Any:
-        """Return parameters in which what is read-only, as memory is that joblib and dask map into a process, is copied."""
+    def private_copies(tree: Any) -> Any:
+        """Copy read-only arrays of a tree of parameters, such as memory that joblib and dask map into a process."""
         if isinstance(tree, dict):
-            return {key: Memory.own(x) for key, x in tree.items()}
+            return {key: Memory.private_copies(x) for key, x in tree.items()}
         if isinstance(tree, (list, tuple)):
-            return [Memory.own(x) for x in tree]
+            return [Memory.private_copies(x) for x in tree]
         return np.array(tree, order="K") if isinstance(tree, np.ndarray) and not tree.flags.writeable else tree
 
     @staticmethod
     def check(what: str, a: object) -> None:
-        """Refuse what cannot be updated in place."""
+        """Raise if an array cannot be updated in place."""
         layout.check_writable(what, a)
 
     @staticmethod
     def view(a: Any) -> Any:
-        """Return an own view of a parameter, as what it is in memory: bfloat16 as uint16."""
+        """Return a private view of a parameter with its storage dtype: bfloat16 as uint16."""
         return dtypes.plain(np.ndarray.view(a, np.ndarray))
 
     @staticmethod
     def writable(a: Any) -> bool:
-        """Return whether a parameter may still be written."""
+        """Return True if a parameter may still be written."""
         return bool(a.flags.writeable)
 
     @staticmethod
@@ -53,37 +53,37 @@ class Memory:
 
     @staticmethod
     def zeros_like(a: Any, dtype: np.dtype, order: Sequence[int], place: int) -> Any:
-        """Return zeros of the same shape, to be walked beside `a` in this order of its axes."""
+        """Return zeros of the same shape, to be read together with `a` in this order of its axes."""
         return layout.zeros_like(a, dtype, order, place)
 
     @staticmethod
     def put(target: Any, values: Any) -> None:
-        """Write numbers, or an array from here or from a file, into an array."""
+        """Write numbers, or an array of this memory or of a file, into an array."""
         target[...] = values
 
     @staticmethod
     def array(x: Any, dtype: np.dtype) -> Any:
-        """Return what arithmetic made of arrays from here, as an array."""
+        """Return the result of arithmetic as an array."""
         return np.asarray(x, dtype)
 
     @staticmethod
     def widened(a: Any) -> Any:
-        """Return a copy in the dtype that rules work in."""
+        """Return a copy in the dtype that rules compute in."""
         return dtypes.widened(a)
 
     @staticmethod
     def joined(a: Any, low: Any) -> Any:
-        """Return float32 from bfloat16 and the bits that it dropped."""
+        """Return float32 from bfloat16 and the low bits that it drops."""
         return dtypes.joined(a, low)
 
     @staticmethod
     def host(a: Any) -> np.ndarray:
-        """Return a NumPy array in C order, which may be the very array."""
+        """Return a NumPy array in C order, which may be the array itself."""
         return np.array(a, order="C", copy=None)
 
     @staticmethod
     def located(a: Any) -> np.ndarray:
-        """Return where an array lies, as a NumPy array whose elements nobody reads."""
+        """Return a NumPy array of the same address and shape, whose elements are never read."""
         return a  # type: ignore[no-any-return]
 
 

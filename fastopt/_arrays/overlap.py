@@ -1,4 +1,4 @@
-"""Which arrays share memory: by the bytes that they reach over, and where those interleave, by what they repeat with."""
+"""Detection of arrays that share memory: by the bytes that they span, and by the period of those that interleave."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 
 def extent(a: np.ndarray) -> tuple[int, int]:
-    """Return the first and one past the last byte in memory."""
+    """Return the first byte of an array in memory, and the byte after its last."""
     return np.lib.array_utils.byte_bounds(a) if a.size else (a.ctypes.data, a.ctypes.data)
 
 
 def overlaps_itself(a: np.ndarray) -> bool:
-    """Return whether two of its elements share memory."""
+    """Return True if two elements of an array share memory."""
     strides = sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1)
     reach = a.itemsize
     for stride, n in strides:
@@ -33,7 +33,7 @@ def overlaps_itself(a: np.ndarray) -> bool:
 
 
 def share(a: np.ndarray, b: np.ndarray) -> bool:
-    """Return whether two arrays have a byte in common; where that is too hard to tell, they are said to."""
+    """Return True if two arrays have a byte in common, or if that is too hard to tell."""
     try:
         return bool(np.shares_memory(a, b, max_work=10**6))  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
@@ -41,7 +41,7 @@ def share(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def ranges(arrays: Iterable[np.ndarray]) -> list[tuple[int, int]]:
-    """Return the memory of these arrays as disjoint ranges of bytes, sorted."""
+    """Return the memory of these arrays as disjoint, sorted ranges of bytes."""
     merged: list[tuple[int, int]] = []
     for lo, hi in sorted(extent(a) for a in arrays if a.size):
         if merged and lo < merged[-1][1]:
@@ -52,7 +52,7 @@ def ranges(arrays: Iterable[np.ndarray]) -> list[tuple[int, int]]:
 
 
 def run_of(a: np.ndarray) -> tuple[int, list[int]]:
-    """Return the bytes that follow one another in an array, and the strides by which they repeat."""
+    """Return the length of an array's contiguous runs in bytes, and the strides between them."""
     run = a.itemsize
     outer: list[int] = []
     for stride, n in sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1):
@@ -64,9 +64,9 @@ def run_of(a: np.ndarray) -> tuple[int, list[int]]:
 
 
 class Interleaved:
-    """Arrays that reach over one another, as columns of a matrix do: each takes the same places of every period, or some of them.
+    """Arrays that span one another's memory, as columns of a matrix do.
 
-    Two whose places in the period differ have no byte in common. Attributes: `period` in bytes, 0 where there is none.
+    All strides are multiples of `period` (bytes; 0: there is none). Two arrays at different places of a period are disjoint.
     """
 
     def __init__(self, named: Sequence[tuple[str, np.ndarray]]) -> None:
@@ -80,14 +80,14 @@ class Interleaved:
         self.places = sorted((lo, hi, k) for k, (_, a) in enumerate(named) for lo, hi in self.places_of(a)) if self.period else []
 
     def places_of(self, a: np.ndarray) -> list[tuple[int, int]]:
-        """Return where in the period an array's bytes are."""
+        """Return the places of an array's bytes within the period."""
         run, _ = run_of(a)
         first = (extent(a)[0] - self.start) % self.period
         end = first + run
         return [(first, end)] if end <= self.period else [(first, self.period), (0, end - self.period)]
 
     def near(self, a: np.ndarray, extent_of_a: tuple[int, int]) -> Iterable[int]:
-        """Return which of the arrays may have a byte in common with another."""
+        """Return the numbers of the arrays that may have a byte in common with `a`."""
         run, outer = run_of(a)
         if self.period and run <= self.period and not any(stride % self.period for stride in outer):
             found = set()
@@ -100,7 +100,7 @@ class Interleaved:
 
 
 class Written:
-    """All arrays that a step writes, to be asked about others."""
+    """All arrays that a step writes, to compare others with."""
 
     def __init__(self, named: Iterable[tuple[str, np.ndarray]]) -> None:
         self.groups: list[Interleaved] = []
@@ -117,15 +117,15 @@ class Written:
         self.starts = [group.start for group in self.groups]
 
     def check_disjoint(self) -> None:
-        """Refuse two of them that share memory; interleaved views that do not are fine."""
+        """Raise if two of them share memory. Interleaved views that do not are fine."""
         for group in self.groups:
             for i, (what, a) in enumerate(group.named if len(group.named) > 1 else ()):
                 for j in group.near(a, group.extents[i]):
                     if i < j and share(a, group.named[j][1]):
                         raise ValueError(f"{what} and {group.named[j][0]} share memory")
 
-    def check_apart(self, name: str, g: np.ndarray) -> None:
-        """Refuse a gradient that has a byte in common with one of them."""
+    def check_no_overlap(self, name: str, g: np.ndarray) -> None:
+        """Raise if a gradient has a byte in common with one of them."""
         lo, hi = extent(g)
         for group in self.groups[max(0, bisect_right(self.starts, lo) - 1) : bisect_left(self.starts, hi)]:
             for k in group.near(g, (lo, hi)):
@@ -134,5 +134,5 @@ class Written:
 
 
 def check_disjoint(written: Iterable[tuple[str, np.ndarray]]) -> None:
-    """Refuse two arrays that are to be written and share memory."""
+    """Raise if two arrays that are to be written share memory."""
     Written(written).check_disjoint()

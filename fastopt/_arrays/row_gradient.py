@@ -1,4 +1,4 @@
-"""Gradients that are zero but in a few rows."""
+"""Row gradients: gradients that are zero except in a few rows."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from . import dtypes, layout
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
 class RowGradient:
-    """A gradient that is zero but in some rows, as an embedding's: entry ``k`` of `values` belongs to row ``indices[k]``.
+    """Gradient that is zero except in some rows, as that of an embedding: ``values[k]`` belongs to row ``indices[k]``.
 
     Parameters
     ----------
     indices : array_like of int, shape (k,)
-        Rows, counted along the parameter's first axis, in any order; copied. Values of a row that comes twice are added in this
-        order and in their own precision, of 16 bits in float32.
+        Rows along the parameter's first axis, in any order; copied. If a row occurs twice, its values are added in this order, in
+        their own precision (float32 for 16-bit formats).
     values : ndarray of a real floating dtype (complex for complex parameters), shape (k, ...)
-        One row of the parameter's shape for each index. Not copied.
+        One row of the parameter's shape for each index; not copied.
 
     Raises
     ------
     TypeError, ValueError
-        For indices that are not whole numbers of at least zero, and for values that are not one row for each, or no floats.
+        If indices are not whole numbers from 0 on, or values are not floats with one row for each index.
 
     Examples
     --------
@@ -57,33 +57,35 @@ class RowGradient:
 
 
 def is_rows(g: Any) -> bool:
-    """Return whether a gradient is of rows: a `RowGradient`, or a matrix of scipy.sparse or cupyx.scipy.sparse."""
+    """Return True for a `RowGradient` and for a sparse matrix of SciPy or CuPy."""
     return isinstance(g, RowGradient) or (hasattr(g, "tocsr") and not isinstance(g, np.ndarray))
 
 
-def check_rows(slot: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
-    """Return the rows in ascending order, each once, their values as the parameter is walked; or the error that says what is wrong.
+def check_rows(parameter: Any, g: Any, accumulate: int, exact: bool) -> RowGradient:
+    """Return the gradient with ascending, unique rows, and values in the parameter's order of axes; or raise.
 
-    Refused where not all that a step does is of each row alone.
+    Refused if a step of this parameter does more than update each row by itself.
     """
-    name, p = slot.name, slot.array
+    name, p = parameter.name, parameter.array
     what = f"gradient of {name!r}"
-    check_kind(slot, accumulate, exact)
+    check_kind(parameter, accumulate, exact)
     g = g if isinstance(g, RowGradient) else of_matrix(what, p, g)
-    indices = check_below(what, as_indices(f"{what}, indices", g.indices), p)  # a copy, which nobody changes any more
+    # A copy, which the caller cannot change later.
+    indices = check_below(what, as_indices(f"{what}, indices", g.indices), p)
     values = layout.check_gradient(name, p, g.values, (indices.size, *p.shape[1:]))
     if (np.diff(indices) <= 0).any():
         places = np.argsort(indices, kind="stable")
         indices, values = added(indices[places], dtypes.widened(values)[places])
-    checked = object.__new__(RowGradient)  # not to be checked again
+    # Without the checks of the constructor.
+    checked = object.__new__(RowGradient)
     object.__setattr__(checked, "indices", indices)
-    values = np.require(values.transpose(walked_rows(slot)), requirements=["C", "ALIGNED"])
+    values = np.require(values.transpose(walked_rows(parameter)), requirements=["C", "ALIGNED"])
     object.__setattr__(checked, "values", values)
     return checked
 
 
 def of_matrix(what: str, p: Any, g: Any) -> RowGradient:
-    """Return the rows of a sparse matrix that have an entry; on a device where that is."""
+    """Return the non-empty rows of a sparse matrix, on its device."""
     if tuple(g.shape) != p.shape or p.ndim != 2:
         expected = p.shape if p.ndim == 2 else f"a RowGradient for {p.ndim} axes"
         raise ValueError(f"{what}: {type(g).__name__} of shape {tuple(g.shape)}, expected {expected}")
@@ -94,7 +96,7 @@ def of_matrix(what: str, p: Any, g: Any) -> RowGradient:
 
 
 def check_matrix(what: str, g: Any) -> None:
-    """Refuse a matrix of scipy.sparse whose places are not within it, which SciPy does not look at when it converts."""
+    """Raise if a matrix of SciPy has places outside its shape, which conversion would not notice."""
     try:
         if hasattr(g, "check_format"):
             g.check_format(full_check=True)
@@ -106,22 +108,22 @@ def check_matrix(what: str, g: Any) -> None:
         raise ValueError(f"{what}: {type(g).__name__}: {error}") from None
 
 
-def walked_rows(slot: Any) -> list[int]:
-    """Return the axes of values in the order in which a parameter is walked, rows first."""
-    return [0, *(k for k in slot.order if 0 < k < slot.array.ndim)]
+def walked_rows(parameter: Any) -> list[int]:
+    """Return the axes of values in the parameter's order, rows first."""
+    return [0, *(k for k in parameter.order if 0 < k < parameter.array.ndim)]
 
 
-def check_kind(slot: Any, accumulate: int, exact: bool) -> None:
-    """Refuse gradients of rows where not all that a step does is of each row alone."""
-    name, p, order = slot.name, slot.array, slot.order
+def check_kind(parameter: Any, accumulate: int, exact: bool) -> None:
+    """Raise if a step of this parameter does more than update each row by itself."""
+    name, p, order = parameter.name, parameter.array, parameter.order
     what = f"gradient of {name!r}"
-    if slot.rule.terms_scope:
-        raise ValueError(f"{what}: of rows; {slot.rule.name} is a rule of whole matrices, expected an array, or another rule")
-    if slot.exponents:
+    if parameter.rule.terms_scope:
+        raise ValueError(f"{what}: of rows; {parameter.rule.name} is a rule of whole matrices, expected an array, or another rule")
+    if parameter.exponents:
         raise ValueError(f"{what}: of rows, which share the exponents of state in float8; expected another state_dtype")
     if accumulate > 1:
         raise ValueError(f"{what}: of rows, not with accumulate={accumulate}; expected the rows of all in one RowGradient")
-    shaped = [f.name for f in (slot.rule, *slot.group.stages) if {*f.sums_arrays} - {"g"}] if exact else []
+    shaped = [f.name for f in (parameter.rule, *parameter.group.stages) if {*f.sums_arrays} - {"g"}] if exact else []
     if shaped:
         raise ValueError(f"{what}: of rows; {shaped[0]} sums over all rows, expected mode='lazy', or to go without")
     if p.ndim == 0:
@@ -131,12 +133,12 @@ def check_kind(slot: Any, accumulate: int, exact: bool) -> None:
 
 
 def added(indices: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return each of ascending indices once, with the sum of its values, in their order and precision (float32 for 16 bits)."""
+    """Return ascending rows without repetition, with the sums of their values in order (float32 for 16-bit formats)."""
     new = np.diff(indices, prepend=-1) > 0
     if new.all():
         return indices, values
     total = np.ascontiguousarray(values[new])
-    # add.at is fast along one axis; complex numbers are pairs of reals
+    # np.add.at is fast along one axis; complex numbers are pairs of reals.
     to, given = (x.reshape(len(x), -1).view(x.real.dtype) for x in (total, np.ascontiguousarray(values[~new])))
     place = (np.cumsum(new) - 1)[~new, None] * to.shape[1] + np.arange(to.shape[1])
     with np.errstate(all="ignore"):
@@ -145,7 +147,7 @@ def added(indices: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def check_indices(name: str, p: np.ndarray, rows: Any) -> np.ndarray:
-    """Return rows of a parameter, ascending, each once; or the error that says what is wrong."""
+    """Return unique, ascending rows of a parameter, or raise."""
     indices = as_indices(f"rows of {name!r}", rows)
     if p.ndim == 0:
         raise ValueError(f"rows of {name!r}: it has none")
@@ -153,7 +155,7 @@ def check_indices(name: str, p: np.ndarray, rows: Any) -> np.ndarray:
 
 
 def as_indices(what: str, rows: Any) -> np.ndarray:
-    """Return rows as int64, of one axis."""
+    """Return rows as a read-only int64 array of one axis, or raise."""
     where = np.asarray(layout.on_host(rows))
     where = where.astype(np.int64) if where.size == 0 and where.ndim == 1 else where
     if where.dtype.kind not in "iu" or where.ndim != 1:
@@ -166,7 +168,7 @@ def as_indices(what: str, rows: Any) -> np.ndarray:
 
 
 def check_below(what: str, indices: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Return the indices, if all are of rows that the parameter has."""
+    """Return the rows if the parameter has all of them, or raise."""
     if indices.size and indices.max() >= p.shape[0]:
         raise ValueError(f"{what}: row {indices.max()}, expected rows below {p.shape[0]}")
     return indices

@@ -1,4 +1,4 @@
-"""How parameters are nested, and the way from such a nesting to a list and back."""
+"""Nesting of parameters: from a tree of dicts and lists to a flat list, and back."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-DEEPEST = 100  # levels of nesting: compiled code goes down them on the processor's stack
+# Levels of nesting; compiled code recurses on the processor's stack.
+DEEPEST = 100
 
 
 class Structure:
-    """The keys of a mapping or the length of a sequence; None among the children stands for an array."""
+    """Keys of a mapping or length of a sequence, with its children; None among them stands for an array."""
 
     __slots__ = ("children", "keys", "path")
 
@@ -21,7 +22,7 @@ class Structure:
         self.path = path
 
     def match(self, tree: Any, what: str = "gradients") -> None:
-        """Refuse gradients that are not nested in this way."""
+        """Raise if gradients are not nested like this."""
         if (
             tree is None
             or isinstance(tree, (str, bytes, np.ndarray))
@@ -46,13 +47,13 @@ class Structure:
 
 
 def check_depth(what: str, depth: int) -> None:
-    """Refuse what is nested without end, or deeper than anyone needs."""
+    """Raise if something is nested too deeply, or holds itself."""
     if depth > DEEPEST:
         raise ValueError(f"{what}: nested more than {DEEPEST} deep, expected less, and nothing that holds itself")
 
 
 def check_nesting(options: Mapping[str, Any]) -> None:
-    """Refuse options that are nested without end, before anything goes down them, messages included."""
+    """Raise if options are nested without end, before anything recurses into them."""
     for name, value in options.items():
         waiting = [(value, 0)]
         while waiting:
@@ -63,7 +64,7 @@ def check_nesting(options: Mapping[str, Any]) -> None:
 
 
 def flatten(tree: Any, path: str | None = None, depth: int = 0) -> tuple[Structure | None, list[tuple[str, Any]]]:
-    """Return the structure of parameters, and its arrays with their names: keys and positions joined by slashes."""
+    """Return the structure of parameters, and the arrays with their names: keys and positions joined by slashes."""
     check_depth("params", depth)
     if isinstance(tree, Mapping):
         keys: tuple[Any, ...] | None = tuple(tree)
@@ -81,7 +82,7 @@ def flatten(tree: Any, path: str | None = None, depth: int = 0) -> tuple[Structu
 
 
 def unflatten(structure: Structure | None, leaves: Iterator[Any]) -> Any:
-    """Return dicts and lists nested as the structure says."""
+    """Return leaves as dicts and lists of this structure."""
     if structure is None:
         return next(leaves)
     values = [unflatten(child, leaves) for child in structure.children]
@@ -89,10 +90,11 @@ def unflatten(structure: Structure | None, leaves: Iterator[Any]) -> Any:
 
 
 def collect(structure: Structure | None, tree: Any, what: str = "gradients") -> list[Any]:
-    """Return gradients in the order of the parameters; an error where they are nested in another way."""
+    """Return gradients in the parameters' order; raise if they are nested otherwise."""
     if structure is None:
         return [tree]
-    if tree is None and structure.path:  # of all that it holds
+    # None stands for every gradient below a name.
+    if tree is None and structure.path:
         return [x for child in structure.children for x in collect(child, None, what)]
     structure.match(tree, what)
     found = []

@@ -1,1 +1,1 @@
-"""The code generator: rules and stages as text, and what is rendered from them. It needs the standard library alone."""
+"""The code generator: reads rules and stages, and renders them in other languages. It needs the standard library only."""

@@ -1,11 +1,12 @@
-"""``python fastopt/_codegen [--check]``: write the generated files, or fail when one is stale."""
+"""``python fastopt/_codegen [--check]``: write the generated files, or fail if one is out of date."""
 
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).parents[1])  # not through fastopt itself, which may not be built yet
-from _codegen.ir import RuleError  # type: ignore[import-not-found]  # noqa: E402
+# Not through the package itself, which may not be built yet.
+sys.path[0] = str(Path(__file__).parents[1])
 from _codegen.package import rendered  # type: ignore[import-not-found]  # noqa: E402
+from _codegen.subset import RuleError  # type: ignore[import-not-found]  # noqa: E402
 
 try:
     files = rendered()

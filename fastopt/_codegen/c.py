@@ -1,4 +1,4 @@
-"""Writes rules and stages as C of one element at a time, which C++ and CUDA read too."""
+"""Rendering of rules and stages as C for one element, which C++ and CUDA read too."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import ast
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
-from .ir import Formula, Function, Scalars
+from .ir import Function, RuleIR, Scalars
 
 WIDTH = 132
 OPERATORS = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/",
     ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
 }  # fmt: skip
-BINDS = {ast.Add: 2, ast.Sub: 2, ast.Mult: 3, ast.Div: 3}  # tighter than comparisons (1) and choices (0)
+BINDS = {ast.Add: 2, ast.Sub: 2, ast.Mult: 3, ast.Div: 3}  # Tighter than comparisons (1) and choices (0).
 
 
 class Text:
@@ -23,7 +23,7 @@ class Text:
         self.real, self.suffix, self.kind = real, suffix, kind
 
     def __call__(self, node: ast.expr, binds: int = 0) -> str:
-        """Return the expression, in parentheses where what is around it binds tighter."""
+        """Return an expression, in parentheses if what surrounds it binds tighter."""
         match node:
             case ast.Name(id="inf"):
                 return "INFINITY"
@@ -62,30 +62,30 @@ class Text:
 DOUBLES = Text("double")
 
 
-def scalars(name: str, s: Scalars, f: Formula) -> list[str]:
-    """Return a function of doubles: from what is kept, sums and hyperparameters to the scalars."""
+def scalars(name: str, s: Scalars, f: RuleIR) -> list[str]:
+    """Return the scalars of a step as a function of doubles: carried numbers, sums, hyperparameters."""
     before = s.name.endswith(("_sums_scalars", "_terms_scalars"))
     expressions = [e for _, e in (*s.body, *s.values)] + ([] if before else list(s.after))
-    lines = [f"FO_INLINE void {name}(int64_t t, double *kept, const double *sums, const double *h, double *c)", "{"]
+    lines = [f"FO_INLINE void {name}(int64_t t, double *carry, const double *sums, const double *h, double *c)", "{"]
     for names, source, places in (
-        (s.kept, "kept", s.kept),
+        (s.carry, "carry", s.carry),
         (s.sums, "sums", s.sums),
         (s.hyperparameters, "h", f.scalars.hyperparameters),
     ):
         used = [n for n in names if any(uses(e, n) for e in expressions)]
         lines += declared("double", [f"{n} = {source}[{places.index(n)}]" for n in used])
-    known = {*s.kept, *s.sums, *s.hyperparameters}
+    known = {*s.carry, *s.sums, *s.hyperparameters}
     for name, e in s.body:
         lines += [f"    {'' if name in known else 'double '}{name} = {DOUBLES(e)};"]
         known.add(name)
     lines += [f"    c[{i}] = {DOUBLES(e)};" + ("" if DOUBLES(e) == n else f" /* {n} */") for i, (n, e) in enumerate(s.values)]
     if not before:
-        lines += [f"    kept[{i}] = {DOUBLES(e)}; /* {n} */" for i, (n, e) in enumerate(zip(s.kept, s.after, strict=True))]
+        lines += [f"    carry[{i}] = {DOUBLES(e)}; /* {n} */" for i, (n, e) in enumerate(zip(s.carry, s.after, strict=True))]
     return [*lines, "}"]
 
 
-def summands(name: str, function: Function) -> list[str]:
-    """Return the terms of each sum, in double whatever the arrays hold."""
+def sum_terms(name: str, function: Function) -> list[str]:
+    """Return the terms of each sum, in double for arrays of any precision."""
     expressions = [e for _, e in (*function.body, *function.results)]
     used = [n for n in function.scalars if any(uses(e, n) for e in expressions)]
     arguments = ", ".join([*(f"double {a}" for a in function.arrays), "const double *c", "double *out"])
@@ -96,28 +96,22 @@ def summands(name: str, function: Function) -> list[str]:
     return [*lines, "}"]
 
 
-def element(name: str, f: Formula, text: Text) -> list[str]:
-    """Return a rule: from an element to its update, its state in place. A stage: what its first array becomes.
+def element(name: str, f: RuleIR, text: Text) -> list[str]:
+    """Return a rule: from an element to its update, its state in place. Or a stage: the new value of its first array.
 
-    Scalars are found in ``c``, as reals, and in ``c64_``, as doubles.
+    Scalars are in ``c``, in the precision of the arrays, and in ``c64_``, in double.
     """
     function, real = f.function, text.real
     (_, value), *state = function.results
     assigned = {n for n, _ in function.body}
-    changed = {a: e for a, (_, e) in zip(f.state, state, strict=True) if a in assigned or ast.unparse(e) != a} if f.is_rule else {}
-    given = ["p", "g"] if f.is_rule else list(f.arrays)
-    arguments = [
-        *(f"{real} {a}" for a in given),
-        *([f"{real} *state_"] if f.is_rule else []),
-        f"const {real} *c",
-        "const double *c64_",
-    ]
-    lines = [f"{text.kind} {real} {name}({', '.join(arguments)})", "{"]
-    lines += declared(f"const {real}", [f"{n} = c[{i}]" for i, n in enumerate(function.scalars) if n not in function.wide])
-    lines += declared("const double", [f"{n} = c64_[{i}]" for i, n in enumerate(function.scalars) if n in function.wide])
-    if f.is_rule:
-        read = [*(e for _, e in function.body), value, *changed.values()]
-        lines += declared(real, [f"{a} = state_[{k}]" for k, a in enumerate(f.state) if any(uses(e, a) for e in read)])
+    changed = {a: e for a, (_, e) in zip(f.state, state, strict=False) if a in assigned or ast.unparse(e) != a}
+    given = [f"{real} p", f"{real} g", f"{real} *state_"] if f.is_rule else [f"{real} {a}" for a in f.arrays]
+    lines = [f"{text.kind} {real} {name}({', '.join([*given, f'const {real} *c', 'const double *c64_'])})", "{"]
+    lines += element_scalars(function, real)
+    read = [*(e for _, e in function.body), value, *changed.values()]
+    lines += declared(
+        real, [f"{a} = state_[{k}]" for k, a in enumerate(f.state if f.is_rule else ()) if any(uses(e, a) for e in read)]
+    )
     lines += assignments(function, text, f.arrays)
     if changed:
         lines += [f"    const {real} update = {text(value)};"]
@@ -126,8 +120,14 @@ def element(name: str, f: Formula, text: Text) -> list[str]:
     return [*lines, f"    return {text(value)};", "}"]
 
 
+def element_scalars(function: Function, real: str) -> list[str]:
+    """Return declarations of an element's scalars, some of which are doubles."""
+    lines = declared(f"const {real}", [f"{n} = c[{i}]" for i, n in enumerate(function.scalars) if n not in function.wide])
+    return lines + declared("const double", [f"{n} = c64_[{i}]" for i, n in enumerate(function.scalars) if n in function.wide])
+
+
 def assignments(function: Function, text: Text, given: Sequence[str]) -> list[str]:
-    """Return the body; a name that is new is declared where it is first assigned."""
+    """Return the statements of a function; a new name is declared where it is first assigned."""
     lines, known = [], set(given)
     for name, e in function.body:
         lines += [f"    {'' if name in known else f'{text.real} '}{name} = {text(e)};"]
@@ -140,7 +140,7 @@ def uses(expression: ast.expr, name: str) -> bool:
 
 
 def declared(kind: str, values: Sequence[str]) -> list[str]:
-    """Return declarations, in lines that are not too long."""
+    """Return declarations, wrapped."""
     lines: list[str] = []
     for value in values:
         if lines and len(lines[-1]) + len(value) < WIDTH - 4:
@@ -151,18 +151,18 @@ def declared(kind: str, values: Sequence[str]) -> list[str]:
 
 
 def squares(function: Function | None) -> int:
-    """Return the sums that are of squares, a bit each."""
+    """Return the mask of the sums of squares."""
     return function.bits(function.squares) if function else 0
 
 
 def shape(
-    stages: Sequence[Formula], real: str, places: Mapping[str, str], own: str, call: Callable[[Formula, str, bool], str]
+    stages: Sequence[RuleIR], real: str, places: Mapping[str, str], own: str, call: Callable[[RuleIR, str, bool], str]
 ) -> list[str]:
-    """Return each stage of some that follow one another, where it is on.
+    """Return consecutive stages, each under the condition that it is active.
 
-    Those of the gradient alone shape it in double, as ``e->w``, where it came so or the next that is on goes on with it; where
-    others begin it is rounded. The stage that looks for what is not finite looks at rounded ones, but where the next that is on
-    shapes it further. `call` writes a stage's call from its arguments, in double or not.
+    Stages that need the gradient only change it in double, as ``e->w``, if it is stored so or the next active one takes it so;
+    before any other stage it is rounded. The check for non-finite elements takes it rounded, unless the next active stage
+    continues. `call` writes a stage's call from its arguments, in double or not.
     """
     of_gradient = [s.arrays == ("g",) for s in stages]
     lines = ["    int wide = now->format == FO_FLOAT64;"] if any(of_gradient) else []
@@ -195,7 +195,7 @@ def shape(
 
 
 def where_on(condition: str, text: str, indent: str = "") -> list[str]:
-    """Return a statement under a condition, in lines that are not too long."""
+    """Return a statement under a condition, wrapped."""
     lines = [f"{indent}    if ({condition}) {text}"]
     if len(lines[0]) > WIDTH - 12:
         lines = [f"{indent}    if ({condition})", f"{indent}        {text}"]
@@ -203,7 +203,7 @@ def where_on(condition: str, text: str, indent: str = "") -> list[str]:
 
 
 def broken(line: str) -> list[str]:
-    """Return a line in two, where it is too long."""
+    """Return a line in two if it is too long."""
     if len(line) <= WIDTH - 4:
         return [line]
     at = line.rindex(" ", 0, WIDTH - 4)
@@ -211,16 +211,16 @@ def broken(line: str) -> list[str]:
     return [line[:at], *broken(indent + line[at + 1 :])]
 
 
-def exact(s: Formula, both: str = " && ", always: str = "1", c64: str = "c") -> str:
-    """Return whether a stage of the gradient alone makes floats of floats without rounding."""
+def exact(s: RuleIR, both: str = " && ", always: str = "1", c64: str = "c") -> str:
+    """Return a condition: a stage that needs the gradient only leaves floats without rounding."""
     names = s.function.scalars
     if s.function.wide:
         return f"fo_is_exact({', '.join(f'{c64}[{names.index(n)}]' for n in s.function.wide)})"
     return both.join(f"fo_is_float({c64}[{k}])" for k in range(len(names))) or always
 
 
-def goes_on(after: Sequence[Formula]) -> str:
-    """Return whether one of the stages that come after one of the gradient goes on with it in double."""
+def goes_on(after: Sequence[RuleIR]) -> str:
+    """Return a condition: one of the next stages takes the gradient in double."""
     wide = [s for s in after if s.arrays == ("g",) and not s.is_passive]
     if not wide:
         return "0"
@@ -229,29 +229,29 @@ def goes_on(after: Sequence[Formula]) -> str:
     return f"(!(now->on & ({others})) && fo_goes_on(now, {on}))" if narrow else f"fo_goes_on(now, {on})"
 
 
-def summed(s: Formula, places: Mapping[str, str]) -> list[str]:
-    """Return what a stage sums, of an element."""
+def summed(s: RuleIR, places: Mapping[str, str]) -> list[str]:
+    """Return the terms that a stage sums, for one element."""
     assert s.sums
     return ["e->w"] if s.arrays == ("g",) else [places[a] for a in s.sums.arrays]
 
 
-def number(s: Formula) -> str:
+def number(s: RuleIR) -> str:
     return f"FO_{s.name.upper()}"
 
 
-def bits(f: Formula, tag: str) -> int:
-    """Return the states that have a tag, a bit each."""
+def bits(f: RuleIR, tag: str) -> int:
+    """Return the mask of the states that have a tag."""
     return sum(1 << k for k, found in enumerate(f.function.tags[2:]) if found == tag)
 
 
-def own_arrays(stages: Sequence[Formula]) -> list[str]:
-    """Return names of the arrays that stages have for themselves."""
+def stage_array_names(stages: Sequence[RuleIR]) -> list[str]:
+    """Return the names of the arrays that stages keep."""
     return list(dict.fromkeys(a for s in stages for a in s.arrays if a not in ("g", "p", "u", "m")))
 
 
-def names(stages: Sequence[Formula]) -> list[str]:
-    """Return numbers of the stages, and of the arrays that they have for themselves."""
+def names(stages: Sequence[RuleIR]) -> list[str]:
+    """Return the numbers of the stages, and of the arrays that they keep."""
     lines = []
-    for listed in ([s.name for s in stages], own_arrays(stages)):
+    for listed in ([s.name for s in stages], stage_array_names(stages)):
         lines += textwrap.wrap(f"enum {{ {', '.join(f'FO_{n.upper()}' for n in listed)} }};", WIDTH - 4, subsequent_indent="    ")
     return lines

@@ -1,13 +1,13 @@
-"""Writes rules and stages as one file of C99, for programs without Python: ``fastopt.source("c")``."""
+"""Rendering of rules and stages as one file of C99 for programs without Python: ``fastopt.source("c")``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from . import c
-from .ir import Formula
+from .ir import RuleIR
 
-REALS = (("f32", "float", "f", "c"), ("f64", "double", "", "c64"))  # with where their scalars are
+REALS = (("f32", "float", "f", "c"), ("f64", "double", "", "c64"))  # Last: where their scalars are.
 HEAD = """\
 /* Optimizer steps in C99, of fastopt (fastopt.source("c")): {rules}.
 
@@ -15,15 +15,15 @@ HEAD = """\
    -O3 -ffp-contract=off, and it computes the bits that the package computes; -fno-math-errno -fno-trapping-math makes it as fast,
    and -fopenmp gives fastopt_apply threads. */
 #if defined(__GNUC__)
-#pragma GCC diagnostic ignored "-Wunused-parameter" /* a rule need not use all that it is given */
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* A rule need not use everything that it is given. */
 #endif
 #define FASTOPT_DECLARE
 #include "library.h"
 """
 TAIL = """\
-static const fo_library fo_own_library = {
-    sizeof(fo_job), sizeof(fo_array), FO_STAGES, FO_RULE_AT, fo_describe, fo_task, fo_span, fo_sums_of, fo_before, fo_add_up,
-    fo_after, fo_kept};
+static const fo_library fo_stage_array_library = {
+    sizeof(fo_job), sizeof(fo_array), FO_STAGES, FO_RULE_AT, fo_describe, fo_task, fo_span, fo_sums_of, fo_before, fo_reduce_blocks,
+    fo_after, fo_carry};
 
 const fastopt_rule *fastopt_rule_at(int32_t k) { return 0 <= k && k < FO_N_RULES ? &fo_rules[k].shown : NULL; }
 const fastopt_stage *fastopt_stage_at(int32_t k) { return 0 <= k && k < FO_N_STAGES ? &fo_stages[k].shown : NULL; }
@@ -45,26 +45,26 @@ const fastopt_stage *fastopt_find_stage(const char *name)
 int32_t fastopt_apply(const fastopt_update *updates, int64_t count, int32_t threads)
 {
 #if defined(_OPENMP)
-    return fo_apply(&fo_own_library, updates, count, threads ? threads : omp_get_max_threads());
+    return fo_apply(&fo_stage_array_library, updates, count, threads ? threads : omp_get_max_threads());
 #else
-    return fo_apply(&fo_own_library, updates, count, threads < 0 ? threads : 1);
+    return fo_apply(&fo_stage_array_library, updates, count, threads < 0 ? threads : 1);
 #endif
 }
 
 int32_t fastopt_apply_part(const fastopt_update *updates, int64_t count, int32_t part, int32_t parts)
 {
-    return fo_apply_part(&fo_own_library, updates, count, part, parts);
+    return fo_apply_part(&fo_stage_array_library, updates, count, part, parts);
 }
 
 const char *fastopt_message(void) { return fo_said; }
 """
-GIVEN = {"g": "e->g", "p": "e->p", "u": "e->u", "m": "e->state[k]"}  # where an element's numbers are
+GIVEN = {"g": "e->g", "p": "e->p", "u": "e->u", "m": "e->state[k]"}  # Numbers of an element.
 
 Domains = Mapping[str, Sequence[tuple[float, float]]]
 
 
-def render(rules: Sequence[Formula], stages: Sequence[Formula], domains: Domains) -> str:
-    """Return the file without the headers that it includes. `domains`: of hyperparameters, by their rule's name, or "l2 stage"."""
+def render(rules: Sequence[RuleIR], stages: Sequence[RuleIR], domains: Domains) -> str:
+    """Return the file without the headers that it includes. `domains`: of hyperparameters, by rule name or "l2 stage"."""
     rules, stages = [r for r in rules if not r.terms_scope], [s for s in stages if not s.is_for_optimizers]
     shaped = [s.arrays[0] for s in stages]
     first, subtract = shaped.index("u"), len(shaped) - shaped[::-1].index("u")
@@ -74,7 +74,7 @@ def render(rules: Sequence[Formula], stages: Sequence[Formula], domains: Domains
         parts += around(stages, first, subtract, real)
     for rule in rules:
         parts += [formula(rule), *(steps(rule, real) for real in REALS), terms(rule)]
-    own = c.own_arrays(stages)
+    own = c.stage_array_names(stages)
     parts += [table("fo_formula", "fo_rules", "FO_N_RULES", [row(rule, domains[rule.name]) for rule in rules])]
     parts += [
         table(
@@ -84,19 +84,19 @@ def render(rules: Sequence[Formula], stages: Sequence[Formula], domains: Domains
     return "\n\n".join("\n".join(lines) for lines in [*parts, [TAIL.rstrip()]]) + "\n"
 
 
-def formula(f: Formula) -> list[str]:
-    """Return its scalars, what it sums, and the arithmetic of an element in float and in double."""
+def formula(f: RuleIR) -> list[str]:
+    """Return a rule: its scalars, the terms of its sums, and its arithmetic in float and in double."""
     parts = [c.scalars(f"{f.name}_scalars", f.scalars, f)]
     parts += [c.scalars(f"{f.name}_sums_scalars", f.sums_scalars, f)] if f.sums_scalars else []
-    parts += [c.summands(f"{f.name}_sums", f.sums)] if f.sums else []
+    parts += [c.sum_terms(f"{f.name}_sums", f.sums)] if f.sums else []
     doc = [f"/* {line} */" for line in f.function.doc.splitlines()[:1]]
     for name, real, suffix, _ in REALS:
         parts += [[*(doc if name == "f32" else []), *c.element(f"{f.name}_{name}", f, c.Text(real, suffix))]]
     return [line for part in parts for line in ["", *part]][1:]
 
 
-def around(stages: Sequence[Formula], first: int, subtract: int, real: tuple[str, ...]) -> list[list[str]]:
-    """Return what is done with an element around its rule, and what is summed of it."""
+def around(stages: Sequence[RuleIR], first: int, subtract: int, real: tuple[str, ...]) -> list[list[str]]:
+    """Return the stages around a rule for one element, and the terms of their sums."""
     name = real[0]
     head = f"(const fo_array *a, const fo_now *now, int64_t i, int last, fo_{name} *e)"
     before = [f"FO_INLINE void before_{name}{head}", "{", *shape(stages[:first], real), "}"]
@@ -119,18 +119,18 @@ def around(stages: Sequence[Formula], first: int, subtract: int, real: tuple[str
     ]
 
 
-def shape(stages: Sequence[Formula], real: tuple[str, ...]) -> list[str]:
-    """Return each stage, where it is on."""
+def shape(stages: Sequence[RuleIR], real: tuple[str, ...]) -> list[str]:
+    """Return consecutive stages, each under the condition that it is active."""
 
-    def call(s: Formula, arguments: str, wide: bool) -> str:
+    def call(s: RuleIR, arguments: str, wide: bool) -> str:
         kind, c64 = "f64" if wide else real[0], f"now->stage_c64[{c.number(s)}]"
         return f"{s.name}_{kind}({arguments}, {c64 if wide else f'now->stage_{real[3]}[{c.number(s)}]'}, {c64})"
 
-    return c.shape(stages, real[1], GIVEN, f"*fo_own_{real[0]}(a, FO_{{}}, i)", call)
+    return c.shape(stages, real[1], GIVEN, f"*fo_stage_array_{real[0]}(a, FO_{{}}, i)", call)
 
 
-def steps(f: Formula, kind: tuple[str, ...]) -> list[str]:
-    """Return a loop over elements that need no decoding, and one over a block of any."""
+def steps(f: RuleIR, kind: tuple[str, ...]) -> list[str]:
+    """Return a loop over elements that need no decoding, and one over a block of any format."""
     name, real, _, scalars = kind
     arguments = f"{real} *restrict p_, const {real} *restrict g_, char *const *states_, int64_t lo, int64_t n, const {real} *c"
     arguments += ", const double *c64_"
@@ -148,8 +148,8 @@ def steps(f: Formula, kind: tuple[str, ...]) -> list[str]:
     return [*lines, f"        after_{name}(a, now, i, FO_STAGES, {c.bits(f, 'velocity')}, e);", "    }", "}"]
 
 
-def terms(f: Formula) -> list[str]:
-    """Return the terms of the sums of a stage or of the rule, each sum's a block after another's; nothing is changed."""
+def terms(f: RuleIR) -> list[str]:
+    """Return the terms of the sums of a stage or rule for a block, one sum after another; nothing changes."""
     arguments = "const fo_array *a, const fo_now *now, int64_t lo, int64_t n, int id, const double *c, double *out"
     lines = [f"static void {f.name}_terms({arguments})", "{", "    for (int64_t i = lo; i < lo + n; i++, out++) {"]
     lines += ["        double sums[FO_SUMS] = {0, 0, 0, 0};"]
@@ -193,15 +193,15 @@ def value(text: str) -> float:
     return float("nan") if not text else float(text)
 
 
-def row(f: Formula, domains: Sequence[tuple[float, float]]) -> str:
-    """Return what is shown of a rule, and its functions."""
+def row(f: RuleIR, domains: Sequence[tuple[float, float]]) -> str:
+    """Return the row that describes a rule, with its functions."""
     h = f.scalars.hyperparameters
     starts = c.bits(f, "start")
     sums = len(f.sums.results) if f.sums else 0
     shown = [
-        "sizeof(fastopt_rule)", "&fo_owner", f'"{f.name}"', str(len(f.state)), str(len(h)), str(len(f.scalars.kept)), str(sums),
+        "sizeof(fastopt_rule)", "&fo_owner", f'"{f.name}"', str(len(f.state)), str(len(h)), str(len(f.scalars.carry)), str(sums),
         strings(f.state), str(starts), strings(h), doubles([value(x) for x in f.scalars.defaults]),
-        doubles([x for x, _ in domains]), doubles([x for _, x in domains]), strings(f.scalars.kept),
+        doubles([x for x, _ in domains]), doubles([x for _, x in domains]), strings(f.scalars.carry),
         doubles([value(x) for x in f.scalars.initial]),
     ]  # fmt: skip
     of_sums = f"{f.name}_sums_scalars" if f.sums_scalars else "NULL"
@@ -211,7 +211,7 @@ def row(f: Formula, domains: Sequence[tuple[float, float]]) -> str:
     return f"{{{{{', '.join(shown)}}}, {', '.join([*numbers, f'{f.name}_scalars', of_sums, *functions])}}},"
 
 
-def stage_row(f: Formula, k: int, own: Sequence[str], domains: Sequence[tuple[float, float]]) -> str:
+def stage_row(f: RuleIR, k: int, own: Sequence[str], domains: Sequence[tuple[float, float]]) -> str:
     h = f.scalars.hyperparameters
     arrays = [a for a in f.arrays if a in own]
     sums = len(f.sums.results) if f.sums and f.kind != "checks" else 0

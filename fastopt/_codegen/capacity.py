@@ -1,4 +1,4 @@
-"""Sizes and codes of ``include/capacity.h``, as attributes without ``FO_``: ``capacity.BLOCK``."""
+"""Sizes and codes of ``include/capacity.h`` as attributes, without ``FO_``: ``capacity.BLOCK``."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ HEADER = Path(__file__).parents[1] / "include" / "capacity.h"
 
 
 def read(text: str) -> dict[str, int]:
-    """Return the entries of a header's enums by name; values are sums and products of numbers and names before them."""
+    """Return the entries of a header's enums by name. Values are sums and products of numbers and earlier names."""
     found: dict[str, int] = {}
     for body in re.findall(r"enum \{(.*?)\}", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL), re.DOTALL):
         following = 0

@@ -1,22 +1,22 @@
-"""Writes rules and stages as CUDA: ``cuda/generated/kernels.cu``. How threads share the work is in ``cuda/launch.h``."""
+"""Rendering of rules and stages as CUDA: ``cuda/generated/kernels.cu``. ``cuda/launch.h`` divides the work among threads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from . import c
-from .ir import Formula
+from .ir import RuleIR
 
 HEAD = "// Generated from optimizers and stages.py by python fastopt/_codegen: edit those files."
 TEXT = c.Text("real", kind="template <class real> FO_INLINE")
 SCOPES = {"over_array": "FO_ARRAY", "mean_over_array": "FO_ARRAY", "over_group": "FO_GROUP", "over_all": "FO_WHOLE"}
 PLACES = {"g": "e->g", "p": "e->p", "u": "e->u", "m": "e->state[k]"}
-KERNELS = {"": ("prepare", "step", "sum"), "over_lines": ("prepare", "step", "sum", "rows", "columns")}
-KERNELS["over_matrix"] = (*KERNELS[""], "spread")
+KERNELS = {"": ("prepare", "step", "sum"), "factored_terms": ("prepare", "step", "sum", "rows", "columns")}
+KERNELS["matrix_terms"] = (*KERNELS[""], "write_terms")
 
 
-def render(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
-    """Return the whole text of ``kernels.cu``, or of as many rules of it."""
+def render(rules: Sequence[RuleIR], stages: Sequence[RuleIR]) -> str:
+    """Return the text of ``kernels.cu``, for these rules."""
     head = [HEAD, *c.names(stages), '#include "launch.h"']
     parts = [head, ["namespace stage {"], *(formula(s) for s in stages), ["}"], *around(stages)]
     for rule in rules:
@@ -24,21 +24,22 @@ def render(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
-def formula(f: Formula) -> list[str]:
-    """Return a rule or a stage: its numbers, the scalars of a step, what is summed, and the arithmetic of an element."""
+def sizes(f: RuleIR) -> list[list[str]]:
+    """Return a rule's sizes and masks that are not zero."""
+    numbers = {"states": len(f.state), "velocity": c.bits(f, "velocity"), "nonnegative": c.bits(f, "nonnegative")}
+    numbers |= {"scratch": f.function.tags[2:].index("scratch")} if "scratch" in f.function.tags else {}
+    numbers |= {"squares": c.squares(f.sums)}
+    listed = ", ".join(f"{name} = {x}" for name, x in numbers.items() if x)
+    return [[f"enum {{ {listed} }};"]] if listed else []
+
+
+def formula(f: RuleIR) -> list[str]:
+    """Return a rule or stage: its sizes, the scalars of a step, the terms of its sums, and its arithmetic."""
     doc = [f"// {line}" for line in f.function.doc.splitlines()[:1]]
-    inner: list[list[str]] = []
-    if f.is_rule:
-        numbers = {"states": len(f.state), "velocity": c.bits(f, "velocity"), "nonnegative": c.bits(f, "nonnegative")}
-        numbers |= {"scratch": f.function.tags[2:].index("scratch")} if "scratch" in f.function.tags else {}
-        numbers |= {"squares": c.squares(f.sums)}
-        inner += (
-            [[f"enum {{ {', '.join(f'{name} = {x}' for name, x in numbers.items() if x)} }};"]] if any(numbers.values()) else []
-        )
-    inner += [c.scalars("scalars", f.scalars, f)]
+    inner = [*(sizes(f) if f.is_rule else []), c.scalars("scalars", f.scalars, f)]
     for kind, scalars, function in (("terms", f.terms_scalars, f.terms), ("sums", f.sums_scalars, f.sums)):
         inner += [c.scalars(f"{kind}_scalars", scalars, f)] if scalars else []
-        inner += [c.summands(f"{kind}_of", function), adapter(kind, f, function.arrays)] if function else []
+        inner += [c.sum_terms(f"{kind}_of", function), adapter(kind, f, function.arrays)] if function else []
     inner += [c.element("update" if f.is_rule else "shape", f, TEXT)]
     lines = [line for part in inner for line in ["", *part]][1:]
     return [
@@ -49,9 +50,9 @@ def formula(f: Formula) -> list[str]:
     ]
 
 
-def adapter(kind: str, f: Formula, arrays: Sequence[str]) -> list[str]:
-    """Return what is summed, of an element."""
-    own = {a: f"*fo_own(a, FO_{a.upper()}, i, e)" for a in arrays if a not in PLACES}
+def adapter(kind: str, f: RuleIR, arrays: Sequence[str]) -> list[str]:
+    """Return the terms of sums for one element."""
+    own = {a: f"*fo_stage_array(a, FO_{a.upper()}, i, e)" for a in arrays if a not in PLACES}
     places = PLACES | ({a: f"e->state[{k}]" for k, a in enumerate(f.state)} if f.is_rule else own)
     found = [places[a] for a in arrays] if f.is_rule else c.summed(f, places)
     given = ", ".join([*found, "c", "out"])
@@ -64,8 +65,8 @@ def adapter(kind: str, f: Formula, arrays: Sequence[str]) -> list[str]:
     ]
 
 
-def around(stages: Sequence[Formula]) -> list[list[str]]:
-    """Return what is done with an element around its rule, what is summed of it, and the scalars of that."""
+def around(stages: Sequence[RuleIR]) -> list[list[str]]:
+    """Return the stages around a rule for one element, the terms of their sums, and their scalars."""
     shaped = [s.arrays[0] for s in stages]
     first, subtract = shaped.index("u"), len(shaped) - shaped[::-1].index("u")
     head = "(const fo_array *a, const fo_now *now, int64_t i, int last, fo_element<real> *e)"
@@ -84,7 +85,7 @@ def around(stages: Sequence[Formula]) -> list[list[str]]:
         "FO_INLINE void empty_used(const fo_array *a, const fo_now *now, int64_t i, fo_element<real> *e)",
         "{",
     ]
-    empty += [f"    if (fo_on(now, {c.number(s)}, FO_STAGES)) *fo_own(a, FO_{a.upper()}, i, e) = 0;" for s, a in used]
+    empty += [f"    if (fo_on(now, {c.number(s)}, FO_STAGES)) *fo_stage_array(a, FO_{a.upper()}, i, e) = 0;" for s, a in used]
     summing = [s for s in stages if s.sums]
     return [
         before,
@@ -114,16 +115,16 @@ def switch(head: str, cases: Sequence[str]) -> list[str]:
     return [head, "{", "    switch (id) {", *(f"    {case}" for case in cases), "    }", "}"]
 
 
-def shape(stages: Sequence[Formula]) -> list[str]:
-    """Return each stage, where it is on."""
+def shape(stages: Sequence[RuleIR]) -> list[str]:
+    """Return consecutive stages, each under the condition that it is active."""
 
-    def call(s: Formula, arguments: str, wide: bool) -> str:
+    def call(s: RuleIR, arguments: str, wide: bool) -> str:
         c64 = f"now->stage_c64[{c.number(s)}]"
         return f"stage::{s.name}::shape({arguments}, {c64 if wide else f'fo_stage_c(now, {c.number(s)}, e)'}, {c64})"
 
-    return c.shape(stages, "real", PLACES, "*fo_own(a, FO_{}, i, e)", call)
+    return c.shape(stages, "real", PLACES, "*fo_stage_array(a, FO_{}, i, e)", call)
 
 
-def kernels(rule: Formula) -> list[str]:
+def kernels(rule: RuleIR) -> list[str]:
     kinds = KERNELS[rule.terms_scope]
     return [f"FO_KERNEL {rule.name}_{kind}(FO_ARGUMENTS) {{ fo_{kind}<rule::{rule.name}>(plan, x, y, z); }}" for kind in kinds]

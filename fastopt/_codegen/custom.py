@@ -1,4 +1,4 @@
-"""Reads a user's own rule from the source of its functions."""
+"""Reading of a user's rule from the source of its functions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import ir
-from .ir import Formula, RuleError
+from . import ir, subset
+from .ir import RuleIR
+from .subset import RuleError
 
-FUNCTIONS = (*ir.ELEMENTWISE, *ir.IN_SCALARS, "inf", *ir.TAGS)
+FUNCTIONS = (*subset.ELEMENTWISE, *subset.IN_SCALARS, "inf", *subset.TAGS)
 
 
-def text(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> Formula:
-    """Return a rule of an update function, and of what its scalars are; without, they are its hyperparameters."""
+def text(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> RuleIR:
+    """Return a rule from its update function and its scalars function; without that, the scalars are its hyperparameters."""
     from .. import arithmetic
     from ..spec import RULES
 
@@ -25,7 +26,7 @@ def text(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> Fo
     path, update = definition(function)
     if name in RULES:
         raise RuleError(f"{path}:{update.lineno}: {name} is a rule of the package, expected another name")
-    prepare = handed_on(update) if scalars is None else definition(scalars)[1]
+    prepare = default_scalars(update) if scalars is None else definition(scalars)[1]
     prepare.name = f"{name}_scalars"
     spaces = [f.__globals__ for f in (function, scalars) if f is not None]
     known = {n for n in FUNCTIONS if any(space.get(n) is getattr(arithmetic, n) for space in spaces)}
@@ -33,7 +34,7 @@ def text(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> Fo
 
 
 def definition(function: Callable[..., Any]) -> tuple[Path, ast.FunctionDef]:
-    """Return a function as the code generator reads one, at its lines of its file."""
+    """Return a function as the code generator reads it, with the line numbers of its file."""
     try:
         lines, first = inspect.getsourcelines(function)
         path = inspect.getsourcefile(function) or "?"
@@ -41,9 +42,9 @@ def definition(function: Callable[..., Any]) -> tuple[Path, ast.FunctionDef]:
     except (OSError, TypeError, SyntaxError, ValueError) as error:
         name = function.__qualname__
         where = "define it with def in a file or a notebook"
-        raise RuleError(f"{name}: its source cannot be read ({error}): {where}; {ir.ALLOWED}") from None
+        raise RuleError(f"{name}: its source cannot be read ({error}): {where}; {subset.ALLOWED}") from None
     if not isinstance(node, ast.FunctionDef):
-        raise RuleError(f"{path}:{first}: expected a function that def defines; {ir.ALLOWED}")
+        raise RuleError(f"{path}:{first}: expected a function that def defines; {subset.ALLOWED}")
     ast.increment_lineno(node, first - 1)
     node.decorator_list = []
     for argument in node.args.args:
@@ -53,12 +54,12 @@ def definition(function: Callable[..., Any]) -> tuple[Path, ast.FunctionDef]:
 
 
 def source(function: Callable[..., Any]) -> str:
-    """Return the text of a function that stands for itself: without decorators."""
+    """Return the text of a function without decorators and indentation."""
     return ast.unparse(definition(function)[1]) + "\n"
 
 
-def handed_on(update: ast.FunctionDef) -> ast.FunctionDef:
-    """Return the scalars of a rule that says nothing of them: its hyperparameters, whose defaults the update may have."""
+def default_scalars(update: ast.FunctionDef) -> ast.FunctionDef:
+    """Return the scalars of a rule without a scalars function: its hyperparameters, whose defaults the update may have."""
     names = [x.arg for x in update.args.kwonlyargs]
     defaults = update.args.kw_defaults
     update.args.kw_defaults = [None] * len(names)
@@ -73,8 +74,8 @@ def handed_on(update: ast.FunctionDef) -> ast.FunctionDef:
     return node
 
 
-def label(text: Formula) -> str:
-    """Return a rule's name with a digest of all that it computes, for files of state."""
+def label(text: RuleIR) -> str:
+    """Return a rule's name with a digest of everything that it computes, for files of state."""
     parts = [ast.dump(x) for _, x in (*text.function.body, *text.function.results, *text.scalars.body, *text.scalars.values)]
     parts += [*map(ast.dump, text.scalars.after), *text.arrays, *text.function.scalars, *text.scalars.initial]
     return f"{text.name} {hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"

@@ -1,4 +1,4 @@
-"""Writes rules and stages as Cython: a loop for the elements, a C function for the scalars, and the table of both."""
+"""Rendering of rules and stages as Cython: a loop over elements, a C function for the scalars, and the table of both."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import textwrap
 from collections.abc import Sequence
 
 from . import c
-from .ir import Formula, Function, Scalars
+from .ir import Function, RuleIR, Scalars
 
 HEAD = '''\
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-# Generated from optimizers and stages.py by python fastopt/_codegen: edit those files.
-"""Everything that touches elements, compiled once per instruction set."""
+# Generated from optimizers/ and stages.py by python fastopt/_codegen: edit those files.
+"""Loops over elements, compiled once for each instruction set."""
 
 from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport INFINITY, NAN
@@ -62,23 +62,23 @@ ctypedef fused target:
     double
 """
 WHOLE = """\
-from fastopt._engine.span cimport add_up, lines_of, span, spread
+from fastopt._engine.span cimport reduce_blocks, write_factors, span, write_terms
 from fastopt._engine.table cimport (
-    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, OWN, PARAMETER, TRANSFORMS,
-    UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_stage, describe_sums, describe_terms,
-    formula_t, table_t,
+    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, PARAMETER, STAGE_ARRAY,
+    TRANSFORMS, UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_stage, describe_sums,
+    describe_terms, formula_t, table_t,
 )"""
 RULES_ALONE = """\
 from fastopt._engine.table cimport (
     ARRAY, GROUP, UPDATE, VERSION, WHOLE, describe, describe_rule, describe_sums, formula_t, table_t,
 )"""
 SCOPES = {"over_array": "ARRAY", "mean_over_array": "ARRAY", "over_group": "GROUP", "over_all": "WHOLE"}
-TERMS = {"over_lines": "LINES", "over_matrix": "MATRIX"}
-GIVEN = {"g": "GRADIENT", "p": "PARAMETER", "u": "UPDATE", "m": "VELOCITY"}  # a stage's arrays that are not its own
+TERMS = {"factored_terms": "LINES", "matrix_terms": "MATRIX"}
+SHARED_ARRAYS = {"g": "GRADIENT", "p": "PARAMETER", "u": "UPDATE", "m": "VELOCITY"}  # A stage's arrays that it does not keep.
 
 
-def render(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
-    """Return the whole text of ``kernels.pyx``; or without stages, that of a module of rules beside it."""
+def render(rules: Sequence[RuleIR], stages: Sequence[RuleIR]) -> str:
+    """Return the text of ``kernels.pyx``; without stages, of a module with users' rules."""
     parts = [HEAD.replace("IMPORTS", WHOLE if stages else RULES_ALONE).replace("MIXED", MIXED if stages else "")]
     for formula in (*rules, *stages):
         if formula.scalars.name == f"{formula.name}_scalars":
@@ -90,28 +90,28 @@ def render(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
             if scalars and scalars.name == f"{formula.name}_{kind}_scalars":
                 parts += [_scalars(scalars, formula)]
             if function:
-                parts += [_summands(f"{formula.name}_{kind}", function, formula)]
+                parts += [_sum_terms(f"{formula.name}_{kind}", function, formula)]
         parts += [_rule(formula) if formula.is_rule else _stage(formula)]
     parts += [_table(rules, stages)]
     return "\n\n".join(parts)
 
 
-def own_arrays(stages: Sequence[Formula]) -> list[str]:
-    """Return names of the arrays that stages have for themselves."""
-    return list(dict.fromkeys(a for s in stages for a in s.arrays if a not in GIVEN))
+def stage_array_names(stages: Sequence[RuleIR]) -> list[str]:
+    """Return the names of the arrays that stages keep."""
+    return list(dict.fromkeys(a for s in stages for a in s.arrays if a not in SHARED_ARRAYS))
 
 
-def signature(formula: Formula) -> str:
-    """Return all names that the engine takes from a formula by position."""
+def signature(formula: RuleIR) -> str:
+    """Return all names of a rule or stage that the engine passes by position."""
     scalars, sums, terms = formula.scalars, formula.sums, formula.terms
-    parts = [formula.arrays, formula.function.scalars, scalars.kept, scalars.hyperparameters]
-    parts += [sums.arrays, sums.given, (formula.scope,)] if sums else []
+    parts = [formula.arrays, formula.function.scalars, scalars.carry, scalars.hyperparameters]
+    parts += [sums.arrays, sums.reduced, (formula.scope,)] if sums else []
     parts += [terms.arrays, (formula.terms_scope,)] if terms else []
     return " | ".join(" ".join(names) for names in parts)
 
 
 class _Literals(ast.NodeTransformer):
-    """A number in Cython is a C int or double; in an update it is to be a real."""
+    """Casts of literals: a number in Cython is a C int or double, in an update it must be a real."""
 
     def __init__(self, real: str = "real") -> None:
         self.real = real
@@ -121,7 +121,7 @@ class _Literals(ast.NodeTransformer):
 
 
 class _Time(ast.NodeTransformer):
-    """The step is counted in 64 bits, and is a double where it is not an exponent."""
+    """Casts of the step: it is counted in 64 bits, and is a double unless it is an exponent."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         return node if isinstance(node.func, ast.Name) and node.func.id == "power" else self.generic_visit(node)
@@ -141,7 +141,7 @@ def _text(expression: ast.expr, transformer: ast.NodeTransformer | None) -> str:
 
 
 def _numbers(function: Function, real: str = "real") -> list[str]:
-    """Return declarations of an update's scalars, of which some are doubles whatever the arrays hold."""
+    """Return declarations of an update's scalars, some of which are doubles for arrays of any precision."""
     narrow = tuple(n for n in function.scalars if n not in function.wide)
     return _unpack(narrow, "c", real, function.scalars) + _unpack(function.wide, "c", "double", function.scalars)
 
@@ -158,39 +158,37 @@ def _unpack(names: tuple[str, ...], source: str, real: str, places: tuple[str, .
     return lines
 
 
-def _scalars(scalars: Scalars, formula: Formula) -> str:
+def _scalars(scalars: Scalars, formula: RuleIR) -> str:
     time = "int64_t t, " if formula.is_rule else "int64_t _, "
-    lines = [f"cdef void {scalars.name}({time}double *kept, const double *sums, const double *h, double *c) noexcept nogil:"]
+    lines = [f"cdef void {scalars.name}({time}double *carry, const double *sums, const double *h, double *c) noexcept nogil:"]
     expressions = [*(e for _, e in scalars.body), *(e for _, e in scalars.values)]
     before = scalars.name.endswith(("_sums_scalars", "_terms_scalars"))
     expressions += () if before else scalars.after
-    for names, source in ((scalars.kept, "kept"), (scalars.sums, "sums"), (scalars.hyperparameters, "h")):
+    for names, source in ((scalars.carry, "carry"), (scalars.sums, "sums"), (scalars.hyperparameters, "h")):
         used = tuple(n for n in names if any(_uses(e, n) for e in expressions))
         lines += _unpack(used, source, "double", formula.scalars.hyperparameters if source == "h" else names)
-    lines += [f"    cdef double {name} = {_text(e, _Time())}" for name, e in _first(scalars)]
-    lines += [f"    {name} = {_text(e, _Time())}" for name, e in scalars.body if (name, e) not in _first(scalars)]
+    lines += _assignments(scalars)
     for i, (name, e) in enumerate(scalars.values):
         text = _text(e, _Time())
         lines += [f"    c[{i}] = {text}" + ("" if text == name else f"  # {name}")]
-    for i, (name, e) in enumerate(zip(scalars.kept, scalars.after, strict=True)):
+    for i, (name, e) in enumerate(zip(scalars.carry, scalars.after, strict=True)):
         if not before:
-            lines += [f"    kept[{i}] = {_text(e, _Time())}  # {name}"]
+            lines += [f"    carry[{i}] = {_text(e, _Time())}  # {name}"]
     return "\n".join([*lines, *(["    pass"] if len(lines) == 1 else [])]) + "\n"
 
 
-def _first(scalars: Scalars) -> list[tuple[str, ast.expr]]:
-    """Return assignments of names that are new; others are assigned again in place."""
-    known = {*scalars.kept, *scalars.sums, *scalars.hyperparameters}
-    return [(name, e) for name, e in scalars.body if name not in known]
+def _assignments(scalars: Scalars) -> list[str]:
+    """Return assignments; new names are declared, others are assigned again."""
+    known = {*scalars.carry, *scalars.sums, *scalars.hyperparameters}
+    lines = [f"    cdef double {name} = {_text(e, _Time())}" for name, e in scalars.body if name not in known]
+    return lines + [f"    {name} = {_text(e, _Time())}" for name, e in scalars.body if name in known]
 
 
 def _loop(function: Function, name: str, pointers: list[str], scalars: list[str], real: str, stores: list[str]) -> str:
     """Return a fused loop, and its two instances with the signature of the table."""
-    text = " ".join(stores)
-    expressions = [e for _, e in function.body] + [e for _, e in function.results if _text(e, _Literals(real)) in text]
-    used = [a for a in function.arrays if any(_uses(e, a) for e in expressions) or (a == "p" and "p_[i] = p" in text)]
-    literals = _Literals(real)
-    declared = [x for x in (*used, *function.temporaries, *(["update"] if "update" in text else []))]
+    text, literals = " ".join(stores), _Literals(real)
+    used = _used(function, text, real)
+    declared = [*used, *function.temporaries, *(["update"] if "update" in text else [])]
     lines = [
         *_wrap(f"cdef inline void {name}(", [*pointers, "Py_ssize_t n", "const double *c"], ") noexcept nogil:"),
         *(f'    """{line}"""' for line in function.doc.splitlines()[:1]),
@@ -203,6 +201,12 @@ def _loop(function: Function, name: str, pointers: list[str], scalars: list[str]
         *(f"        {s}" for s in stores),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _used(function: Function, text: str, real: str) -> list[str]:
+    """Return the arrays that a loop with these stores reads."""
+    expressions = [e for _, e in function.body] + [e for _, e in function.results if _text(e, _Literals(real)) in text]
+    return [a for a in function.arrays if any(_uses(e, a) for e in expressions) or (a == "p" and "p_[i] = p" in text)]
 
 
 def _instances(name: str, arguments: list[str]) -> str:
@@ -233,21 +237,23 @@ def _cast(k: int | str) -> str:
     return f"<real *> a[{k}]"
 
 
-def _rule(rule: Formula) -> str:
-    """Return the update is subtracted, or left where a stage will shape it: not a NULL pointer u_."""
+def _rule(rule: RuleIR) -> str:
+    """Return a rule's kernels: they subtract the update, or store it if a stage will change it (u_ is not NULL)."""
     function = rule.function
     (_, update), *state = function.results
     assigned = {name for name, _ in function.body}
-    kept = [a for a, (_, e) in zip(rule.state, state, strict=True) if isinstance(e, ast.Name) and e.id == a and a not in assigned]
+    unchanged = [
+        a for a, (_, e) in zip(rule.state, state, strict=True) if isinstance(e, ast.Name) and e.id == a and a not in assigned
+    ]
     stores = [f"update = {_text(update, _Literals())}", "if u_ is NULL:", "    p_[i] = p - update", "else:", "    u_[i] = update"]
-    stores += [f"{a}_[i] = {_text(e, _Literals())}" for a, (_, e) in zip(rule.state, state, strict=True) if a not in kept]
-    pointers = [f"{'const ' if a == 'g' or a in kept else ''}real *restrict {a}_" for a in rule.arrays] + ["real *restrict u_"]
+    stores += [f"{a}_[i] = {_text(e, _Literals())}" for a, (_, e) in zip(rule.state, state, strict=True) if a not in unchanged]
+    pointers = [f"{'const ' if a == 'g' or a in unchanged else ''}real *restrict {a}_" for a in rule.arrays] + ["real *restrict u_"]
     loop = _loop(function, rule.name, pointers, _numbers(function), "real", stores)
     return loop + "\n" + _instances(rule.name, [_cast(k) for k in (*range(len(rule.arrays)), "UPDATE")])
 
 
-def _stage(stage: Formula) -> str:
-    """Return a stage's kernels: on the gradient into another buffer, since gradients are the caller's; on all others in place."""
+def _stage(stage: RuleIR) -> str:
+    """Return a stage's kernels: in place, except for the gradient, which is the caller's and goes to another buffer."""
     function = stage.function
     ((_, value),) = function.results
     shaped = stage.arrays[0]
@@ -261,8 +267,8 @@ def _stage(stage: Formula) -> str:
     return text + "\n" + _mixed(stage) if stage.arrays == ("g",) else text
 
 
-def _mixed(stage: Formula) -> str:
-    """Return a stage of the gradient alone, in double, from or into a block of floats."""
+def _mixed(stage: RuleIR) -> str:
+    """Return the kernels of a stage that needs the gradient only, in double, from or to a block of floats."""
     function = stage.function
     ((_, value),) = function.results
     pointers = ["target *restrict out_", "const source *restrict g_"]
@@ -275,8 +281,8 @@ def _mixed(stage: Formula) -> str:
     return "\n".join(lines)
 
 
-def _summands(name: str, function: Function, formula: Formula) -> str:
-    """Return the terms of each sum, in double, a block of them after another."""
+def _sum_terms(name: str, function: Function, formula: RuleIR) -> str:
+    """Return the terms of each sum, in double, one block after another."""
     places = ["i", "BLOCK + i", *(f"{k} * BLOCK + i" for k in range(2, len(function.results)))]
     stores = []
     for place, (n, e) in zip(places, function.results, strict=False):
@@ -295,19 +301,19 @@ def _summands(name: str, function: Function, formula: Formula) -> str:
 
 
 def _codes(arrays: Sequence[str], own: Sequence[str]) -> str:
-    """Return where a stage finds its arrays, as a C array; empty where it takes none by number."""
-    return ", ".join(GIVEN[a] if a in GIVEN else f"OWN + {own.index(a)}" for a in arrays)
+    """Return the places of a stage's arrays, as a C array; empty if it takes none by number."""
+    return ", ".join(SHARED_ARRAYS[a] if a in SHARED_ARRAYS else f"STAGE_ARRAY + {own.index(a)}" for a in arrays)
 
 
 def _row(name: str, to: str, *values: object) -> list[str]:
-    """Return a call that fills a part of a row."""
+    """Return a call that fills part of a row."""
     return _wrap(f"{name}(", [f"&{to}", *map(str, values)], ")")
 
 
-def _common(f: Formula, to: str) -> list[str]:
-    """Return the parts of a row that rules and stages have alike, and what comes before their sums."""
+def _common(f: RuleIR, to: str) -> list[str]:
+    """Return the part of a row that rules and stages share, and the terms before their sums."""
     said = [f'b"{part}"' for part in textwrap.wrap(signature(f), 90, drop_whitespace=False)]
-    counts = [len(f.scalars.hyperparameters), len(f.function.scalars), len(f.scalars.kept)]
+    counts = [len(f.scalars.hyperparameters), len(f.function.scalars), len(f.scalars.carry)]
     text = said[0] if len(said) == 1 else "(" + f"\n{' ' * 10}".join(said) + ")"
     lines = _row("describe", to, f'b"{f.name}"', text, f.scalars.name, f"{f.name}_f32", f"{f.name}_f64", *counts)
     if f.terms:
@@ -316,8 +322,8 @@ def _common(f: Formula, to: str) -> list[str]:
     return lines
 
 
-def _sums_row(f: Formula, to: str, arrays: str) -> list[str]:
-    """Return the part of a row that is about sums."""
+def _sums_row(f: RuleIR, to: str, arrays: str) -> list[str]:
+    """Return the part of a row about sums."""
     if f.sums is None:
         return []
     kernels = (f"{f.name}_sums_f32", f"{f.name}_sums_f64", f.sums_scalars.name if f.sums_scalars else "NULL")
@@ -327,13 +333,13 @@ def _sums_row(f: Formula, to: str, arrays: str) -> list[str]:
     return _row("describe_sums", to, *scope, *kernels, *squares, *taken)
 
 
-def _rule_row(f: Formula, to: str) -> list[str]:
+def _rule_row(f: RuleIR, to: str) -> list[str]:
     """Return the calls that fill the row of a rule."""
     tagged = [sum(1 << k for k, x in enumerate(f.function.tags[2:]) if x == tag) for tag in ("velocity", "nonnegative", "scratch")]
     return [*_common(f, to), *_row("describe_rule", to, len(f.state), *tagged), *_sums_row(f, to, "")]
 
 
-def _stage_row(f: Formula, to: str, k: int, own: Sequence[str]) -> list[str]:
+def _stage_row(f: RuleIR, to: str, k: int, own: Sequence[str]) -> list[str]:
     """Return the calls that fill the row of a stage."""
     lines = _common(f, to)
     defaults = [x.replace("inf", "INFINITY") or "NAN" for x in f.scalars.defaults]
@@ -346,14 +352,14 @@ def _stage_row(f: Formula, to: str, k: int, own: Sequence[str]) -> list[str]:
     return lines + _sums_row(f, to, _codes(f.sums.arrays, own) if f.sums else "")
 
 
-def _table(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
-    """Return the tables of rules and stages, and the capsule that hands them to the engine."""
-    own = own_arrays(stages)
+def _table(rules: Sequence[RuleIR], stages: Sequence[RuleIR]) -> str:
+    """Return the tables of rules and stages, and the capsule that gives them to the engine."""
+    own = stage_array_names(stages)
     lines = [f"cdef formula_t[{len(rules)}] RULES"]
     if stages:
         lines += [f"cdef formula_t[{len(stages)}] STAGES", f"cdef double[{len(stages)}][INPUTS] NEUTRAL"]
-        lines += [f"cdef const char *OWN_NAMES[{len(own)}]"]
-        lines += [f'OWN_NAMES[{k}] = b"{name}"' for k, name in enumerate(own)]
+        lines += [f"cdef const char *STAGE_ARRAY_NAMES[{len(own)}]"]
+        lines += [f'STAGE_ARRAY_NAMES[{k}] = b"{name}"' for k, name in enumerate(own)]
     for k, f in enumerate(rules):
         lines += ["", *_rule_row(f, f"RULES[{k}]")]
     for k, f in enumerate(stages):
@@ -363,10 +369,13 @@ def _table(rules: Sequence[Formula], stages: Sequence[Formula]) -> str:
     if stages:
         shaped = [s.arrays[0] for s in stages]
         first, last = shaped.index("u"), len(shaped) - shaped[::-1].index("u")
-        lines += ["TABLE_.span, TABLE_.add_up, TABLE_.spread, TABLE_.lines_of = span, add_up, spread, lines_of"]
+        lines += [
+            "TABLE_.span, TABLE_.reduce_blocks = span, reduce_blocks",
+            "TABLE_.write_terms, TABLE_.write_factors = write_terms, write_factors",
+        ]
         lines += [
             f"TABLE_.n_stages, TABLE_.stages, TABLE_.rule_at, TABLE_.subtract_at = {len(stages)}, &STAGES[0], {first}, {last}"
         ]
-        lines += [f"TABLE_.n_own, TABLE_.own = {len(own)}, &OWN_NAMES[0]"]
+        lines += [f"TABLE_.n_stage_arrays, TABLE_.stage_arrays = {len(own)}, &STAGE_ARRAY_NAMES[0]"]
     lines += ['TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)']
     return "\n".join(lines) + "\n"

@@ -1,20 +1,20 @@
-"""Writes each rule as a Python function of arrays: ``fastopt/functional.py``."""
+"""Rendering of each rule as a Python function of arrays: ``fastopt/functional.py``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .ir import Formula
+from .ir import RuleIR
 
 WIDTH = 132
 HEAD = '''\
-# Generated from optimizers by python fastopt/_codegen: edit those files.
-"""Each rule of elements without an optimizer object, for code that owns its parameters' state.
+# Generated from optimizers/ by python fastopt/_codegen: edit those files.
+"""Rules as functions, for code that keeps parameters and state itself.
 
-``p, m, v = adam(p, g, m, v, t=t, lr=1e-3)`` gives new arrays; with ``out=(p, m, v)`` the step is made in place. The state begins at
-zero, but for arrays called ``z`` and ``p0``, which begin as copies of the parameter. Numbers that live from step to step, such as
-NAdam's ``product``, are given and returned after the arrays. What is around a rule in an optimizer (weight decay, clipping, ...) is
-not here. Arrays that do not follow one another in memory, or not in one order, are worked on in copies.
+``p, m, v = adam(p, g, m, v, t=t, lr=1e-3)`` returns new arrays; with ``out=(p, m, v)`` the step is in place. State begins at zero,
+except for arrays ``z`` and ``p0``, which begin as copies of the parameter. Numbers that a rule carries from step to step, such as
+NAdam's ``product``, are returned after the arrays and passed to the next call. Weight decay, clipping and other stages are not
+included. Arrays that are not contiguous, or not in one order, are computed in copies.
 
 >>> import numpy as np
 >>> sgd(np.ones(2), np.array([1.0, 2.0]), t=1, lr=0.5)
@@ -44,9 +44,10 @@ def _update(name: str) -> Callable[..., Result]:
 '''
 
 
-def render(rules: Sequence[Formula]) -> str:
-    """Return the whole text of ``functional.py``."""
-    rules = [rule for rule in rules if not rule.terms]  # whose state is of other shapes
+def render(rules: Sequence[RuleIR]) -> str:
+    """Return the text of ``functional.py``."""
+    # Matrix terms need state of other shapes.
+    rules = [rule for rule in rules if not rule.terms]
     names = ", ".join(f'"{name}"' for name in sorted(rule.name for rule in rules))
     listed = f"__all__ = [{names}]\n"
     if len(listed) > WIDTH + 1:
@@ -54,13 +55,13 @@ def render(rules: Sequence[Formula]) -> str:
     return "\n\n".join([HEAD.replace("\nArray = ", f"\n{listed}\nArray = "), *(_function(rule) for rule in rules)])
 
 
-def _function(rule: Formula) -> str:
+def _function(rule: RuleIR) -> str:
     scalars = rule.scalars
     numbers = zip(scalars.hyperparameters, scalars.defaults, strict=True)
     signature = _signature(
         f"def {rule.name}(",
         ["p: Array", "g: Any", *(f"{s}: Array" for s in rule.state), "*", "t: int"]
-        + [f"{k}: float | None = None" for k in scalars.kept]
+        + [f"{k}: float | None = None" for k in scalars.carry]
         + [f"{h}: float = {float(d) if d != 'inf' else d}" for h, d in numbers]
         + ["out: tuple[Array, ...] | None = None"],
         ") -> Result:",
@@ -77,10 +78,10 @@ _{rule.name} = _update("{rule.name}")
 '''
 
 
-def _docstring(rule: Formula) -> str:
-    results, kept = ", ".join(("p", *rule.state)), ", ".join(rule.scalars.kept)
-    them = "it" if len(rule.scalars.kept) == 1 else "them"
-    of_kept = f"    {kept} : float\n        As the step before returned {them}; not needed in the first.\n" if kept else ""
+def _docstring(rule: RuleIR) -> str:
+    results, carry = ", ".join(("p", *rule.state)), ", ".join(rule.scalars.carry)
+    them = "it" if len(rule.scalars.carry) == 1 else "them"
+    carried = f"    {carry} : float\n        As the step before returned {them}; not needed in the first step.\n" if carry else ""
     return f"""{rule.function.doc.splitlines()[0]}
 
     Parameters
@@ -91,25 +92,25 @@ def _docstring(rule: Formula) -> str:
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-{of_kept}    {", ".join(rule.scalars.hyperparameters)} : float
+{carried}    {", ".join(rule.scalars.hyperparameters)} : float
         Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
     out : tuple of ndarray, optional
-        Where to write {results}: the same arrays for a step in place, or others; new ones without.
+        Arrays for {results}: those of the call for a step in place, or others. Default: new arrays.
 
     Returns
     -------
     tuple
-        {results}{f", and then {kept}" if kept else ""}.
+        {results}{f", and then {carry}" if carry else ""}.
 
     Raises
     ------
     TypeError, ValueError
-        For what does not fit; nothing has been changed."""
+        If an argument does not fit. Nothing has changed."""
 
 
-def _call(rule: Formula, given: str) -> str:
+def _call(rule: RuleIR, given: str) -> str:
     parts = [f"({given})", "t", _tuple(rule.scalars.hyperparameters), "out"]
-    parts += [_tuple(rule.scalars.kept)] if rule.scalars.kept else []
+    parts += [_tuple(rule.scalars.carry)] if rule.scalars.carry else []
     line = f"    return _{rule.name}({', '.join(parts)})"
     return line if len(line) <= WIDTH else "\n".join([f"    return _{rule.name}(", *(f"        {x}," for x in parts), "    )"])
 
@@ -119,7 +120,7 @@ def _tuple(names: tuple[str, ...]) -> str:
 
 
 def _signature(head: str, arguments: list[str], tail: str) -> str:
-    """Return a signature on one line, on an own line, or a line each."""
+    """Return a signature on one line, on a line of its own, or a line for each argument."""
     listed = ", ".join(arguments)
     if len(head + listed + tail) <= WIDTH:
         return head + listed + tail

@@ -1,4 +1,4 @@
-"""The package's rules and stages, the files that are rendered from them, and the headers that they include."""
+"""Rules and stages of the package, the files rendered from them, and the headers that those include."""
 
 import functools
 import re
@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from . import cuda, cython, functional, stubs
-from .ir import Formula, read
+from .ir import RuleIR, read
 
 PACKAGE = Path(__file__).parents[1]
 
 
 def optimizers() -> list[Path]:
-    """Return the files of the optimizers, in their order."""
+    """Return the optimizers' files, in their order."""
     return sorted((PACKAGE / "optimizers").glob("*.py"))
 
 
 @functools.cache
-def formulas() -> tuple[tuple[Formula, ...], tuple[Formula, ...]]:
+def formulas() -> tuple[tuple[RuleIR, ...], tuple[RuleIR, ...]]:
     """Return the package's rules, and its stages in their order."""
     rules = [rule for path in optimizers() for rule in read(path)]
     return tuple(rules), tuple(read(PACKAGE / "stages.py"))
 
 
 def rendered() -> dict[Path, str]:
-    """Return every generated file, with the text that it should have."""
+    """Return the path and text of every generated file."""
     rules, stages = formulas()
     return {
         PACKAGE / "_engine" / "generated" / "kernels.pyx": cython.render(rules, stages),
@@ -35,8 +35,8 @@ def rendered() -> dict[Path, str]:
     }
 
 
-def pasted(text: str) -> str:
-    """Return a text with the package's headers in the place of their first inclusion."""
+def inline_headers(text: str) -> str:
+    """Return a text with the package's headers in place of their first inclusion."""
     done: set[str] = set()
 
     def header(found: re.Match[str]) -> str:
@@ -52,8 +52,8 @@ def pasted(text: str) -> str:
     return paste(text)
 
 
-def chosen(rules: Any, of: Iterable[Formula]) -> list[Any]:
-    """Return rules as the code generator reads them, by their names among some, or of users' own; all of those for None."""
+def select_rules(rules: Any, of: Iterable[RuleIR]) -> list[Any]:
+    """Return rules as the code generator reads them: by name, or users' own; None selects all."""
     known: dict[str, Any] = {rule.name: rule for rule in of}
     wanted = [*known] if rules is None else list(rules) if isinstance(rules, (list, tuple)) else [rules]
     found = [_chosen(x, known) for x in wanted]

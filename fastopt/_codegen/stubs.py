@@ -1,4 +1,4 @@
-"""Writes what type checkers and editors are told of the optimizers: their signatures, from the tables of arguments and options."""
+"""Rendering of ``optimizers/__init__.pyi``: signatures for type checkers and editors, from the tables of arguments and options."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HEAD = '''\
-# Generated from optimizers and _optimizer/options.py by python fastopt/_codegen: edit those files.
+# Generated from optimizers/ and _optimizer/options.py by python fastopt/_codegen: edit those files.
 from collections.abc import Callable
 from math import inf
 from typing import Any, Literal, SupportsFloat, TypeAlias, TypedDict, Unpack
@@ -27,7 +27,7 @@ TABLES = ("arguments", "conventions", "tuple_arguments", "choices")
 
 @dataclass
 class Declared:
-    """What a class declares: its base, its docstring's first line, and its tables, as expressions by key."""
+    """Declarations of a class: its base, the first line of its docstring, and its tables, as expressions by key."""
 
     name: str
     base: str
@@ -59,7 +59,7 @@ def declared(path: Path) -> Iterator[Declared]:
 
 
 def table(found: Declared, name: str, classes: Mapping[str, Declared]) -> dict[str, ast.expr]:
-    """Return a table of a class, or of the next of its bases that has one."""
+    """Return a table of a class, or of its nearest base that has one."""
     if name in found.tables:
         return found.tables[name]
     return table(classes[found.base], name, classes) if found.base in classes else {}
@@ -88,7 +88,7 @@ def constructor(found: Declared, classes: Mapping[str, Declared]) -> str:
 
 
 def argument_type(default: ast.expr, words: ast.expr | None = None) -> str:
-    """Return the type of an argument, by its default and, where it is a word, those that there are."""
+    """Return the type of an argument, from its default and its allowed values."""
     match default:
         case _ if words is not None:
             return f"Literal[{ast.unparse(words).strip('()')}] | None"

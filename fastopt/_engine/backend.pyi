@@ -6,4 +6,6 @@ from .stepper import Backend
 KINDS: tuple[str, ...]
 
 class CompiledBackend(Backend):
-    def __init__(self, structure: Structure | None, slots: list[Any], groups: list[Any], settings: Any, capsule: Any) -> None: ...
+    def __init__(
+        self, structure: Structure | None, parameters: list[Any], groups: list[Any], settings: Any, capsule: Any
+    ) -> None: ...

@@ -1,7 +1,7 @@
-"""Compiled code in the user's cache folder: named by all that it was made from, verified when it is read, for its owner alone.
+"""Cache of compiled code in the user's folder, which only its owner can write to.
 
-Beside each file lies the digest of its contents. A file that does not verify, since it is damaged or others could have written it,
-is made again; files that nobody has used for long are removed.
+A file is named by a digest of everything that it was made from, and a checksum file stands next to it. A file that does not
+match its checksum is made again; files that nobody has used for long are removed.
 """
 
 from __future__ import annotations
@@ -17,45 +17,46 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-MOST = 512 << 20  # bytes that are kept
-LONG = 180 * 86400.0  # seconds without use after which a file goes; what a killed process left behind, after a day
+MAX_BYTES = 512 << 20  # Of all files together.
+# Seconds without use after which a file is removed. Leftovers of killed processes go after a day.
+MAX_AGE = 180 * 86400.0
 
 
 def folder() -> Path | None:
-    """Return where compiled code is kept, or None where no folder is that nobody else may write to.
+    """Return the cache folder, or None if there is none that only the user can write to.
 
-    ``FASTOPT_CACHE_DIR`` names another, and a warning says that it does not serve; else it is ``fastopt`` in ``XDG_CACHE_HOME``, or
-    in ``~/.cache``.
+    ``FASTOPT_CACHE_DIR`` names it; a warning says if that folder is not private. The default is ``fastopt`` in
+    ``XDG_CACHE_HOME`` or in ``~/.cache``.
     """
     named = os.environ.get("FASTOPT_CACHE_DIR")
-    found = private(named)
+    found = private_folder(named)
     if named and found is None:
         said = "expected a folder that its owner alone may write to; what is compiled is not kept"
         warnings.warn(f"FASTOPT_CACHE_DIR: {named}, {said}", RuntimeWarning, stacklevel=4)
     return found
 
 
-def private(named: str | None) -> Path | None:
-    """Return the folder, made if need be; None where it cannot be, or others could put code there."""
+def private_folder(named: str | None) -> Path | None:
+    """Return this folder, made if necessary; None if it cannot be made, or others could put code there."""
     try:
         place = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastopt"
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not is_own(place.stat()) or not is_reached_safely(place.absolute()):
+        if not is_private(place.stat()) or not is_reached_safely(place.absolute()):
             return None
     except (OSError, RuntimeError):
         return None
     return place if os.access(place, os.W_OK) else None
 
 
-def is_own(found: os.stat_result) -> bool:
-    """Return whether this is the user's, and nobody else may write to it."""
+def is_private(found: os.stat_result) -> bool:
+    """Return True if a file or folder is the user's and nobody else can write to it."""
     return not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o022)
 
 
 def is_reached_safely(place: Path) -> bool:
-    """Return whether nobody else may put another folder in the place of one on the way, nor made a link on it.
+    """Return True if nobody else can replace a folder on the way, or has made a link on it.
 
-    The others on the way are the user's or root's; in ``/tmp`` and the like, owners alone may replace what is theirs.
+    Each folder on the way must be the user's or root's. In sticky folders such as ``/tmp``, only owners can replace entries.
     """
     if not hasattr(os, "getuid"):
         return True
@@ -71,13 +72,13 @@ def is_reached_safely(place: Path) -> bool:
 
 
 @functools.cache
-def own() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder of this process, where there is no cache; it goes with the process."""
+def process_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that is removed with this process, for use without a cache."""
     return tempfile.TemporaryDirectory(prefix="fastopt")
 
 
 def key(*parts: str | bytes) -> str:
-    """Return the name of what is made from these."""
+    """Return the name of a file that is made from these parts."""
     digest = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode()
@@ -85,19 +86,22 @@ def key(*parts: str | bytes) -> str:
     return digest.hexdigest()[:40]
 
 
-def beside(path: Path) -> Path:
-    """Return the file of a file's digest."""
+def checksum_file(path: Path) -> Path:
+    """Return the path of a file's checksum."""
     return path.with_name(f"{path.name}.sha256")
 
 
-def owned(path: Path) -> bytes | None:
-    """Return the contents of a regular file that is the user's alone, by one descriptor; None of any other."""
+def read_private(path: Path) -> bytes | None:
+    """Return the contents of a regular file that only the user can write to; None for any other.
+
+    One descriptor serves all checks and the reading, so that nobody can swap the file in between.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return None
     found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or not is_own(found):
+    if not stat.S_ISREG(found.st_mode) or not is_private(found):
         os.close(descriptor)
         return None
     with open(descriptor, "rb") as opened:
@@ -105,19 +109,20 @@ def owned(path: Path) -> bytes | None:
 
 
 def verified(path: Path) -> bytes | None:
-    """Return the contents of a file of the cache, if they are what was written there."""
-    data, digest = owned(path), owned(beside(path))
+    """Return the contents of a cached file, or None if they do not match the checksum."""
+    data, digest = read_private(path), read_private(checksum_file(path))
     if data is None or digest is None or hashlib.sha256(data).hexdigest().encode() != digest:
         return None
     with contextlib.suppress(OSError):
-        os.utime(path)  # it is in use
+        # Mark it as used, for `prune`.
+        os.utime(path)
     return data
 
 
 def put(path: Path, data: bytes) -> None:
-    """Write a file of the cache and its digest, each whole, synced and renamed."""
-    for target, contents in ((path, data), (beside(path), hashlib.sha256(data).hexdigest().encode())):
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # for its owner alone
+    """Write a file and its checksum, each synced and then renamed into place."""
+    for target, contents in ((path, data), (checksum_file(path), hashlib.sha256(data).hexdigest().encode())):
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # Only the user can read it.
         try:
             with open(descriptor, "wb") as written:
                 written.write(contents)
@@ -133,27 +138,27 @@ def put(path: Path, data: bytes) -> None:
     prune(path)
 
 
-def prune(kept: Path) -> None:
-    """Remove what was not used for long, the oldest of what is too much, and what killed processes left; not `kept`."""
+def prune(keep: Path) -> None:
+    """Remove files that were not used for long, the oldest beyond MAX_BYTES, and leftovers of killed processes."""
     now, used, total = time.time(), [], 0
     with contextlib.suppress(OSError):
-        for entry in os.scandir(kept.parent):
+        for entry in os.scandir(keep.parent):
             with contextlib.suppress(OSError):
                 found = entry.stat(follow_symlinks=False)
                 if entry.name.startswith((".new-", "tmp")):
                     if now - found.st_mtime > 86400:
                         remove(Path(entry.path))
-                elif not entry.name.endswith(".sha256") and entry.name != kept.name:
+                elif not entry.name.endswith(".sha256") and entry.name != keep.name:
                     used.append((found.st_mtime, found.st_size, Path(entry.path)))
     for seconds, size, path in sorted(used, reverse=True):
         total += size
-        if total > MOST or now - seconds > LONG:
+        if total > MAX_BYTES or now - seconds > MAX_AGE:
             remove(path)
-            remove(beside(path))
+            remove(checksum_file(path))
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder; it does no harm if it stays."""
+    """Remove a file or folder, if possible."""
     import shutil
 
     with contextlib.suppress(OSError):
@@ -164,28 +169,28 @@ def remove(path: Path) -> None:
 
 
 def file(name: str, make: Callable[[Path], Path], *, again: bool = False) -> Path:
-    """Return the path of a file of the cache, made by `make` in a folder of its own if it is not there.
+    """Return the path of a cached file. Where it is missing, `make` makes it in a temporary folder.
 
-    `again`: what is there does not load.
+    `again`: make it even if it is there, because it does not load.
     """
     place = folder()
     if place is not None and not again and verified(place / name) is not None:
         return place / name
-    place = place or Path(own().name)
-    with tempfile.TemporaryDirectory(dir=place) as work:  # for its owner alone
+    place = place or Path(process_folder().name)
+    with tempfile.TemporaryDirectory(dir=place) as work:  # Only the user can read it.
         data = make(Path(work)).read_bytes()
     put(place / name, data)
     return place / name
 
 
 def cached(name: str, make: Callable[[], bytes]) -> bytes:
-    """Return the contents of a file of the cache, made if they are not there or do not verify; two processes do no harm."""
+    """Return the contents of a cached file, made if they are missing or damaged. Two processes at once do no harm."""
     place = folder()
     if place is None:
         return make()
     found = verified(place / name)
     if found is None:
         found = make()
-        with contextlib.suppress(OSError):  # it works without
+        with contextlib.suppress(OSError):  # It also works without a cache.
             put(place / name, found)
     return found

@@ -1,36 +1,39 @@
-"""How many threads pay: learnt by the clock, since what else holds the processors decides it."""
+"""Choice of the number of threads, learnt from the durations of steps.
+
+What else runs on the processors decides whether threads pay, and it changes: no model knows it in advance.
+"""
 
 cdef enum:
     FIRST_TRUST = 32
-    AT_ONCE = 200  # microseconds from one step to the next in which an adapter may look at a thousand gradients
-    QUIET = 6000  # microseconds after which workers that have nothing to do sleep
+    AT_ONCE = 200  # Microseconds between steps in which an adapter may look at a thousand gradients.
+    QUIET = 6000  # Microseconds after which idle workers sleep.
 
-cdef struct measured_t:  # steps of one size in one situation, in seconds
-    double serial
-    double ahead  # what parallel steps take
-    double quiet  # of serial steps since the last parallel one
-    double wait  # of serial steps before parallel is tried again
-    double penalty  # that wait, over what parallel lost
-    double lost  # by parallel steps since they last were ahead
-    double patience  # serial steps' worth of loss
-    double most  # serial steps' worth that one step may lose: the rest was somebody else's turn on the processor
-    int streak  # parallel steps since a serial one was timed
-    int trust  # the longest streak, after which what serial takes is looked at again
-    bint trying  # a serial step, to see whether parallel is still ahead
+cdef struct measured_t:  # Steps of one size in one situation; durations in seconds.
+    double serial  # Of a serial step.
+    double ahead  # Of a parallel step.
+    double quiet  # Total of serial steps since the last parallel one.
+    double wait  # Total of serial steps before parallel is tried again.
+    double penalty  # That wait, divided by what parallel lost.
+    double lost  # By parallel steps since they were last ahead.
+    double patience  # Loss that ends parallel, in serial steps.
+    double most  # Loss that one step can count, in serial steps: the rest was another process's turn.
+    int streak  # Parallel steps since a serial one was timed.
+    int trust  # Longest streak, after which serial is timed again.
+    bint trying  # The next serial step only checks whether parallel is still ahead.
     bint parallel
 
 cdef struct chooser_t:
-    measured_t[2] measured  # right after the last step; after the caller did something else
-    double entered  # when the caller asked for this step
-    double left  # when the last step ended
-    measured_t *now  # what this step is to teach; NULL: its threads were no choice
+    measured_t[2] measured  # Right after the last step; after the caller did something else.
+    double entered  # When the caller asked for this step.
+    double left  # When the last step ended.
+    measured_t *now  # The estimate that this step updates; NULL: its threads were not a choice.
 
 
-cdef inline void learn_nothing(chooser_t *chooser) noexcept nogil:
-    """As it is before the first step.
+cdef inline void reset_estimates(chooser_t *chooser) noexcept nogil:
+    """Reset to the state before the first step.
 
-    Right after a step, threads that slept need some milliseconds to get up to speed, and then pay. After something else of the
-    caller's, a matrix product's threads may still hold the processors: a loss is great there, and likely to be met again.
+    Right after a step, sleeping threads need some milliseconds to get up to speed, and then pay. After other work of the caller,
+    the threads of a matrix product may still hold the processors: a loss is large there, and likely to be met again.
     """
     chooser.measured[0] = measured_t(0, 0, 0, 0, 20, 0, 8, 2, 0, FIRST_TRUST, False, False)
     chooser.measured[1] = measured_t(0, 0, 0, 0.08, 20, 0, 1, 1e9, 0, FIRST_TRUST, False, False)
@@ -39,20 +42,22 @@ cdef inline void learn_nothing(chooser_t *chooser) noexcept nogil:
 
 
 cdef inline void expect_threads(chooser_t *chooser) noexcept nogil:
-    """Learn that what the caller does between steps uses the same threads, so that they hold no processor then."""
+    """Expect that the caller uses the same threads between steps, so that they hold no processor then."""
     chooser.measured[1] = chooser.measured[0]
 
 
-cdef inline void measure(measured_t *m, double seconds) noexcept nogil:
-    """Learn from a step: parallel while it is ahead of serial or its losses are small; then wait in proportion to them."""
+cdef inline void update_estimate(measured_t *m, double seconds) noexcept nogil:
+    """Update from a step: stay parallel while it is ahead or loses little; else wait in proportion to the loss."""
     if not m.parallel:
         m.quiet += seconds
         if m.serial == 0:
             m.serial = seconds
-        else:  # a worker that still spins slows serial steps down: those that come at once can only show that serial is faster
+        # A spinning worker slows serial steps down: steps that follow at once can only show that serial is faster.
+        else:
             m.serial = min(seconds, 0.75 * m.serial + 0.25 * seconds if m.quiet > 0.8e-6 * QUIET else m.serial)
         m.wait -= seconds
-        if m.trying and m.serial < 1.4 * m.ahead:  # spinning may be all that parallel is ahead by
+        # Spinning may be all that parallel is ahead by.
+        if m.trying and m.serial < 1.4 * m.ahead:
             m.wait = 1e-6 * QUIET
         m.trying = False
         m.parallel = m.wait <= 0
@@ -71,5 +76,6 @@ cdef inline void measure(measured_t *m, double seconds) noexcept nogil:
         return
     m.streak += 1
     if m.streak == m.trust:
-        m.parallel, m.trying = False, True  # for one step, or for so many that a worker has stopped spinning
+        # For one step, or for as many as a worker needs to stop spinning.
+        m.parallel, m.trying = False, True
         m.streak, m.trust = 0, min(2 * m.trust, 8192)

@@ -1,4 +1,4 @@
-"""Compiles rules into extension modules, and keeps them in the user's cache."""
+"""Compilation of rules into extension modules, which the user's cache keeps."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from . import cache, dispatch, flags
 
 
 def register(formula: Any) -> None:
-    """Let the C interface find a rule."""
+    """Register a rule with the C interface."""
     from ..embed import interface
 
     interface.register(formula)
 
 
 def table(rules: list[Any]) -> Any:
-    """Return the kernels' table of rules that the code generator has read, from the cache or compiled."""
+    """Return the table of kernels of rules that the code generator has read, from the cache or compiled."""
     try:
         import Cython
         import setuptools  # type: ignore[import-untyped]
@@ -52,7 +52,8 @@ def table(rules: list[Any]) -> Any:
 
     try:
         return loaded(name, cache.file(file, make))
-    except ImportError:  # of another machine, whose folder this is too
+    # A home folder may be shared by machines of different processors: compile again.
+    except ImportError:
         return loaded(name, cache.file(file, make, again=True))
 
 
@@ -75,7 +76,7 @@ setup(name={name!r}, ext_modules=cythonize([module], include_path=[{package!r}],
 
 
 def compiled(name: str, text: str, options: list[str], folder: Path) -> Path:
-    """Return the extension module, compiled in a folder; by another process, since compilers' settings are global."""
+    """Compile an extension module in a folder and return its path. A process of its own: compilers' settings are global."""
     from .._codegen.package import PACKAGE
 
     (folder / f"{name}.pyx").write_text(text)

@@ -1,4 +1,4 @@
-"""Which backend: the best instruction set that the processor has and the build made, or what FASTOPT_ISA names."""
+"""Choice of the backend: the best instruction set of processor and build, or the one that FASTOPT_ISA names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INTERPRETED = "numpy"
 
 
 def load(isa: str) -> Any:
-    """Return the kernels' table of one instruction set; RuntimeError where the processor or the build lacks it."""
+    """Return the table of kernels of an instruction set; raise RuntimeError if the processor or the build lacks it."""
     if isa not in MODULES:
         raise RuntimeError(f"FASTOPT_ISA={isa}: unknown, expected one of {', '.join(MODULES)}, {INTERPRETED}")
     if MISSING is not None:
@@ -42,7 +42,7 @@ def load(isa: str) -> Any:
 
 
 def available() -> list[str]:
-    """Return compiled instruction sets that can run here, the best first."""
+    """Return the compiled instruction sets that run here, best first."""
     found = []
     for isa in MODULES:
         try:
@@ -54,7 +54,7 @@ def available() -> list[str]:
 
 
 def choose() -> str:
-    """Return the instruction set of this process, with a warning where it has to be the interpreted one."""
+    """Return the instruction set of this process; warn if only the interpreted backend is left."""
     if named := os.environ.get("FASTOPT_ISA"):
         return named
     if found := available():
@@ -72,22 +72,26 @@ ISA = choose()
 TABLE = None if ISA == INTERPRETED else load(ISA)
 
 
-def backend(structure: Any, slots: list[Any], groups: list[Any], settings: Any, interpreted: bool = False) -> Backend:
-    """Return the backend of these parameters: that of their device, or the compiled one if all their rules are compiled."""
-    memory = slots[0].memory
+def backend(structure: Any, parameters: list[Any], groups: list[Any], settings: Any, interpreted: bool = False) -> Backend:
+    """Return the backend of these parameters: of their device, compiled, or interpreted if a rule is not compiled."""
+    memory = parameters[0].memory
     if memory is not HOST:
         from ..cuda.backend import CudaBackend
 
-        return CudaBackend(structure, slots, groups, settings, memory)
-    if TABLE is None or interpreted or any(slot.rule.text is not None and slot.rule.capsule is None for slot in slots):
+        return CudaBackend(structure, parameters, groups, settings, memory)
+    if (
+        TABLE is None
+        or interpreted
+        or any(parameter.rule.text is not None and parameter.rule.capsule is None for parameter in parameters)
+    ):
         from .interpreted import InterpretedBackend
 
-        return InterpretedBackend(structure, slots, groups, settings)
-    return compiled.CompiledBackend(structure, slots, groups, settings, TABLE)
+        return InterpretedBackend(structure, parameters, groups, settings)
+    return compiled.CompiledBackend(structure, parameters, groups, settings, TABLE)
 
 
 def memory_of(params: Any) -> Memory:
-    """Return where parameters live: the device of the first CuPy array among them, or NumPy's memory."""
+    """Return the memory of parameters: the device of the first CuPy array, or NumPy's memory."""
     if "cupy" in sys.modules:
         from ..cuda.memory import DeviceMemory, first_of
 
@@ -97,7 +101,7 @@ def memory_of(params: Any) -> Memory:
 
 
 def update(rule: Any) -> Any:
-    """Return what steps by a rule on arrays of the caller's."""
+    """Return the object that makes steps of a rule on arrays of the caller."""
     if TABLE is not None:
         return functional.Update(TABLE, rule)
     from .interpreted import Update

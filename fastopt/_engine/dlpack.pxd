@@ -1,12 +1,15 @@
-"""Where the tensors of others lie: the C half of DLPack (1.3 and later) tells it without an object for each."""
+"""Memory of other libraries' tensors, by the C half of DLPack (1.3 and later), which makes no object for each.
+
+https://dmlc.github.io/dlpack/latest/c_api.html
+"""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 cimport numpy as cnp
 
 cdef enum:
-    CPU = 1  # a device
-    BRAIN = 4  # a kind of number: bfloat16
-    BINARY = 2  # a kind of number: floats of IEEE
+    CPU = 1  # A device.
+    BRAIN = 4  # A kind of number: bfloat16.
+    BINARY = 2  # A kind of number: IEEE floats.
 
 cdef struct tensor_t:  # DLTensor
     char *data
@@ -17,8 +20,8 @@ cdef struct tensor_t:  # DLTensor
     uint8_t bits
     uint16_t lanes
     const int64_t *shape
-    const int64_t *strides  # in elements
-    uint64_t offset  # in bytes
+    const int64_t *strides  # In elements.
+    uint64_t offset  # In bytes.
 
 cdef struct exchange_t:  # DLPackExchangeAPI
     uint32_t major
@@ -27,7 +30,7 @@ cdef struct exchange_t:  # DLPackExchangeAPI
     void *make
     void *lend
     void *take
-    int (*look)(void *tensor, tensor_t *found) except -1
+    int (*describe)(void *tensor, tensor_t *found) except -1
     void *stream
 
 
@@ -35,11 +38,13 @@ cdef inline char *data_of(const tensor_t *x) noexcept:
     return x.data + x.offset
 
 
-cdef inline bint fits(const tensor_t *x, cnp.ndarray a) noexcept:
-    """Whether a tensor on the CPU has an array's dtype, which is real, and its shape, and memory for it."""
+cdef inline bint matches(const tensor_t *x, cnp.ndarray a) noexcept:
+    """Return True if a tensor on the CPU has an array's dtype and shape, and memory for it."""
     cdef int k
     cdef uint8_t code = BRAIN if cnp.PyArray_TYPE(a) == cnp.NPY_USHORT else BINARY
-    if x.device != CPU or x.code != code or x.lanes != 1 or x.bits != 8 * cnp.PyArray_ITEMSIZE(a) or x.ndim != cnp.PyArray_NDIM(a):
+    if x.device != CPU or x.ndim != cnp.PyArray_NDIM(a):
+        return False
+    if x.code != code or x.lanes != 1 or x.bits != 8 * cnp.PyArray_ITEMSIZE(a):
         return False
     for k in range(x.ndim):
         if x.shape[k] != cnp.PyArray_DIM(a, k):
@@ -47,8 +52,8 @@ cdef inline bint fits(const tensor_t *x, cnp.ndarray a) noexcept:
     return (x.ndim == 0 or x.strides != NULL) and (x.data != NULL or cnp.PyArray_SIZE(a) == 0)
 
 
-cdef inline bint lies_under(const tensor_t *x, cnp.ndarray a) noexcept:
-    """Whether a tensor that fits an array is where that is."""
+cdef inline bint shares_memory(const tensor_t *x, cnp.ndarray a) noexcept:
+    """Return True if a tensor that matches an array has the same memory and strides."""
     cdef int k
     if cnp.PyArray_SIZE(a) == 0:
         return True

@@ -1,7 +1,7 @@
 # cython: cdivision=True
-"""How numbers are stored: from and to arrays of any format, strides and alignment, a block at a time.
+"""Storage formats: decoding and encoding of arrays of any format, strides and alignment, a block at a time.
 
-Inline, so that the module of each instruction set compiles its own.
+All functions are inline: the module of each instruction set compiles its own.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
@@ -43,7 +43,7 @@ cdef inline Py_ssize_t size_of(format_t format) noexcept nogil:
 
 
 cdef inline void decode(element *out, const char *x, Py_ssize_t stride, Py_ssize_t n, format_t format) noexcept nogil:
-    """n numbers, stride bytes apart; the contiguous cases are loops that vectorise."""
+    """Decode n numbers, `stride` bytes apart. The contiguous cases are loops that vectorise."""
     cdef Py_ssize_t i
     if format == FLOAT32 and stride == sizeof(float):
         for i in range(n):
@@ -76,7 +76,7 @@ cdef inline void decode(element *out, const char *x, Py_ssize_t stride, Py_ssize
 
 cdef inline void narrow(uint16_t *out, const float *x, Py_ssize_t n, format_t format, const uint32_t *bits, int shift,
                         bint nonnegative) noexcept nogil:
-    """n floats in 16 bits: to nearest without random bits."""
+    """Round n floats to 16 bits: stochastically by random bits, or to nearest if `bits` is NULL."""
     if format == BFLOAT16:
         if bits == NULL:
             if nonnegative:
@@ -98,7 +98,8 @@ cdef inline void narrow(uint16_t *out, const float *x, Py_ssize_t n, format_t fo
         fo_narrow(0, 1, 0, out, x, bits, shift, n)
 
 
-cdef inline void widen8(float *restrict out, const uint8_t *restrict codes, int exponent, Py_ssize_t n, format_t format) noexcept nogil:
+cdef inline void widen8(float *restrict out, const uint8_t *restrict codes, int exponent, Py_ssize_t n,
+                        format_t format) noexcept nogil:
     cdef Py_ssize_t i
     if format == FLOAT8:
         for i in range(n):
@@ -108,9 +109,9 @@ cdef inline void widen8(float *restrict out, const uint8_t *restrict codes, int 
             out[i] = fo_load_u8(codes[i], exponent)
 
 
-cdef inline int narrow8(uint8_t *restrict codes, const float *restrict x, Py_ssize_t n, format_t format, uint32_t key, uint32_t first,
-                        bint nearest) noexcept nogil:
-    """n floats of one block in 8 bits; returns the exponent that they share."""
+cdef inline int narrow8(uint8_t *restrict codes, const float *restrict x, Py_ssize_t n, format_t format, uint32_t key,
+                        uint32_t first, bint nearest) noexcept nogil:
+    """Round n floats of one block to 8 bits; return their common exponent."""
     cdef Py_ssize_t i
     cdef uint32_t largest = 0, magnitude, word = first * FO_STEP + key
     cdef int exponent
@@ -118,7 +119,8 @@ cdef inline int narrow8(uint8_t *restrict codes, const float *restrict x, Py_ssi
         magnitude = fo_bits(x[i]) & <uint32_t> 0x7fffffff
         largest = magnitude if magnitude > largest else largest
     exponent = fo_exponent(largest, 127 if format == FLOAT8 else 255)
-    if exponent == FO_NOT_FINITE:  # whatever the codes: a NaN's sign is nobody's
+    # Any codes would do: zeros make equal states equal bytes.
+    if exponent == FO_NOT_FINITE:
         memset(codes, 0, n)
     elif format == FLOAT8 and nearest:
         for i in range(n):
@@ -137,16 +139,17 @@ cdef inline int narrow8(uint8_t *restrict codes, const float *restrict x, Py_ssi
     return exponent
 
 
-cdef inline void move(char *block, const view_t *v, Py_ssize_t lo, Py_ssize_t n, Py_ssize_t size, bint store, element _) noexcept nogil:
-    """Elements lo to lo + n of a view, in the order walked, decoded to a block; or items of `size` bytes from a block back.
+cdef inline void move(char *block, const view_t *v, Py_ssize_t lo, Py_ssize_t n, Py_ssize_t size, bint store,
+                      element _) noexcept nogil:
+    """Decode elements `lo` to `lo + n` of a view into a block; or store items of `size` bytes from a block.
 
-    One run along the last axis after another.
+    The last axis is processed in runs, so that the inner loop has one stride.
     """
     cdef Py_ssize_t index[66]
     cdef Py_ssize_t rest = lo, run, i
     cdef char *data = v.data
     cdef int axis, last = v.ndim - 1
-    if v.flat:
+    if v.contiguous:
         if store:
             memcpy(v.data + lo * size, block, n * size)
         else:

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 # cython: auto_pickle=False, autotestdict=False, binding=False, embedsignature=True, embedsignature.format=clinic
-"""A rule's step on arrays of the caller's, without an optimizer object."""
+"""Steps of a rule on arrays of the caller, without an optimizer."""
 
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.ref cimport PyObject, Py_INCREF
@@ -9,11 +9,11 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 cimport numpy as cnp
 
-from fastopt._engine.chooser cimport chooser_t, learn_nothing
-from fastopt._engine.passes cimport STEPPING, SUMMING, choose, go, learn, pass_t, plan_t
+from fastopt._engine.chooser cimport chooser_t, reset_estimates
+from fastopt._engine.passes cimport PASS_STEP, PASS_SUMS, choose_threads, run_pass, stop_timer, pass_t, plan_t
 from fastopt._engine.program cimport op_of
 from fastopt._engine.table cimport (
-    BLOCK, END, KEPT, RULE, RULE_ALONE, SCALARS, STAGES, STATES, SUMS, TOTALS, formula_t, op_t, partial_t, table_t, task_t,
+    BLOCK, END, CARRY, RULE, RULE_ALONE, SCALARS, STAGES, STATES, SUMS, TOTALS, formula_t, op_t, partial_t, table_t, task_t,
 )
 from fastopt._engine.tables cimport find, table_of
 from fastopt._engine.views cimport alike, format_of
@@ -31,25 +31,26 @@ cdef extern from "block.h" nogil:
         pass
     void fo_total_clear(fo_total *total)
     void fo_total_add_blocks(fo_total *total, const partial_t *blocks, int64_t n, int64_t stride)
-    int fo_totals_given(fo_total *totals, int sums, int squares, double n, double *given)
+    int fo_reduce_totals(fo_total *totals, int sums, int squares, double n, double *given)
 
 cdef extern from "threads.h" nogil:
     double fo_now()
 
-cdef int64_t MOST_STEPS = 1LL << 62  # that a parameter may have made
-cdef chooser_t[65] CHOOSERS  # of steps without an optimizer, by the bits of their size
+cdef int64_t MOST_STEPS = 1LL << 62  # Steps that a parameter may have made.
+cdef chooser_t[65] CHOOSERS  # Of steps without an optimizer, by the number of bits of their size.
 cdef Py_ssize_t BITS
 for BITS in range(65):
-    learn_nothing(&CHOOSERS[BITS])
+    reset_estimates(&CHOOSERS[BITS])
 
 
 cdef class Update:
-    """A rule's step on arrays of the caller's, without an optimizer. Not a public name: see `fastopt.functional`.
+    """A rule's step on arrays of the caller; see `fastopt.functional` for the public functions.
 
     Parameters
     ----------
-    capsule : the kernels' table
-    rule : Formula
+    capsule : PyCapsule
+        The kernels' table.
+    rule : Spec
     """
 
     cdef object capsule, formula, names, bounds
@@ -61,7 +62,8 @@ cdef class Update:
 
     def __init__(self, capsule, formula):
         cdef int k
-        self.capsule, self.formula, self.names, self.bounds = capsule, formula, list(formula.domains), list(formula.domains.values())
+        self.capsule, self.formula = capsule, formula
+        self.names, self.bounds = list(formula.domains), list(formula.domains.values())
         self.table = table_of(capsule)
         self.rule = find(self.table, formula)
         self.ordered = any(domain.floor for domain in self.bounds)
@@ -69,10 +71,16 @@ cdef class Update:
         for k in range(self.rule.hyperparameters):
             self.domains[0][k], self.domains[1][k] = self.bounds[k].low, self.bounds[k].high
 
-    def step(self, tuple given, t, tuple hyperparameters, out, tuple kept=()):
-        """From parameter, gradient and state, the new parameter and state: in `out`, or in new arrays; then what is kept."""
+    def step(self, tuple given, t, tuple hyperparameters, out, tuple carry=()):
+        """Make a step from parameter, gradient and state.
+
+        Returns
+        -------
+        tuple
+            The new parameter and state, in `out` or in new arrays; then the numbers carried to the next step.
+        """
         cdef double[SCALARS] h
-        cdef double[KEPT] memory
+        cdef double[CARRY] memory
         cdef PyObject *inputs[STATES + 1]
         cdef int64_t number = 0
         cdef int k, order = cnp.NPY_ANYORDER
@@ -85,8 +93,8 @@ cdef class Update:
         if not 0 < number < MOST_STEPS:
             raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
         self.read(hyperparameters, h)
-        if self.rule.kept:
-            for k, first in enumerate(self.formula.first(kept, t)):
+        if self.rule.carry:
+            for k, first in enumerate(self.formula.first(carry, t)):
                 memory[k] = first
         for k in range(self.arrays):
             a = <object> inputs[k]
@@ -96,8 +104,9 @@ cdef class Update:
             g = layout.check_gradient("p", p, g)
         if cnp.PyArray_TYPE(<cnp.ndarray> g) == cnp.PyArray_TYPE(<cnp.ndarray> p):
             order = packed(inputs, self.arrays, <cnp.ndarray> g)
+            # Sums are taken in C order.
             if order == cnp.NPY_FORTRANORDER and self.rule.sums:
-                order = cnp.NPY_ANYORDER  # sums are by position as it is counted
+                order = cnp.NPY_ANYORDER
         if out is None:
             outputs = self.copies(inputs, order)
         elif order != cnp.NPY_ANYORDER and in_place(inputs, self.arrays, <cnp.ndarray> g, out):
@@ -109,10 +118,10 @@ cdef class Update:
         if work is not None:
             for to, a in zip(outputs, work):
                 to[...] = a
-        return outputs + tuple([memory[k] for k in range(self.rule.kept)]) if self.rule.kept else outputs
+        return outputs + tuple([memory[k] for k in range(self.rule.carry)]) if self.rule.carry else outputs
 
     cdef int read(self, tuple hyperparameters, double *h) except -1:
-        """Numbers in their domains; what is not a float in its own goes through Python, for the error."""
+        """Read hyperparameters in their domains. What is not a float in its domain goes through Python, for the error."""
         cdef int k
         cdef object x
         for k in range(self.rule.hyperparameters):
@@ -135,8 +144,8 @@ cdef class Update:
             PyTuple_SET_ITEM(made, k, a)
         return made
 
-    cdef int run(self, tuple arrays, cnp.ndarray g, int64_t t, const double *h, double *kept) except -1:
-        """In place, on arrays that follow one another in memory as the gradient does."""
+    cdef int run(self, tuple arrays, cnp.ndarray g, int64_t t, const double *h, double *carry) except -1:
+        """Update arrays in place, which are contiguous in the same order as the gradient."""
         cdef task_t task
         cdef op_t[2] ops
         cdef plan_t plan
@@ -149,64 +158,64 @@ cdef class Update:
         cdef partial_t *partials = NULL
         self.describe(&task, arrays, g)
         ops[0], ops[1] = op_of(RULE, STAGES, self.rule, &c[0], 0, False), op_of(END, -1, NULL, NULL, 0, False)
-        ops[0].path = RULE_ALONE
+        ops[0].fast_path = RULE_ALONE
         task.ops, task.c = ops, c
         while task.n >> bits:
             bits += 1
-        chooser = CHOOSERS[bits]  # not shared while the GIL is released
+        chooser = CHOOSERS[bits]  # A copy: other threads may step while the GIL is released.
         chooser.entered = fo_now()
         plan = plan_t(self.table, &task, 1, (task.n + BLOCK - 1) // BLOCK, task.n, 0, False, &chooser)
-        update = pass_t(STEPPING, 0, NULL, NULL, plan.blocks, NULL)
+        update = pass_t(PASS_STEP, 0, NULL, NULL, plan.blocks, NULL)
         if self.rule.sums:
             memory = cnp.PyArray_SimpleNew(1, [(plan.blocks + 1) * self.rule.sums * sizeof(partial_t)], cnp.NPY_UINT8)
             partials = <partial_t *> cnp.PyArray_DATA(memory)
         env = fo_enter(False)
-        parts = choose(&plan)
+        parts = choose_threads(&plan)
         if self.rule.sums:
-            if self.rule.sums_prepare != NULL:
-                self.rule.sums_prepare(t, kept, NULL, h, c)
+            if self.rule.compute_sums_scalars != NULL:
+                self.rule.compute_sums_scalars(t, carry, NULL, h, c)
             sum_rule(&plan, self.rule, partials, parts, given)
-        self.rule.prepare(t, kept, given, h, c)
-        go(&plan, &update, parts)
-        learn(&plan)
+        self.rule.compute_scalars(t, carry, given, h, c)
+        run_pass(&plan, &update, parts)
+        stop_timer(&plan)
         fo_leave(env)
         CHOOSERS[bits] = chooser
         return 0
 
     cdef void describe(self, task_t *task, tuple arrays, cnp.ndarray g):
-        """The arrays as kernels find them."""
+        """Describe the arrays to the kernels."""
         cdef cnp.ndarray p = <cnp.ndarray> arrays[0]
         cdef Py_ssize_t n = cnp.PyArray_SIZE(p) * (2 if cnp.PyTypeNum_ISCOMPLEX(cnp.PyArray_TYPE(p)) else 1)
         cdef int k
         memset(task, 0, sizeof(task_t))
-        task.p.data, task.p.format, task.p.flat = <char *> cnp.PyArray_DATA(p), format_of(cnp.PyArray_TYPE(p)), True
-        task.g.data, task.g.format, task.g.flat = <char *> cnp.PyArray_DATA(g), format_of(cnp.PyArray_TYPE(g)), True
+        task.p.data, task.p.format, task.p.contiguous = <char *> cnp.PyArray_DATA(p), format_of(cnp.PyArray_TYPE(p)), True
+        task.g.data, task.g.format, task.g.contiguous = <char *> cnp.PyArray_DATA(g), format_of(cnp.PyArray_TYPE(g)), True
         for k in range(self.rule.states):
             task.state[k], task.formats[k] = <char *> cnp.PyArray_DATA(<cnp.ndarray> arrays[k + 1]), task.p.format
         task.rule, task.n, task.work, task.active = self.rule, n, n, True
-        task.direct = task.g.format == task.p.format
+        task.no_decoding = task.g.format == task.p.format
 
 
 cdef void sum_rule(const plan_t *plan, const formula_t *rule, partial_t *partials, int parts, double *given) noexcept:
-    """What the scalars of a rule are given of its sums."""
+    """Compute a rule's sums, as its scalars take them."""
     cdef fo_total totals[SUMS]
     cdef Py_ssize_t start = 0
-    cdef pass_t summing = pass_t(SUMMING, STAGES, rule, &start, plan.blocks, partials)
+    cdef pass_t sum_pass = pass_t(PASS_SUMS, STAGES, rule, &start, plan.blocks, partials)
     cdef int k
-    go(plan, &summing, parts)
+    run_pass(plan, &sum_pass, parts)
     for k in range(rule.sums):
         fo_total_clear(&totals[k])
         fo_total_add_blocks(&totals[k], partials + k, plan.blocks, rule.sums)
-    fo_totals_given(totals, rule.sums, rule.squares, plan.elements if rule.mean else -1, given)
+    fo_reduce_totals(totals, rule.sums, rule.squares, plan.elements if rule.mean else -1, given)
 
 
 cdef bint known(cnp.ndarray a) noexcept:
-    """Whether there is a kernel for its dtype."""
+    """Return True if there is a kernel for its dtype."""
     return cnp.PyArray_TYPE(a) in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_CFLOAT, cnp.NPY_CDOUBLE)
 
 
 cdef bint in_place(PyObject **inputs, int n, cnp.ndarray g, object out) noexcept:
-    """Whether `out` is these very arrays, which are packed, writable, and no two of them and the gradient overlap."""
+    """Return True if `out` holds the inputs themselves, contiguous, writable and without overlaps, the gradient included."""
     cdef int j, k
     cdef cnp.ndarray a, b
     if type(out) is not tuple or len(<tuple> out) != n:
@@ -224,7 +233,7 @@ cdef bint in_place(PyObject **inputs, int n, cnp.ndarray g, object out) noexcept
 
 
 cdef int packed(PyObject **arrays, int n, cnp.ndarray g) noexcept:
-    """The order in which all of these, aligned, follow one another in memory, the gradient too; else NPY_ANYORDER."""
+    """Return the order in which all arrays and the gradient are contiguous and aligned, else NPY_ANYORDER."""
     cdef int flags = cnp.PyArray_FLAGS(g), k
     for k in range(n):
         flags &= cnp.PyArray_FLAGS(<cnp.ndarray> arrays[k])
@@ -237,5 +246,5 @@ cdef int packed(PyObject **arrays, int n, cnp.ndarray g) noexcept:
 
 
 cdef cnp.ndarray packed_gradient(object g, int order):
-    """The gradient in this order: as it is, or a copy in C order."""
+    """Return the gradient in this order: itself, or a copy in C order."""
     return g if order != cnp.NPY_ANYORDER else layout.packed(g)

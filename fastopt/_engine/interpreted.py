@@ -1,4 +1,4 @@
-"""The interpreted backend: steps by the rules' and stages' own Python on NumPy arrays, with the bits of the compiled ones."""
+"""The interpreted backend: runs the Python of rules and stages on NumPy arrays, with the bits of the compiled kernels."""
 
 from __future__ import annotations
 
@@ -22,44 +22,47 @@ CHECK = next(name for name, stage in STAGES.items() if stage.kind == "checks")
 
 
 class PythonBackend(Backend):
-    """Counters, and gradients that are checked, of a backend in Python."""
+    """Base of the backends in Python: counters, and gradients that are checked."""
 
-    def __init__(self, structure: Structure | None, slots: list[Any], groups: list[Any], settings: Any) -> None:
-        self.structure, self.slots, self.groups, self.settings = structure, slots, groups, settings
+    def __init__(self, structure: Structure | None, parameters: list[Any], groups: list[Any], settings: Any) -> None:
+        self.structure, self.parameters, self.groups, self.settings = structure, parameters, groups, settings
         self.each: list[Counter] = []
         self.last: list[list[float]] | None = None
         self.grads: list[Any] = []
-        self.ranges = overlap.ranges(self.located(a) for s in slots for _, a in s.written())
-        self.written: overlap.Written | None = None  # what a step writes, once a gradient reaches into its ranges
+        self.ranges = overlap.ranges(self.located(a) for s in parameters for _, a in s.written())
+        # What a step writes; made when a gradient first reaches into its ranges.
+        self.written: overlap.Written | None = None
 
     def exit(self) -> None:
         self.grads = []
 
     def located(self, a: Any) -> np.ndarray:
-        """Return an array of the same place and shape, which nobody reads."""
+        """Return an array of the same address and shape, whose elements are never read."""
         return a  # type: ignore[no-any-return]
 
-    def take(self, grads: Any) -> None:
-        self.take_list(collect(self.structure, grads))
+    def set_gradients(self, grads: Any) -> None:
+        self.set_gradient_list(collect(self.structure, grads))
 
-    def take_list(self, grads: list[Any]) -> None:
-        self.grads = [None if g is None else self.checked(slot, g) for slot, g in zip(self.slots, grads, strict=True)]
+    def set_gradient_list(self, grads: list[Any]) -> None:
+        self.grads = [
+            None if g is None else self.checked(parameter, g) for parameter, g in zip(self.parameters, grads, strict=True)
+        ]
 
-    def take_bound(self, grads: list[Any]) -> None:
-        self.take_list(grads)
+    def set_bound_gradients(self, grads: list[Any]) -> None:
+        self.set_gradient_list(grads)
 
-    def checked(self, slot: Any, g: Any) -> Any:
-        """Return a gradient as the step reads it."""
+    def checked(self, parameter: Any, g: Any) -> Any:
+        """Return a gradient as the step reads it, or raise."""
         raise NotImplementedError
 
-    def check_apart(self, slot: Any, there: np.ndarray) -> None:
-        """Raise if a gradient has memory in common with what a step writes."""
+    def check_no_overlap(self, parameter: Any, there: np.ndarray) -> None:
+        """Raise if a gradient overlaps memory that a step writes."""
         lo, hi = overlap.extent(there)
         k = bisect_right(self.ranges, (lo, hi))
         if there.size and any(first < hi and lo < end for first, end in self.ranges[max(k - 1, 0) : k + 1]):
             if self.written is None:
-                self.written = overlap.Written((what, self.located(a)) for s in self.slots for what, a in s.written())
-            self.written.check_apart(slot.name, there)
+                self.written = overlap.Written((what, self.located(a)) for s in self.parameters for what, a in s.written())
+            self.written.check_no_overlap(parameter.name, there)
 
     def counters(self) -> list[Counter]:
         return list(self.each)
@@ -73,40 +76,40 @@ class PythonBackend(Backend):
     def set_counter(self, place: int, counter: Counter) -> None:
         self.set_counters([*self.each[:place], counter, *self.each[place + 1 :]])
 
-    def hyperparameters(self) -> list[list[float]] | None:
+    def last_hyperparameters(self) -> list[list[float]] | None:
         return self.last
 
-    def program(self, holds: bool) -> list[list[tuple[str, str, bool, bool]]]:
-        programs = [program(g.stages, g.values_now(1.0), self.settings.nonfinite, holds) for g in self.groups]
+    def program(self, accumulating: bool) -> list[list[tuple[str, str, bool, bool]]]:
+        programs = [program(g.stages, g.current_values(1.0), self.settings.nonfinite, accumulating) for g in self.groups]
         return [[(op.kind, op.stage.name if op.stage else "", op.takes_wide, op.gives_wide) for op in ops] for ops in programs]
 
-    def count(self, kept: Sequence[list[float]], active: Sequence[bool], holds: bool) -> None:
-        """Count a step that was made."""
-        if not holds:
-            self.last = [[float(x) for x in group.numbers] for group in self.groups]
+    def count(self, carry: Sequence[list[float]], active: Sequence[bool], accumulating: bool) -> None:
+        """Count a completed step."""
+        if not accumulating:
+            self.last = [[float(x) for x in group.hyperparameters] for group in self.groups]
         self.each = [
-            (t + (a and not holds), numbers, holds and (waits or a))
-            for (t, _, waits), numbers, a in zip(self.each, kept, active, strict=True)
+            (t + (a and not accumulating), numbers, accumulating and (waits or a))
+            for (t, _, waits), numbers, a in zip(self.each, carry, active, strict=True)
         ]
 
 
 class InterpretedBackend(PythonBackend):
-    """Steps in the caller's floating-point environment."""
+    """Backend of NumPy arrays; it computes in the caller's floating-point environment."""
 
     found: dict[str, list[list[float]]]
     works: Sequence[Work] = ()
 
-    def checked(self, slot: Any, g: Any) -> Any:
+    def checked(self, parameter: Any, g: Any) -> Any:
         if is_rows(g):
-            g = check_rows(slot, g, self.settings.accumulate, self.settings.mode == "exact")
-            self.check_apart(slot, g.values)
+            g = check_rows(parameter, g, self.settings.accumulate, self.settings.mode == "exact")
+            self.check_no_overlap(parameter, g.values)
             return g
-        g = layout.check_gradient(slot.name, slot.array, g)
-        self.check_apart(slot, g)
+        g = layout.check_gradient(parameter.name, parameter.array, g)
+        self.check_no_overlap(parameter, g)
         return g
 
     def check_bindable(self, grads: list[Any], clears: bool) -> list[Any]:
-        return layout.check_bindable(self.slots, grads, clears)
+        return layout.check_bindable(self.parameters, grads, clears)
 
     def set_counters(self, counters: list[Counter]) -> None:
         super().set_counters(counters)
@@ -115,51 +118,51 @@ class InterpretedBackend(PythonBackend):
     def totals(self, stage: str) -> list[list[float]] | None:
         return self.found.get(stage)
 
-    def prepare(self, count: int, scale: float, cleared: list[Any] | None, holds: bool) -> None:
+    def prepare(self, count: int, scale: float, cleared: list[Any] | None, accumulating: bool) -> None:
         for group in self.groups:
-            if not holds:
+            if not accumulating:
                 group.evaluate(count)
-        for slot in self.slots:
-            if not slot.given.flags.writeable:
-                raise ValueError(f"parameter {slot.name!r}: made read-only, expected a writable array")
-        for slot, g in zip(self.slots, cleared or (), strict=False):
+        for parameter in self.parameters:
+            if not parameter.source.flags.writeable:
+                raise ValueError(f"parameter {parameter.name!r}: made read-only, expected a writable array")
+        for parameter, g in zip(self.parameters, cleared or (), strict=False):
             if g is not None:
-                layout.check_clearable(slot.name, g)
-        values = {id(group): group.values_now(scale) for group in self.groups}
+                layout.check_clearable(parameter.name, g)
+        values = {id(group): group.current_values(scale) for group in self.groups}
         works: list[Work] = []
         at = 0
-        for slot, (t, kept, waits), g in zip(self.slots, self.each, self.grads, strict=True):
-            given = np.zeros(slot.array.shape, slot.real) if g is None and waits and not holds else g
-            works.append(Work(slot, t, kept, given, values[id(slot.group)], at, self.settings.mode == "lazy"))
+        for parameter, (t, carry, waits), g in zip(self.parameters, self.each, self.grads, strict=True):
+            given = np.zeros(parameter.array.shape, parameter.real) if g is None and waits and not accumulating else g
+            works.append(Work(parameter, t, carry, given, values[id(parameter.group)], at, self.settings.mode == "lazy"))
             at += works[-1].size
         self.works = works
 
-    def run(self, count: int, scale: float, cleared: list[Any] | None, holds: bool) -> int:
+    def run(self, count: int, scale: float, cleared: list[Any] | None, accumulating: bool) -> int:
         works, settings = self.works, self.settings
         active = [w.active for w in works]
         if not any(active):
             return 0
-        fine, found = advance(works, self.groups, settings, holds)
+        fine, found = advance(works, self.groups, settings, accumulating)
         if not fine:
             self.bad = found[CHECK]
             return -1
-        self.write(dtypes.key_of_step(settings.seed, count), holds)
+        self.write(dtypes.key_of_step(settings.seed, count), accumulating)
         for g in cleared or ():
             if g is not None:
                 g[...] = 0
-        if not holds:
+        if not accumulating:
             self.found = found
-        self.count([w.kept for w in works], active, holds)
+        self.count([w.carry for w in works], active, accumulating)
         return 1
 
-    def write(self, key: int, holds: bool) -> None:
+    def write(self, key: int, accumulating: bool) -> None:
         """Write parameters and state, rounded with this key of random bits."""
         writes: list[Any] = []
         for w in self.works:
             if w.active:
-                writes += [] if holds else w.finish(self.settings, key)
-                state = [(w.slot.own[name], w.order, w.arrays[name]) for name in w.slot.stage_state]
-                writes += [w.kept_where_untouched(*x) for x in state]
+                writes += [] if accumulating else w.finish(self.settings, key)
+                state = [(w.parameter.stage_arrays[name], w.order, w.arrays[name]) for name in w.parameter.stage_state]
+                writes += [w.with_untouched_rows(*x) for x in state]
         for a, order, flat in writes:
             store(a, order, flat)
 
@@ -168,26 +171,26 @@ class InterpretedBackend(PythonBackend):
         self.works = ()
 
     def nonfinite(self) -> dict[str, int]:
-        return {slot.name: int(row[0]) for slot, row in zip(self.slots, self.bad, strict=True) if row[0] > 0}
+        return {parameter.name: int(row[0]) for parameter, row in zip(self.parameters, self.bad, strict=True) if row[0] > 0}
 
 
 class Update:
-    """As the compiled one."""
+    """A rule's step on arrays of the caller; twin of the compiled `Update`."""
 
     def __init__(self, formula: Any) -> None:
         self.formula = formula
 
     def step(
-        self, given: Sequence[Any], t: Any, hyperparameters: Sequence[Any], out: Any, kept: Sequence[float] = ()
+        self, given: Sequence[Any], t: Any, hyperparameters: Sequence[Any], out: Any, carry: Sequence[float] = ()
     ) -> tuple[Any, ...]:
-        """Return the new parameter and state, in `out` or in new arrays, then what is kept."""
+        """Return the new parameter and state, in `out` or in new arrays, then the carried numbers."""
         p, g, *state = given
         if type(t) is not int or not 0 < t < 2**62:
             raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
         rule = self.formula
         values = {name: domain.check(name, x) for (name, domain), x in zip(rule.domains.items(), hyperparameters, strict=True)}
         check_order(rule.domains, values)
-        numbers = rule.first(kept, t)
+        numbers = rule.first(carry, t)
         for name, a in zip(["p", *rule.state], [p, *state], strict=True):
             layout.check_input(name, a, p)
         g = layout.check_gradient("p", p, g)
@@ -198,7 +201,7 @@ class Update:
         of_sums = None
         if rule.sums:
             mean_of = arrays["p"].size if rule.scope == "mean_over_array" else None
-            of_sums = sums.given(rule.summands(values, t, numbers, arrays), rule.sums, rule.squares, mean_of)
+            of_sums = sums.reduced(rule.sum_terms(values, t, numbers, arrays), rule.sums, rule.squares, mean_of)
         scalars, after = rule.scalars(values, t, numbers, of_sums)
         update, *new = rule(scalars, *arrays.values())
         with np.errstate(all="ignore"):

@@ -1,11 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 # cython: auto_pickle=False, autotestdict=False, binding=False, embedsignature=True, embedsignature.format=clinic
-"""Passes over all arrays: the choice of threads, and the walk of each."""
+"""Passes over all arrays: choice of the thread count, and the loop over blocks.
+
+Blocks have a fixed size and threads take contiguous ranges of them, so results do not depend on the number of threads.
+"""
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport prange
 
-from fastopt._engine.chooser cimport AT_ONCE, chooser_t, learn_nothing, measure, measured_t
+from fastopt._engine.chooser cimport AT_ONCE, chooser_t, reset_estimates, update_estimate, measured_t
 from fastopt._engine.table cimport BLOCK, LINES, MATRIX, TERMS, table_t, task_t
 
 from fastopt._engine import threads as system
@@ -22,6 +25,7 @@ cdef extern from "threads.h" nogil:
     int fo_forked
     void fo_watch_forks()
 
+# What the compiler and the processor can do: 2 is x86-64-v4, 1 is x86-64-v3, 0 the baseline.
 cdef extern from * nogil:
     """
     #if defined(__GNUC__) && defined(__x86_64__)
@@ -48,123 +52,131 @@ cdef extern from * nogil:
     int fo_level()
 
 cdef enum:
-    TINY = 2048  # elements whose step takes no longer than giving the GIL away and back
+    TINY = 2048  # Elements: below this, a step is shorter than releasing and taking the GIL.
 
 cdef int LIMIT = system.limit()
 fo_watch_forks()
 
 
 def openmp():
-    """Whether the build found OpenMP."""
+    """Return True if the build found OpenMP."""
     return bool(FO_OPENMP)
 
 
 def compiler():
-    """Version of the compiler that built the engine, in its own words."""
+    """Return the version string of the compiler that built the engine."""
     return (<bytes> FO_COMPILER).decode()
 
 
 def processor():
-    """Instruction sets that this processor has, the best first."""
+    """Return the instruction sets of this processor, best first."""
     return ["x86-64-v4", "x86-64-v3", "baseline"][2 - fo_level():]
 
 
 def threads():
-    """Threads that a step may use now, in this thread of Python."""
+    """Return the number of threads that a step may use, called from this Python thread."""
     return available()
 
 
 def isa(table):
-    """What the compiler was told to compile a table's module for."""
+    """Return the instruction set that a table's module was compiled for."""
     return (<const table_t *> PyCapsule_GetPointer(table, "fastopt.table")).isa.decode()
 
 
 def simulate(serial, parallel, int steps, bint other):
-    """Which steps would be parallel, and what all would take.
+    """Replay the choice of threads on given durations: which steps run in parallel, and the total time.
 
     Parameters
     ----------
     serial, parallel : functions
-        Seconds of step 0, 1, ... by one thread and by several.
+        Seconds of step 0, 1, ... on one thread and on several.
     steps : int
     other : bool
-        Whether the caller does something else between steps.
+        The caller does something else between steps.
 
     Returns
     -------
-    list of bool, float
+    parallel : list of bool
+        One entry per step.
+    total : float
+        Seconds.
     """
     cdef chooser_t chooser
     cdef measured_t *m = &chooser.measured[other]
     cdef double seconds, total = 0
     cdef int k
     chosen = []
-    learn_nothing(&chooser)
+    reset_estimates(&chooser)
     for k in range(steps):
         chosen.append(bool(m.parallel))
         seconds = parallel(k) if m.parallel else serial(k)
-        measure(m, seconds)
+        update_estimate(m, seconds)
         total += seconds
     return chosen, total
 
 
 cdef int available() noexcept nogil:
-    """OpenMP's limit, which threadpoolctl sets for the calling thread, under the system's own."""
+    """Return OpenMP's limit, which threadpoolctl sets per calling thread, capped by the system's."""
     cdef int n = omp_get_max_threads()
     return n if LIMIT == 0 or n < LIMIT else LIMIT
 
 
-cdef int choose_among(const plan_t *plan) noexcept:
-    """By how many threads to work on arrays that are large enough for several."""
+cdef int choose_parallel(const plan_t *plan) noexcept:
+    """Return the number of threads for arrays that are large enough for several."""
     cdef Py_ssize_t parts
     cdef chooser_t *chooser = plan.chooser
+    # OpenMP's threads do not survive a fork.
     if fo_forked:
         return 1
     parts = min(<Py_ssize_t> (plan.most if plan.most > 0 else available()), plan.elements // GRAIN)
     if parts > 1 and plan.most == 0:
+        # A caller that computes between steps leaves cold caches and spinning threads: both cases are measured apart.
         chooser.now = &chooser.measured[chooser.entered - chooser.left > 1e-6 * AT_ONCE]
         if not chooser.now.parallel:
             return 1
     return <int> parts
 
 
-cdef void stop_timer(const plan_t *plan) noexcept:
-    """Record what a step took whose number of threads was a choice."""
+cdef void record_time(const plan_t *plan) noexcept:
+    """Record the duration of a step whose thread count was chosen automatically."""
     plan.chooser.left = fo_now()
-    measure(plan.chooser.now, plan.chooser.left - plan.chooser.entered)
+    update_estimate(plan.chooser.now, plan.chooser.left - plan.chooser.entered)
 
 
-cdef void go(const plan_t *plan, const pass_t *what, int parts) noexcept:
-    """Walk all arrays by so many threads."""
+cdef void run_pass(const plan_t *plan, const pass_t *what, int parts) noexcept:
+    """Run a pass over all blocks with this many threads."""
     cdef int part
     cdef fo_env env
     if what.blocks * BLOCK < TINY:
-        walk(plan, what, 0, what.blocks)
+        run_blocks(plan, what, 0, what.blocks)
         return
     with nogil:
         if parts == 1:
-            walk(plan, what, 0, what.blocks)
+            run_blocks(plan, what, 0, what.blocks)
         else:
+            # A static schedule gives each thread the same blocks in every step, hence warm caches.
             for part in prange(parts, num_threads=parts, schedule="static"):
-                env = fo_enter(plan.flush and what.kind == STEPPING)
-                walk(plan, what, what.blocks * part // parts, what.blocks * (part + 1) // parts)
+                env = fo_enter(plan.flush and what.kind == PASS_STEP)
+                run_blocks(plan, what, what.blocks * part // parts, what.blocks * (part + 1) // parts)
                 fo_leave(env)
 
 
-cdef void walk(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    """Blocks lo to hi of the index space of all arrays, or of that of sums."""
-    cdef Py_ssize_t i = 0, end = plan.n, middle
+cdef void run_blocks(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """Run a pass over blocks `lo` to `hi` of its index space."""
+    cdef Py_ssize_t i = 0, end = plan.n, middle, first
     cdef const task_t *task
-    if what.kind == AVERAGING:
+    if what.kind == PASS_FACTORS:
         for i in range(plan.n):
             task = &plan.tasks[i]
             if has_terms(task, LINES):
-                end = task.lines.first + task.lines.chunks * task.lines.matrices
-                plan.table.lines_of(task, max(lo, task.lines.first) - task.lines.first, min(hi, end) - task.lines.first, TERMS)
+                first = task.factors.first
+                end = first + task.factors.chunks * task.factors.matrices
+                plan.table.write_factors(task, max(lo, first) - first, min(hi, end) - first, TERMS)
         return
-    if what.kind == SUMMING:
-        plan.table.add_up(plan.tasks, plan.n, what.starts, what.id, what.formula, lo, hi, what.partials)
+    if what.kind == PASS_SUMS:
+        plan.table.reduce_blocks(plan.tasks, plan.n, what.starts, what.id, what.formula, lo, hi, what.partials)
         return
+    # Bisect for the parameter that holds block `lo`.
     while end - i > 1:
         middle = (i + end) // 2
         if plan.tasks[middle].first <= lo:
@@ -173,9 +185,10 @@ cdef void walk(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t
             end = middle
     while i < plan.n and plan.tasks[i].first < hi:
         task = &plan.tasks[i]
-        if what.kind == SPREADING:
+        first, end = max(<Py_ssize_t> 0, lo - task.first) * BLOCK, min(task.work, (hi - task.first) * BLOCK)
+        if what.kind == PASS_TERMS:
             if has_terms(task, MATRIX):
-                plan.table.spread(task, max(<Py_ssize_t> 0, lo - task.first) * BLOCK, min(task.work, (hi - task.first) * BLOCK), TERMS)
+                plan.table.write_terms(task, first, end, TERMS)
         elif task.active and task.work:
-            plan.table.span(task, max(<Py_ssize_t> 0, lo - task.first) * BLOCK, min(task.work, (hi - task.first) * BLOCK))
+            plan.table.span(task, first, end)
         i += 1

@@ -7,15 +7,16 @@ from libc.stdint cimport int16_t, int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, realloc
 cimport numpy as cnp
 
-from fastopt._engine.chooser cimport learn_nothing
-from fastopt._engine.passes cimport STEPPING, pass_t, plan_t
+from fastopt._engine.chooser cimport reset_estimates
+from fastopt._engine.passes cimport PASS_STEP, pass_t, plan_t
 from fastopt._engine.stepper cimport Backend
 from fastopt._engine.table cimport (
-    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, FLOAT8, FLOAT32, FLOAT64, GROUP, INPUTS, KEPT, LINES, MATRIX, MEASURES, SCALARS, STAGES,
-    UFLOAT8, WHOLE, formula_t, lines_t, op_t, table_t, task_t,
+    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, FLOAT8, FLOAT32, FLOAT64, GROUP, INPUTS, CARRY, LINES, MATRIX, MEASURES, SCALARS,
+    STAGES,
+    UFLOAT8, WHOLE, formula_t, factors_t, op_t, table_t, task_t,
 )
 from fastopt._engine.tables cimport check_signature, find, place_of, table_of
-from fastopt._engine.views cimport format_of, lay
+from fastopt._engine.views cimport format_of, describe_view
 
 from numpy import zeros
 
@@ -53,20 +54,20 @@ cdef class Arena:
 cdef class Plan(Backend):
     def __dealloc__(self):
         cdef Py_ssize_t i
-        for i in range(self.n if self.lagging != NULL else 0):
-            if self.lagging[i] != NULL:
-                free(self.lagging[i].done)
-                free(self.lagging[i].zeros)
-                free(self.lagging[i])
+        for i in range(self.n if self.lazy_rows != NULL else 0):
+            if self.lazy_rows[i] != NULL:
+                free(self.lazy_rows[i].done)
+                free(self.lazy_rows[i].zeros)
+                free(self.lazy_rows[i])
 
-    def __init__(self, structure, list slots, list groups, object settings, capsule):
+    def __init__(self, structure, list parameters, list groups, object settings, capsule):
         cdef Py_ssize_t i
         cdef const table_t *table = table_of(capsule)
-        self.n, self.n_groups, self.arena = len(slots), len(groups), Arena()
-        self.capsule, self.structure, self.slots, self.groups = capsule, structure, slots, groups
-        self.arrays = [s.array for s in slots]
-        self.given = [s.given for s in slots]
-        self.numbers = [g.numbers for g in groups]
+        self.n, self.n_groups, self.arena = len(parameters), len(groups), Arena()
+        self.capsule, self.structure, self.parameters, self.groups = capsule, structure, parameters, groups
+        self.arrays = [s.array for s in parameters]
+        self.originals = [s.source for s in parameters]
+        self.hyperparameter_arrays = [g.hyperparameters for g in groups]
         self.scheduled = [g.scheduled for g in groups]
         self.policy = <policy_t> <int> POLICIES.index(settings.nonfinite)
         self.accumulate, self.exact = settings.accumulate, settings.mode == "exact"
@@ -75,19 +76,20 @@ cdef class Plan(Backend):
         self.checks = <int64_t> (self.policy != ZERO) << self.finite_at
         for i in range(table.n_stages):
             self.checks |= <int64_t> (table.stages[i].kind == MEASURES) << i
-        self.walk = plan_t(table, NULL, self.n, 0, 0, min(settings.threads or 0, 1 << 16), settings.flush_subnormals, &self.chooser)
-        learn_nothing(&self.chooser)
+        most = min(settings.threads or 0, 1 << 16)
+        self.core = plan_t(table, NULL, self.n, 0, 0, most, settings.flush_subnormals, &self.chooser)
+        reset_estimates(&self.chooser)
         self.allocate()
-        self.lay_ranges()
+        self.layout_ranges()
         for i in range(self.n_groups):
-            self.lay_group(i, table)
-        self.lay_slots(table)
-        self.update = pass_t(STEPPING, 0, NULL, NULL, self.walk.blocks, NULL)
+            self.layout_group(i, table)
+        self.layout_parameters(table)
+        self.update = pass_t(PASS_STEP, 0, NULL, NULL, self.core.blocks, NULL)
 
-    cdef int lay_ranges(self) except -1:
-        """Memory that steps write."""
+    cdef int layout_ranges(self) except -1:
+        """Lay out the memory ranges that steps write."""
         cdef Py_ssize_t i
-        ranges = overlap.ranges(a for s in self.slots for _, a in s.written())
+        ranges = overlap.ranges(a for s in self.parameters for _, a in s.written())
         self.n_ranges = len(ranges)
         self.ranges = <uintptr_t *> self.arena.allocate(2 * self.n_ranges, sizeof(uintptr_t))
         for i in range(self.n_ranges):
@@ -95,59 +97,59 @@ cdef class Plan(Backend):
         return 0
 
     cdef int allocate(self) except -1:
-        """Memory for numbers of parameters and of groups."""
+        """Allocate the arrays that have a row for each parameter or group."""
         cdef Py_ssize_t n = self.n, groups = self.n_groups
         cdef Arena arena = self.arena
         cdef int k
-        self.walk.tasks = <task_t *> arena.allocate(n, sizeof(task_t))
+        self.core.tasks = <task_t *> arena.allocate(n, sizeof(task_t))
         self.c = <double *> arena.allocate(n * SCALARS, sizeof(double))
-        self.kept = <double *> arena.allocate(n * KEPT, sizeof(double))
+        self.carry = <double *> arena.allocate(n * CARRY, sizeof(double))
         self.stage_c = <double *> arena.allocate(groups * STAGES * INPUTS, sizeof(double))
         self.t = <int64_t *> arena.allocate(n, sizeof(int64_t))
         self.pending = <bint *> arena.allocate(n, sizeof(bint))
         self.active = <bint *> arena.allocate(n, sizeof(bint))
-        self.flat = <bint *> arena.allocate(n, sizeof(bint))
+        self.contiguous = <bint *> arena.allocate(n, sizeof(bint))
         self.hint = <Py_ssize_t *> arena.allocate(n, sizeof(Py_ssize_t))
-        self.held = <PyObject **> arena.allocate(n, sizeof(void *))
-        self.lagging = <lagging_t **> arena.allocate(n, sizeof(void *))
+        self.stashed = <PyObject **> arena.allocate(n, sizeof(void *))
+        self.lazy_rows = <lazy_rows_t **> arena.allocate(n, sizeof(void *))
         self.group_of = <int *> arena.allocate(n, sizeof(int))
-        self.ints = <Py_ssize_t *> arena.allocate(sum(4 * len(s.order) for s in self.slots), sizeof(Py_ssize_t))
-        self.lines, self.line_sums = <lines_t *> arena.allocate(n, sizeof(lines_t)), []
+        self.ints = <Py_ssize_t *> arena.allocate(sum(4 * len(s.order) for s in self.parameters), sizeof(Py_ssize_t))
+        self.factors, self.line_sums = <factors_t *> arena.allocate(n, sizeof(factors_t)), []
         self.orders = <Py_ssize_t **> arena.allocate(n, sizeof(void *))
         for k in range(3):
             self.starts[k] = <Py_ssize_t *> arena.allocate(n, sizeof(Py_ssize_t))
         self.firsts = <Py_ssize_t *> arena.allocate(groups, sizeof(Py_ssize_t))
-        self.beside = <const formula_t **> arena.allocate(groups, sizeof(void *))
-        self.of_beside = <int *> arena.allocate(groups * SCALARS, sizeof(int))
-        self.values = <double **> arena.allocate(groups, sizeof(void *))
-        self.used = <double **> arena.allocate(groups, sizeof(void *))
-        self.n_values = <Py_ssize_t *> arena.allocate(groups, sizeof(Py_ssize_t))
+        self.fallbacks = <const formula_t **> arena.allocate(groups, sizeof(void *))
+        self.fallback_places = <int *> arena.allocate(groups * SCALARS, sizeof(int))
+        self.hyperparameters = <double **> arena.allocate(groups, sizeof(void *))
+        self.used_hyperparameters = <double **> arena.allocate(groups, sizeof(void *))
+        self.n_hyperparameters = <Py_ssize_t *> arena.allocate(groups, sizeof(Py_ssize_t))
         self.inputs = <int *> arena.allocate(groups * STAGES * INPUTS, sizeof(int))
         self.present = <int *> arena.allocate(groups * STAGES, sizeof(int))
         self.n_present = <int *> arena.allocate(groups, sizeof(int))
         self.scales = <int *> arena.allocate(groups, sizeof(int))
         self.ops = <op_t *> arena.allocate(groups * OPS, sizeof(op_t))
         self.rules = <const formula_t **> arena.allocate(groups, sizeof(void *))
-        self.staged = <int64_t *> arena.allocate(groups, sizeof(int64_t))
-        self.wanted = <int64_t *> arena.allocate(groups, sizeof(int64_t))
-        self.composed = <int64_t *> arena.allocate(groups, sizeof(int64_t))
+        self.active_stages = <int64_t *> arena.allocate(groups, sizeof(int64_t))
+        self.program_key = <int64_t *> arena.allocate(groups, sizeof(int64_t))
+        self.built_key = <int64_t *> arena.allocate(groups, sizeof(int64_t))
         return 0
 
-    cdef int lay_group(self, Py_ssize_t i, const table_t *table) except -1:
-        """A group's rule and stages, and where they find their hyperparameters."""
+    cdef int layout_group(self, Py_ssize_t i, const table_t *table) except -1:
+        """Lay out a group: its rules, its stages, and the places of their hyperparameters."""
         cdef int k, j
         cdef const formula_t *rule
         group = self.groups[i]
-        self.values[i] = <double *> cnp.PyArray_DATA(self.numbers[i])
-        self.n_values[i] = len(self.numbers[i])
-        self.used[i] = <double *> self.arena.allocate(self.n_values[i], sizeof(double))
+        self.hyperparameters[i] = <double *> cnp.PyArray_DATA(self.hyperparameter_arrays[i])
+        self.n_hyperparameters[i] = len(self.hyperparameter_arrays[i])
+        self.used_hyperparameters[i] = <double *> self.arena.allocate(self.n_hyperparameters[i], sizeof(double))
         self.scales[i] = group.index["scale"]
         self.rules[i] = find(table, group.rule)
-        self.beside[i] = find(table, group.fallback_rule) if group.fallback_rule is not None else NULL
+        self.fallbacks[i] = find(table, group.fallback_rule) if group.fallback_rule is not None else NULL
         for j, place in enumerate(group.fallback_places):
-            self.of_beside[i * SCALARS + j] = place
+            self.fallback_places[i * SCALARS + j] = place
         for k in range(2):
-            rule = self.beside[i] if k else self.rules[i]
+            rule = self.fallbacks[i] if k else self.rules[i]
             if rule != NULL and rule.sums:
                 self.summing_rule = rule
             self.prepares = self.prepares or (rule != NULL and rule.terms)
@@ -164,39 +166,43 @@ cdef class Plan(Backend):
                 self.inputs[(i * STAGES + k) * INPUTS + j] = place
         return 0
 
-    cdef int lay_slots(self, const table_t *table) except -1:
-        """Where each parameter's arrays lie, and where it stands in the index spaces of steps and sums."""
+    cdef int layout_parameters(self, const table_t *table) except -1:
+        """Lay out all parameters and their places in the index spaces of steps and sums.
+
+        Blocks never cross an array in the space ARRAY, nor a group in the space GROUP. In the space WHOLE, all arrays are one.
+        """
         cdef Py_ssize_t i, place = 0, used = 0
         cdef task_t *task
         cdef int64_t position = 0
         index = {id(g): k for k, g in enumerate(self.groups)}
         for i in range(self.n):
-            self.group_of[i] = index[id(self.slots[i].group)]
-            used = self.lay_slot(i, used)
-            self.lay_state(i)
-            self.lay_stage_arrays(i, table)
-            task = &self.walk.tasks[i]
+            self.group_of[i] = index[id(self.parameters[i].group)]
+            used = self.layout_parameter(i, used)
+            self.layout_state(i)
+            self.layout_stage_arrays(i, table)
+            task = &self.core.tasks[i]
             if i == 0 or self.group_of[i] != self.group_of[i - 1]:
                 place = (place + BLOCK - 1) // BLOCK * BLOCK
-            task.first, task.position = self.walk.blocks, position
-            self.starts[<int> ARRAY][i], self.starts[<int> GROUP][i], self.starts[<int> WHOLE][i] = task.first * BLOCK, place, position
-            self.walk.blocks += (task.n + BLOCK - 1) // BLOCK
-            self.walk.elements += task.n
+            task.first, task.position = self.core.blocks, position
+            self.starts[<int> ARRAY][i] = task.first * BLOCK
+            self.starts[<int> GROUP][i], self.starts[<int> WHOLE][i] = place, position
+            self.core.blocks += (task.n + BLOCK - 1) // BLOCK
+            self.core.elements += task.n
             place += task.n
             position += task.n
-        self.space[<int> ARRAY] = self.walk.blocks
+        self.space[<int> ARRAY] = self.core.blocks
         self.space[<int> GROUP] = (place + BLOCK - 1) // BLOCK
         self.space[<int> WHOLE] = (position + BLOCK - 1) // BLOCK
         return 0
 
-    cdef Py_ssize_t lay_slot(self, Py_ssize_t i, Py_ssize_t used) except -1:
-        """A parameter's own array, and its shape and strides after those of others; returns where the next ones go."""
+    cdef Py_ssize_t layout_parameter(self, Py_ssize_t i, Py_ssize_t used) except -1:
+        """Lay out a parameter's array. Shapes and strides of all share one allocation; return the next free place in it."""
         cdef Py_ssize_t k
         cdef uintptr_t first, end
-        cdef task_t *task = &self.walk.tasks[i]
+        cdef task_t *task = &self.core.tasks[i]
         cdef int group = self.group_of[i]
-        s = self.slots[i]
-        task.rule = self.rules[group] if s.rule is s.group.rule else self.beside[group]
+        s = self.parameters[i]
+        task.rule = self.rules[group] if s.rule is s.group.rule else self.fallbacks[group]
         task.ops = self.ops + group * OPS
         task.index, task.nearest, task.seed = i, self.nearest, &self.key
         task.p.ndim = task.g.ndim = len(s.order)
@@ -210,18 +216,18 @@ cdef class Plan(Backend):
             self.orders[i][k] = s.order[k]
             task.p.shape[k] = shape[s.order[k]]
             task.n *= task.p.shape[k]
-        lay(&task.p, s.array, self.orders[i], format_of(cnp.PyArray_TYPE(s.array)), &first, &end)
+        describe_view(&task.p, s.array, self.orders[i], format_of(cnp.PyArray_TYPE(s.array)), &first, &end)
         task.work, task.row = task.n, task.n // max(<Py_ssize_t> 1, <Py_ssize_t> shape[0])
         if s.master is not None:
             task.master, task.split = <char *> cnp.PyArray_DATA(s.master), s.master.dtype.kind == "i"
         return used + 4 * task.p.ndim
 
-    cdef int lay_state(self, Py_ssize_t i) except -1:
-        """A parameter's state, in any format."""
-        cdef task_t *task = &self.walk.tasks[i]
+    cdef int layout_state(self, Py_ssize_t i) except -1:
+        """Lay out a parameter's state, in any storage format."""
+        cdef task_t *task = &self.core.tasks[i]
         cdef int k
-        s = self.slots[i]
-        self.flat[i] = task.p.flat and (task.p.format == FLOAT32 or task.p.format == FLOAT64) and s.master is None
+        s = self.parameters[i]
+        self.contiguous[i] = task.p.contiguous and (task.p.format == FLOAT32 or task.p.format == FLOAT64) and s.master is None
         for k, (name, a) in enumerate(s.rule_state.items()):
             task.state[k] = <char *> cnp.PyArray_DATA(a)
             if s.rule.tags.get(name) in layout.LINES:
@@ -231,51 +237,51 @@ cdef class Plan(Backend):
                 task.exponents[k] = <int16_t *> cnp.PyArray_DATA(s.exponents[name])
             else:
                 task.formats[k] = format_of(cnp.PyArray_TYPE(a))
-            self.flat[i] = self.flat[i] and task.formats[k] == task.p.format
-        task.plain = s.array.itemsize > 2 and all(a.itemsize > 2 for a in s.rule_state.values())
+            self.contiguous[i] = self.contiguous[i] and task.formats[k] == task.p.format
+        task.no_narrow_storage = s.array.itemsize > 2 and all(a.itemsize > 2 for a in s.rule_state.values())
         if task.rule.terms and task.rule.terms_scope == LINES:
-            self.lay_lines(i)
+            self.layout_factors(i)
         return 0
 
-    cdef int lay_stage_arrays(self, Py_ssize_t i, const table_t *table) except -1:
-        """What stages have for themselves of a parameter."""
-        cdef task_t *task = &self.walk.tasks[i]
+    cdef int layout_stage_arrays(self, Py_ssize_t i, const table_t *table) except -1:
+        """Lay out the arrays that stages keep for a parameter."""
+        cdef task_t *task = &self.core.tasks[i]
         cdef int k
-        for k in range(table.n_own):
-            name = table.own[k].decode()
-            a = self.slots[i].own.get(name)
+        for k in range(table.n_stage_arrays):
+            name = table.stage_arrays[k].decode()
+            a = self.parameters[i].stage_arrays.get(name)
             if a is not None:
-                task.own[k] = <char *> cnp.PyArray_DATA(a)
-                task.constant |= (name in self.slots[i].constant) << k
+                task.stage_arrays[k] = <char *> cnp.PyArray_DATA(a)
+                task.scalar_arrays |= (name in self.parameters[i].scalar_arrays) << k
         return 0
 
-    cdef int lay_lines(self, Py_ssize_t i) except -1:
-        """The matrices of an array, and how their lines are summed: in chunks of rows that the shape alone decides."""
-        cdef lines_t *lines = self.lines + i
-        *others, rows_, columns = self.slots[i].array.shape
-        lines.rows, lines.columns, lines.matrices = rows_, columns, 1
+    cdef int layout_factors(self, Py_ssize_t i) except -1:
+        """Lay out the sums of factored terms, in chunks of rows that depend on the shape alone, as the bits do."""
+        cdef factors_t *factors = self.factors + i
+        *others, rows_, columns = self.parameters[i].array.shape
+        factors.rows, factors.columns, factors.matrices = rows_, columns, 1
         for extent in others:
-            lines.matrices *= extent
-        lines.chunk = layout.rows_per_chunk(rows_, columns)
-        lines.chunks = (lines.rows + lines.chunk - 1) // lines.chunk
-        lines.first = self.chunks
-        self.chunks += lines.chunks * lines.matrices
-        memory = zeros(lines.rows * lines.matrices + lines.chunks * lines.matrices * lines.columns)
+            factors.matrices *= extent
+        factors.chunk = layout.rows_per_chunk(rows_, columns)
+        factors.chunks = (factors.rows + factors.chunk - 1) // factors.chunk
+        factors.first = self.chunks
+        self.chunks += factors.chunks * factors.matrices
+        memory = zeros(factors.rows * factors.matrices + factors.chunks * factors.matrices * factors.columns)
         self.line_sums.append(memory)
-        lines.of_rows = <double *> cnp.PyArray_DATA(memory)
-        lines.of_columns = lines.of_rows + lines.rows * lines.matrices
-        self.walk.tasks[i].lines = lines
+        factors.row_sums = <double *> cnp.PyArray_DATA(memory)
+        factors.column_sums = factors.row_sums + factors.rows * factors.matrices
+        self.core.tasks[i].factors = factors
         return 0
 
-    cdef void lay_work(self) noexcept:
-        """Where each parameter stands in the index space of this step."""
+    cdef void layout_step(self) noexcept:
+        """Place each parameter in the index space of this step, which leaves out rows without a gradient."""
         cdef Py_ssize_t i
         cdef task_t *task
-        self.walk.blocks = self.walk.elements = 0
+        self.core.blocks = self.core.elements = 0
         for i in range(self.n):
-            task = &self.walk.tasks[i]
+            task = &self.core.tasks[i]
             task.work = task.n if task.rows == NULL else task.n_rows * task.row
-            task.first = self.walk.blocks
-            self.walk.blocks += (task.work + BLOCK - 1) // BLOCK
-            self.walk.elements += task.work
-        self.update.blocks = self.walk.blocks
+            task.first = self.core.blocks
+            self.core.blocks += (task.work + BLOCK - 1) // BLOCK
+            self.core.elements += task.work
+        self.update.blocks = self.core.blocks

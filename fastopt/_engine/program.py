@@ -1,11 +1,11 @@
-"""Program: what a step does with a group's arrays, in order. Every backend carries it out; ``program.pxd`` is the twin in C."""
+"""Program of a step: the operations on a group's arrays, in order, for every backend; ``program.pxd`` is its twin in C."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..spec import RULE_AT, STAGES, SUBTRACT_AT, Formula, place_of
+from ..spec import RULE_AT, STAGES, SUBTRACT_AT, Spec, place_of
 
 PLACES = {name: k for k, name in enumerate(STAGES)}
 HOLD_AT = place_of("accumulates")
@@ -18,30 +18,30 @@ class Op:
     Attributes
     ----------
     kind : {"stage", "check", "rule", "subtract", "empty"}
-        A check is a stage that has had its sums and does nothing more; "empty" clears the own arrays of its stage.
+        A check is a stage that ends with its sums; "empty" zeroes the accumulator of its stage.
     place : tuple of int
-        Where it comes among the operations of all groups.
-    stage : Formula or None
+        Place among the operations of all groups.
+    stage : Spec or None
     takes_wide, gives_wide : bool
-        Of a stage of the gradient alone: whether it goes on in double with what the one before gives, and the next does so.
+        Of a stage that needs the gradient only: takes doubles from the stage before, gives doubles to the next.
     """
 
     kind: str
     place: tuple[int, int]
-    stage: Formula | None = None
+    stage: Spec | None = None
     takes_wide: bool = False
     gives_wide: bool = False
 
 
-def program(stages: Sequence[Formula], values: Mapping[str, float], nonfinite: str, holds: bool) -> tuple[Op, ...]:
-    """Return the operations of a group with these stages and values of hyperparameters.
+def program(stages: Sequence[Spec], values: Mapping[str, float], nonfinite: str, accumulating: bool) -> tuple[Op, ...]:
+    """Return the operations of a group.
 
-    `holds`: the gradient is held for a step to come. Stages whose hyperparameters are neutral are left out. The update is
-    subtracted by an operation of its own; kernels leave that to the rule where nothing shapes the update.
+    Stages with neutral hyperparameters are left out. Compiled kernels merge "subtract" into the rule if no stage changes the
+    update. `accumulating`: the gradient only adds to an accumulator.
     """
-    on = [s for s in stages if s.runs(holds) and not s.neutral(values) and not (holds and PLACES[s.name] > HOLD_AT)]
+    on = [s for s in stages if s.runs(accumulating) and not s.neutral(values) and not (accumulating and PLACES[s.name] > HOLD_AT)]
     wide = taken_wide(on, values)
-    ops = [] if holds else [Op("rule", (RULE_AT, 0)), Op("subtract", (SUBTRACT_AT, 1))]
+    ops = [] if accumulating else [Op("rule", (RULE_AT, 0)), Op("subtract", (SUBTRACT_AT, 1))]
     for k, stage in enumerate(on):
         is_check = stage.kind == "measures" or (stage.kind == "checks" and nonfinite != "zero")
         place = PLACES[stage.name]
@@ -50,8 +50,8 @@ def program(stages: Sequence[Formula], values: Mapping[str, float], nonfinite: s
     return tuple(sorted(ops, key=lambda op: op.place))
 
 
-def taken_wide(on: Sequence[Formula], values: Mapping[str, float]) -> list[bool]:
-    """Return which stages take the gradient in double: those of it alone; passive ones take it as the next does."""
+def taken_wide(on: Sequence[Spec], values: Mapping[str, float]) -> list[bool]:
+    """Return for each stage whether it takes the gradient in double; passive stages do so only for the next one."""
     found: list[bool] = []
     takes = False
     for stage in reversed(on):

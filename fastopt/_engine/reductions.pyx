@@ -1,14 +1,18 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 # cython: auto_pickle=False, autotestdict=False, binding=False, embedsignature=True, embedsignature.format=clinic
-"""Sums over arrays: exact sums of blocks, each summed in a fixed order; averages over the lines of matrices."""
+"""Sums over arrays, and means over rows and columns of factored terms.
+
+A block is summed in a fixed order; the sums of blocks are added exactly, in integers. So bits depend neither on threads nor on
+vector widths.
+"""
 
 from libc.stdint cimport int64_t
 
-from fastopt._engine.passes cimport AVERAGING, SPREADING, SUMMING, go, has_terms
+from fastopt._engine.passes cimport PASS_FACTORS, PASS_TERMS, PASS_SUMS, run_pass, has_terms
 from fastopt._engine.plan cimport Plan, hyperparameters_of
 from fastopt._engine.table cimport (
-    ARRAY, BLOCK, COLUMNS, FLOAT64, GROUP, INPUTS, KEPT, LINES, MATRIX, RATIOS, ROWS, SCALARS, STAGES, SUMS, TOTALS, formula_t,
-    lines_t, partial_t, scope_t, task_t,
+    ARRAY, BLOCK, COLUMNS, FLOAT64, GROUP, INPUTS, CARRY, LINES, MATRIX, RATIOS, ROWS, SCALARS, STAGES, SUMS, TOTALS, formula_t,
+    factors_t, partial_t, scope_t, task_t,
 )
 
 cdef extern from "block.h" nogil:
@@ -16,19 +20,19 @@ cdef extern from "block.h" nogil:
         pass
     void fo_total_clear(fo_total *total)
     void fo_total_add_blocks(fo_total *total, const partial_t *blocks, int64_t n, int64_t stride)
-    int fo_totals_given(fo_total *totals, int sums, int squares, double n, double *given)
+    int fo_reduce_totals(fo_total *totals, int sums, int squares, double n, double *given)
 
-cdef struct run_t:  # of blocks of sums, that are still to be added
+cdef struct run_t:  # Contiguous blocks whose sums are still to be added.
     Py_ssize_t first
     Py_ssize_t end
 
 
-cdef int make_room(Plan plan, int id, const formula_t *f) except -1:
-    """For sums, when they are first needed."""
+cdef int allocate_sums(Plan plan, int id, const formula_t *f) except -1:
+    """Allocate the memory of a stage's or rule's sums when they are first needed."""
     cdef Py_ssize_t blocks
-    if plan.summing.partials == NULL:
+    if plan.sum_pass.partials == NULL:
         blocks = max(plan.space[0], plan.space[1], plan.space[2])
-        plan.summing.partials = <partial_t *> plan.arena.allocate(SUMS * blocks, sizeof(partial_t))
+        plan.sum_pass.partials = <partial_t *> plan.arena.allocate(SUMS * blocks, sizeof(partial_t))
     if plan.sums[id] == NULL:
         plan.sums[id] = <double *> plan.arena.allocate(TOTALS * max(plan.n, plan.n_groups), sizeof(double))
     if id < STAGES and f.scope == ARRAY and plan.array_c[id] == NULL:
@@ -38,42 +42,43 @@ cdef int make_room(Plan plan, int id, const formula_t *f) except -1:
     return 0
 
 
-cdef void sum_up(Plan plan, int id, const formula_t *f, int parts) noexcept:
-    """The sums of one operation over all arrays, exact sums of blocks that are summed in a fixed order."""
+cdef void sum_arrays(Plan plan, int id, const formula_t *f, int parts) noexcept:
+    """Compute the sums of a stage or rule over all arrays."""
     cdef Py_ssize_t i, into, start, k
     cdef run_t run
     cdef const task_t *task
     cdef fo_total totals[SUMS]
     cdef int j
-    plan.summing.kind, plan.summing.id, plan.summing.formula = SUMMING, id, f
-    plan.summing.starts, plan.summing.blocks = plan.starts[<int> f.scope], plan.space[<int> f.scope]
-    go(&plan.walk, &plan.summing, parts)
+    plan.sum_pass.kind, plan.sum_pass.id, plan.sum_pass.formula = PASS_SUMS, id, f
+    plan.sum_pass.starts, plan.sum_pass.blocks = plan.starts[<int> f.scope], plan.space[<int> f.scope]
+    run_pass(&plan.core, &plan.sum_pass, parts)
     for i in range(plan.n):
-        task = &plan.walk.tasks[i]
+        task = &plan.core.tasks[i]
         into = target(plan, f.scope, i)
         if i == 0 or into != target(plan, f.scope, i - 1):
             run.first = run.end = 0
             for j in range(f.sums):
                 fo_total_clear(&totals[j])
-        start = plan.summing.starts[i]
+        start = plan.sum_pass.starts[i]
         if task.active and task.rows == NULL:
             add_blocks(plan, totals, &run, start, start + task.n)
-        elif task.active:  # others are zeros
+        # The rows without a gradient are zeros.
+        elif task.active:
             for k in range(task.n_rows if task.row else 0):
                 add_blocks(plan, totals, &run, start + task.rows[k] * task.row, start + (task.rows[k] + 1) * task.row)
         if i == plan.n - 1 or into != target(plan, f.scope, i + 1):
             add_run(plan, totals, &run)
-            fo_totals_given(totals, f.sums, f.squares, task.work if task.rule.mean and id == STAGES else -1,
-                            plan.sums[id] + into * TOTALS)
+            fo_reduce_totals(totals, f.sums, f.squares, task.work if task.rule.mean and id == STAGES else -1,
+                             plan.sums[id] + into * TOTALS)
 
 
 cdef inline Py_ssize_t target(Plan plan, scope_t scope, Py_ssize_t i) noexcept:
-    """Where the sums of a parameter are, among those of a scope."""
+    """Return the place of a parameter's sums, among those of a scope."""
     return i if scope == ARRAY else plan.group_of[i] if scope == GROUP else 0
 
 
 cdef void add_blocks(Plan plan, fo_total *totals, run_t *run, Py_ssize_t lo, Py_ssize_t hi) noexcept:
-    """Add the sums of blocks with places lo to hi, after those before: in runs of blocks that follow one another."""
+    """Add the sums of blocks that cover elements `lo` to `hi`. Contiguous blocks are collected into runs."""
     cdef Py_ssize_t first = max(run.end, lo // BLOCK), end = (hi + BLOCK - 1) // BLOCK
     if first > run.end:
         add_run(plan, totals, run)
@@ -82,41 +87,42 @@ cdef void add_blocks(Plan plan, fo_total *totals, run_t *run, Py_ssize_t lo, Py_
 
 
 cdef void add_run(Plan plan, fo_total *totals, const run_t *run) noexcept:
-    cdef int j, count = plan.summing.formula.sums
+    cdef int j, count = plan.sum_pass.formula.sums
     for j in range(count):
-        fo_total_add_blocks(&totals[j], plan.summing.partials + run.first * count + j, run.end - run.first, count)
+        fo_total_add_blocks(&totals[j], plan.sum_pass.partials + run.first * count + j, run.end - run.first, count)
 
 
 cdef int prepare_matrices(Plan plan, int parts) except -1:
-    """Averages of lines, and matrices that NumPy changes, from the rules' terms; no parameter is changed."""
+    """Compute factored means and whole matrices from the rules' terms. No parameter changes yet."""
     cdef Py_ssize_t i
     cdef const formula_t *rule
-    cdef bint lines = False, matrices = False
+    cdef bint factors = False, matrices = False
     for i in range(plan.n):
-        rule = plan.walk.tasks[i].rule
-        if rule.terms and plan.walk.tasks[i].active:
-            lines, matrices = lines or rule.terms_scope == LINES, matrices or rule.terms_scope == MATRIX
-            if rule.terms_prepare != NULL:
-                rule.terms_prepare(plan.t[i] + 1, plan.kept + i * KEPT, NULL, hyperparameters_of(plan, i), plan.sums_c + i * SCALARS)
-    if lines:
-        plan.summing.kind, plan.summing.blocks = AVERAGING, plan.chunks
-        go(&plan.walk, &plan.summing, parts)
+        rule = plan.core.tasks[i].rule
+        if rule.terms and plan.core.tasks[i].active:
+            factors, matrices = factors or rule.terms_scope == LINES, matrices or rule.terms_scope == MATRIX
+            if rule.compute_terms_scalars != NULL:
+                rule.compute_terms_scalars(plan.t[i] + 1, plan.carry + i * CARRY, NULL, hyperparameters_of(plan, i),
+                                           plan.sums_c + i * SCALARS)
+    if factors:
+        plan.sum_pass.kind, plan.sum_pass.blocks = PASS_FACTORS, plan.chunks
+        run_pass(&plan.core, &plan.sum_pass, parts)
         for i in range(plan.n):
-            if has_terms(&plan.walk.tasks[i], LINES):
+            if has_terms(&plan.core.tasks[i], LINES):
                 average_lines(plan, i, plan.sums_c + i * SCALARS)
     if matrices:
-        plan.summing.kind, plan.summing.blocks = SPREADING, plan.walk.blocks
-        go(&plan.walk, &plan.summing, parts)
+        plan.sum_pass.kind, plan.sum_pass.blocks = PASS_TERMS, plan.core.blocks
+        run_pass(&plan.core, &plan.sum_pass, parts)
         for i in range(plan.n):
-            if has_terms(&plan.walk.tasks[i], MATRIX):
-                plan.slots[i].change_matrix()
+            if has_terms(&plan.core.tasks[i], MATRIX):
+                plan.parameters[i].change_matrix()
     return 0
 
 
 cdef void average_lines(Plan plan, Py_ssize_t i, const double *c) noexcept:
-    """The newest means over rows and columns into their averages; and those of rows over their mean."""
-    cdef task_t *task = &plan.walk.tasks[i]
-    cdef lines_t *lines = task.lines
+    """Update the averages of row and column means, and the rows' ratios to their own mean."""
+    cdef task_t *task = &plan.core.tasks[i]
+    cdef factors_t *factors = task.factors
     cdef Py_ssize_t k, j, chunk
     cdef double total, w = c[0]
     cdef char *of_rows = NULL
@@ -130,26 +136,26 @@ cdef void average_lines(Plan plan, Py_ssize_t i, const double *c) noexcept:
             of_columns = task.state[k]
         elif task.formats[k] == RATIOS:
             of_ratios = task.state[k]
-    for k in range(lines.matrices * lines.rows):
-        join(of_rows, k, lines.of_rows[k] / lines.columns, w, wide)
-    for k in range(lines.matrices):
-        for j in range(lines.columns):
+    for k in range(factors.matrices * factors.rows):
+        join(of_rows, k, factors.row_sums[k] / factors.columns, w, wide)
+    for k in range(factors.matrices):
+        for j in range(factors.columns):
             total = 0
-            for chunk in range(k * lines.chunks, (k + 1) * lines.chunks):
-                total = total + lines.of_columns[chunk * lines.columns + j]
-            join(of_columns, k * lines.columns + j, total / lines.rows, w, wide)
+            for chunk in range(k * factors.chunks, (k + 1) * factors.chunks):
+                total = total + factors.column_sums[chunk * factors.columns + j]
+            join(of_columns, k * factors.columns + j, total / factors.rows, w, wide)
         total = 0
-        for j in range(k * lines.rows, (k + 1) * lines.rows):
+        for j in range(k * factors.rows, (k + 1) * factors.rows):
             total = total + as_double(of_rows, j, wide)
-        total = total / lines.rows
+        total = total / factors.rows
         if total < c[1]:
             total = c[1]
-        for j in range(k * lines.rows, (k + 1) * lines.rows):
+        for j in range(k * factors.rows, (k + 1) * factors.rows):
             join(of_ratios, j, as_double(of_rows, j, wide) / total, 1, wide)
 
 
 cdef inline void join(char *averages, Py_ssize_t k, double x, double w, bint wide) noexcept:
-    """A number into an average, with this weight; into one of floats, or of doubles."""
+    """Update an average with weight `w`; it is stored as float or as double."""
     x = x if w == 1 else (1 - w) * as_double(averages, k, wide) + w * x
     if wide:
         (<double *> averages)[k] = x
@@ -158,5 +164,5 @@ cdef inline void join(char *averages, Py_ssize_t k, double x, double w, bint wid
 
 
 cdef inline double as_double(const char *numbers, Py_ssize_t k, bint wide) noexcept:
-    """One of doubles, or of floats."""
+    """Return element k of floats or doubles."""
     return (<const double *> numbers)[k] if wide else <double> (<const float *> numbers)[k]

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 # cython: auto_pickle=False, autotestdict=False, binding=False, embedsignature=True, embedsignature.format=clinic
-"""The operations of a step, in their order, and the scalars of each."""
+"""Programs of a step: the operations of each group, in order, and their scalars."""
 
 from cpython.dict cimport PyDict_GetItem, PyDict_Size, PyDict_Values
 from cpython.ref cimport PyObject
@@ -9,26 +9,26 @@ from libc.stdint cimport int64_t
 
 from fastopt._engine.plan cimport OPS, ZERO, Plan, hyperparameter, hyperparameters_of
 from fastopt._engine.program cimport build_program, is_loose
-from fastopt._engine.reductions cimport sum_up
+from fastopt._engine.reductions cimport sum_arrays
 from fastopt._engine.table cimport (
-    ARRAY, CHECK, END, GROUP, INPUTS, KEPT, SCALARS, STAGE, STAGES, TOTALS, formula_t, op_t, task_t,
+    ARRAY, CHECK, END, GROUP, INPUTS, CARRY, SCALARS, STAGE, STAGES, TOTALS, formula_t, op_t, task_t,
 )
 
 
 cdef int evaluate_schedules(Plan plan, Py_ssize_t i, object count) except -1:
-    """A group's schedules at this step. One that sets hyperparameters, its own too, leaves the rest to Python."""
+    """Evaluate a group's schedules at this step. Schedules that set hyperparameters are left to Python."""
     cdef dict scheduled = plan.scheduled[i]
     cdef object x
     cdef tuple entry
     cdef double value
-    cdef list before = PyDict_Values(scheduled)  # name, function, slot, domain
+    cdef list before = PyDict_Values(scheduled)  # Name, function, place, lower and upper bound.
     for entry in before:
         x = entry[1](count)
         value = x if type(x) is float else NAN
         if not <double> entry[3] <= value <= <double> entry[4]:
             value = plan.groups[i].check(entry[0], x)
         if PyDict_GetItem(scheduled, entry[0]) == <PyObject *> entry:
-            plan.values[i][<Py_ssize_t> entry[2]] = value
+            plan.hyperparameters[i][<Py_ssize_t> entry[2]] = value
     if PyDict_Size(scheduled) == len(before):
         for entry in before:
             if PyDict_GetItem(scheduled, entry[0]) != <PyObject *> entry:
@@ -39,36 +39,37 @@ cdef int evaluate_schedules(Plan plan, Py_ssize_t i, object count) except -1:
     return 0
 
 
-cdef int64_t switch_on(Plan plan, Py_ssize_t group, double scale, bint clears, bint hold) noexcept:
-    """The stages of a group that are not neutral, a bit each."""
+cdef int64_t activate_stages(Plan plan, Py_ssize_t group, double scale, bint clears, bint accumulating) noexcept:
+    """Return the stages of a group that are not neutral, a bit each."""
     cdef const formula_t *stage
     cdef double h
     cdef int k, j, place
     cdef bint always
-    cdef int64_t staged = 0, loose = 0
+    cdef int64_t active_stages = 0, loose = 0
     for place in range(plan.n_present[group]):
         k = plan.present[group * STAGES + place]
-        if (hold and k > plan.hold_at) or (k == plan.hold_at and not hold):
+        if (accumulating and k > plan.hold_at) or (k == plan.hold_at and not accumulating):
             continue
-        stage = &plan.walk.table.stages[k]
+        stage = &plan.core.table.stages[k]
         always = True
         for j in range(stage.hyperparameters):
             if stage.neutral[j] == stage.neutral[j]:
                 always = False
                 h = hyperparameter(plan, group, k, j, scale)
-                staged |= <int64_t> (h != stage.neutral[j]) << k
+                active_stages |= <int64_t> (h != stage.neutral[j]) << k
                 loose |= <int64_t> is_loose(stage, h) << k
-        staged |= <int64_t> always << k
-    plan.staged[group] = staged
-    plan.wanted[group] = staged | loose << STAGES | (<int64_t> 1 + 2 * clears) << 2 * STAGES
-    return staged
+        active_stages |= <int64_t> always << k
+    plan.active_stages[group] = active_stages
+    plan.program_key[group] = active_stages | loose << STAGES | (<int64_t> 1 + 2 * clears) << 2 * STAGES
+    return active_stages
 
 
-cdef void compose(Plan plan, Py_ssize_t group, bint clears, bint hold) noexcept:
-    """The operations of a group: its stages that are on, around its rule."""
+cdef void rebuild_program(Plan plan, Py_ssize_t group, bint clears, bint accumulating) noexcept:
+    """Rebuild the program of a group: its active stages around its rule."""
     cdef op_t *op = plan.ops + group * OPS
-    build_program(op, plan.walk.table, plan.rules[group], plan.staged[group], plan.checks, plan.wanted[group] >> STAGES, hold, clears,
-                  plan.stage_c + group * STAGES * INPUTS, plan.sums_c, SCALARS if plan.sums_c != NULL else 0)
+    build_program(op, plan.core.table, plan.rules[group], plan.active_stages[group], plan.checks,
+                  plan.program_key[group] >> STAGES, accumulating, clears, plan.stage_c + group * STAGES * INPUTS, plan.sums_c,
+                  SCALARS if plan.sums_c != NULL else 0)
     while op.kind != END:
         if (op.kind == STAGE or op.kind == CHECK) and op.formula.sums and op.formula.scope == ARRAY:
             op.c, op.stride = plan.array_c[op.id], INPUTS
@@ -76,70 +77,74 @@ cdef void compose(Plan plan, Py_ssize_t group, bint clears, bint hold) noexcept:
 
 
 cdef bint prepare_stage(Plan plan, int k, double scale, int parts) noexcept:
-    """A stage's scalars, after its sums; whether all gradients are as they should be."""
-    cdef const formula_t *stage = &plan.walk.table.stages[k]
+    """Compute a stage's scalars, after its sums. Return False if a gradient is not finite."""
+    cdef const formula_t *stage = &plan.core.table.stages[k]
     cdef double[INPUTS] h
     cdef Py_ssize_t i, group
     cdef int j
     if stage.sums and not (k == plan.finite_at and plan.policy == ZERO):
-        sum_up(plan, k, stage, parts)
+        sum_arrays(plan, k, stage, parts)
         if k == plan.finite_at:
             for i in range(plan.n):
                 if plan.sums[k][i * TOTALS] > 0:
                     return False
             return True
     for group in range(plan.n_groups):
-        if not plan.staged[group] >> k & 1:
+        if not plan.active_stages[group] >> k & 1:
             continue
         for j in range(stage.hyperparameters):
             h[j] = hyperparameter(plan, group, k, j, scale)
         if not stage.sums or stage.scope != ARRAY:
-            stage.prepare(0, NULL, plan.sums[k], h, plan.stage_c + (group * STAGES + k) * INPUTS)
+            stage.compute_scalars(0, NULL, plan.sums[k], h, plan.stage_c + (group * STAGES + k) * INPUTS)
             continue
         for i in range(plan.n):
-            if plan.group_of[i] == group and plan.walk.tasks[i].active:
-                stage.prepare(0, NULL, plan.sums[k] + i * TOTALS, h, plan.array_c[k] + i * INPUTS)
+            if plan.group_of[i] == group and plan.core.tasks[i].active:
+                stage.compute_scalars(0, NULL, plan.sums[k] + i * TOTALS, h, plan.array_c[k] + i * INPUTS)
     return True
 
 
 cdef void prepare_rules(Plan plan, int parts) noexcept:
-    """The rules' scalars, after their sums: of each parameter, or as its neighbour's where nothing differs."""
+    """Compute the scalars of all rules, after their sums. Neighbours with equal inputs share a row."""
     cdef Py_ssize_t i, group
+    cdef const formula_t *rule
     if plan.summing_rule != NULL:
         for i in range(plan.n):
             prepare_sums(plan, i)
-        sum_up(plan, STAGES, plan.summing_rule, parts)
-    if plan.settled:  # each group's scalars lie where they lay
+        sum_arrays(plan, STAGES, plan.summing_rule, parts)
+    # Each group writes the same row as in the step before.
+    if plan.scalars_shared:
         for group in range(plan.n_groups):
             i = plan.firsts[group]
             if i < plan.n and plan.group_of[i] == group:
-                plan.walk.tasks[i].rule.prepare(plan.t[i] + 1, NULL, NULL, hyperparameters_of(plan, i), plan.c + i * SCALARS)
+                rule = plan.core.tasks[i].rule
+                rule.compute_scalars(plan.t[i] + 1, NULL, NULL, hyperparameters_of(plan, i), plan.c + i * SCALARS)
         return
-    plan.settled = plan.n_active == plan.n and plan.summing_rule == NULL
+    plan.scalars_shared = plan.n_active == plan.n and plan.summing_rule == NULL
     prepare_each(plan)
     if plan.summing_rule != NULL:
         for i in range(plan.n):
-            share_kept(plan, i)
+            share_carry(plan, i)
 
 
 cdef void prepare_sums(Plan plan, Py_ssize_t i) noexcept:
-    """Scalars of what the rule of a parameter sums."""
-    cdef const formula_t *rule = plan.walk.tasks[i].rule
-    if rule.sums_prepare != NULL and plan.walk.tasks[i].active:
-        rule.sums_prepare(plan.t[i] + 1, plan.kept + i * KEPT, NULL, hyperparameters_of(plan, i), plan.sums_c + i * SCALARS)
+    """Compute the scalars of the terms that a parameter's rule sums."""
+    cdef const formula_t *rule = plan.core.tasks[i].rule
+    if rule.compute_sums_scalars != NULL and plan.core.tasks[i].active:
+        rule.compute_sums_scalars(plan.t[i] + 1, plan.carry + i * CARRY, NULL, hyperparameters_of(plan, i),
+                                  plan.sums_c + i * SCALARS)
 
 
 cdef void prepare_each(Plan plan) noexcept:
-    """Scalars of the rules: computed where they may differ from those of the parameter before, else shared."""
+    """Compute scalars for each parameter whose inputs differ from those of the parameter before."""
     cdef Py_ssize_t i, last = -1, group = -1
     cdef int k
     cdef task_t *task
     cdef const formula_t *rule
     cdef double *sums = NULL
-    cdef double[KEPT] before
+    cdef double[CARRY] before
     cdef bint same
     for i in range(plan.n):
-        task = &plan.walk.tasks[i]
+        task = &plan.core.tasks[i]
         if not task.active:
             continue
         rule = task.rule
@@ -148,38 +153,38 @@ cdef void prepare_each(Plan plan) noexcept:
             plan.firsts[group] = i
         if rule.sums:
             sums = plan.sums[STAGES] + (i if rule.scope == ARRAY else group if rule.scope == GROUP else 0) * TOTALS
-        same = last >= 0 and plan.t[i] == plan.t[last] and rule == plan.walk.tasks[last].rule
+        same = last >= 0 and plan.t[i] == plan.t[last] and rule == plan.core.tasks[last].rule
         same = same and not (rule.sums and rule.scope == ARRAY)
-        for k in range(rule.kept):
-            same = same and plan.kept[i * KEPT + k] == before[k]
+        for k in range(rule.carry):
+            same = same and plan.carry[i * CARRY + k] == before[k]
         if same:
-            task.c = plan.walk.tasks[last].c
-            for k in range(rule.kept):
-                plan.kept[i * KEPT + k] = plan.kept[last * KEPT + k]
+            task.c = plan.core.tasks[last].c
+            for k in range(rule.carry):
+                plan.carry[i * CARRY + k] = plan.carry[last * CARRY + k]
             continue
-        plan.settled = plan.settled and last == -1 and rule.kept == 0
+        plan.scalars_shared = plan.scalars_shared and last == -1 and rule.carry == 0
         last = i
-        for k in range(rule.kept):
-            before[k] = plan.kept[i * KEPT + k]
-        rule.prepare(plan.t[i] + 1, plan.kept + i * KEPT, sums, hyperparameters_of(plan, i), plan.c + i * SCALARS)
+        for k in range(rule.carry):
+            before[k] = plan.carry[i * CARRY + k]
+        rule.compute_scalars(plan.t[i] + 1, plan.carry + i * CARRY, sums, hyperparameters_of(plan, i), plan.c + i * SCALARS)
         task.c = plan.c + i * SCALARS
 
 
-cdef void share_kept(Plan plan, Py_ssize_t i) noexcept:
-    """What a group knows together, its arrays without a gradient know too."""
-    cdef const formula_t *rule = plan.walk.tasks[i].rule
+cdef void share_carry(Plan plan, Py_ssize_t i) noexcept:
+    """Copy what a group carries together to its parameters without a gradient."""
+    cdef const formula_t *rule = plan.core.tasks[i].rule
     cdef Py_ssize_t other
     cdef int k
     if not plan.active[i] and rule.sums and rule.scope != ARRAY:
         other = active_in(plan, plan.group_of[i])
-        for k in range(rule.kept if other >= 0 else 0):
-            plan.kept[i * KEPT + k] = plan.kept[other * KEPT + k]
+        for k in range(rule.carry if other >= 0 else 0):
+            plan.carry[i * CARRY + k] = plan.carry[other * CARRY + k]
 
 
 cdef Py_ssize_t active_in(Plan plan, int group) noexcept:
-    """The first parameter of a group that has a gradient, or -1."""
+    """Return the first parameter of a group that has a gradient, or -1."""
     cdef Py_ssize_t i
     for i in range(plan.n):
-        if plan.group_of[i] == group and plan.walk.tasks[i].active:
+        if plan.group_of[i] == group and plan.core.tasks[i].active:
             return i
     return -1

@@ -1,16 +1,17 @@
 # cython: cdivision=True
-"""The walk over one array's elements, for a step and for the terms of its sums.
+"""Loops over the elements of one array, for steps and for the terms of sums.
 
-Inline, so that the module of each instruction set compiles its own.
+All functions are inline: the module of each instruction set compiles its own.
 """
 
 from libc.math cimport sqrt as root
 from libc.string cimport memcpy, memset
 
 from fastopt._engine.encoding cimport size_of
-from fastopt._engine.block cimport AHEAD, LARGE, ask_for, block, straight
+from fastopt._engine.block cimport AHEAD, LARGE, prefetch, run_block, update_blocks
 from fastopt._engine.table cimport (
-    BLOCK, FLOAT32, FLOAT64, GRADIENT, PARAMETER, RULE_ALONE, STRAIGHT, SUMS, UPDATE, formula_t, lines_t, partial_t, task_t,
+    BLOCK, FLOAT32, FLOAT64, GRADIENT, PARAMETER, RULE_ALONE, STAGES_AND_RULE, SUMS, UPDATE, formula_t, factors_t, partial_t,
+    task_t,
 )
 
 cdef extern from "block.h" nogil:
@@ -19,12 +20,12 @@ cdef extern from "block.h" nogil:
     double fo_fold_squares(const double *x, int *unit)
 
 
-cdef inline void stretch(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    """One step of elements lo to hi of one parameter."""
+cdef inline void update_range(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """Update elements `lo` to `hi` of one parameter."""
     cdef void *arrays[UPDATE + 1]
     cdef Py_ssize_t size = size_of(task.p.format)
     cdef int k
-    if task.direct and task.ops.path == RULE_ALONE:
+    if task.no_decoding and task.ops.fast_path == RULE_ALONE:
         arrays[PARAMETER] = task.p.data + lo * size
         arrays[GRADIENT] = task.g.data + lo * size
         arrays[UPDATE] = NULL
@@ -34,23 +35,23 @@ cdef inline void stretch(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexc
             task.rule.f32(arrays, hi - lo, task.c)
         else:
             task.rule.f64(arrays, hi - lo, task.c)
-    elif task.direct and task.ops.path == STRAIGHT:
+    elif task.no_decoding and task.ops.fast_path == STAGES_AND_RULE:
         if task.p.format == FLOAT32:
-            straight[float](task, lo, hi, 0)
+            update_blocks[float](task, lo, hi, 0)
         else:
-            straight[double](task, lo, hi, 0)
+            update_blocks[double](task, lo, hi, 0)
     elif task.p.format == FLOAT64:
         while lo < hi:
-            block[double](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, 0)
+            run_block[double](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, 0)
             lo += BLOCK
     else:
         while lo < hi:
-            block[float](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, 0)
+            run_block[float](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, 0)
             lo += BLOCK
 
 
 cdef inline Py_ssize_t row_from(const task_t *task, Py_ssize_t place) noexcept nogil:
-    """Which of the gradient's rows is the first that ends after this element of the parameter."""
+    """Return the first of the gradient's rows that ends after element `place` of the parameter."""
     cdef Py_ssize_t lo = 0, hi = task.n_rows, middle
     while lo < hi:
         middle = (lo + hi) // 2
@@ -62,11 +63,11 @@ cdef inline Py_ssize_t row_from(const task_t *task, Py_ssize_t place) noexcept n
 
 
 cdef inline void span(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    """One step of elements lo to hi of what is walked of one parameter: rows that follow one another at once."""
+    """Update elements `lo` to `hi` of a parameter, counted over the gradient's rows; contiguous rows are updated together."""
     cdef task_t rows
     cdef Py_ssize_t k, end, place, n
     if task.rows == NULL:
-        stretch(task, lo, hi)
+        update_range(task, lo, hi)
         return
     rows = task[0]
     while lo < hi:
@@ -77,18 +78,20 @@ cdef inline void span(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept
         n = min(hi, end * task.row) - lo
         place = task.rows[k] * task.row + lo - k * task.row
         rows.g.data = task.g.data + (lo - place) * size_of(task.g.format)
-        stretch(&rows, place, place + n)
+        update_range(&rows, place, place + n)
         lo += n
 
 
 cdef inline bint terms_of(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, int count, double *out) noexcept nogil:
-    """The terms of the sums of operation `id`, elements lo to lo + n, as `block`; zeros where the gradient has no row."""
+    """Compute the terms of the sums of operation `id`; zeros for rows without a gradient. Return as `run_block` does."""
     cdef task_t rows
     cdef Py_ssize_t k, first, last, shift
     cdef int j
     cdef bint wide = False
     if task.rows == NULL:
-        return block[double](task, lo, n, id, out, 0) if task.p.format == FLOAT64 else block[float](task, lo, n, id, out, 0)
+        if task.p.format == FLOAT64:
+            return run_block[double](task, lo, n, id, out, 0)
+        return run_block[float](task, lo, n, id, out, 0)
     for j in range(count):
         memset(out + j * BLOCK, 0, n * sizeof(double))
     rows = task[0]
@@ -99,14 +102,14 @@ cdef inline bint terms_of(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int i
         shift = (k - task.rows[k]) * task.row
         rows.g.data = task.g.data + shift * size_of(task.g.format)
         if task.p.format == FLOAT64:
-            wide = block[double](&rows, first, last - first, id, out + (first - lo), 0)
+            wide = run_block[double](&rows, first, last - first, id, out + (first - lo), 0)
         else:
-            wide = block[float](&rows, first, last - first, id, out + (first - lo), 0)
+            wide = run_block[float](&rows, first, last - first, id, out + (first - lo), 0)
     return wide
 
 
-cdef inline void spread(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil:
-    """The terms of a rule's matrix, elements lo to hi, into its scratch array."""
+cdef inline void write_terms(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil:
+    """Write the terms of a rule's matrix, elements `lo` to `hi`, to its scratch array."""
     cdef double terms[BLOCK]
     cdef Py_ssize_t n, i
     cdef int k = 0
@@ -123,19 +126,19 @@ cdef inline void spread(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id
         lo += n
 
 
-cdef inline void lines_of(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil:
-    """Sums of a rule's terms over each row, and over each column of chunks lo to hi, in a fixed order."""
-    cdef const lines_t *lines = task.lines
+cdef inline void write_factors(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil:
+    """Sum a rule's terms over the rows and columns of chunks `lo` to `hi`, in a fixed order."""
+    cdef const factors_t *factors = task.factors
     cdef double terms[BLOCK]
     cdef double line[BLOCK]
     cdef double *columns
     cdef Py_ssize_t place, end, n, i, j, run, row, column, chunk
     for chunk in range(lo, hi):
-        row = chunk // lines.chunks * lines.rows + chunk % lines.chunks * lines.chunk
-        place = row * lines.columns
-        end = min(row + lines.chunk, (chunk // lines.chunks + 1) * lines.rows) * lines.columns
-        columns = lines.of_columns + chunk * lines.columns
-        memset(columns, 0, lines.columns * sizeof(double))
+        row = chunk // factors.chunks * factors.rows + chunk % factors.chunks * factors.chunk
+        place = row * factors.columns
+        end = min(row + factors.chunk, (chunk // factors.chunks + 1) * factors.rows) * factors.columns
+        columns = factors.column_sums + chunk * factors.columns
+        memset(columns, 0, factors.columns * sizeof(double))
         memset(line, 0, sizeof(line))
         column = 0
         while place < end:
@@ -144,30 +147,30 @@ cdef inline void lines_of(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int 
             i = 0
             while i < n:
                 if column == 0:
-                    lines.of_rows[row] = 0
-                run = min(n - i, lines.columns - column, BLOCK - column % BLOCK)
+                    factors.row_sums[row] = 0
+                run = min(n - i, factors.columns - column, BLOCK - column % BLOCK)
                 for j in range(run):
                     columns[column + j] = columns[column + j] + terms[i + j]
                 memcpy(line + column % BLOCK, terms + i, run * sizeof(double))
                 column += run
                 i += run
-                if column % BLOCK == 0 or column == lines.columns:
-                    lines.of_rows[row] = lines.of_rows[row] + fo_fold(line)
+                if column % BLOCK == 0 or column == factors.columns:
+                    factors.row_sums[row] = factors.row_sums[row] + fo_fold(line)
                     memset(line, 0, sizeof(line))
-                if column == lines.columns:
+                if column == factors.columns:
                     column = 0
                     row += 1
             place += n
 
 
 cdef inline bint is_norm_of_floats(const task_t *task, int id) noexcept nogil:
-    """Whether the operation `id` sums the squares of a gradient that is floats and lies as it is walked, and nothing comes before."""
+    """Return True if operation `id` comes first and sums the squares of a contiguous float32 gradient."""
     return task.active and task.ops.id == id and task.ops.takes_wide and task.ops.formula.squares \
-        and task.g.flat and task.g.format == FLOAT32 and task.rows == NULL and task.p.format != FLOAT64
+        and task.g.contiguous and task.g.format == FLOAT32 and task.rows == NULL and task.p.format != FLOAT64
 
 
 cdef inline void clear(double *terms, int count, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    """Zeros at places lo to hi of a block."""
+    """Fill places `lo` to `hi` of a block with zeros."""
     cdef int j
     if lo < hi:
         for j in range(count):
@@ -175,7 +178,10 @@ cdef inline void clear(double *terms, int count, Py_ssize_t lo, Py_ssize_t hi) n
 
 
 cdef inline void take_roots(double *terms, int which, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    """Of squares of floats, their roots (of a rounded square in range that is the magnitude again), at places lo to hi of a block."""
+    """Replace squares of floats by their roots at places `lo` to `hi`.
+
+    The root of a correctly rounded square in range is the magnitude itself, so nothing is lost.
+    """
     cdef Py_ssize_t i
     cdef int j
     for j in range(SUMS):
@@ -186,9 +192,9 @@ cdef inline void take_roots(double *terms, int which, Py_ssize_t lo, Py_ssize_t 
 
 cdef inline bint terms_of_block(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, const formula_t *f,
                                 Py_ssize_t place, Py_ssize_t *at, double *terms) noexcept nogil:
-    """Write the terms of a whole block, of arrays from number `at` on, which moves to the one that the next block begins with.
+    """Write the terms of a whole block that may span several arrays; `at` is the first of them and moves on.
 
-    Returns whether doubles are among them: then they are the numbers, whose squares may leave the range, and not the squares.
+    Returns True if doubles are among them. The terms are then the numbers themselves, whose squares may leave the range.
     """
     cdef Py_ssize_t i = at[0], first, last, filled = 0
     cdef const task_t *task
@@ -215,9 +221,9 @@ cdef inline bint terms_of_block(const task_t *tasks, Py_ssize_t n, const Py_ssiz
     return wide
 
 
-cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, const formula_t *f, Py_ssize_t lo,
-                        Py_ssize_t hi, partial_t *partials) noexcept nogil:
-    """The sums of `f`, operation `id`, over blocks lo to hi of an index space where array i has the places from starts[i] on."""
+cdef inline void reduce_blocks(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, const formula_t *f,
+                               Py_ssize_t lo, Py_ssize_t hi, partial_t *partials) noexcept nogil:
+    """Compute the sums of blocks `lo` to `hi`, in an index space where array i begins at place `starts[i]`."""
     cdef double terms[SUMS * BLOCK]
     cdef Py_ssize_t i = 0, end = n, middle, place, first, k
     cdef const task_t *task
@@ -233,7 +239,8 @@ cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *sta
     while lo < hi:
         place = lo * BLOCK
         task = &tasks[i]
-        if task.rows != NULL and starts[i] <= place:  # on to the block where the next row begins
+        # Skip to the block where the gradient's next row begins.
+        if task.rows != NULL and starts[i] <= place:
             k = row_from(task, place - starts[i])
             first = starts[i] + (task.rows[k] * task.row if k < task.n_rows else task.n)
             lo = max(lo, first // BLOCK)
@@ -244,7 +251,7 @@ cdef inline void add_up(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *sta
                 starts[i] + task.n >= place + BLOCK or i + 1 == n or starts[i + 1] >= place + BLOCK):
             first = place - starts[i]
             if task.n >= LARGE:
-                ask_for(task, first + AHEAD, False)
+                prefetch(task, first + AHEAD, False)
             partials[count * lo].sum = fo_fold_floats(<const float *> task.g.data + first, min(BLOCK, task.n - first))
             partials[count * lo].unit = 0
             if starts[i] + task.n <= place + BLOCK:

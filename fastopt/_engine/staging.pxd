@@ -1,7 +1,7 @@
 # cython: cdivision=True
-"""A block's arrays: used where they lie, or decoded onto the stack and encoded from there.
+"""Staging of a block: arrays are used in place, or decoded into buffers on the stack and encoded from there.
 
-Inline, so that the module of each instruction set compiles its own.
+All functions are inline: the module of each instruction set compiles its own.
 """
 
 from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t
@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 from fastopt._engine.encoding cimport decode, element, move, narrow, narrow8, size_of, widen8
 from fastopt._engine.table cimport (
-    BLOCK, COLUMNS, FLOAT8, FLOAT32, FLOAT64, PARAMETER, ROWS, STATES, UFLOAT8, format_t, lines_t, task_t,
+    BLOCK, COLUMNS, FLOAT8, FLOAT32, FLOAT64, PARAMETER, ROWS, STATES, UFLOAT8, format_t, factors_t, task_t,
 )
 
 cdef extern from "block.h" nogil:
@@ -19,41 +19,42 @@ cdef extern from "block.h" nogil:
     float fo_float(uint32_t bits)
 
 
-cdef inline format_t plain(element _) noexcept nogil:
-    """The format that needs no decoding."""
+cdef inline format_t element_format(element _) noexcept nogil:
+    """Return the format that needs no decoding."""
     if element is float:
         return FLOAT32
     else:
         return FLOAT64
 
 
-cdef inline void *fetch_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n, element *own, bint apart) noexcept nogil:
-    """Where the parameter lies or was decoded to; with `apart` never where it lies."""
+cdef inline void *fetch_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n, element *buffer, bint copy) noexcept nogil:
+    """Return the parameter's elements: in place, or decoded into `buffer`; with `copy` always there."""
     cdef const int16_t *low
     cdef Py_ssize_t i
     if task.master != NULL and not task.split:
-        if not apart:
+        if not copy:
             return task.master + lo * <Py_ssize_t> sizeof(float)
-        memcpy(own, task.master + lo * <Py_ssize_t> sizeof(float), n * sizeof(float))
-        return own
-    if task.p.flat and task.p.format == plain(own[0]) and not apart:
+        memcpy(buffer, task.master + lo * <Py_ssize_t> sizeof(float), n * sizeof(float))
+        return buffer
+    if task.p.contiguous and task.p.format == element_format(buffer[0]) and not copy:
         return task.p.data + lo * <Py_ssize_t> sizeof(element)
-    move(<char *> own, &task.p, lo, n, 0, False, own[0])
+    move(<char *> buffer, &task.p, lo, n, 0, False, buffer[0])
     if task.master != NULL:
         low = <const int16_t *> task.master + lo
         for i in range(n):
-            own[i] = fo_float(fo_bits(<float> own[i]) + <uint32_t> low[i])
-    return own
+            buffer[i] = fo_float(fo_bits(<float> buffer[i]) + <uint32_t> low[i])
+    return buffer
 
 
-cdef inline void store_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n, element *block, const uint32_t *bits) noexcept nogil:
-    cdef uint16_t own_codes[BLOCK]
-    cdef uint16_t *codes = <uint16_t *> task.p.data + lo if task.p.flat else own_codes
+cdef inline void store_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n, element *block,
+                                 const uint32_t *bits) noexcept nogil:
+    cdef uint16_t code_buffer[BLOCK]
+    cdef uint16_t *codes = <uint16_t *> task.p.data + lo if task.p.contiguous else code_buffer
     cdef int16_t *low
     cdef uint32_t word
     cdef Py_ssize_t i
-    if task.p.format == plain(block[0]):
-        if <char *> block != task.p.data + lo * <Py_ssize_t> sizeof(element) or not task.p.flat:
+    if task.p.format == element_format(block[0]):
+        if <char *> block != task.p.data + lo * <Py_ssize_t> sizeof(element) or not task.p.contiguous:
             move(<char *> block, &task.p, lo, n, sizeof(element), True, block[0])
         return
     if element is float:
@@ -61,7 +62,8 @@ cdef inline void store_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n
             low = <int16_t *> task.master + lo
             for i in range(n):
                 word = fo_bits(block[i])
-                if word & <uint32_t> 0x7fffffff > <uint32_t> 0x7f800000:  # a NaN, whose bits must not be carried away
+                # A NaN, whose low bits must not carry into the high ones.
+                if word & <uint32_t> 0x7fffffff > <uint32_t> 0x7f800000:
                     word = (word | <uint32_t> 0x400000) & <uint32_t> 0xffff0000
                 codes[i] = <uint16_t> ((word + <uint32_t> 0x8000) >> 16)
                 low[i] = <int16_t> <uint16_t> word
@@ -69,22 +71,22 @@ cdef inline void store_parameter(const task_t *task, Py_ssize_t lo, Py_ssize_t n
             if task.nearest or task.master != NULL:
                 bits = NULL
             narrow(codes, block, n, task.p.format, bits, 0, False)
-        if task.p.flat:
+        if task.p.contiguous:
             return
         move(<char *> codes, &task.p, lo, n, sizeof(uint16_t), True, block[0])
 
 
-cdef inline void widen_lines(element *restrict out, const lines_t *lines, const element *x, format_t format, Py_ssize_t lo,
-                             Py_ssize_t n) noexcept nogil:
-    """For elements lo to lo + n of matrices, the numbers of their rows or columns."""
+cdef inline void widen_factors(element *restrict out, const factors_t *factors, const element *x, format_t format, Py_ssize_t lo,
+                               Py_ssize_t n) noexcept nogil:
+    """Expand the factors of rows or columns to elements `lo` to `lo + n` of matrices."""
     cdef Py_ssize_t run, i, row, column
     cdef element one
     while n > 0:
-        row = lo // lines.columns
-        column = lo - row * lines.columns
-        run = min(n, lines.columns - column)
+        row = lo // factors.columns
+        column = lo - row * factors.columns
+        run = min(n, factors.columns - column)
         if format == COLUMNS:
-            memcpy(out, x + row // lines.rows * lines.columns + column, run * sizeof(element))
+            memcpy(out, x + row // factors.rows * factors.columns + column, run * sizeof(element))
         else:
             one = x[row]
             for i in range(run):
@@ -94,35 +96,36 @@ cdef inline void widen_lines(element *restrict out, const lines_t *lines, const 
         n -= run
 
 
-cdef inline void fetch_state(const task_t *task, Py_ssize_t lo, Py_ssize_t n, element own[STATES][BLOCK], void **arrays,
-                             bint apart) noexcept nogil:
+cdef inline void fetch_state(const task_t *task, Py_ssize_t lo, Py_ssize_t n, element buffer[STATES][BLOCK], void **arrays,
+                             bint copy) noexcept nogil:
     cdef int k
     cdef Py_ssize_t done, part
     for k in range(task.rule.states):
-        arrays[k + 2] = own[k]
-        if task.formats[k] == plain(own[0][0]):
-            if apart:
-                memcpy(own[k], task.state[k] + lo * <Py_ssize_t> sizeof(element), n * sizeof(element))
+        arrays[k + 2] = buffer[k]
+        if task.formats[k] == element_format(buffer[0][0]):
+            if copy:
+                memcpy(buffer[k], task.state[k] + lo * <Py_ssize_t> sizeof(element), n * sizeof(element))
             else:
                 arrays[k + 2] = task.state[k] + lo * <Py_ssize_t> sizeof(element)
         elif task.formats[k] >= ROWS:
-            widen_lines(&own[k][0], task.lines, <element *> task.state[k], task.formats[k], lo, n)
+            widen_factors(&buffer[k][0], task.factors, <element *> task.state[k], task.formats[k], lo, n)
         elif task.formats[k] == FLOAT8 or task.formats[k] == UFLOAT8:
             if element is float:
                 done = 0
-                while done < n:  # sums may begin in the middle of a block
+                # Sums may begin in the middle of a block.
+                while done < n:
                     part = min(n - done, BLOCK - (lo + done) % BLOCK)
-                    widen8(own[k] + done, <uint8_t *> task.state[k] + lo + done, task.exponents[k][(lo + done) // BLOCK], part,
+                    widen8(buffer[k] + done, <uint8_t *> task.state[k] + lo + done, task.exponents[k][(lo + done) // BLOCK], part,
                            task.formats[k])
                     done += part
         else:
-            decode(own[k], task.state[k] + lo * size_of(task.formats[k]), size_of(task.formats[k]), n, task.formats[k])
+            decode(buffer[k], task.state[k] + lo * size_of(task.formats[k]), size_of(task.formats[k]), n, task.formats[k])
 
 
 cdef inline void store(const task_t *task, Py_ssize_t lo, Py_ssize_t n, void **arrays, element _) noexcept nogil:
-    """The parameter and its state; numbers below 32 bits are rounded by bits of the step and the position.
+    """Store the parameter and its state. Formats below 32 bits are rounded by random bits of the step and the position.
 
-    Each array of 8-bit floats has random words for itself; of the others, the parameter first, each two share theirs.
+    Each 8-bit array has its own random words. Of the others, in order, parameter first, each two share the halves of a word.
     """
     cdef uint32_t bits[BLOCK]
     cdef uint32_t first = <uint32_t> (task.position + lo)
@@ -132,7 +135,7 @@ cdef inline void store(const task_t *task, Py_ssize_t lo, Py_ssize_t n, void **a
             drawn = 0
             fo_draw(bits, fo_key(task.seed[0], 0), first, n)
         store_parameter(task, lo, n, <element *> arrays[PARAMETER], bits)
-        if task.plain:
+        if task.no_narrow_storage:
             return
         for k in range(task.rule.states):
             if task.formats[k] == FLOAT32 or task.formats[k] >= ROWS:
@@ -152,8 +155,8 @@ cdef inline void store(const task_t *task, Py_ssize_t lo, Py_ssize_t n, void **a
         store_parameter(task, lo, n, <element *> arrays[PARAMETER], NULL)
 
 
-cdef inline void *own_array(const task_t *task, int k, Py_ssize_t lo, element _) noexcept nogil:
-    return task.own[k] if task.constant >> k & 1 else task.own[k] + lo * <Py_ssize_t> sizeof(element)
+cdef inline void *stage_array(const task_t *task, int k, Py_ssize_t lo, element _) noexcept nogil:
+    return task.stage_arrays[k] if task.scalar_arrays >> k & 1 else task.stage_arrays[k] + lo * <Py_ssize_t> sizeof(element)
 
 
 cdef inline void subtract(element *restrict p, const element *restrict u, Py_ssize_t n) noexcept nogil:

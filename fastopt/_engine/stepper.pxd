@@ -1,10 +1,11 @@
+# Types of ``stepper.py`` when it is compiled.
 cdef class Backend:
     cpdef exit(self)
-    cpdef take(self, object grads)
-    cpdef take_list(self, list grads)
-    cpdef take_bound(self, list grads)
-    cpdef prepare(self, long long count, double scale, list cleared, bint holds)
-    cpdef int run(self, long long count, double scale, list cleared, bint holds) except -2
+    cpdef set_gradients(self, object grads)
+    cpdef set_gradient_list(self, list grads)
+    cpdef set_bound_gradients(self, list grads)
+    cpdef prepare(self, long long count, double scale, list cleared, bint accumulating)
+    cpdef int run(self, long long count, double scale, list cleared, bint accumulating) except -2
 
 
 cdef class Stepper:

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, annotation_typing=False
 # cython: auto_pickle=False, autotestdict=False, binding=False, embedsignature=True, embedsignature.format=clinic
-"""Stepper: the lock, the counters and the bound gradients of an optimizer. What a step does is its backend's.
+"""Stepper: the lock, the counters and the bound gradients of an optimizer. Its backend makes the steps.
 
-This is one text for two uses: compiled with the types of ``stepper.pxd``, or as plain Python where there is no compiler.
+This text has two uses: it is compiled with the types of ``stepper.pxd``, or runs as plain Python where there is no compiler.
 """
 
 from __future__ import annotations
@@ -15,36 +15,37 @@ import numpy as np
 
 from fastopt._arrays.tree import collect
 
-Counter = tuple[int, list[float], bool]  # of one parameter: its steps, the numbers that its rule keeps, whether gradients wait
+# Of one parameter: its steps, the numbers that its rule carries, and whether it has accumulated gradients.
+Counter = tuple[int, list[float], bool]
 
 
 class Backend:
-    """The steps of one engine over the parameters of an optimizer.
+    """Backend: makes the steps of one engine over the parameters of an optimizer.
 
-    `take`, `take_list`, `take_bound` and `prepare` check what they are given and may raise; nothing has been written then. `run`
-    makes the step. All of them, and `catch_up`, come between `enter` and `exit`.
+    The methods `set_...` and `prepare` check their arguments and may raise; they write nothing. `run` makes the step. All of
+    them, and `catch_up`, are called between `enter` and `exit`.
     """
 
     @property
     def on_device(self) -> bool:
-        """True if the arrays are on a device that has to be entered."""
+        """True if the arrays are on a device that must be entered."""
         return False
 
     def enter(self) -> None:
-        """Make the device the current one; called if `on_device`."""
+        """Make the device current; called if `on_device`."""
 
     def exit(self) -> None:
-        """End what `enter` began, and release the gradients."""
+        """Undo `enter`, and release the gradients."""
 
-    def take(self, grads: Any) -> None:
-        """Check gradients, nested as the parameters, for the next `run`."""
+    def set_gradients(self, grads: Any) -> None:
+        """Check gradients in the structure of the parameters, for the next `run`."""
         raise NotImplementedError
 
-    def take_list(self, grads: list[Any]) -> None:
+    def set_gradient_list(self, grads: list[Any]) -> None:
         """Check gradients in the order of the parameters, for the next `run`."""
         raise NotImplementedError
 
-    def take_bound(self, grads: list[Any]) -> None:
+    def set_bound_gradients(self, grads: list[Any]) -> None:
         """Check bound gradients again, as far as they can have changed."""
         raise NotImplementedError
 
@@ -52,84 +53,87 @@ class Backend:
         """Return gradients as arrays that can be bound, and cleared; raise for others."""
         raise NotImplementedError
 
-    def prepare(self, count: int, scale: float, cleared: list[Any] | None, holds: bool) -> None:
+    def prepare(self, count: int, scale: float, cleared: list[Any] | None, accumulating: bool) -> None:
         """Evaluate schedules, allocate, compile: whatever else can raise."""
         raise NotImplementedError
 
-    def run(self, count: int, scale: float, cleared: list[Any] | None, holds: bool) -> int:
-        """Make the step: 1 if arrays were written, 0 if no parameter has a gradient, -1 if one may not be used."""
+    def run(self, count: int, scale: float, cleared: list[Any] | None, accumulating: bool) -> int:
+        """Make the step. Return 1 if arrays were updated, 0 without any gradient, -1 if one is not finite and may not be used."""
         raise NotImplementedError
 
     def nonfinite(self) -> dict[str, int]:
-        """Return how many elements of which parameters' gradients were infinite or NaN when `run` returned -1."""
+        """Return the number of non-finite elements by parameter name, after `run` returned -1."""
         raise NotImplementedError
 
     def counters(self) -> list[Counter]:
-        """Return what is counted and kept of each parameter."""
+        """Return the counters of all parameters."""
         raise NotImplementedError
 
     def counter(self, place: int) -> Counter:
-        """Return what is counted and kept of one parameter."""
+        """Return the counters of one parameter."""
         raise NotImplementedError
 
     def set_counters(self, counters: list[Counter]) -> None:
-        """Set what is counted and kept of all parameters; nothing is known of the last step then."""
+        """Set the counters of all parameters, and forget the last step."""
         raise NotImplementedError
 
     def set_counter(self, place: int, counter: Counter) -> None:
-        """Set what is counted and kept of one parameter, whose rows have caught up."""
+        """Set the counters of one parameter that has no rows behind."""
         raise NotImplementedError
 
     def catch_up(self, rows: list[Any] | None) -> None:
-        """Make the steps that rows are behind: these of each parameter, ascending (None: none); without a list all."""
+        """Make the steps that rows are behind.
 
-    def hyperparameters(self) -> list[list[float]] | None:
-        """Return each group's hyperparameters in the last step that was made; None before one."""
+        `rows` has, for each parameter, ascending row numbers or None for no row; without it, all rows of all parameters.
+        """
+
+    def last_hyperparameters(self) -> list[list[float]] | None:
+        """Return each group's hyperparameters in the last completed step; None before one."""
         raise NotImplementedError
 
     def over(self, exchange: Any, kind: type, params: list[Any], grads: list[Any], other: Any) -> list[Any] | None:
-        """Return arrays over the gradients that tensors are, or None if a parameter is no longer where it was.
+        """Return arrays over the gradients of tensors, or None if a parameter has moved in memory.
 
-        They hold nothing: whoever uses them sees to it that the memory is still there. What is not an own tensor of `kind`, on the
-        CPU, of its parameter's real dtype and shape, `other` makes an array of, from its place and itself.
+        The arrays hold no reference: the caller keeps the tensors alive. `other` makes an array from the place and value of a
+        gradient that is not a tensor of class `kind`, on the CPU, with its parameter's dtype and shape.
         """
         raise NotImplementedError
 
     def expect_threads(self) -> None:
         """Expect that the caller computes its gradients with the threads of this process's OpenMP, as PyTorch does."""
 
-    def program(self, holds: bool) -> list[list[tuple[str, str, bool, bool]]]:
-        """Return each group's operations: kind, stage, whether it takes and gives doubles.
+    def program(self, accumulating: bool) -> list[list[tuple[str, str, bool, bool]]]:
+        """Return each group's operations in the last step: kind, stage, whether it takes and gives doubles.
 
-        They are those of the last step, which held its gradients if `holds`.
+        `accumulating` says whether that step accumulated gradients.
         """
         raise NotImplementedError
 
     def totals(self, stage: str) -> list[list[float]] | None:
-        """Return the sums of a stage in the last step that was made, of each array or once; None where there were none."""
+        """Return a stage's sums in the last completed step, for each array or once; None without any."""
         raise NotImplementedError
 
 
 class Stepper:
-    """Steps over all arrays of an optimizer: what can raise comes before the first write."""
+    """Steps over all arrays of an optimizer: whatever can raise comes before the first write."""
 
     _backend: Any
     _layout: Any
     _bound: list[Any] | None
     _busy: bool
 
-    def _attach(self, backend: Backend, structure: Any, slots: list[Any], groups: list[Any], settings: Any) -> None:
-        """Step by this backend from now on; what is counted and kept of the parameters that were there stays."""
-        new: list[Any] = [(0, list(slot.rule.kept.values()), False) for slot in slots]
+    def _attach(self, backend: Backend, structure: Any, parameters: list[Any], groups: list[Any], settings: Any) -> None:
+        """Use this backend from now on, with the counters of the parameters that were there before."""
+        new: list[Any] = [(0, list(parameter.rule.carry.values()), False) for parameter in parameters]
         if self._backend is not None:
             self._backend.catch_up(None)
-            new = [*self._backend.counters()[: len(new)], *new[len(self._slots) :]]
+            new = [*self._backend.counters()[: len(new)], *new[len(self._parameters) :]]
         backend.set_counters(new)
         if self._busy:
             self._backend.exit()
             backend.enter()
         self._backend, self._bound, self._on_device = backend, None, backend.on_device
-        self._layout = (structure, slots, groups)
+        self._layout = (structure, parameters, groups)
         self._accumulate, self._clears = settings.accumulate, settings.zero_grads
         self._raises = settings.nonfinite == "raise"
 
@@ -138,7 +142,8 @@ class Stepper:
             raise RuntimeError("this optimizer is at work: in another thread, or in a step that calls what you passed")
         if self._backend is None:
             raise RuntimeError("this optimizer has no parameters: its constructor has not run")
-        self._busy = True  # in plain Python too no thread runs between the test and this
+        # Nothing between the test and the assignment lets another thread run, in plain Python neither.
+        self._busy = True
         if self._on_device:
             self._enter()
 
@@ -156,42 +161,42 @@ class Stepper:
             self._busy = False
 
     def _acquire(self) -> None:
-        """Begin something that no step may interrupt."""
+        """Take the lock, so that no step begins."""
         self._begin()
 
     def _release(self) -> None:
-        """End what `_acquire` began."""
+        """Release the lock."""
         self._end()
 
     def _at_work(self) -> bool:
-        """Return whether a step is being made, or something else that none may interrupt."""
+        """Return True while a step or another exclusive call is running."""
         return self._busy
 
     def _steps(self) -> int:
-        """Return the updates made so far."""
+        """Return the number of updates so far."""
         return self._count
 
     @property
     def skipped(self) -> int:
-        """Steps that were not made because a gradient was infinite or NaN."""
+        """Number of steps that were skipped because a gradient was infinite or NaN."""
         return self._skipped
 
     def _counters(self) -> tuple[list[Counter], tuple[int, int, int]]:
-        """Return what is counted of each parameter, and of all: steps, gradients gathered, steps skipped."""
+        """Return the counters of each parameter, and those of all: steps, accumulated gradients, skipped steps."""
         return self._planned().counters(), (self._count, self._gathered, self._skipped)
 
-    def _set_counters(self, each: list[Counter], whole: tuple[int, int, int]) -> None:
-        if len(each) != len(self._slots):
-            raise ValueError(f"{len(each)} counts, expected {len(self._slots)}")
+    def _set_counters(self, each: list[Counter], overall: tuple[int, int, int]) -> None:
+        if len(each) != len(self._parameters):
+            raise ValueError(f"{len(each)} counts, expected {len(self._parameters)}")
         self._planned().set_counters(each)
-        self._count, self._gathered, self._skipped = whole
+        self._count, self._gathered, self._skipped = overall
 
     @property
     def _structure(self) -> Any:
         return self._laid_out()[0]
 
     @property
-    def _slots(self) -> Any:
+    def _parameters(self) -> Any:
         return self._laid_out()[1]
 
     @property
@@ -199,28 +204,28 @@ class Stepper:
         return self._laid_out()[2]
 
     def _laid_out(self) -> Any:
-        """Return the structure, the parameters and the groups."""
+        """Return structure, parameters and groups."""
         self._planned()
         return self._layout
 
     def _planned(self) -> Any:
-        """Return the backend."""
+        """Return the backend, or raise before the constructor has run."""
         if self._backend is None:
             raise RuntimeError("this optimizer has no parameters: its constructor has not run")
         return self._backend
 
     def bind(self, grads: Any) -> None:
-        """Fix gradient buffers, so that ``step()`` alone reads them.
+        """Bind gradient arrays, which ``step()`` without arguments reads.
 
         Parameters
         ----------
-        grads : as the parameters
-            Arrays that stay the caller's to fill; None leaves a parameter alone.
+        grads : nested like the parameters
+            Arrays that the caller fills before each step; None for a parameter that never gets a gradient.
 
         Raises
         ------
         TypeError, ValueError
-            As `step`; and TypeError for what is not an array, since its later values could not be seen.
+            As `step`; TypeError also for anything but arrays, whose later values could not be seen.
         """
         self._begin()
         try:
@@ -229,7 +234,7 @@ class Stepper:
             self._end()
 
     def _bind_list(self, grads: list[Any]) -> None:
-        """Fix gradient buffers in the order of the parameters."""
+        """Bind gradients in the parameters' order."""
         self._begin()
         try:
             self._bind(grads)
@@ -238,13 +243,13 @@ class Stepper:
 
     def _bind(self, grads: list[Any]) -> None:
         found = self._backend.check_bindable(grads, self._clears)
-        self._backend.take_list(found)
+        self._backend.set_gradient_list(found)
         self._bound = found
         # NumPy does not resize in place what others refer to.
         self._guards = [weakref.ref(g) for g in found if type(g) is np.ndarray]
 
     def _bound_list(self) -> list[Any] | None:
-        """Return the bound gradients."""
+        """Return the bound gradients in the parameters' order."""
         self._planned()
         return None if self._bound is None else list(self._bound)
 
@@ -253,61 +258,61 @@ class Stepper:
 
         Parameters
         ----------
-        grads : as the parameters, optional
-            Gradients in the structure of the parameters (groups: a list, one entry for each group): arrays of any real floating
-            dtype (complex for complex parameters), strides and alignment, read-only or not; a float for a 0-d parameter; None
-            leaves a parameter, or all in a mapping or sequence, and their step counts alone. Without, those of `bind` are read.
+        grads : nested like the parameters, optional
+            Gradients in the structure of the parameters (with groups: a list, one entry for each group). Arrays of any real
+            floating dtype (complex for complex parameters), strides and alignment, read-only or not; a float for a 0-d parameter;
+            None for a parameter, or for a whole mapping or sequence, that stays as it is. Default: the arrays of `bind`.
         scale : float, default 1.0
-            Multiplies the gradients (1 over a loss scale).
+            Factor of the gradients, such as the inverse of a loss scale.
 
         Returns
         -------
         bool
-            Whether parameters were updated. False, and nothing is counted, where no parameter has a gradient, where a gradient
-            is infinite or NaN and ``nonfinite="skip"``, and where ``accumulate`` waits for more gradients.
+            True if parameters were updated. False, and nothing is counted, if no parameter has a gradient, if a gradient is not
+            finite with ``nonfinite="skip"``, and while ``accumulate`` waits for more gradients.
 
         Raises
         ------
         TypeError, ValueError
-            For gradients, a scale or hyperparameters that do not fit; nothing has been changed.
+            If gradients, scale or hyperparameters do not fit. Nothing has changed.
         FloatingPointError
-            Where a gradient is infinite or NaN and ``nonfinite="raise"``; nothing has been changed.
+            If a gradient is infinite or NaN with ``nonfinite="raise"``. Nothing has changed.
         RuntimeError
-            If the optimizer is in the middle of a step in another thread.
+            If another thread is in the middle of a step of this optimizer.
 
         Notes
         -----
-        The GIL is released while arrays are worked on, but for a few microseconds' work (less than 2048 elements).
+        The GIL is released while arrays are updated, except for less than 2048 elements, where releasing it would take longer.
         """
         self._begin()
         try:
             if grads is not None:
-                self._backend.take(grads)
+                self._backend.set_gradients(grads)
                 return self._execute(None, scale)
             if self._bound is None:
                 raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
-            self._backend.take_bound(self._bound)
+            self._backend.set_bound_gradients(self._bound)
             return self._execute(self._bound, scale)
         finally:
             self._end()
 
     def _step_list(self, grads: list[Any]) -> bool:
-        """Update the parameters by gradients in their order."""
+        """Update the parameters by gradients in the parameters' order."""
         self._begin()
         try:
-            self._backend.take_list(grads)
+            self._backend.set_gradient_list(grads)
             return self._execute(None, 1.0)
         finally:
             self._end()
 
     def _execute(self, bound: list[Any] | None, scale: float) -> bool:
-        """Make the step of the gradients that were taken; return whether parameters were updated."""
-        holds = self._gathered + 1 < self._accumulate
+        """Make the step of the gradients that were set. Return True if parameters were updated."""
+        accumulating = self._gathered + 1 < self._accumulate
         if not -1e300 < scale < 1e300:
             raise ValueError(f"scale: {scale}, expected a number between -1e300 and 1e300")
         cleared = bound if self._clears else None
-        self._backend.prepare(self._count, scale, cleared, holds)
-        done = self._backend.run(self._count, scale, cleared, holds)
+        self._backend.prepare(self._count, scale, cleared, accumulating)
+        done = self._backend.run(self._count, scale, cleared, accumulating)
         if done < 0 and self._raises:
             raise_nonfinite(self._backend.nonfinite())
         if done < 0 and cleared is not None:
@@ -316,9 +321,9 @@ class Stepper:
                     g[...] = 0
         self._skipped += done < 0
         if done > 0:
-            self._count += not holds
-            self._gathered = self._gathered + 1 if holds else 0
-        return done > 0 and not holds
+            self._count += not accumulating
+            self._gathered = self._gathered + 1 if accumulating else 0
+        return done > 0 and not accumulating
 
 
 def raise_nonfinite(bad: Mapping[str, int]) -> None:
@@ -332,7 +337,8 @@ FIELDS = {
     "_backend": None, "_bound": None, "_guards": (), "_layout": None, "_busy": False, "_count": 0,
     "_skipped": 0, "_gathered": 0, "_accumulate": 1, "_clears": False, "_raises": False, "_on_device": False,
 }  # fmt: skip
-if __file__.endswith(".py"):  # plain Python has no fields before a constructor has run
+# A compiled class has its fields before the constructor runs; plain Python needs defaults.
+if __file__.endswith(".py"):
     for name, value in FIELDS.items():
         setattr(Stepper, name, value)
 

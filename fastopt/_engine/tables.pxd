@@ -1,4 +1,4 @@
-"""The tables of kernels: from capsules to rules and stages, checked against what their text says now."""
+"""Lookup in tables of kernels: from capsules to rules and stages, whose signatures must be the current ones."""
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
@@ -14,13 +14,13 @@ cdef inline const table_t *table_of(object capsule) except NULL:
 
 cdef inline int check_signature(const formula_t *compiled, object formula) except -1:
     if compiled.signature != <bytes> formula.signature.encode():
-        raise LookupError(f"the kernels of {formula.name!r} are of ({compiled.signature.decode()}), not of ({formula.signature}): "
-                          f"build fastopt again")
+        raise LookupError(f"kernels of {formula.name!r}: signature ({compiled.signature.decode()}), "
+                          f"expected ({formula.signature}): build fastopt again")
     return 0
 
 
 cdef inline const formula_t *find(const table_t *table, object formula) except NULL:
-    """A rule's kernels, if they were compiled from what its text says now: in this table, or in one of its own."""
+    """Return a rule's kernels, from the package's table or from the rule's own."""
     cdef int k
     if formula.capsule is not None:
         table = table_of(formula.capsule)
@@ -32,7 +32,7 @@ cdef inline const formula_t *find(const table_t *table, object formula) except N
 
 
 cdef inline int place_of(const table_t *table, int kind) noexcept:
-    """The place of the stage of a kind in the table."""
+    """Return the place of the stage of a kind in the table."""
     cdef int k
     for k in range(table.n_stages):
         if table.stages[k].kind == kind:

@@ -1,4 +1,4 @@
-"""How many threads this process may use, as far as the system says: processors, affinity, container quotas."""
+"""Number of threads that the system allows: processors, affinity and container quotas."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def quota(process: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Return the processors that the container's quota allows (cgroup v2 and its parents, and v1), or None."""
+    """Return the number of processors that the container's quota allows (cgroup v2 with its parents, and v1), or None."""
     allowed = []
     try:
         lines = process.read_text().splitlines()
@@ -30,7 +30,7 @@ def quota(process: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/
 
 
 def limit() -> int:
-    """Return the most threads to use unless the user says otherwise; 0 where ``OMP_NUM_THREADS`` already says it."""
+    """Return the default limit of threads; 0 if ``OMP_NUM_THREADS`` sets it."""
     if os.environ.get("OMP_NUM_THREADS"):
         return 0
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Views of NumPy arrays as kernels walk them."""
+"""Views of NumPy arrays, as kernels read them."""
 
 from libc.stdint cimport uintptr_t
 cimport numpy as cnp
@@ -17,21 +17,22 @@ cdef inline format_t format_of(int type_num):
     return FLOAT64 if type_num in (cnp.NPY_DOUBLE, cnp.NPY_CDOUBLE) else LONGDOUBLE
 
 
-cdef inline void lay(view_t *v, cnp.ndarray a, const Py_ssize_t *order, format_t format, uintptr_t *first, uintptr_t *end) noexcept:
-    """A view of an array in this order of its axes, and where its bytes begin and end.
+cdef inline void describe_view(view_t *v, cnp.ndarray a, const Py_ssize_t *order, format_t format, uintptr_t *first,
+                               uintptr_t *end) noexcept:
+    """Describe an array in this order of its axes, and return where its bytes begin and end.
 
-    The axis after the last is that of a complex number's two reals, and of the one element of a 0-d array.
+    One axis more than the array's has the two reals of a complex number, or the one element of a 0-d array.
     """
     cdef int ndim = cnp.PyArray_NDIM(a), k
     cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(a)
     cdef Py_ssize_t size = size_of(format), expected = size, low = 0, high = size
     v.data = <char *> cnp.PyArray_DATA(a)
     v.format = format
-    v.flat = <uintptr_t> v.data % size == 0
+    v.contiguous = <uintptr_t> v.data % size == 0
     for k in range(v.ndim - 1, -1, -1):
         v.strides[k] = size if order[k] == ndim else strides[order[k]]
         if v.shape[k] != 1:
-            v.flat = v.flat and v.strides[k] == expected
+            v.contiguous = v.contiguous and v.strides[k] == expected
             expected *= v.shape[k]
             if v.strides[k] < 0:
                 low += (v.shape[k] - 1) * v.strides[k]
@@ -52,5 +53,5 @@ cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
 
 
 cdef inline bint alike(cnp.ndarray a, cnp.ndarray b) noexcept:
-    """The same native dtype and shape."""
+    """Return True for the same native dtype and shape."""
     return cnp.PyArray_TYPE(a) == cnp.PyArray_TYPE(b) and same_shape(a, b) and cnp.PyArray_ISNOTSWAPPED(a)

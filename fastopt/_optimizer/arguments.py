@@ -1,4 +1,4 @@
-"""Arguments of optimizers: from what a class declares and a constructor is given to groups of hyperparameters."""
+"""Arguments of optimizers: from the declarations of a class and the call of its constructor to groups of hyperparameters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def signature(arguments: Mapping[str, Any]) -> inspect.Signature:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A constructor's arguments: options of groups with their defaults, options of the optimizer, the stage of weight decay."""
+    """Arguments of a constructor: defaults of its groups, settings of the optimizer, and its stage of weight decay."""
 
     defaults: dict[str, Any]
     settings: Any
@@ -37,7 +37,7 @@ class Resolved:
 
 
 def resolve(cls: Any, positional: Sequence[Any], convention: str, options: dict[str, Any]) -> Resolved:
-    """Return what a class's constructor was asked for, or raise the error that says what it does not know."""
+    """Return the arguments of a constructor call, or raise for those that the class does not have."""
     name = cls.__name__
     if convention != "torch" and convention not in cls.conventions:
         known = ", ".join(map(repr, ("torch", *cls.conventions)))
@@ -60,7 +60,7 @@ def resolve(cls: Any, positional: Sequence[Any], convention: str, options: dict[
 
 
 def split_groups(params: Any, defaults: Mapping[str, Any]) -> tuple[Any, list[dict[str, Any]] | None]:
-    """Return the parameters, and of a list of group dicts the options of each group; None where there is but one group."""
+    """Return the parameters, and each group's options if they are a list of group dicts (else None)."""
     if isinstance(params, Iterator):
         params = list(params)
     if isinstance(params, dict) and "params" in params and set(params) & set(defaults):
@@ -74,12 +74,12 @@ def split_groups(params: Any, defaults: Mapping[str, Any]) -> tuple[Any, list[di
 
 
 def is_group(x: Any, defaults: Mapping[str, Any]) -> bool:
-    """Return True for a dict that is meant as a group: one with parameters, or with options."""
+    """Return True for a dict that is meant as a group: it has parameters or options."""
     return isinstance(x, dict) and ("params" in x or bool(set(x) & set(defaults)))
 
 
 def group_options(group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options of a group dict."""
+    """Return the options of a group dict, with defaults."""
     given = {k: v for k, v in group.items() if k != "params"}
     check_nesting(given)
     if shared := set(given) & {"convention", *OF_OPTIMIZERS}:
@@ -90,7 +90,7 @@ def group_options(group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
 
 
 def make_group(optimizer: Any, options: Mapping[str, Any], arrays: Sequence[Any]) -> Group:
-    """Return a group of an optimizer; options are checked before they choose a rule."""
+    """Return a group of an optimizer. Options are checked before they choose a rule."""
     cls, settings = type(optimizer), optimizer._settings
     domains = {**STAGE_DOMAINS, **domains_of(cls)}  # type: ignore[arg-type]
     options = {key: checked_option(cls, key, value, domains) for key, value in options.items()}
@@ -100,7 +100,8 @@ def make_group(optimizer: Any, options: Mapping[str, Any], arrays: Sequence[Any]
     rule, fallback = spec.of(optimizer.rule(options)), optimizer.fallback_rule(options)
     decay = optimizer.choose_weight_decay(options)
     if options["step_scale"] is not None and decay == "decoupled":
-        decay = "late_decay"  # an element's own step size is of its decay too
+        # An element's own step size applies to its decay too.
+        decay = "late_decay"
     return Group(
         options,
         cls.tuple_arguments,
@@ -115,7 +116,7 @@ def make_group(optimizer: Any, options: Mapping[str, Any], arrays: Sequence[Any]
 
 
 def checked_option(cls: Any, key: str, value: Any, domains: Mapping[str, Domain]) -> Any:
-    """Return one of a group's options as it is kept, or raise the error that says what it may be."""
+    """Return an option of a group as it is stored, or raise the error that says what it may be."""
     if key in cls.choices:
         words = cls.choices[key]
         value = words[0] if value is None else value
@@ -132,12 +133,12 @@ def checked_option(cls: Any, key: str, value: Any, domains: Mapping[str, Domain]
 
 @functools.cache
 def domains_of(cls: type) -> dict[str, Domain]:
-    """Return what hyperparameters may be, by the rules that the files of a class and of those it derives from have."""
+    """Return the domains of all hyperparameters of the rules in the modules of a class and its bases."""
     found: dict[str, Domain] = {}
     for kind in cls.__mro__[::-1]:
         for function in [*getattr(sys.modules.get(kind.__module__), "__dict__", {}).values()]:
             rule = spec.RULES.get(getattr(function, "__name__", ""))
             if rule is not None and rule.function is function:
                 found |= rule.domains
-    own = getattr(getattr(cls, "update", None), "formula", None)  # of a user's rule
-    return found if own is None else {**found, **own.domains}
+    custom = getattr(getattr(cls, "update", None), "formula", None)
+    return found if custom is None else {**found, **custom.domains}

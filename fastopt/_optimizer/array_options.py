@@ -1,4 +1,4 @@
-"""Options that are arrays of the parameters' shapes: factors of steps, and bounds."""
+"""Array options: factors of steps, and bounds, of the parameters' shapes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ PACKAGE = __name__.partition(".")[0]
 
 
 def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tuple[str, Any]], none: float = math.nan) -> list[Any]:
-    """Return of each parameter of a group its number or array, `none` for None: from one number, or from as many nested alike."""
+    """Return a number or array for each parameter of a group, from one number or a tree like the parameters; `none` for None."""
     value = none if value is None else value
     names = [name for name, _ in leaves]
     if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
         found: dict[str, Any] = dict.fromkeys(names, value)
     else:
         found = dict(flatten(value, path)[1])
-        if len(leaves) == 1 < len(found) and isinstance(value, (list, tuple)):  # one array, as a list
+        # One array, given as a list.
+        if len(leaves) == 1 < len(found) and isinstance(value, (list, tuple)):
             found = {names[0]: array_of(what, value)}
     if set(found) != set(names):
         raise ValueError(f"{what}: for {sorted(found)}, expected a number, or numbers and arrays for {names}")
@@ -35,9 +36,10 @@ def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tupl
 
 
 def number_or_array(what: str, value: Any, a: Any, none: float) -> Any:
-    """Return a parameter's float64 array of its shape, or its float."""
+    """Return a parameter's option as a float64 array of its shape, or as a float."""
     x = array_of(what, none if value is None else value)
-    x = x.astype(np.float64) if x.dtype == bool and what.startswith("step_scale") else x  # a mask of what moves
+    # A mask of the elements that move.
+    x = x.astype(np.float64) if x.dtype == bool and what.startswith("step_scale") else x
     if x.dtype.kind not in "fiu" or (x.ndim and x.shape != a.shape):
         raise ValueError(f"{what}: {x.dtype} of shape {x.shape}, expected a number or an array of shape {a.shape}")
     if np.isnan(x).any():
@@ -46,7 +48,7 @@ def number_or_array(what: str, value: Any, a: Any, none: float) -> Any:
 
 
 def array_of(what: str, value: Any) -> np.ndarray:
-    """Return numbers as an array, or the error that says that they are none."""
+    """Return an array, or raise if there is none of these lists."""
     try:
         return np.asarray(value)
     except ValueError:
@@ -54,14 +56,15 @@ def array_of(what: str, value: Any) -> np.ndarray:
 
 
 def own_copy(value: Any) -> Any:
-    """Return an option of arrays, whose later changes by the caller do not matter; SciPy's Bounds as a pair."""
+    """Return a private copy of an option of arrays, so that later changes have no effect; SciPy's Bounds become a pair."""
     if hasattr(value, "lb") and hasattr(value, "ub"):
         return tuple(float(x[0]) if np.shape(x) == (1,) else own_copy(x) for x in (value.lb, value.ub))
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError("bounds and step_scale: a masked array, expected a plain one")
     if isinstance(value, np.ndarray):
         copied = value.copy()
-        copied.flags.writeable = False  # a change here would change no step
+        # Writing to it would change no step.
+        copied.flags.writeable = False
         return copied
     if isinstance(value, Mapping):
         return {k: own_copy(x) for k, x in value.items()}
@@ -69,7 +72,7 @@ def own_copy(value: Any) -> Any:
 
 
 def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
-    """Return for each parameter of a group what stages need of the options that are arrays."""
+    """Return, for each parameter of a group, the arrays and numbers that stages take from array options."""
     found: list[dict[str, Any]] = [{} for _ in leaves]
     if (factors := options["step_scale"]) is not None:
         for each, (name, _), x in zip(found, leaves, per_parameter("step_scale", factors, path, leaves), strict=True):
@@ -94,22 +97,22 @@ def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tupl
 
 
 def refuse_pairs(bounds: tuple[Any, Any], names: Sequence[str]) -> None:
-    """Refuse bounds that may be meant as low and high, or as a pair for each of two numbers."""
+    """Raise for bounds of two numbers that could be meant as (low, high) or as a pair for each."""
     if all(type(side) in (tuple, list) and len(side) == 2 and all(x is None or np.ndim(x) == 0 for x in side) for side in bounds):
         (a, b), (c, d) = bounds
         sides, pairs = ([a, b], [c, d]), ([a, c], [b, d])
         if len(names) > 1:
-            told = [f"({dict(zip(names, x, strict=False))}, {dict(zip(names, y, strict=False))})" for x, y in (sides, pairs)]
+            ways = [f"({dict(zip(names, x, strict=False))}, {dict(zip(names, y, strict=False))})" for x, y in (sides, pairs)]
         elif names[0].isdigit():
-            told = [f"(np.array({sides[0]}), np.array({sides[1]}))", f"scipy.optimize.Bounds({pairs[0]}, {pairs[1]})"]
+            ways = [f"(np.array({sides[0]}), np.array({sides[1]}))", f"scipy.optimize.Bounds({pairs[0]}, {pairs[1]})"]
         else:
-            told = [f"({{{names[0]!r}: np.array({x})}}, {{{names[0]!r}: np.array({y})}})" for x, y in (sides, pairs)]
+            ways = [f"({{{names[0]!r}: np.array({x})}}, {{{names[0]!r}: np.array({y})}})" for x, y in (sides, pairs)]
         what = "which may be (low, high) or a pair for each of two numbers"
-        raise ValueError(f"bounds: {bounds}, {what}; expected {told[0]}, or {told[1]}")
+        raise ValueError(f"bounds: {bounds}, {what}; expected {ways[0]}, or {ways[1]}")
 
 
 def between(name: str, operands: Mapping[str, Any], dtype: np.dtype) -> tuple[Any, Any]:
-    """Return the bounds as numbers of a dtype: none is outside of what was asked for; equal ones become the nearest number."""
+    """Return bounds rounded inward to a dtype, so that none is crossed; equal bounds become the nearest number."""
     low, high = (np.asarray(operands[key], np.float64) for key in ("low", "high"))
     rounded = [np.asarray(dtypes.inward(x, dtype, up=up)) for x, up in ((low, True), (high, False))]
     nearest = np.asarray(dtypes.nearest(low, dtype))
@@ -121,26 +124,29 @@ def between(name: str, operands: Mapping[str, Any], dtype: np.dtype) -> tuple[An
     return tuple(x if x.ndim else float(x) for x in (least, most))  # type: ignore[return-value]
 
 
-def clipped_starts(slots: Sequence[Parameter]) -> list[tuple[Parameter, np.ndarray]]:
-    """Return the parameters that are outside of their bounds, with what is between them; and a warning, which may be an error."""
+def clipped_starts(parameters: Sequence[Parameter]) -> list[tuple[Parameter, np.ndarray]]:
+    """Return the parameters that begin outside their bounds, with values inside; warn about them, which may raise."""
     found, outside = [], 0
-    for slot in slots:
-        if "low" in slot.own:
-            low, high = (slot.memory.host(slot.own[k])[0 if k in slot.constant else ...] for k in ("low", "high"))
-            value = slot.memory.host(slot.value())
+    for parameter in parameters:
+        if "low" in parameter.stage_arrays:
+            low, high = (
+                parameter.memory.host(parameter.stage_arrays[k])[0 if k in parameter.scalar_arrays else ...]
+                for k in ("low", "high")
+            )
+            value = parameter.memory.host(parameter.value())
             if count := np.count_nonzero((value < low) | (value > high)):
                 outside += int(count)
                 within = np.where(value < low, low, np.where(value > high, high, value))
-                found.append((slot, within.astype(slot.real).reshape(slot.array.shape)))
+                found.append((parameter, within.astype(parameter.real).reshape(parameter.array.shape)))
     if found:
-        names = ", ".join(repr(slot.name) for slot, _ in found)
+        names = ", ".join(repr(parameter.name) for parameter, _ in found)
         what = f"bounds of {names}: {outside} elements of parameters were outside, and are now on their bounds"
         warnings.warn(what, RuntimeWarning, stacklevel=find_caller())
     return found
 
 
 def find_caller() -> int:
-    """Return the stack level of what called into this package."""
+    """Return the stack level of the call into this package."""
     frame, level = sys._getframe(1), 1
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
         frame, level = frame.f_back, level + 1

@@ -1,6 +1,6 @@
-"""State of an optimizer outside of it: dictionaries, restart files, fingerprints.
+"""Checkpoints of an optimizer: state dictionaries, restart files, fingerprints.
 
-Loading is all or nothing: it is planned, which checks everything, then applied.
+Loading is all or nothing: a plan is made, which checks everything, and then applied.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from .groups import Group
 from .options import OPTIONS, WEIGHT_DECAY_STAGES
 from .parameter import Parameter
 
-FORMAT = 1  # of state_dict() and of files
+# Version of state_dict() and of files.
+FORMAT = 1
 MOST_STEPS = 2**62
-STORED = ("state_dtype", "master")  # settings that decide what state there is
-SAVED = (*STORED, "accumulate", "nonfinite", "rounding", "flush_subnormals")  # settings that decide what a step does
+# Settings that decide which arrays of state exist, and those that decide what a step does.
+STORED = ("state_dtype", "master")
+SAVED = (*STORED, "accumulate", "nonfinite", "rounding", "flush_subnormals")
 
 
 def state_of(optimizer: Any) -> dict[str, Any]:
-    """Return state, counts and hyperparameters, copied, arrays in C order."""
+    """Return a copy of state, counts and hyperparameters; arrays in C order."""
     optimizer._backend.catch_up(None)
     each, (steps, gathered, skipped) = optimizer._counters()
     settings = optimizer._settings
@@ -39,10 +41,10 @@ def state_of(optimizer: Any) -> dict[str, Any]:
         "skipped": skipped,
         "seed": settings.seed,
         "settings": {name: getattr(settings, name) for name in SAVED},
-        "groups": [{"rule": g.rule.label, "decay": decay_of(g), **g.described()} for g in optimizer._groups],
+        "groups": [{"rule": g.rule.label, "decay": decay_of(g), **g.to_json()} for g in optimizer._groups],
         "state": {
             s.name: {**numbers_of(s, n), **{k: np.array(s.memory.host(a)) for k, a in s.state.items()}}
-            for s, n in zip(optimizer._slots, each, strict=True)
+            for s, n in zip(optimizer._parameters, each, strict=True)
         },
     }
 
@@ -52,41 +54,44 @@ def decay_of(group: Group) -> list[str]:
     return [stage.name for stage in group.stages if stage.name in WEIGHT_DECAY_STAGES]
 
 
-def numbers_of(slot: Parameter, counted: tuple[int, list[float], bool]) -> dict[str, Any]:
-    """Return by name what lives between the steps of a parameter and is no array."""
-    step, kept, pending = counted
-    waits = {"gathering": pending} if "gathered" in slot.own else {}
-    return {"step": step, **dict(zip(slot.rule.kept, kept, strict=True)), **waits}
+def numbers_of(parameter: Parameter, counted: tuple[int, list[float], bool]) -> dict[str, Any]:
+    """Return the numbers of a parameter's state by name: its steps, and what its rule carries."""
+    step, carry, pending = counted
+    waits = {"gathering": pending} if "gathered" in parameter.stage_arrays else {}
+    return {"step": step, **dict(zip(parameter.rule.carry, carry, strict=True)), **waits}
 
 
-def counter_of(slot: Parameter, numbers: Mapping[str, Any]) -> tuple[int, list[float], bool]:
-    """Return what is counted and kept of a parameter, from its numbers by name; raise for what they cannot be."""
-    step = check_count(f"step of {slot.name!r}", numbers.get("step"))
-    kept = [check_float(f"{key} of {slot.name!r}", numbers.get(key)) for key in slot.rule.kept]
-    return step, kept, bool(numbers.get("gathering", False))
+def counter_of(parameter: Parameter, numbers: Mapping[str, Any]) -> tuple[int, list[float], bool]:
+    """Return the counters of a parameter from its numbers by name, or raise for impossible ones."""
+    step = check_count(f"step of {parameter.name!r}", numbers.get("step"))
+    carry = [check_float(f"{key} of {parameter.name!r}", numbers.get(key)) for key in parameter.rule.carry]
+    return step, carry, bool(numbers.get("gathering", False))
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What a load will change, all of it checked."""
+    """Changes that a load will make; all are checked."""
 
     optimizer: Any
     counters: list[tuple[int, list[float], bool]]
-    whole: tuple[int, int, int]
+    overall: tuple[int, int, int]
     writes: list[tuple[Parameter, np.ndarray, np.ndarray]]
     hyperparameters: list[tuple[Group, str, Any]]
 
     def apply(self) -> None:
-        """Make the changes."""
-        self.optimizer._set_counters(self.counters, self.whole)
-        for slot, target, values in self.writes:
-            slot.memory.put(target, values)
+        """Make the changes; nothing here raises."""
+        self.optimizer._set_counters(self.counters, self.overall)
+        for parameter, target, values in self.writes:
+            parameter.memory.put(target, values)
         for group, key, value in self.hyperparameters:
             group[key] = value
 
 
 def plan_load(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, policy: str | None) -> Changes:
-    """Return what a load of `state_of` will change, with the parameters of a file; raise ValueError if anything does not fit."""
+    """Return the changes that loading a state makes, or raise ValueError if anything does not fit.
+
+    `saved` is from `state_of`; `params` are the parameters of a file, by name.
+    """
     if policy not in (None, "keep", "restore"):
         raise ValueError(f"hyperparameters: {policy!r}, expected None, 'keep' or 'restore'")
     check_form(optimizer, saved, params)
@@ -97,21 +102,23 @@ def plan_load(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, poli
     check_settings(optimizer, saved, policy)
     unit = check_unit(saved.get("gathered_unit", 0)) - ceil_log2(settings.accumulate)
     counters, writes = [], []
-    for slot in optimizer._slots:
-        entry = dict(saved["state"][slot.name])
-        numbers = {key: entry.pop(key, None) for key in ("step", *slot.rule.kept)} | {"gathering": entry.pop("gathering", False)}
-        counters.append(counter_of(slot, numbers))
-        sources = entry if params is None else {"": params[slot.name], **entry}
-        writes += list(writes_of(slot, sources, unit))
-        if params is not None and not slot.memory.writable(slot.given):
-            raise ValueError(f"parameter {slot.name!r}: read-only, expected a writable array")
+    for parameter in optimizer._parameters:
+        entry = dict(saved["state"][parameter.name])
+        numbers = {key: entry.pop(key, None) for key in ("step", *parameter.rule.carry)} | {
+            "gathering": entry.pop("gathering", False)
+        }
+        counters.append(counter_of(parameter, numbers))
+        sources = entry if params is None else {"": params[parameter.name], **entry}
+        writes += list(writes_of(parameter, sources, unit))
+        if params is not None and not parameter.memory.writable(parameter.source):
+            raise ValueError(f"parameter {parameter.name!r}: read-only, expected a writable array")
     return Changes(
         optimizer, counters, (steps, gathered, skipped), writes, list(hyperparameters_of(optimizer, saved["groups"], policy))
     )
 
 
 def check_form(optimizer: Any, saved: Any, params: Mapping[str, Any] | None) -> None:
-    """Raise if a saved state is malformed, or of other parameters or rules."""
+    """Raise if a saved state is malformed, or belongs to other parameters or rules."""
     if not isinstance(saved, Mapping) or saved.get("format") != FORMAT:
         raise ValueError(f"state: not of format {FORMAT}, which state_dict and save make")
     check_kinds("state", saved, {"optimizer": str, "steps": object, "groups": Sequence, "state": Mapping})
@@ -128,7 +135,7 @@ def check_form(optimizer: Any, saved: Any, params: Mapping[str, Any] | None) -> 
 
 
 def check_settings(optimizer: Any, saved: Mapping[str, Any], policy: str | None) -> None:
-    """Raise if settings differ that decide what state there is; or, unless the caller says what to do, what a step does."""
+    """Raise if settings differ that decide which state exists; without a policy also those that decide what a step does."""
     settings = optimizer._settings
     if saved.get("seed", 0) != settings.seed:
         raise ValueError(f"seed: saved {saved['seed']}, here {settings.seed}; construct with it")
@@ -145,22 +152,22 @@ def check_settings(optimizer: Any, saved: Mapping[str, Any], policy: str | None)
             raise ValueError(f"weight_decay of group {k}: {said}")
 
 
-def writes_of(slot: Parameter, sources: Mapping[str, Any], unit: int) -> Iterator[tuple[Parameter, np.ndarray, np.ndarray]]:
-    """Yield what a parameter's arrays will hold, itself under an empty name; `unit`: exponent of the gathered gradients' unit."""
-    saved, here = {*sources} - {""}, {*slot.state}
+def writes_of(parameter: Parameter, sources: Mapping[str, Any], unit: int) -> Iterator[tuple[Parameter, np.ndarray, np.ndarray]]:
+    """Yield parameter, array and new values; the name of the parameter itself is empty. `unit`: exponent of gathered gradients."""
+    saved, here = {*sources} - {""}, {*parameter.state}
     if ("averaged" in saved) != ("averaged" in here):
         raise ValueError(f"ema: saved with{'' if 'averaged' in saved else 'out'} averages; construct with the same")
     if saved != here:
-        raise ValueError(f"state of {slot.name!r}: {sorted(saved)}, expected {sorted(here)}")
-    targets = dict(zip(["", *slot.state], slot.written(), strict=True))
+        raise ValueError(f"state of {parameter.name!r}: {sorted(saved)}, expected {sorted(here)}")
+    targets = dict(zip(["", *parameter.state], parameter.written(), strict=True))
     for key, source in sources.items():
         what, target = targets[key]
         values = fitting(what, target, source)
-        yield slot, target, values * slot.real.type(2.0**unit) if key == "gathered" and unit else values
+        yield parameter, target, values * parameter.real.type(2.0**unit) if key == "gathered" and unit else values
 
 
 def fitting(what: str, target: np.ndarray, source: Any) -> np.ndarray:
-    """Return an array that can take the place of `target`; copied where writing others could change it."""
+    """Return an array that can replace the values of `target`; a copy if writing others could change it."""
     if not isinstance(source, np.ndarray):
         raise ValueError(f"{what}: {type(source).__name__}, expected a NumPy array")
     if source.shape != target.shape:
@@ -171,10 +178,11 @@ def fitting(what: str, target: np.ndarray, source: Any) -> np.ndarray:
 
 
 def hyperparameters_of(optimizer: Any, saved: Sequence[Mapping[str, Any]], policy: str | None) -> Iterator[tuple[Group, str, Any]]:
-    """Yield hyperparameters to set, checked; raise if they differ and nothing says what to do."""
-    defaults = {**OPTIONS, **optimizer.option_defaults, **optimizer.arguments}  # of files from before there was such an option
+    """Yield hyperparameters to restore, checked; raise for a difference without a policy."""
+    # Options that older files do not have are compared with their defaults.
+    defaults = {**OPTIONS, **optimizer.option_defaults, **optimizer.arguments}
     for k, (group, theirs) in enumerate(zip(optimizer._groups, saved, strict=True)):
-        ours = group.described()
+        ours = group.to_json()
         for key, mine in ours.items():
             is_default = group.options[key] is defaults[key] or mine == defaults[key]
             found = theirs.get(key, mine if is_default else None)
@@ -190,7 +198,7 @@ def hyperparameters_of(optimizer: Any, saved: Sequence[Mapping[str, Any]], polic
 
 
 def restored(group: Group, where: str, key: str, found: Any) -> Any:
-    """Return a saved hyperparameter as the group is to have it."""
+    """Return a saved hyperparameter as the group takes it."""
     values = found if key in group.tuple_arguments and isinstance(found, (list, tuple)) else [found]
     if len(values) != len(group.names(key)):
         raise ValueError(f"{where}: {found}, expected {len(group.names(key))} values")
@@ -204,14 +212,14 @@ def restored(group: Group, where: str, key: str, found: Any) -> Any:
 def save(optimizer: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None) -> None:
     """Write a restart file; see `Optimizer.save`."""
     arrays: dict[str, np.ndarray] = {}
-    described = files.packed(dict(extra or {}), "extra", arrays)
+    packed_extra = files.packed(dict(extra or {}), "extra", arrays)
     with optimizer._exclusive():
         saved = state_of(optimizer)
         entries = saved["state"].items()
         members = {f"state/{n}/{k}": a for n, entry in entries for k, a in entry.items() if isinstance(a, np.ndarray)}
-        members |= {f"param/{s.name}": s.memory.host(s.array) for s in optimizer._slots} | arrays
+        members |= {f"param/{s.name}": s.memory.host(s.array) for s in optimizer._parameters} | arrays
         state = {n: {k: x for k, x in entry.items() if not isinstance(x, np.ndarray)} for n, entry in entries}
-        files.write(path, {**saved, "state": state, "extra": described}, members)
+        files.write(path, {**saved, "state": state, "extra": packed_extra}, members)
 
 
 def load(optimizer: Any, path: str | os.PathLike[str], policy: str | None) -> dict[str, Any]:
@@ -233,28 +241,28 @@ def load(optimizer: Any, path: str | os.PathLike[str], policy: str | None) -> di
 
 
 def load_state(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, policy: str | None) -> None:
-    """Take over what `state_of` returned, and the parameters of a file; see `Optimizer.load_state_dict`."""
+    """Load a state, with the parameters of a file; see `Optimizer.load_state_dict`."""
     with optimizer._exclusive():
         optimizer._backend.catch_up(None)
         plan_load(optimizer, saved, params, policy).apply()
 
 
 def fingerprint(optimizer: Any) -> str:
-    """Return SHA-256 of parameters, state and step counts in a fixed order; see `Optimizer.fingerprint`."""
+    """Return the SHA-256 of parameters, state and step counts in a fixed order; see `Optimizer.fingerprint`."""
     digest = hashlib.sha256()
     with optimizer._exclusive():
         optimizer._backend.catch_up(None)
         digest.update(f"{optimizer.steps}\0".encode())
-        for slot, (step, kept, pending) in zip(optimizer._slots, optimizer._counters()[0], strict=True):
-            counted = f"{step}{kept or ''}{'gathering' * pending}"
-            for key, a in {"": slot.array, **slot.state}.items():
-                digest.update(f"{slot.name}\0{key}\0{counted}\0{a.shape}\0".encode())
-                digest.update(canonical(slot.memory.host(a)))
+        for parameter, (step, carry, pending) in zip(optimizer._parameters, optimizer._counters()[0], strict=True):
+            counted = f"{step}{carry or ''}{'gathering' * pending}"
+            for key, a in {"": parameter.array, **parameter.state}.items():
+                digest.update(f"{parameter.name}\0{key}\0{counted}\0{a.shape}\0".encode())
+                digest.update(canonical(parameter.memory.host(a)))
     return digest.hexdigest()
 
 
 def canonical(a: np.ndarray) -> bytes:
-    """Return an array's bytes as little-endian machines have them, with one NaN for all."""
+    """Return an array's bytes in little-endian order, with one bit pattern for all NaNs."""
     flat = np.array(a).reshape(-1)
     flat = flat.view(flat.real.dtype)
     if flat.dtype == dtypes.BFLOAT16:
@@ -265,41 +273,41 @@ def canonical(a: np.ndarray) -> bytes:
 
 
 def check_names(optimizer: Any, what: str, found: Mapping[str, Any]) -> None:
-    """Raise if these are not entries for each parameter."""
-    here = {s.name for s in optimizer._slots}
+    """Raise unless there is one entry for each parameter."""
+    here = {s.name for s in optimizer._parameters}
     if set(found) != here:
         missing, extra = sorted(here - set(found)), sorted(set(found) - here)
         raise ValueError(f"{what}: missing {missing}, unexpected {extra}")
 
 
 def check_kinds(what: str, found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> None:
-    """Raise if entries are missing or of another kind."""
+    """Raise if entries are missing or of another type."""
     for key, kind in expected.items():
         if key not in found or not isinstance(found[key], kind) or (kind is Sequence and isinstance(found[key], str)):
             raise ValueError(f"{what}: {key!r} is {type(found.get(key)).__name__}, expected {kind.__name__}")
 
 
 def check_count(what: str, x: Any) -> int:
-    """Return a count of steps as it comes from a file or a user; raise for what is none."""
+    """Return a count of steps from a file or a user, or raise."""
     if isinstance(x, bool) or not isinstance(x, (int, np.integer)) or not 0 <= x < MOST_STEPS:
         raise ValueError(f"{what}: {x!r}, expected a whole number of steps")
     return int(x)
 
 
 def check_unit(x: Any) -> int:
-    """Return the exponent of the unit of gathered gradients as it comes from a file."""
+    """Return the exponent of the gathered gradients' unit from a file, or raise."""
     if check_count("gathered_unit", x) > MOST_STEPS.bit_length():
         raise ValueError(f"gathered_unit: {x}, expected at most {MOST_STEPS.bit_length()}")
     return int(x)
 
 
 def check_float(what: str, x: Any) -> float:
-    """Return a number as it comes from a file or a user."""
+    """Return a number from a file or a user, or raise."""
     if isinstance(x, bool) or not isinstance(x, (int, float, np.floating)):
         raise ValueError(f"{what}: {x!r}, expected a number")
     return float(x)
 
 
 def ceil_log2(n: int) -> int:
-    """Return the least whole number of twos whose product is at least `n`."""
+    """Return the smallest k for which 2**k is at least `n`."""
     return (n - 1).bit_length()

@@ -1,4 +1,4 @@
-"""How an optimizer shows itself: what differs from the defaults, and how much it works on."""
+"""Representations of an optimizer: what differs from the defaults, and its size."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from .options import OF_OPTIMIZERS, OPTIONS
 
 
 def text(optimizer: Any) -> str:
-    """Return one line: hyperparameters and options that differ from the defaults, arrays, elements and steps."""
+    """Return one line: options that differ from the defaults, number of arrays, elements and steps."""
     options = ", ".join(f"{k}={v!r}" for k, v in differing(optimizer, optimizer._groups[0]).items())
     more = f", and {len(optimizer._groups) - 1} more groups" if len(optimizer._groups) > 1 else ""
     return f"<{type(optimizer).__name__}({options}){more}: {size_of(optimizer)}>"
 
 
 def html(optimizer: Any) -> str:
-    """Return a table for notebooks: a row for each group's hyperparameters, those that differ from the defaults in bold."""
+    """Return a table for notebooks: a row for each group, with what differs from the defaults in bold."""
     head = f"<caption>{markup.escape(type(optimizer).__name__)}: {size_of(optimizer)}</caption>"
     shown = [*optimizer.arguments, *(k for k in OPTIONS if any(k in differing(optimizer, g) for g in optimizer._groups))]
     rows = ["".join(f"<th>{markup.escape(k)}</th>" for k in ("parameters", *shown))]
     for group in optimizer._groups:
-        other, names = differing(optimizer, group), [s.name for s in optimizer._slots if s.group is group]
+        other, names = differing(optimizer, group), [s.name for s in optimizer._parameters if s.group is group]
         entries = [(", ".join(names[:3]) + ", ..." * (len(names) > 3), False)]
         entries += [(repr(group[k]), k in other) for k in shown]
         rows += ["".join(f"<td>{'<b>' * bold}{markup.escape(x)}{'</b>' * bold}</td>" for x, bold in entries)]
@@ -30,7 +30,7 @@ def html(optimizer: Any) -> str:
 
 
 def differing(optimizer: Any, group: Group) -> dict[str, Any]:
-    """Return the hyperparameters of a group, and options of the optimizer, that are not the defaults of its class."""
+    """Return the options of a group and of the optimizer that differ from the defaults of the class."""
     defaults = {**OPTIONS, **optimizer.option_defaults, **optimizer.arguments}
     found = {k: v for k, v in group.items() if not is_same(v, defaults[k])}
     of_all = {name: getattr(optimizer._settings, name) for name in OF_OPTIMIZERS}
@@ -39,13 +39,13 @@ def differing(optimizer: Any, group: Group) -> dict[str, Any]:
 
 
 def is_same(x: Any, default: Any) -> bool:
-    """Return True if an option is its default: a number, a word, or a tuple of them."""
+    """Return True if an option equals its default: a number, a string, or a tuple of them."""
     if isinstance(x, tuple) and isinstance(default, tuple):
         return len(x) == len(default) and all(map(is_same, x, default))
     return x is default or (isinstance(x, (bool, int, float, str)) and bool(x == default))
 
 
 def size_of(optimizer: Any) -> str:
-    """Return how many arrays, elements and steps an optimizer has."""
-    size = sum(s.array.size for s in optimizer._slots)
-    return f"{len(optimizer._slots)} arrays, {size} elements, {optimizer.steps} steps"
+    """Return the number of arrays, elements and steps as text."""
+    size = sum(s.array.size for s in optimizer._parameters)
+    return f"{len(optimizer._parameters)} arrays, {size} elements, {optimizer.steps} steps"

@@ -1,4 +1,4 @@
-"""One element's next step, line by line: the rule's own lines and the stages around it, with the numbers that they give."""
+"""Explanation of one element's next step: the lines of its rule and stages, with their numbers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def explain(optimizer: Any, name: Any, index: Any, grad: float) -> None:
     """Print the lines of an element; see `Optimizer.explain`."""
     with optimizer._exclusive():
         optimizer._backend.catch_up(None)
-        slot = find_slot(optimizer, name)
-        found = list(lines(optimizer, slot, place_of_element(slot, index), float(grad)))
+        parameter = find_parameter(optimizer, name)
+        found = list(lines(optimizer, parameter, place_of_element(parameter, index), float(grad)))
         each, (_, gathered, _) = optimizer._counters()
-        step = each[optimizer._slots.index(slot)][0] + 1
+        step = each[optimizer._parameters.index(parameter)][0] + 1
         more = optimizer._settings.accumulate > 1 and gathered + 1 < optimizer._settings.accumulate
         note = ", as if this were the last gradient of it" if more else ""
         print(f"{name}[{index}], step {step} of {type(optimizer).__name__}{note}")
@@ -36,60 +36,60 @@ def explain(optimizer: Any, name: Any, index: Any, grad: float) -> None:
             print(f"  {text}" if value is None else f"  {text}{between}{value}")
 
 
-def find_slot(optimizer: Any, name: Any) -> Any:
-    """Return the parameter of this name, or raise the error that says why it cannot be explained."""
-    slots = {s.name: s for s in optimizer._slots}
-    known = ", ".join(map(repr, slots))
+def find_parameter(optimizer: Any, name: Any) -> Any:
+    """Return the parameter of this name, or raise if it cannot be explained."""
+    parameters = {s.name: s for s in optimizer._parameters}
+    known = ", ".join(map(repr, parameters))
     if not isinstance(name, str):
         raise TypeError(f"name: {type(name).__name__}, expected one of {known}")
-    if name not in slots:
+    if name not in parameters:
         raise KeyError(f"{name!r}: no such parameter, expected one of {known}")
-    slot = slots[name]
-    if slot.array.dtype.kind == "c" or slot.memory is not HOST:
+    parameter = parameters[name]
+    if parameter.array.dtype.kind == "c" or parameter.memory is not HOST:
         raise ValueError(f"explain: parameter {name!r} is complex or on a device, expected real numbers in NumPy's memory")
-    return slot
+    return parameter
 
 
-def place_of_element(slot: Any, index: Any) -> int:
-    """Return the place of an element in the order walked."""
-    shape, walked = slot.array.shape, [k for k in slot.order if k < slot.array.ndim]
-    places = np.arange(slot.array.size).reshape([shape[k] for k in walked]).transpose(np.argsort(walked))
+def place_of_element(parameter: Any, index: Any) -> int:
+    """Return the place of an element in the parameter's order of axes."""
+    shape, walked = parameter.array.shape, [k for k in parameter.order if k < parameter.array.ndim]
+    places = np.arange(parameter.array.size).reshape([shape[k] for k in walked]).transpose(np.argsort(walked))
     place = places[index if shape else ()]
     if np.ndim(place):
-        raise IndexError(f"{index!r}: not one element of {slot.name!r}, whose shape is {shape}")
+        raise IndexError(f"{index!r}: not one element of {parameter.name!r}, whose shape is {shape}")
     return int(place)
 
 
-def lines(optimizer: Any, slot: Any, place: int, grad: float) -> Iterator[tuple[str, Any]]:
-    """Yield what is computed, as text and value, of the element with this place in the order walked."""
+def lines(optimizer: Any, parameter: Any, place: int, grad: float) -> Iterator[tuple[str, Any]]:
+    """Yield text and value of everything that is computed for the element at this place."""
     from .._codegen.package import formulas
 
     texts = {f.name: f for of in formulas() for f in of}
-    (t, kept, _) = optimizer._counters()[0][optimizer._slots.index(slot)]
+    (t, carry, _) = optimizer._counters()[0][optimizer._parameters.index(parameter)]
     for group in optimizer._groups:
         group.evaluate(optimizer.steps)
-    values = slot.group.values_now(1.0)
-    whole = Work(slot, t, kept, np.zeros(slot.array.shape, slot.real), values, 0)
+    values = parameter.group.current_values(1.0)
+    whole = Work(parameter, t, carry, np.zeros(parameter.array.shape, parameter.real), values, 0)
     real = whole.real.type
     element = {name: real(a[place]) for name, a in whole.arrays.items()}
     element["g"] = real(grad)
-    for name in ("p", "g", *slot.rule.state):
+    for name in ("p", "g", *parameter.rule.state):
         yield name, element[name]
-    for op in program(slot.group.stages, values, optimizer._settings.nonfinite, False):
+    for op in program(parameter.group.stages, values, optimizer._settings.nonfinite, False):
         if op.kind == "rule":
-            yield from of_rule(slot, texts, element, values, t, kept)
+            yield from of_rule(parameter, texts, element, values, t, carry)
         elif op.kind == "subtract":
             element["p"] = element["p"] - element["u"]
             yield "p = p - update", element["p"]
         elif op.kind == "stage" and op.stage is not None:
-            yield from of_stage(op.stage, texts[op.stage.name], element, values, slot, op.gives_wide)
+            yield from of_stage(op.stage, texts[op.stage.name], element, values, parameter, op.gives_wide)
 
 
-def of_rule(slot: Any, texts: Any, element: dict[str, Any], values: Any, t: int, kept: Any) -> Iterator[tuple[str, Any]]:
-    rule, text = slot.rule, slot.rule.text or texts[slot.rule.name]
+def of_rule(parameter: Any, texts: Any, element: dict[str, Any], values: Any, t: int, carry: Any) -> Iterator[tuple[str, Any]]:
+    rule, text = parameter.rule, parameter.rule.text or texts[parameter.rule.name]
     if rule.sums or rule.terms_scope:
         raise ValueError(f"explain: {rule.name} needs sums over whole arrays, which one element does not show")
-    scalars, _ = rule.scalars(slot.group.values_of(rule, values), t + 1, kept)
+    scalars, _ = rule.scalars(parameter.group.values_of(rule, values), t + 1, carry)
     real = type(element["p"])
     names = dict(element)
     for name, x in scalars.items():
@@ -108,31 +108,34 @@ def of_rule(slot: Any, texts: Any, element: dict[str, Any], values: Any, t: int,
                 yield f"{name} = {ast.unparse(expression)}", element[name]
 
 
-def of_stage(stage: Any, text: Any, element: dict[str, Any], values: Any, slot: Any, gives_wide: bool) -> Iterator[tuple[str, Any]]:
+def of_stage(
+    stage: Any, text: Any, element: dict[str, Any], values: Any, parameter: Any, gives_wide: bool
+) -> Iterator[tuple[str, Any]]:
     shaped = stage.arrays[0]
     if stage.sums and stage.kind != "checks":
         yield f"{stage.name}: depends on whole arrays; what follows is as if it changed nothing", None
         return
-    scalars, _ = stage.scalars(values, sums=dict.fromkeys(stage.given, 0.0))
+    scalars, _ = stage.scalars(values, sums=dict.fromkeys(stage.reduced, 0.0))
     real = type(element["p"])
-    if stage.of_gradient:  # in double, where the next goes on with it so
+    # In double, if the next stage takes it so.
+    if stage.of_gradient:
         real = np.float64 if gives_wide and (type(element["g"]) is np.float64 or not stage.exact(scalars)) else type(element["p"])
     numbers = {name: np.float64(x) if name in stage.wide else real(x) for name, x in scalars.items()}
     for name, x in numbers.items():
         yield f"{name} [{stage.name}]", x
-    for name in stage.own:
+    for name in stage.stage_arrays:
         yield f"{name} [{stage.name}]", element[name]
-    states = [key for key, tag in slot.rule.tags.items() if tag == "velocity"] if shaped == "m" else [shaped]
+    states = [key for key, tag in parameter.rule.tags.items() if tag == "velocity"] if shaped == "m" else [shaped]
     ((_, expression),) = text.function.results
     for state in states:
         names = {**element, **numbers, shaped: element[state]}
         with np.errstate(all="ignore"):
             element[state] = real(evaluated(expression, names))
-        yield f"{told(state)} = {told(ast.unparse(expression))}  [{stage.name}]", element[state]
+        yield f"{readable(state)} = {readable(ast.unparse(expression))}  [{stage.name}]", element[state]
 
 
 def evaluated(expression: ast.expr, names: dict[str, Any]) -> Any:
-    """Return a rule's expression, of numbers of one dtype."""
+    """Return the value of a rule's expression, where all numbers have one dtype."""
     real = type(names["p"])
 
     class Reals(ast.NodeTransformer):
@@ -143,6 +146,6 @@ def evaluated(expression: ast.expr, names: dict[str, Any]) -> Any:
     return eval(compile(ast.fix_missing_locations(tree), "rule", "eval"), {**FUNCTIONS, "real_": real}, names)
 
 
-def told(text: str) -> str:
-    """Return a stage's text, in which the update is called what it is called in a rule's lines."""
+def readable(text: str) -> str:
+    """Return a stage's text with the name that the update has in a rule's lines."""
     return re.sub(r"\bu\b", "update", text)

@@ -1,4 +1,4 @@
-"""Files of named arrays and what JSON holds: ``.npz`` without pickle, written atomically."""
+"""Restart files: named arrays and JSON in an ``.npz`` archive without pickle, written atomically."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 
 META = "fastopt.json"
-NESTED = "ndarray"  # key of what stands in JSON for an array that is a member of its own
+# Key of the JSON object that stands for an array of the archive.
+NESTED = "ndarray"
 
 
 def check_plain(where: str, a: np.ndarray) -> None:
-    """Refuse arrays that a file without pickle cannot hold."""
+    """Raise for arrays that a file without pickle cannot hold."""
     if a.dtype.hasobject or isinstance(a, np.ma.MaskedArray):
         raise TypeError(f"{where}: {type(a).__name__} of {a.dtype}, expected a plain array without Python objects")
 
 
 def packed(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
-    """Return a user's value as JSON holds it; its arrays go to `arrays`, by names that begin with `where`."""
+    """Return a user's value as JSON; its arrays go to `arrays`, under names that begin with `where`."""
     match value:
         case np.ndarray():
             check_plain(where, value)
@@ -41,7 +42,7 @@ def packed(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def unpacked(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """Return what `packed` made JSON of; a tuple has become a list."""
+    """Return the value that `packed` was given, except that tuples have become lists."""
     match value:
         case {"ndarray": str(name), **rest} if not rest:
             return arrays[name]
@@ -53,14 +54,14 @@ def unpacked(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
 
 def write(path: str | os.PathLike[str], meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a file by way of a temporary one, synced and renamed: whatever happens, `path` holds the old file or the new."""
+    """Write a file through a temporary one, synced and renamed: `path` always holds the old file or the new one."""
     text = json.dumps({**meta, "members": list(arrays)})
     path = Path(os.fsdecode(path)).resolve()
     if not path.parent.is_dir() or path.is_dir():
         raise FileNotFoundError(f"{path}: expected the path of a file in a folder that exists")
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with beside.open("xb") as file:
+        with temporary.open("xb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
                 archive.writestr(META, text)
                 for name, a in arrays.items():
@@ -68,9 +69,9 @@ def write(path: str | os.PathLike[str], meta: Mapping[str, Any], arrays: Mapping
                         np.lib.format.write_array(member, np.array(a, order="C", copy=None), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     if hasattr(os, "O_DIRECTORY"):
         folder = os.open(path.parent, os.O_DIRECTORY)
@@ -81,7 +82,7 @@ def write(path: str | os.PathLike[str], meta: Mapping[str, Any], arrays: Mapping
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return what `write` wrote; ValueError for another file or a damaged one."""
+    """Return what `write` wrote; raise ValueError for another file or a damaged one."""
     arrays = {}
     with open(path, "rb") as file:
         try:
@@ -93,6 +94,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
                             arrays[member.removesuffix(".npy")] = np.lib.format.read_array(stream, allow_pickle=False)
             if list(arrays) != meta.pop("members"):
                 raise ValueError("members are missing")
-        except Exception as error:  # a damaged archive fails in many ways
+        # A damaged archive fails in many ways.
+        except Exception as error:
             raise ValueError(f"{path}: not a file of fastopt's save, or damaged ({type(error).__name__}: {error})") from error
     return meta, arrays

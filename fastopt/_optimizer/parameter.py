@@ -1,4 +1,4 @@
-"""Parameter: one array with its name, its group and its state."""
+"""Parameter: an array with its name, group and state."""
 
 from __future__ import annotations
 
@@ -17,29 +17,28 @@ from .groups import Group
 
 
 class Parameter:
-    """One array with its name, group and state.
+    """An array with its name, group and state.
 
-    What is worked on is an own view of the array `given`: others may set that one's shape. It is over the memory of what the caller
-    has: that very array, or another library's.
+    `array` is a private view of the caller's memory, so reshaping the original does not affect the optimizer.
 
     Attributes
     ----------
     order : list of int
-        Axes from the slowest to the fastest of the walk: as in memory, or as counted where an element's position matters.
+        Axes, slowest in memory first; in the order of the shape if an element's position matters.
     rule_state : dict of ndarray
-        The rule's state as it is stored.
+        The rule's state in its storage formats.
     exponents : dict of ndarray
-        Of each of those that is of 8-bit floats: what its blocks share.
+        Block exponents of those arrays that are 8-bit floats.
     master : ndarray or None
-        The parameter in float32, or the bits that bfloat16 drops.
-    own : dict of ndarray
-        What the stages have for themselves, of the parameter's shape; those in `constant` are of the same number, for all.
+        The parameter in float32, or the low bits that bfloat16 drops.
+    stage_arrays : dict of ndarray
+        Arrays of the stages. Those in `scalar_arrays` repeat one value for a block; the others have the parameter's shape.
     """
 
     def __init__(
         self,
         name: str,
-        given: np.ndarray,
+        source: np.ndarray,
         group: Group,
         initial: Mapping[str, float],
         operands: Mapping[str, Any],
@@ -47,9 +46,9 @@ class Parameter:
         memory: Memory,
     ) -> None:
         self.name, self.group, self.memory = name, group, memory
-        self.given = self.caller = given
-        self.guard = guard(given)
-        self.array = memory.view(given)
+        self.source = self.original = source
+        self.guard = guard(source)
+        self.array = memory.view(source)
         self.rule = group.rule_of(self.array.shape)
         if self.rule.terms_scope and self.array.dtype.kind == "c":
             raise TypeError(f"parameter {name!r}: {self.array.dtype}, expected a real dtype for {self.rule.name}")
@@ -68,7 +67,7 @@ class Parameter:
         self.reset()
 
     def _zeros(self, dtype: np.dtype) -> Any:
-        """Return an array of the parameter's shape, to be walked with it."""
+        """Return zeros of the parameter's shape and order of axes."""
         return self.memory.zeros_like(self.array, dtype, self.order, next(self._places))
 
     def _make_rule_state(self, stored: np.dtype) -> None:
@@ -85,42 +84,42 @@ class Parameter:
                 self.exponents[key] = self.memory.zeros(-(-self.array.size // dtypes.BLOCK), np.dtype(np.int16))
 
     def _make_stage_arrays(self, operands: Mapping[str, Any]) -> None:
-        self.own: dict[str, np.ndarray] = {}
-        self.constant: set[str] = set()
+        self.stage_arrays: dict[str, np.ndarray] = {}
+        self.scalar_arrays: set[str] = set()
         if "low" in operands:
             stores = self.array.dtype if self.master is None else self.real
             operands = {**operands, **dict(zip(("low", "high"), between(self.name, operands, stores), strict=True))}
         for key, value in operands.items():
             if np.ndim(value) == 0:
-                self.constant.add(key)
-                self.own[key] = self.memory.zeros(dtypes.BLOCK, self.real.type(0).real.dtype)
-                self.memory.put(self.own[key], float(value))
+                self.scalar_arrays.add(key)
+                self.stage_arrays[key] = self.memory.zeros(dtypes.BLOCK, self.real.type(0).real.dtype)
+                self.memory.put(self.stage_arrays[key], float(value))
             else:
-                self.own[key] = self._zeros(self.real)
-                self.memory.put(self.own[key], self._both(np.asarray(value)))
-        self.stage_state = {s.arrays[0]: s.tags.get(s.arrays[0], "") for s in self.group.stages if s.arrays[0] in s.own}
+                self.stage_arrays[key] = self._zeros(self.real)
+                self.memory.put(self.stage_arrays[key], self._both(np.asarray(value)))
+        self.stage_state = {s.arrays[0]: s.tags.get(s.arrays[0], "") for s in self.group.stages if s.arrays[0] in s.stage_arrays}
         for key in self.stage_state:
-            self.own[key] = self._zeros(self.real)
+            self.stage_arrays[key] = self._zeros(self.real)
 
     def _both(self, value: Any) -> Any:
-        """Return a real value for the real and for the imaginary part."""
+        """Return a real value for both the real and the imaginary part."""
         return value * complex(1, 1) if self.real.kind == "c" else value
 
     @property
     def state(self) -> dict[str, np.ndarray]:
-        """All arrays that live between steps."""
+        """Arrays that live between steps."""
         lives = {key: a for key, a in self.rule_state.items() if self.rule.tags.get(key) not in ("scratch", "of_ratios")}
         exponents = {f"{key}_exponents": a for key, a in self.exponents.items()}
         master = {} if self.master is None else {"master": self.master}
-        return {**lives, **exponents, **master, **{k: self.own[k] for k in self.stage_state}}
+        return {**lives, **exponents, **master, **{k: self.stage_arrays[k] for k in self.stage_state}}
 
     @property
     def state_names(self) -> list[str]:
-        """Names of the arrays that live between steps, as users see them."""
+        """Names of those arrays for users, without block exponents."""
         return [key for key in self.state if key.removesuffix("_exponents") not in self.exponents or key in self.exponents]
 
     def is_narrow(self, key: str) -> bool:
-        """Return True if an array of state is stored in codes, not in numbers."""
+        """Return True if an array of state is stored as codes, not as numbers."""
         return (
             key in self.exponents
             or (key == "master" and self.master is not None and self.master.dtype == np.int16)
@@ -128,7 +127,7 @@ class Parameter:
         )
 
     def shown(self, key: str) -> Any:
-        """Return an array of state: a live view, or of what is stored in codes a read-only copy in float32."""
+        """Return an array of state: a live view, or a read-only float32 copy of codes."""
         a = self.state[key]
         if not self.is_narrow(key):
             return a.view()
@@ -147,7 +146,7 @@ class Parameter:
         return self.rule.tags.get(key) == "nonnegative"
 
     def encoded(self, key: str, value: Any) -> tuple[np.ndarray, ...]:
-        """Return numbers for an array of state, as they are stored: to nearest; or the error that says why they are none."""
+        """Return numbers as the state stores them, rounded to nearest; raise for anything else."""
         a = self.state[key]
         dtype = np.dtype(np.float32) if self.is_narrow(key) else a.dtype
         x = state.as_numbers(f"state {key!r} of {self.name!r}", layout.on_host(value), a.shape, dtype)
@@ -166,19 +165,19 @@ class Parameter:
         return (dtypes.narrowed(x, a.dtype, None, self.unsigned(key)).reshape(a.shape),)
 
     def put(self, key: str, encoded: tuple[np.ndarray, ...]) -> None:
-        """Write what `encoded` made."""
+        """Write the result of `encoded`."""
         self.memory.put(self.state[key], encoded[0])
         if key in self.exponents:
             self.memory.put(self.exponents[key], encoded[1])
 
     def value(self) -> np.ndarray:
-        """Return the parameter in the dtype that rules work in, a copy."""
+        """Return a copy of the parameter in the dtype that rules compute in."""
         if self.master is None:
             return self.memory.widened(self.array)  # type: ignore[no-any-return]
         return self.master.copy() if self.master.dtype == np.float32 else self.memory.joined(self.array, self.master)
 
     def flat(self, a: np.ndarray) -> np.ndarray:
-        """Return a view of state in the order walked."""
+        """Return a view of state in the parameter's order of axes."""
         return a.transpose([k for k in self.order if k < a.ndim]).reshape(-1)
 
     def shaped(self, flat: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -187,7 +186,7 @@ class Parameter:
         return flat.reshape([shape[k] for k in walked]).transpose(np.argsort(walked))
 
     def begin(self, value: np.ndarray) -> None:
-        """Begin at these numbers, of the dtype that rules work in."""
+        """Begin at this value, given in the dtype that rules compute in."""
         if self.master is not None and self.master.dtype == np.int16:
             codes, rest = dtypes.split(value)
             self.memory.put(self.array, codes.reshape(self.array.shape))
@@ -199,7 +198,7 @@ class Parameter:
         self.reset({*self.state, *self.rule_state} - {"master"})
 
     def reset(self, keys: Collection[str] | None = None) -> None:
-        """Set state as at the beginning, all of it or that of these names."""
+        """Reset state to its first values; all of it, or these names."""
         chosen = set(self.state) | set(self.rule_state) if keys is None else set(keys)
         if self.master is not None and "master" in chosen:
             self.master[...] = 0 if self.master.dtype == np.int16 else self.memory.widened(self.array)
@@ -207,27 +206,28 @@ class Parameter:
             a, first = self.rule_state[key], self.initial.get(key, 0.0)
             if self.rule.tags.get(key) == "start":
                 a[...] = self.value()
-            elif key in self.exponents:  # all blocks are alike
+            # All blocks are alike.
+            elif key in self.exponents:
                 codes, exponents = dtypes.narrowed8(np.full(1, first, np.float32), self.rule.tags.get(key) == "nonnegative")
                 a[...], self.exponents[key][...] = codes[0], exponents[0]
             else:
                 a[...] = dtypes.narrowed(np.full(1, self._both(first), self.real), a.dtype)[0]
         for key in set(self.stage_state) & chosen:
-            self.own[key][...] = self.value() if self.stage_state[key] == "start" else 0
+            self.stage_arrays[key][...] = self.value() if self.stage_state[key] == "start" else 0
 
     def change_matrix(self) -> None:
         """Apply the rule's function of matrices to its terms."""
         assert self.rule.matrix is not None
         (terms,) = (a for key, a in self.rule_state.items() if self.rule.tags.get(key) == "scratch")
-        self.rule.matrix(terms, self.group.values_of(self.rule, self.group.values_now(1.0)))
+        self.rule.matrix(terms, self.group.values_of(self.rule, self.group.current_values(1.0)))
 
     def written(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield the arrays that steps write, with what errors call them."""
+        """Yield the arrays that steps write, with their names in errors."""
         yield f"parameter {self.name!r}", self.array
         for key, a in self.state.items():
             yield f"state {key!r} of {self.name!r}", a
 
 
 def guard(a: Any) -> Any:
-    """Keep an array's memory where it is: NumPy does not resize in place what others refer to, not even with ``refcheck=False``."""
+    """Return a reference that keeps an array's memory: NumPy then refuses to resize in place, even with ``refcheck=False``."""
     return weakref.ref(a) if type(a) is np.ndarray else None

@@ -1,4 +1,4 @@
-"""The report of a step: norms, clipping, and elements on their bounds."""
+"""Report of a step: norms, clipping, and elements on bounds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..spec import STAGES, Formula
+from ..spec import STAGES, Spec
 from .groups import Group
 
 CLIPS = [stage for stage in STAGES.values() if stage.limits and stage.sums]
@@ -17,23 +17,23 @@ Totals = Mapping[str, Sequence[Sequence[float]] | None]
 
 
 def report(optimizer: Any) -> dict[str, Any]:
-    """Return what the last step that was made did; see `Optimizer.report`."""
+    """Return a summary of the last completed step; see `Optimizer.report`."""
     totals: Totals = {stage.name: optimizer._backend.totals(stage.name) for stage in (*CLIPS, *MEASURES)}
-    used = optimizer._backend.hyperparameters()
+    used = optimizer._backend.last_hyperparameters()
     members: dict[Group, list[int]] = {group: [] for group in optimizer._groups}
-    for i, slot in enumerate(optimizer._slots):
-        members[slot.group].append(i)
+    for i, parameter in enumerate(optimizer._parameters):
+        members[parameter.group].append(i)
     groups = []
     for k, (group, places) in enumerate(members.items()):
         numbers = {} if used is None else dict(zip(group.index, used[k], strict=True))
-        at = sum(count_at_bounds(optimizer._slots[i]) for i in places)
+        at = sum(count_at_bounds(optimizer._parameters[i]) for i in places)
         said = {"lr": numbers.get("lr"), "clipped": is_clipped(totals, numbers, places), "at_bounds": at}
         groups.append({**said, **norms_of(totals, group.stages, places)})
     return {"steps": optimizer.steps, "skipped": optimizer.skipped, "groups": groups}
 
 
 def is_clipped(totals: Totals, numbers: Mapping[str, float], places: Sequence[int]) -> bool | None:
-    """Return whether a norm of a group was above its limit; None if none was limited."""
+    """Return True if a norm of a group exceeded its limit; None without a limit."""
     clipped: bool | None = None
     for stage in CLIPS:
         (limit,) = stage.limits
@@ -43,8 +43,8 @@ def is_clipped(totals: Totals, numbers: Mapping[str, float], places: Sequence[in
     return clipped
 
 
-def norms_of(totals: Totals, stages: Sequence[Formula], places: Sequence[int]) -> dict[str, float | None]:
-    """Return a group's norms, from the sums of its stages for each of its parameters; a later stage knows better."""
+def norms_of(totals: Totals, stages: Sequence[Spec], places: Sequence[int]) -> dict[str, float | None]:
+    """Return a group's norms from the sums of its stages; later stages override earlier ones."""
     norms: dict[str, float | None] = dict.fromkeys(("gradient_norm", "unclipped_norm", "update_norm", "update_ratio"))
     for stage in stages:
         if stage.kind == "measures" and (found := totals[stage.name]):
@@ -54,14 +54,16 @@ def norms_of(totals: Totals, stages: Sequence[Formula], places: Sequence[int]) -
 
 
 def norm_of(norms: Iterable[Sequence[float]]) -> float:
-    """Return the norm of several arrays together, from each one's as a number and a power of two."""
+    """Return the common norm of several arrays, whose norms are numbers with powers of two."""
     return math.hypot(*(float(np.ldexp(x, int(exponent))) for x, exponent in norms))
 
 
-def count_at_bounds(slot: Any) -> int:
-    """Return how many elements of a parameter lie on one of its bounds."""
-    if "low" not in slot.own:
+def count_at_bounds(parameter: Any) -> int:
+    """Return the number of a parameter's elements that are on a bound."""
+    if "low" not in parameter.stage_arrays:
         return 0
-    low, high = (slot.memory.host(slot.own[k])[: 1 if k in slot.constant else None] for k in ("low", "high"))
-    value = slot.memory.host(slot.value())
+    low, high = (
+        parameter.memory.host(parameter.stage_arrays[k])[: 1 if k in parameter.scalar_arrays else None] for k in ("low", "high")
+    )
+    value = parameter.memory.host(parameter.value())
     return int(np.count_nonzero((value <= low) | (value >= high)))

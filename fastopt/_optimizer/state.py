@@ -1,4 +1,4 @@
-"""The state of an optimizer as its users see and set it: numbers, and arrays in the precision that rules work in."""
+"""State of an optimizer for users: numbers, and arrays in the precision that rules compute in."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ if TYPE_CHECKING:
 
 
 class ParameterState(MutableMapping[str, Any]):
-    """What lives between the steps of one parameter, by name.
+    """State of one parameter by name.
 
-    ``"step"`` is the number of its steps; numbers that the rule keeps have names of their own. Arrays are live views, but for those
-    that are stored in fewer bits: these are read-only copies in float32. Each can be set: it is checked, and written in place.
+    ``"step"`` is its step count; carried numbers of the rule have their own names. Arrays are live views; those stored in fewer
+    bits are read-only copies in float32. Every entry can be set, which is checked and in place.
     """
 
-    def __init__(self, owner: Optimizer, slot: Parameter, place: int) -> None:
-        self._owner, self._slot, self._place = owner, slot, place
+    def __init__(self, owner: Optimizer, parameter: Parameter, place: int) -> None:
+        self._owner, self._parameter, self._place = owner, parameter, place
 
     def _look(self) -> None:
-        """Make what rows are behind before it is read."""
+        """Make the steps that rows are behind before they are read."""
         if self._owner._settings.mode == "exact":
             self._owner._catch_up_unless_at_work()
 
     def _numbers(self) -> dict[str, Any]:
         from .checkpoint import numbers_of
 
-        return numbers_of(self._slot, self._owner._backend.counter(self._place))
+        return numbers_of(self._parameter, self._owner._backend.counter(self._place))
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._slot.state_names:
+        if name in self._parameter.state_names:
             self._look()
-            return self._slot.shown(name)
+            return self._parameter.shown(name)
         return self._numbers()[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.update({name: value})
 
     def update(self, *given: Any, **named: Any) -> None:
-        """Set several at once: all of them are checked before the first is written."""
+        """Set several entries at once; all are checked before the first is written."""
         values = dict(*given, **named)
-        slot, owner = self._slot, self._owner
+        parameter, owner = self._parameter, self._owner
         numbers = self._numbers()
-        if unknown := [name for name in values if name not in numbers and name not in slot.state_names]:
-            raise KeyError(f"state of {slot.name!r}: {unknown[0]!r}, expected one of {', '.join(map(repr, self))}")
+        if unknown := [name for name in values if name not in numbers and name not in parameter.state_names]:
+            raise KeyError(f"state of {parameter.name!r}: {unknown[0]!r}, expected one of {', '.join(map(repr, self))}")
         with owner._exclusive():
             owner._backend.catch_up(None)
-            arrays = [(name, slot.encoded(name, x)) for name, x in values.items() if name in slot.state_names]
+            arrays = [(name, parameter.encoded(name, x)) for name, x in values.items() if name in parameter.state_names]
             from .checkpoint import counter_of
 
-            counted = counter_of(slot, {**numbers, **{k: x for k, x in values.items() if k in numbers}})
+            counted = counter_of(parameter, {**numbers, **{k: x for k, x in values.items() if k in numbers}})
             for name, encoded in arrays:
-                slot.put(name, encoded)
+                parameter.put(name, encoded)
             if values.keys() & numbers.keys():
                 owner._backend.set_counter(self._place, counted)
 
     def __delitem__(self, name: str) -> None:
-        raise TypeError(f"state of {self._slot.name!r}: {name!r} cannot be deleted, expected another value, or reset()")
+        raise TypeError(f"state of {self._parameter.name!r}: {name!r} cannot be deleted, expected another value, or reset()")
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*self._numbers(), *self._slot.state_names])
+        return iter([*self._numbers(), *self._parameter.state_names])
 
     def __len__(self) -> int:
         return len(list(iter(self)))
@@ -73,14 +73,14 @@ class ParameterState(MutableMapping[str, Any]):
 
 
 class State(Mapping[str, ParameterState]):
-    """The state of each parameter, by its name."""
+    """State of all parameters by name."""
 
     def __init__(self, owner: Optimizer, places: Mapping[str, int]) -> None:
         self._owner, self._places = owner, places
 
     def __getitem__(self, name: str) -> ParameterState:
         place = self._places[name]
-        return ParameterState(self._owner, self._owner._slots[place], place)
+        return ParameterState(self._owner, self._owner._parameters[place], place)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -93,7 +93,7 @@ class State(Mapping[str, ParameterState]):
 
 
 def as_numbers(what: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Return numbers for an array of state as one of this shape and dtype, or raise the error that says why they are none."""
+    """Return numbers as an array of this shape and dtype, or raise."""
     x = np.asarray(value)
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{what}: a masked array, expected a plain one")

@@ -31,7 +31,7 @@ __all__ = ["PEERS", "WORKS", "Work", "about", "available", "bench", "main", "plo
 
 
 def about() -> dict[str, Any]:
-    """Return the machine, the versions of what is installed, and the date."""
+    """Return the machine, the versions of installed packages, and the date."""
     processor = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
         processor = next((line.split(":", 1)[1].strip() for line in info.open() if line.startswith("model name")), processor)
@@ -57,10 +57,10 @@ def run(
     rounds: int = 5,
     threads: int = 2,
     seconds: float = 0.02,
-    told: Callable[[str], None] = print,
+    write: Callable[[str], None] = print,
     into: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Time works, and tell each one's line as it is found; a bar shows progress where tqdm is installed.
+    """Time works, and write the line of each when it is done; with tqdm, a bar shows progress.
 
     Parameters
     ----------
@@ -68,39 +68,39 @@ def run(
     rounds : int
         Visits of each competitor.
     threads : int
-        That each may use.
+        Threads that each may use.
     seconds : float
-        That one visit is to last, at least.
+        Minimum duration of a visit, in seconds.
     told : function of a str
     into : dict, optional
-        Where results are put as they are found, so that what ends this early leaves them.
+        Receives results as they come, so that an interrupted run leaves them.
 
     Returns
     -------
     dict
-        Of each work, of each competitor: ``seconds`` a step, ``ratio`` to fastopt's, and its ``quartiles`` over the rounds.
+        For each work and competitor: ``seconds`` of a step, ``ratio`` to fastopt's, and ``quartiles`` of that over the rounds.
 
     Raises
     ------
     RuntimeError
-        If fastopt cannot make a step of one of the works. A peer that cannot is left out, and the reason goes to standard error.
+        If fastopt cannot make a step of a work. A peer that cannot is left out; standard error says why.
     """
     wanted = {peer for work in works.values() for peer in work.peers}
     here = [peer for peer in available() if peer == "fastopt" or peer in wanted]
     works = {name: work for name, work in works.items() if not work.peers or {*work.peers} & {*here}}
     if absent := sorted(wanted - {*here}):
-        told(f"not installed, and rows without any other peer left out: {', '.join(absent)}")
+        write(f"not installed, and rows without any other peer left out: {', '.join(absent)}")
     competitors = {peer: Competitor(peer, threads, seconds) for peer in here}
     results = {} if into is None else into
-    done, told, close = progress(len(works), told)
-    told("how many times as long as fastopt others take, and quartiles over the rounds")
+    done, write, close = progress(len(works), write)
+    write("how many times as long as fastopt others take, and quartiles over the rounds")
     try:
         for name, work in works.items():
             times, failed = rounds_of(work, competitors, rounds)
             results[name] = summary(times)
             for reason in failed:
                 print(f"{name}: left out: {reason}", file=sys.stderr)
-            told(f"{name:28}{line(results[name])}")
+            write(f"{name:28}{line(results[name])}")
             done()
     finally:
         close()
@@ -110,29 +110,30 @@ def run(
 
 
 def line(found: Mapping[str, Any]) -> str:
-    """Return the line of one work: fastopt's time, and the others' ratios with their quartiles."""
+    """Return the line of a work: fastopt's time, and the others' ratios with quartiles."""
     others = ", ".join(f"{peer} {figure(result)}" for peer, result in found.items() if peer != "fastopt")
     return f"{found['fastopt']['seconds'] * 1e6:8.2f} us   {others}"
 
 
 def figure(result: Mapping[str, Any]) -> str:
-    """Return a ratio with its quartiles, to three digits or all before the point."""
+    """Return a ratio with its quartiles, to three digits."""
     (low, high), middle = result["quartiles"], result["ratio"]
     low, middle, high = (f"{x:.3g}" if x < 1000 else f"{x:,.0f}" for x in (low, middle, high))
     return f"{middle} ({low}-{high})" if low != high else middle
 
 
-def progress(count: int, told: Callable[[str], None]) -> tuple[Callable[[], object], Callable[[str], None], Callable[[], object]]:
-    """Functions that say that a work is done, tell a line beside the bar, and end it."""
+def progress(count: int, write: Callable[[str], None]) -> tuple[Callable[[], object], Callable[[str], None], Callable[[], object]]:
+    """Return three functions: count a finished work, write a line above the bar, close the bar."""
     try:
         from tqdm import tqdm
     except ImportError:
-        return (lambda: None), told, (lambda: None)  # the lines of the table are the progress
+        # Without a bar, the lines of the table are the progress.
+        return (lambda: None), write, (lambda: None)
     bar = tqdm(total=count, leave=False)
 
     def beside(text: str) -> None:
         bar.clear()
-        told(text)
+        write(text)
         sys.stdout.flush()
         bar.refresh()
 
@@ -140,7 +141,7 @@ def progress(count: int, told: Callable[[str], None]) -> tuple[Callable[[], obje
 
 
 def selected(select: str, large: bool) -> dict[str, Work]:
-    """Return the works whose name holds `select`."""
+    """Return the works whose names contain `select`."""
     works = {name: work for name, work in {**WORKS, **(LARGE if large else {})}.items() if select.lower() in name.lower()}
     if not works:
         names = "\n  ".join([*WORKS, *(f"{name} (with --large)" for name in LARGE)])
@@ -149,51 +150,51 @@ def selected(select: str, large: bool) -> dict[str, Work]:
 
 
 def bench(select: str = "", *, rounds: int = 5, threads: int = 2, seconds: float = 0.02, large: bool = False) -> dict[str, Any]:
-    """Time the works whose name holds `select`, and print a table.
+    """Time the works whose names contain `select`, and print a table.
 
     Parameters
     ----------
     select : str
     rounds, threads, seconds
-        As of `run`.
+        As in `run`.
     large : bool
         1e8 elements too, which takes 1.6 GB for each competitor.
 
     Returns
     -------
     dict
-        As of `run`.
+        As in `run`.
 
     Raises
     ------
     ValueError
-        If no work's name holds it.
+        If no work's name contains it.
     """
     return run(selected(select, large), rounds=rounds, threads=threads, seconds=seconds)
 
 
 def size_of(name: str) -> float | None:
-    """Return the elements of a work that is named ``"<size> elements"``."""
+    """Return the number of elements of a work named ``"<size> elements"``."""
     size, _, rest = name.partition(" ")
     return float(size) if rest == "elements" else None
 
 
 def plot(results: Mapping[str, Any], path: str) -> None:
-    """Draw times by size, of the works that are named ``"<size> elements"``, with the limit that memory sets.
+    """Plot times by size of the works named ``"<size> elements"``, with the limit that memory sets.
 
     Parameters
     ----------
     results : mapping
-        Of `run`.
+        From `run`.
     path : str
-        Of the picture: ``.png``, ``.svg`` or what else matplotlib writes.
+        File name, ``.png``, ``.svg`` or another format of matplotlib.
 
     Raises
     ------
     ImportError
         Without matplotlib: ``pip install 'fastopt[plot]'``.
     ValueError
-        If no work is named so.
+        If no work has such a name.
     """
     try:
         from matplotlib.figure import Figure
@@ -203,14 +204,16 @@ def plot(results: Mapping[str, Any], path: str) -> None:
     for name, found in results.items():
         if (size := size_of(name)) is not None:
             for peer in found.keys() - {"one thread", "two threads"}:
-                if peer != "stream" or size >= 1e5:  # for less, calling it takes longer than memory does
+                # Below, calling the loop takes longer than its memory accesses.
+                if peer != "stream" or size >= 1e5:
                     lines.setdefault(peer, []).append((size, found[peer]["seconds"]))
     if not lines:
         raise ValueError("plot: no work is named '<size> elements'")
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     last = {peer: max(points)[1] for peer, points in lines.items()}
-    for k, peer in enumerate(sorted(lines, key=lambda peer: -last[peer])):  # the legend is in the order of the lines' ends
+    # The legend lists the lines in the order of their ends.
+    for k, peer in enumerate(sorted(lines, key=lambda peer: -last[peer])):
         style: dict[str, Any] = {"label": peer, "marker": ".", "color": f"C{k % 10}", "linestyle": "-" if k < 10 else ":"}
         if peer == "fastopt":
             style |= {"color": "black", "linewidth": 3, "linestyle": "-"}
@@ -231,7 +234,7 @@ def positive(text: str) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Return the command line of ``python -m fastopt bench``."""
+    """Run the command line of ``python -m fastopt bench``."""
     parser = argparse.ArgumentParser("python -m fastopt bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("select", nargs="?", default="", help="only works whose name holds this")
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="visits of each competitor")
@@ -254,7 +257,8 @@ def main(arguments: list[str]) -> int:
         if not any(map(size_of, works)):
             parser.error("--plot: none of these works is named '<size> elements'")
     try:
-        for path in filter(None, (given.json, given.plot)):  # before minutes of work, and last: this makes the files
+        # Before minutes of work; and after the other checks, since this creates the files.
+        for path in filter(None, (given.json, given.plot)):
             with open(path, "a"):
                 pass
     except OSError as error:

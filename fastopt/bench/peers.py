@@ -1,4 +1,4 @@
-"""The competitors: of each, a function that makes its step of a work. What it needs is imported there."""
+"""Competitors: for each, a function that prepares its step of a work. Their packages are imported there."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Step:
     ----------
     run : function without arguments
     params : function without arguments
-        The parameters as they are now, as arrays.
+        The parameters' present values, as arrays.
     steps : int
-        That one call of `run` makes: some packages have a loop, and no step.
+        Steps that a call of `run` makes; packages without a step have a loop.
     renew : function without arguments, optional
-        Makes all gradients new arrays, as backpropagation does; not part of the step.
+        Replaces all gradients by new arrays, as backpropagation does; not part of the step.
     """
 
     run: Callable[[], Any]
@@ -62,7 +62,7 @@ def step_of_fastopt(work: Work, threads: int | None = None, grads: str = "") -> 
 
 
 def functional_step(params: Sequence[np.ndarray], grads: Sequence[np.ndarray]) -> Step:
-    """Adam without an object, in place."""
+    """Step of Adam without an object, in place."""
     parts = [(p, g, np.zeros_like(p), np.zeros_like(p)) for p, g in zip(params, grads, strict=True)]
     t = 0
 
@@ -76,19 +76,20 @@ def functional_step(params: Sequence[np.ndarray], grads: Sequence[np.ndarray]) -
 
 
 def step_of_plain_adam(work: Work) -> Step:
-    """Adam of fastopt on float32 arrays with dense gradients, without options."""
+    """Step of fastopt's Adam on float32 arrays with dense gradients, without options."""
     return step_of_fastopt(replace(work, rule="Adam", options={}, dtype="float32", rows=0, scale=1.0))
 
 
 def step_of_torch(work: Work, kind: str = "fused") -> Step:
-    """torch's optimizer, fused where it has a fused kernel, or fastopt's for torch; options of fastopt's are its separate calls."""
+    """Step of torch's optimizer, fused if possible, or of fastopt's for torch; options become torch's separate calls."""
     import torch
 
     dtype = getattr(torch, work.dtype)
     params, grads = arrays(work)
     if work.rows:
         return sparse_step_of_torch(work, params[0])
-    tensors = [torch.nn.Parameter(torch.tensor(p, dtype=dtype)) for p in params]  # in torch's own memory, as its users have it
+    # In torch's own memory, as its users have it.
+    tensors = [torch.nn.Parameter(torch.tensor(p, dtype=dtype)) for p in params]
     for tensor, g in zip(tensors, grads, strict=True):
         tensor.grad = torch.tensor(g, dtype=dtype)
     has_it = kind != "fused" or work.rule in ("SGD", "Adam", "AdamW", "Adagrad")
@@ -119,7 +120,7 @@ def step_of_torch(work: Work, kind: str = "fused") -> Step:
 
 
 def sparse_step_of_torch(work: Work, table: np.ndarray) -> Step:
-    """torch's SparseAdam."""
+    """Step of torch's SparseAdam."""
     import torch
 
     parameter = torch.nn.Parameter(torch.from_numpy(table))
@@ -137,7 +138,7 @@ def sparse_step_of_torch(work: Work, table: np.ndarray) -> Step:
 
 
 def step_of_torch_in_float32(work: Work) -> Step:
-    """torch's Muon with the products of its matrices in float32."""
+    """Step of torch's Muon with matrix products in float32."""
     import torch
 
     made, narrow = step_of_torch(work), torch.Tensor.bfloat16
@@ -168,7 +169,7 @@ def step_of_deepspeed(work: Work) -> Step:
 
 
 def step_of_optax(work: Work) -> Step:
-    """Return one compiled function of the whole update, whose parameters and state JAX may overwrite."""
+    """Return one compiled function of the whole update, in which JAX may overwrite parameters and state."""
     import jax
     import optax
 
@@ -191,7 +192,7 @@ def step_of_optax(work: Work) -> Step:
 
 
 def step_of_keras(work: Work) -> Step:
-    """Keras on its NumPy backend."""
+    """Step of Keras on its NumPy backend."""
     os.environ["KERAS_BACKEND"] = "numpy"
     import keras
 
@@ -203,7 +204,7 @@ def step_of_keras(work: Work) -> Step:
 
 
 def step_of_numba(work: Work) -> Step:
-    """Return a loop as one writes it with numba, for one array after the other; parallel where that pays."""
+    """Return a hand-written loop of numba over one array after another; parallel if that pays."""
     import numba
 
     def update(p: Any, g: Any, m: Any, v: Any, numbers: Any) -> None:
@@ -239,7 +240,7 @@ def step_of_scikit_learn(work: Work) -> Step:
 
 
 def step_of_thinc(work: Work) -> Step:
-    """thinc clears the gradient after the step, so that it must be filled again: a copy that is timed with it."""
+    """Step of thinc, which clears the gradient afterwards; filling it again is timed too."""
     from thinc.api import Adam
 
     params, grads = arrays(work)
@@ -257,13 +258,13 @@ def step_of_thinc(work: Work) -> Step:
 
 
 def one(work: Work) -> tuple[np.ndarray, np.ndarray]:
-    """Return the parameter and the gradient of packages that take one vector."""
+    """Return parameter and gradient for packages that step one vector."""
     ((p,), (g,)) = arrays(work)
     return p, g
 
 
 def step_of_autograd(work: Work, steps: int = 1000) -> Step:
-    """autograd has a loop, which begins anew with each call."""
+    """Steps of autograd's loop, which begins anew in each call."""
     from autograd.misc.optimizers import adam
 
     x, g = one(work)
@@ -305,7 +306,7 @@ def step_of_pennylane(work: Work) -> Step:
 
 
 def step_of_qiskit(work: Work, steps: int = 1000) -> Step:
-    """qiskit-algorithms has a loop, which begins anew with each call."""
+    """Steps of qiskit-algorithms' loop, which begins anew in each call."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from qiskit_algorithms.optimizers import ADAM
@@ -326,7 +327,7 @@ def step_of_numpy(work: Work) -> Step:
 
 
 def step_of_stream(work: Work) -> Step:
-    """Return what memory allows, with the reads and writes of Adam."""
+    """Pass over memory with the reads and writes of Adam."""
     return Step(stream([int(np.prod(shape)) for shape in work.shapes], states=2), lambda: ())
 
 
@@ -338,9 +339,9 @@ class Peer:
     ----------
     step : function of a `Work`
     package : str
-        That must be installed, as imported.
+        Packages that it needs, by import name.
     whole : bool
-        Whether it makes the step that fastopt makes.
+        False if its step computes something else than fastopt's.
     """
 
     step: Callable[[Work], Step]
@@ -349,7 +350,7 @@ class Peer:
 
     @property
     def here(self) -> bool:
-        """Whether this machine can run it."""
+        """True if this machine can run it."""
         if self.step is step_of_stream:
             return shutil.which(compiler()[0]) is not None
         return find_spec(self.package) is not None
@@ -382,5 +383,5 @@ PEERS: dict[str, Peer] = {
 
 
 def available() -> list[str]:
-    """Return names of the peers that this machine can run."""
+    """Return the names of the peers that this machine can run."""
     return [name for name, peer in PEERS.items() if peer.here]

@@ -1,4 +1,4 @@
-"""What steps are measured by: what memory allows, compiled here, and NumPy in place.
+"""References for steps: a compiled loop that is limited by memory, and NumPy in place.
 
 Nothing of fastopt is needed, so that benchmarks of older versions can run this file too.
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 
 def text(states: int) -> str:
-    """C of a loop that reads a gradient, and reads and writes a parameter and `states` arrays, all of float."""
+    """Return C of a loop that reads a gradient, and reads and writes a parameter and `states` arrays of float."""
     arrays = "".join(f", float *restrict s{k}" for k in range(states))
     moves = "".join(f"s{k}[i] = s{k}[i] + g[i]; " for k in range(states))
     total = " + ".join([f"s{k}[i]" for k in range(states)] or ["g[i]"])
@@ -38,7 +38,7 @@ def compiler() -> list[str]:
 
 @functools.cache
 def library(states: int) -> ctypes.CDLL:
-    """Return the loop, compiled for this machine."""
+    """Return the loop, compiled for this processor."""
     with tempfile.TemporaryDirectory() as folder:
         source, built = Path(folder, "stream.c"), Path(folder, "stream.so")
         source.write_text(text(states))
@@ -48,7 +48,7 @@ def library(states: int) -> ctypes.CDLL:
 
 
 def stream(sizes: Sequence[int], states: int, threads: int = 0) -> Callable[[], None]:
-    """Return a function that goes once over arrays of float32 of its own.
+    """Return a function that passes once over float32 arrays.
 
     They begin at different places of a page: where all begin at one offset, as large arrays of NumPy do, such a loop takes up to
     twice as long.
@@ -58,14 +58,14 @@ def stream(sizes: Sequence[int], states: int, threads: int = 0) -> Callable[[], 
     sizes : sequence of int
         Elements of each parameter.
     states : int
-        Arrays that each parameter has beside itself and its gradient.
+        State arrays of each parameter.
     threads : int
         0: as many as OpenMP takes.
 
     Raises
     ------
     OSError, subprocess.CalledProcessError
-        Where there is no C compiler, or none with OpenMP.
+        Without a C compiler that has OpenMP.
     """
     loaded = library(states)
     count = ctypes.c_int(threads or loaded.omp_get_max_threads())
@@ -77,7 +77,7 @@ def stream(sizes: Sequence[int], states: int, threads: int = 0) -> Callable[[], 
         kept[-1][0][...] = 1
     calls = [(count, ctypes.c_long(arrays[0].size), *(ctypes.c_void_p(a.ctypes.data) for a in arrays)) for arrays in kept]
 
-    def once(arrays: object = kept) -> None:  # keeps them alive
+    def once(arrays: object = kept) -> None:  # The default keeps the arrays alive.
         for call in calls:
             loaded.stream(*call)
 
@@ -85,7 +85,7 @@ def stream(sizes: Sequence[int], states: int, threads: int = 0) -> Callable[[], 
 
 
 def numpy_adam(params: Sequence[np.ndarray], grads: Sequence[np.ndarray], lr: float) -> Callable[[], None]:
-    """Adam's step in place, with buffers for what has no place of its own."""
+    """Return Adam's step in place, with buffers for intermediates."""
     parts = [(p, g, *(np.zeros_like(p) for _ in range(4))) for p, g in zip(params, grads, strict=True)]
     t = 0
 
@@ -111,7 +111,7 @@ def numpy_adam(params: Sequence[np.ndarray], grads: Sequence[np.ndarray], lr: fl
 
 
 def numpy_rmsprop(params: Sequence[np.ndarray], grads: Sequence[np.ndarray], lr: float) -> Callable[[], None]:
-    """RMSprop's step in place, likewise."""
+    """Return RMSprop's step in place, with buffers for intermediates."""
     parts = [(p, g, *(np.zeros_like(p) for _ in range(3))) for p, g in zip(params, grads, strict=True)]
 
     def step() -> None:

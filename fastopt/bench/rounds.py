@@ -1,4 +1,4 @@
-"""Competitors in processes of their own, visited in random order within each round."""
+"""Rounds of visits to competitors, each in its own process, in random order within a round."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Any
 
 from .works import Work
 
-PATIENCE = 300  # seconds in which a competitor must answer, or is ended
+PATIENCE = 300  # Seconds in which a competitor must answer, or is ended.
 
 
 class Competitor:
-    """A process that serves times."""
+    """A process that times steps on request."""
 
     def __init__(self, peer: str, threads: int, seconds: float) -> None:
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
         self.peer = peer
-        self.said = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process is
+        self.said = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process lives
         self.process = subprocess.Popen(
             [sys.executable, "-m", "fastopt.bench.timer", peer, str(seconds)],
             env=os.environ | limits,
@@ -35,7 +35,7 @@ class Competitor:
         )
 
     def ask(self, line: str) -> float:
-        """Return the seconds of a step, None if `line` is a work; raise RuntimeError if there is no answer."""
+        """Return the seconds of a step, or None if `line` is a work; raise RuntimeError without an answer."""
         assert self.process.stdin is not None and self.process.stdout is not None
         waiting = threading.Timer(PATIENCE, self.process.kill)
         waiting.start()
@@ -43,7 +43,8 @@ class Competitor:
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
             found = None
-            while not isinstance(found, dict):  # what is printed while Python starts is no answer
+            # Python may print something else while it starts.
+            while not isinstance(found, dict):
                 found = json.loads(self.process.stdout.readline())
         except (OSError, ValueError):
             status = self.process.wait()
@@ -57,9 +58,10 @@ class Competitor:
         return float(found.get("seconds", 0))
 
     def close(self) -> None:
-        """End the process, and wait for it."""
+        """End the process and wait for it."""
         try:
-            self.process.communicate(timeout=10)  # closes its input, at which it ends
+            # Closes its input, whereupon it ends.
+            self.process.communicate(timeout=10)
         except (OSError, subprocess.TimeoutExpired):
             self.process.kill()
             self.process.communicate()
@@ -67,7 +69,7 @@ class Competitor:
 
 
 def rounds_of(work: Work, competitors: Mapping[str, Competitor], rounds: int) -> tuple[dict[str, list[float]], list[str]]:
-    """Return the seconds of each competitor in each round, and what those said that could not take part."""
+    """Return each competitor's seconds in each round, and the messages of those that failed."""
     seconds: dict[str, list[float]] = {peer: [] for peer in ("fastopt", *work.peers) if peer in competitors}
     failed = []
 
@@ -92,7 +94,7 @@ def rounds_of(work: Work, competitors: Mapping[str, Competitor], rounds: int) ->
 
 
 def summary(seconds: Mapping[str, list[float]]) -> dict[str, Any]:
-    """Return for each competitor the median time, and quartiles of its times over fastopt's of the same round."""
+    """Return each competitor's median time, and the quartiles of its ratio to fastopt in the same round."""
     found = {}
     for peer, times in seconds.items():
         ratios = [t / ours for t, ours in zip(times, seconds["fastopt"], strict=True)]

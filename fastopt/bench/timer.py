@@ -1,4 +1,4 @@
-"""One competitor's process: ``python -m fastopt.bench.timer peer seconds``."""
+"""A competitor's process: ``python -m fastopt.bench.timer peer seconds``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import numpy as np
 from .peers import PEERS
 from .works import Work
 
-WARM = 0.01  # seconds of steps before those timed: threads that slept need as long to get up to speed
-TRIES = 4  # timings, the best of which says how many steps make a visit
-IDLE = 0.01  # seconds of sleep, where a work asks for it
-AWAY = 0.2  # seconds after which the threads of the last visit's matrix products have gone to sleep
-AFTER = {"idle": 30, "product": 60, "renew": 60}  # steps of a visit, each after something else
+WARM = 0.01  # Seconds of steps before those timed: sleeping threads need as long to get up to speed.
+TRIES = 4  # Timings; the best decides the number of steps in a visit.
+IDLE = 0.01  # Seconds of sleep before each step, if a work asks for it.
+AWAY = 0.2  # Seconds after which the threads of a matrix product sleep.
+AFTER = {"idle": 30, "product": 60, "renew": 60}  # Steps of a visit with something else before each.
 
 
 class Timer:
-    """One competitor's step of one work."""
+    """A competitor's step of one work."""
 
     def __init__(self, work: Work, peer: str, seconds: float) -> None:
         step = PEERS[peer].step(work)
@@ -37,12 +37,12 @@ class Timer:
             raise ValueError(f"{peer} has a loop, and no step that something could come before")
         self.repeats = AFTER.get(work.before, 1)
         if self.before is None:
-            # The best of some: another process may hold the processor for longer than a step takes.
+            # The best of several: another process may hold the processor for longer than a step takes.
             while (spent := min(self.time(0) for _ in range(TRIES)) * self.steps * self.repeats) < seconds / 2:
                 self.repeats = max(self.repeats + 1, int(self.repeats * min(10, 1.1 * seconds / spent)))
 
     def time(self, warm: float = WARM) -> float:
-        """Return the seconds of a step, on average."""
+        """Return the mean seconds of a step."""
         step, before, clock = self.step, self.before, time.perf_counter
         spent = 0.0
         begin = clock()
@@ -67,14 +67,15 @@ class Timer:
 
 
 def serve(peer: str, seconds: float) -> None:
-    """Run one competitor's process: a work in JSON from each line, or an empty one for the next time."""
+    """Run a competitor's process: each line of input is a work in JSON, or empty for another timing."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what packages print is no answer
+    # Packages that print must not disturb the answers.
+    os.dup2(2, 1)
     timer = None
     for line in sys.stdin:
         try:
             if line.strip():
-                timer = None  # its memory first
+                timer = None  # Free its memory first.
                 timer = Timer(Work.of_plain(json.loads(line)), peer, seconds)
                 answer: dict[str, Any] = {}
             else:

@@ -1,4 +1,4 @@
-"""What is timed: one step of some arrays, under some conditions."""
+"""Works: steps of some arrays under some conditions, to be timed."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ import numpy as np
 import fastopt as fo
 from fastopt._arrays import dtypes
 
-LEARNING_RATE = 1e-9  # repeated updates stay where they are, far from subnormals
-ONE_VECTOR = ("autograd", "pints", "pennylane", "qiskit-algorithms")  # peers that step one vector, in float64
+# So small that repeated updates change nothing, far from subnormals.
+LEARNING_RATE = 1e-9
+ONE_VECTOR = ("autograd", "pints", "pennylane", "qiskit-algorithms")  # Peers that step one vector, in float64.
 MLP = ((784, 256), (256,), (256, 128), (128,), (128, 10), (10,))
 
 
 @dataclass(frozen=True)
 class Work:
-    """One step with N(0, 1) gradients.
+    """A step with N(0, 1) gradients.
 
     Attributes
     ----------
     shapes : of the arrays
     peers : names of `PEERS`
-        The competitors, beside fastopt.
+        Competitors besides fastopt.
     rule : name of an optimizer
     options : of fastopt's optimizer
     dtype : {"float32", "float64", "bfloat16"}
-        Of parameters and gradients.
+        Dtype of parameters and gradients.
     grads : {"bound", "list", "mapping", "functional", "torch"}
-        How fastopt is given the gradients, or that it is torch's optimizer there; the peers have their own way.
+        How fastopt takes the gradients, or that it is used through torch; peers have their own way.
     schedule : bool
         A learning rate that is a function of the step.
     before : {"", "idle", "product", "renew"}
-        What happens before each step, not timed: nothing; 10 ms of sleep; a 300 x 300 matrix product, as those have who make
+        What happens before each step, not timed: nothing; 10 ms of sleep; a 300 x 300 matrix product, as for users who compute
         gradients with NumPy; all gradients become new tensors, as backpropagation in torch makes them.
     rows : int
-        Rows that each gradient has; 0: all.
+        Rows of each gradient; 0: dense.
     scale : float
-        Of the gradients.
+        Factor of the gradients.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -59,7 +60,7 @@ class Work:
         return int(sum(np.prod(shape, dtype=np.int64) for shape in self.shapes))
 
     def plain(self) -> dict[str, Any]:
-        """Return what JSON can hold, as `of_plain` takes it."""
+        """Return the work as JSON, for `of_plain`."""
         return asdict(self)
 
     @classmethod
@@ -68,7 +69,7 @@ class Work:
 
 
 def by_size(sizes: tuple[str, ...], *peers: str, **fields: Any) -> dict[str, Work]:
-    """Works of one array each, named by their sizes."""
+    """Return works of one array each, named by their sizes."""
     return {f"{n} elements": Work(((int(float(n)),),), peers, **fields) for n in sizes}
 
 
@@ -116,14 +117,14 @@ LARGE = by_size(("1e8",), "torch", "stream")
 
 
 def arrays(work: Work) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return parameters and gradients, in float64 or float32; no gradients where they are rows."""
+    """Return parameters and gradients in float64 or float32; without gradients for works with rows."""
     rng, dtype = np.random.default_rng(0), np.float64 if work.dtype == "float64" else np.float32
     params = [rng.standard_normal(shape, dtype) for shape in work.shapes]
     return params, [dtype(work.scale) * rng.standard_normal(shape, dtype) for shape in work.shapes if not work.rows]
 
 
 def rows_of(work: Work) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Indices and values of some gradients of rows."""
+    """Return indices and values of gradients of rows."""
     rng = np.random.default_rng(1)
     ((count, width),) = work.shapes
     return [(rng.integers(0, count, work.rows), rng.standard_normal((work.rows, width), np.float32)) for _ in range(100)]

@@ -1,8 +1,8 @@
-"""Optimizers on CUDA devices: parameters that are CuPy arrays take the same classes, options and files (extra ``cuda``).
+"""Optimizers on CUDA devices: the same classes, options and files for parameters that are CuPy arrays (extra ``cuda``).
 
-Their kernels are rendered from the rules that the CPU's are, and compiled with the CPU's arithmetic: IEEE division and square root,
-no contraction, subnormals flushed only by the steps of those who ask for it. What is summed is summed in the CPU's order. So the
-bits are the CPU's.
+The kernels are rendered from the same rules as those of the CPU and compiled with the same arithmetic: IEEE division and square
+root, no contraction, subnormals flushed only in the steps of those who ask for it. Sums are in the same order. So the bits are
+those of the CPU.
 """
 
 from .compiler import source

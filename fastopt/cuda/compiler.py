@@ -1,4 +1,4 @@
-"""From the text of the kernels to functions of a device: by NVRTC, with the arithmetic of the CPU, once for each architecture."""
+"""Compilation of the kernels' text by NVRTC, with the arithmetic of the CPU, once for each architecture."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import functools
 from typing import Any
 
 from .._codegen import cuda
-from .._codegen.package import chosen, formulas, pasted
+from .._codegen.package import formulas, inline_headers, select_rules
 from .._engine import cache
 
-OPTIONS = ("-fmad=false", "-prec-div=true", "-prec-sqrt=true", "-diag-suppress=177")  # 177: functions that no kernel here calls
-FLUSH = {False: "-ftz=false", True: "-ftz=true"}  # which RawModule always has
+# 177 warns of functions that no kernel calls.
+OPTIONS = ("-fmad=false", "-prec-div=true", "-prec-sqrt=true", "-diag-suppress=177")
+# RawModule always passes one of these.
+FLUSH = {False: "-ftz=false", True: "-ftz=true"}
 
 
 def source(rules: Any = None) -> str:
-    """Return the CUDA text of the kernels, headers pasted in, as any CUDA compiler takes it.
+    """Return the CUDA text of the kernels with its headers included, for any CUDA compiler.
 
-    Compile it without contraction and without flushing subnormals (``nvcc -fmad=false``), and it computes the bits of the CPU.
+    Compiled without contraction and without flushing subnormals (``nvcc -fmad=false``), it computes the bits of the CPU.
 
     Parameters
     ----------
     rules : str, Rule, or sequence of them, optional
-        Names of rules (``"adam"``), and rules of one's own; all of the package without.
+        Names of rules (``"adam"``) and users' rules. Default: all rules of the package.
 
     Returns
     -------
@@ -30,14 +32,14 @@ def source(rules: Any = None) -> str:
     Raises
     ------
     ValueError
-        For a rule that there is not.
+        If there is no such rule.
     """
     known, stages = formulas()
-    return pasted(cuda.render(chosen(rules, known), stages))
+    return inline_headers(cuda.render(select_rules(rules, known), stages))
 
 
 def architecture(supported: tuple[int, ...], capability: str) -> str:
-    """Return what to compile for: the device's own architecture, one that its code runs on, or the newest as an intermediate."""
+    """Return the target to compile for: the device's architecture, one that its code runs on, or the newest intermediate."""
     own = int(capability)
     if binary := [x for x in supported if x <= own and x // 10 == own // 10]:
         return f"sm_{max(binary)}"
@@ -47,7 +49,7 @@ def architecture(supported: tuple[int, ...], capability: str) -> str:
 
 
 def compiled(text: str, target: str, flush: bool = False) -> bytes:
-    """Machine code of a text, or for ``compute_`` targets the intermediate that the driver compiles; maybe one that flushes."""
+    """Return the machine code of a text, or for ``compute_`` targets the intermediate code that the driver compiles."""
     from cupy.cuda import nvrtc
 
     options = (f"--gpu-architecture={target}", FLUSH[flush], *OPTIONS)
@@ -68,7 +70,7 @@ def compiled(text: str, target: str, flush: bool = False) -> bytes:
 
 @functools.cache
 def kernels(text: str, device: int, flush: bool = False) -> Any:
-    """Return the module of a text's kernels, loaded on a device; it may take subnormal floats for zeros."""
+    """Return the module of a text's kernels, loaded on a device."""
     import cupy
     from cupy.cuda import function, nvrtc
 

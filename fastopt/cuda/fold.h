@@ -1,8 +1,8 @@
-/* Sums of a block of numbers, one for each thread, with the bits of block.h. */
+/* Sums of a block with one number for each thread, with the bits of block.h. */
 #ifndef FASTOPT_FOLD_H
 #define FASTOPT_FOLD_H
 
-/* The sum of lane `thread` of a block: of numbers, or of the squares of so many times them. */
+/* Sum lane `thread` of a block: numbers, or squares of `scale` times numbers. */
 FO_INLINE double fo_fold_lane(const double *lane, int square, double scale)
 {
     double x = 0;
@@ -13,7 +13,7 @@ FO_INLINE double fo_fold_lane(const double *lane, int square, double scale)
     return x;
 }
 
-/* What squares of a block are to be scaled by, if the sum of the squares of what is there is this; as fo_fold_squares. */
+/* The factor for elements whose squares have this sum, as in fo_fold_squares. */
 FO_INLINE double fo_scale_of(const double *x, double sum)
 {
     int some = 0;
@@ -25,7 +25,7 @@ FO_INLINE double fo_scale_of(const double *x, double sum)
     return !some ? 1 : sum < 1 ? 0x1p600 : 0x1p-600;
 }
 
-/* Sums of a block, of one number of each for each thread, those of `squares` (a bit each) of their squares: 16 lanes side by side,
+/* Sums of a block with one number of each sum for each thread, those in mask `squares` of squares: 16 lanes side by side,
    then halves of lanes. All threads come here. */
 FO_INLINE void fo_fold_block(const double *terms, int squares, fo_partial *partials)
 {
@@ -36,7 +36,7 @@ FO_INLINE void fo_fold_block(const double *terms, int squares, fo_partial *parti
     __syncthreads();
     for (int j = 0; j < FO_SUMS; j++) all[j * FO_BLOCK + thread] = terms[j];
     if (thread < FO_SUMS) scales[thread] = 1;
-    for (int again = 0; again < (squares ? 2 : 1); again++) { /* once more those whose squares are huge or tiny */
+    for (int again = 0; again < (squares ? 2 : 1); again++) { /* again for huge or tiny squares */
         __syncthreads();
         int some = 0;
         for (int j = 0; j < FO_SUMS; j++) some |= scales[j] != 1;

@@ -1,39 +1,39 @@
-/* A step over many arrays on a CUDA device: what every kernel reads, and how threads share the work. */
+/* A step of many arrays on a CUDA device: arguments of all kernels, and the division of work among threads. */
 #include "element.h"
 
 #define FO_KERNEL extern "C" __global__ void
-/* What each kernel takes; it works in blocks of 256 threads. */
+/* Parameters of each kernel, which runs in blocks of 256 threads. */
 #define FO_ARGUMENTS const fo_plan *plan, int64_t x, int64_t y, int64_t z
 
-typedef struct { /* what a step is told of a parameter */
+typedef struct { /* arguments of a step of one parameter */
     const char *g;
     int64_t t;       /* steps made */
-    uint64_t on;     /* stages, a bit each, and 32 above it whether it clips to more than a float holds */
-    uint64_t summed; /* stages whose sums are wanted, a bit each */
+    uint64_t on;     /* mask of active stages; 32 above: clipping beyond the range of floats */
+    uint64_t summed; /* mask of stages with sums */
     int32_t format;  /* of the gradient */
     int32_t active;  /* has one */
-    int32_t known;   /* a parameter from which one without gradient takes what its group knows together; -1: none */
-    int32_t clear;   /* the gradient, once it is used */
-    const int64_t *rows; /* ascending, that a gradient has */
-    int64_t n_rows, row; /* how many, -1: all; and elements of one */
-    int64_t every;       /* the others are updated too, as by zeros */
-} fo_turn;
+    int32_t known;   /* a parameter whose carried numbers one without gradient takes over; -1: none */
+    int32_t clear;   /* zero the gradient after use */
+    const int64_t *rows; /* ascending rows of the gradient */
+    int64_t n_rows, row; /* number of rows, -1: dense; elements of a row */
+    int64_t every;       /* the other rows are updated too, with zero gradients */
+} fo_step_args;
 
 typedef struct {
     const fo_array *arrays;
-    const fo_turn *turns;
-    const int64_t *order;  /* first block of a parameter in the index space of steps, and its number: by rule */
-    const int64_t *ranges; /* blocks from which and before which each parameter's, each group's, and all sums come */
-    const double *h;       /* hyperparameters of each group: of its rule, of the rule beside it, of each stage */
-    const double *kept;    /* of each parameter, numbers that live from step to step, and then in the next */
-    double *kept_after;
-    double *c64; /* scalars of each parameter's rule, of its sums, and of its stages; as doubles, and as floats */
+    const fo_step_args *args;
+    const int64_t *order;  /* first block of each parameter in the index space of steps, and its number; sorted by rule */
+    const int64_t *ranges; /* first block and end of the sums of each parameter, each group, and all */
+    const double *h;       /* hyperparameters of each group: rule, fallback, each stage */
+    const double *carry;    /* carried numbers of each parameter, before and after the step */
+    double *carry_after;
+    double *c64; /* scalars of each parameter: of its rule, its sums and its stages, as doubles and as floats */
     double *sums_c;
     double *stage_c64;
     float *c;
     float *stage_c;
-    fo_partial *partials; /* sums of each block, FO_SUMS for each */
-    double *totals;       /* FO_TOTALS of each stage, and of rules: of each parameter, of each group, or once */
+    fo_partial *partials; /* sums of each block, FO_SUMS apart */
+    double *totals;       /* FO_TOTALS for each stage and for rules: of each parameter, of each group, or once */
     int64_t n, groups, room;
     int64_t spaces[3];
     uint32_t key;
@@ -42,7 +42,7 @@ typedef struct {
 
 enum { FO_OF_GROUP = 2 * FO_SCALARS + FO_STAGES * FO_INPUTS };
 
-/* An element in float or in double, by one name. */
+/* An element in float or in double. */
 template <class real> struct fo_element;
 template <> struct fo_element<float> : fo_f32 {};
 template <> struct fo_element<double> : fo_f64 {};
@@ -56,12 +56,11 @@ FO_INLINE const float *fo_c(const fo_now *now, const fo_f32 *) { return now->c; 
 FO_INLINE const double *fo_c(const fo_now *now, const fo_f64 *) { return now->c64; }
 FO_INLINE const float *fo_stage_c(const fo_now *now, int id, const fo_f32 *) { return now->stage_c[id]; }
 FO_INLINE const double *fo_stage_c(const fo_now *now, int id, const fo_f64 *) { return now->stage_c64[id]; }
-FO_INLINE float *fo_own(const fo_array *a, int k, int64_t i, const fo_f32 *) { return fo_own_f32(a, k, i); }
-FO_INLINE double *fo_own(const fo_array *a, int k, int64_t i, const fo_f64 *) { return fo_own_f64(a, k, i); }
+FO_INLINE float *fo_stage_array(const fo_array *a, int k, int64_t i, const fo_f32 *) { return fo_stage_array_f32(a, k, i); }
+FO_INLINE double *fo_stage_array(const fo_array *a, int k, int64_t i, const fo_f64 *) { return fo_stage_array_f64(a, k, i); }
 
-/* What the stages are, which kernels.cu says: what is done with an element before its rule and after it, up to stage `last`, by
-   those
-   that are on; where and of what they are summed; and their scalars. */
+/* Defined in kernels.cu: the active stages of an element before and after its rule, up to stage `last`; scope and terms of their sums;
+   their scalars. */
 template <class real> FO_INLINE void before(const fo_array *a, const fo_now *now, int64_t i, int last, fo_element<real> *e);
 template <class real> FO_INLINE void after(const fo_array *a, const fo_now *now, int64_t i, int last, int velocity,
     fo_element<real> *e);
@@ -70,7 +69,7 @@ FO_INLINE int stage_scope(int id);
 FO_INLINE int stage_squares(int id);
 FO_INLINE void stage_scalars(int id, const double *sums, const double *h, double *c);
 
-/* What a rule has that says nothing else. */
+/* Defaults of a rule. */
 struct fo_rule {
     enum { states = 0, velocity = 0, nonnegative = 0, scratch = 0, squares = 0, prepares_sums = 0, prepares_terms = 0 };
     FO_INLINE void sums_scalars(int64_t, double *, const double *, const double *, double *) {}
@@ -79,7 +78,7 @@ struct fo_rule {
     template <class real> FO_INLINE void terms(const fo_element<real> *, const double *, double *) {}
 };
 
-/* Where the sums of a parameter are, among those of its scope. */
+/* The place of a parameter's sums, among those of a scope. */
 FO_INLINE int fo_targets(const fo_plan *plan, int scope, int64_t k)
 {
     return scope == FO_ARRAY ? (int)k : scope == FO_GROUP ? plan->arrays[k].group : 0;
@@ -90,7 +89,7 @@ FO_INLINE const double *fo_totals(const fo_plan *plan, int id, int scope, int64_
     return plan->totals + (id * plan->room + fo_targets(plan, scope, k)) * FO_TOTALS;
 }
 
-/* The parameter whose block this is, in the index space of steps, and where this thread's element is among those of it. */
+/* The parameter of a block in the index space of steps, and this thread's element of it. */
 FO_INLINE int64_t fo_find(const fo_plan *plan, int64_t block, int64_t *i)
 {
     int64_t lo = 0, hi = plan->n;
@@ -103,7 +102,7 @@ FO_INLINE int64_t fo_find(const fo_plan *plan, int64_t block, int64_t *i)
     return plan->order[2 * lo + 1];
 }
 
-/* The parameter that has a place, in an index space of sums. */
+/* The parameter at a place of an index space of sums. */
 FO_INLINE int64_t fo_find_place(const fo_plan *plan, int scope, int64_t place)
 {
     int64_t lo = 0, hi = plan->n;
@@ -117,13 +116,13 @@ FO_INLINE int64_t fo_find_place(const fo_plan *plan, int scope, int64_t place)
 
 FO_INLINE fo_now fo_now_of(const fo_plan *plan, int64_t k)
 {
-    const fo_turn *turn = plan->turns + k;
+    const fo_step_args *args = plan->args + k;
     fo_now now;
-    now.g = turn->g;
-    now.format = turn->format;
+    now.g = args->g;
+    now.format = args->format;
     now.nearest = plan->nearest;
     now.key = plan->key;
-    now.on = turn->on;
+    now.on = args->on;
     now.c = plan->c + k * FO_SCALARS;
     now.c64 = plan->c64 + k * FO_SCALARS;
     now.stage_c = (const float (*)[FO_INPUTS])(plan->stage_c + k * FO_STAGES * FO_INPUTS);
@@ -133,38 +132,38 @@ FO_INLINE fo_now fo_now_of(const fo_plan *plan, int64_t k)
 
 FO_INLINE int fo_size(int32_t format) { return format == FO_FLOAT64 ? 8 : format == FO_FLOAT32 ? 4 : 2; }
 
-/* Whether a gradient has the row of element i; it then begins where it is found by this number. */
-FO_INLINE int fo_has(const fo_turn *turn, int64_t i, fo_now *now)
+/* True if the gradient has the row of element i. `now->g` then moves so that index i is that element. */
+FO_INLINE int fo_has(const fo_step_args *args, int64_t i, fo_now *now)
 {
-    if (turn->n_rows < 0) return 1;
-    int64_t lo = 0, hi = turn->n_rows;
-    const int64_t row = i / turn->row;
+    if (args->n_rows < 0) return 1;
+    int64_t lo = 0, hi = args->n_rows;
+    const int64_t row = i / args->row;
     while (lo < hi) {
         const int64_t middle = (lo + hi) / 2;
-        if (turn->rows[middle] < row) lo = middle + 1;
+        if (args->rows[middle] < row) lo = middle + 1;
         else hi = middle;
     }
-    now->g += (lo - row) * turn->row * fo_size(now->format);
-    return lo < turn->n_rows && turn->rows[lo] == row;
+    now->g += (lo - row) * args->row * fo_size(now->format);
+    return lo < args->n_rows && args->rows[lo] == row;
 }
 
-/* Whether a step has element j, of all that it updates. */
-FO_INLINE int fo_inside(const fo_array *a, const fo_turn *turn, int64_t j)
+/* True if the step updates a j-th element. */
+FO_INLINE int fo_inside(const fo_array *a, const fo_step_args *args, int64_t j)
 {
-    return j < (turn->n_rows < 0 || turn->every ? a->n : turn->n_rows * turn->row);
+    return j < (args->n_rows < 0 || args->every ? a->n : args->n_rows * args->row);
 }
 
 __device__ static const double fo_zero = 0;
 
-/* Which element of the parameter that is; the gradient's begins where it is found by this number. */
-FO_INLINE int64_t fo_place(const fo_turn *turn, int64_t j, fo_now *now)
+/* The parameter's element that is updated as the j-th. `now->g` moves so that the same index is its gradient. */
+FO_INLINE int64_t fo_place(const fo_step_args *args, int64_t j, fo_now *now)
 {
-    if (turn->n_rows < 0) return j;
-    if (turn->every) {
-        if (!fo_has(turn, j, now)) now->g = (const char *)&fo_zero - j * fo_size(now->format);
+    if (args->n_rows < 0) return j;
+    if (args->every) {
+        if (!fo_has(args, j, now)) now->g = (const char *)&fo_zero - j * fo_size(now->format);
         return j;
     }
-    const int64_t i = turn->rows[j / turn->row] * turn->row + j % turn->row;
+    const int64_t i = args->rows[j / args->row] * args->row + j % args->row;
     now->g += (j - i) * fo_size(now->format);
     return i;
 }
@@ -172,10 +171,10 @@ FO_INLINE int64_t fo_place(const fo_turn *turn, int64_t j, fo_now *now)
 /* Hyperparameters of a parameter's rule. */
 FO_INLINE const double *fo_hyperparameters(const fo_plan *plan, int64_t k)
 {
-    return plan->h + plan->arrays[k].group * FO_OF_GROUP + (plan->arrays[k].beside ? FO_SCALARS : 0);
+    return plan->h + plan->arrays[k].group * FO_OF_GROUP + (plan->arrays[k].fallback ? FO_SCALARS : 0);
 }
 
-/* 8-bit floats of one block, one for each thread: they share an exponent. All threads come here. */
+/* Store the 8-bit floats of a block, which share an exponent. All threads must call this. */
 FO_INLINE void fo_store_blocks(const fo_array *a, const fo_now *now, int64_t i, int64_t first, int states, const fo_f32 *e)
 {
     __shared__ uint32_t largest[FO_BLOCK];
@@ -195,10 +194,10 @@ FO_INLINE void fo_store_blocks(const fo_array *a, const fo_now *now, int64_t i, 
     }
 }
 
-FO_INLINE void fo_clear(const fo_turn *turn, int64_t i)
+FO_INLINE void fo_clear(const fo_step_args *args, int64_t i)
 {
-    char *g = (char *)turn->g;
-    switch (turn->format) {
+    char *g = (char *)args->g;
+    switch (args->format) {
     case FO_BFLOAT16: case FO_FLOAT16: ((uint16_t *)g)[i] = 0; break;
     case FO_FLOAT64: ((double *)g)[i] = 0; break;
     default: ((float *)g)[i] = 0;
@@ -207,7 +206,7 @@ FO_INLINE void fo_clear(const fo_turn *turn, int64_t i)
 
 #include "fold.h"
 
-/* A number of a line into its average, with this weight; and back. */
+/* Read a row's or column's average; update it with weight w. */
 FO_INLINE double fo_average(const fo_array *a, int k, int64_t i)
 {
     return a->wide ? ((const double *)a->state[k])[i] : (double)((const float *)a->state[k])[i];
@@ -219,15 +218,15 @@ FO_INLINE void fo_join(const fo_array *a, int k, int64_t i, double x, double w)
     else ((float *)a->state[k])[i] = (float)x;
 }
 
-/* Exact sums of the sums of blocks, of each parameter, of each group, or of all, and of them the numbers that scalars are made of.
-   `y` says the scope, whether they are means, and which are of squares. Threads add up blocks of their own, then their limbs. */
+/* Add the sums of blocks exactly, for each parameter, each group, or all, and write the numbers that scalars take. `y` has the scope,
+   whether they are means, and the mask of squares. Each thread adds some blocks, then all add their limbs. */
 FO_KERNEL add_blocks(const fo_plan *plan, int64_t id, int64_t y, int64_t targets)
 {
     const int scope = (int)y & 3, mean = (int)y >> 2 & 1, squares = (int)(y >> 3), thread = (int)threadIdx.x;
     const int sum = thread % FO_SUMS, lane = thread / FO_SUMS, lanes = FO_BLOCK / FO_SUMS;
     __shared__ fo_total totals[FO_SUMS];
     __shared__ double specials[FO_BLOCK];
-    int place = sum; /* of its numbers, among those of all sums */
+    int place = sum; /* of its first number, among those of all sums */
     for (int j = 0; j < sum; j++) place += squares >> j & 1;
     for (int64_t target = blockIdx.x; target < targets; target += gridDim.x) {
         const int64_t *range = plan->ranges + 2 * (target + (scope == FO_ARRAY ? 0 : scope == FO_GROUP
@@ -255,17 +254,17 @@ FO_KERNEL add_blocks(const fo_plan *plan, int64_t id, int64_t y, int64_t targets
             own.count = blocks;
             own.hi = FO_LIMBS;
         }
-        fo_totals_given(&own, 1, squares >> sum & 1, mean ? (double)plan->arrays[target].n : -1,
+        fo_reduce_totals(&own, 1, squares >> sum & 1, mean ? (double)plan->arrays[target].n : -1,
                         plan->totals + (id * plan->room + target) * FO_TOTALS + place);
     }
 }
 
-/* Scalars of stages `x`, a bit each, of each parameter. */
+/* Compute the scalars of the stages in mask `x`, for each parameter. */
 FO_KERNEL prepare_stages(FO_ARGUMENTS)
 {
     for (int64_t k = blockIdx.x * (int64_t)FO_BLOCK + threadIdx.x; k < plan->n; k += gridDim.x * (int64_t)FO_BLOCK)
         for (int id = 0; id < FO_STAGES; id++) {
-            if (!(x >> id & 1) || !(plan->turns[k].on >> id & 1)) continue;
+            if (!(x >> id & 1) || !(plan->args[k].on >> id & 1)) continue;
             const double *h = plan->h + plan->arrays[k].group * FO_OF_GROUP + 2 * FO_SCALARS + id * FO_INPUTS;
             double c[FO_INPUTS] = {0, 0, 0, 0};
             stage_scalars(id, fo_totals(plan, id, stage_scope(id), k), h, c);
@@ -284,7 +283,7 @@ template <class real> FO_INLINE void fo_gradient_terms(const fo_array *a, const 
     stage_terms(id, a, i, &e, out);
 }
 
-/* Sums of each block that stage `x` needs of the gradients, in the index space of scope `y`. */
+/* Compute the sums of each block of the gradients for stage `x`, in the index space of scope `y`. */
 FO_KERNEL sum_gradients(FO_ARGUMENTS)
 {
     for (int64_t block = blockIdx.x; block < plan->spaces[y]; block += gridDim.x) {
@@ -292,9 +291,9 @@ FO_KERNEL sum_gradients(FO_ARGUMENTS)
         const fo_array *a = plan->arrays + k;
         const int64_t i = place - a->starts[y];
         double terms[FO_SUMS] = {0, 0, 0, 0};
-        if (i < a->n && plan->turns[k].active && plan->turns[k].summed >> x & 1) {
+        if (i < a->n && plan->args[k].active && plan->args[k].summed >> x & 1) {
             fo_now now = fo_now_of(plan, k);
-            if (!fo_has(plan->turns + k, i, &now)) {}
+            if (!fo_has(plan->args + k, i, &now)) {}
             else if (a->wide) fo_gradient_terms<double>(a, &now, i, (int)x, terms);
             else fo_gradient_terms<float>(a, &now, i, (int)x, terms);
         }
@@ -309,38 +308,38 @@ template <class real> FO_INLINE void fo_gather(const fo_array *a, const fo_now *
     before(a, now, i, last, &e);
 }
 
-/* Blocks `x` to `y` of a step that only gathers gradients, by the stages before `z`. */
+/* Accumulate gradients in blocks `x` to `y`, by the stages before `z`. */
 FO_KERNEL gather_gradients(FO_ARGUMENTS)
 {
     for (int64_t block = x + blockIdx.x; block < y; block += gridDim.x) {
         int64_t i;
         const int64_t k = fo_find(plan, block, &i);
         const fo_array *a = plan->arrays + k;
-        if (i >= a->n || !plan->turns[k].active) continue;
+        if (i >= a->n || !plan->args[k].active) continue;
         const fo_now now = fo_now_of(plan, k);
         if (a->wide) fo_gather<double>(a, &now, i, (int)z);
         else fo_gather<float>(a, &now, i, (int)z);
-        if (plan->turns[k].clear) fo_clear(plan->turns + k, i);
+        if (plan->args[k].clear) fo_clear(plan->args + k, i);
     }
 }
 
-/* Scalars of rule `z` for each of its parameters; or of its sums or terms, if that is what `x` says, whose scope is `y`. */
+/* Compute the scalars of rule `z` for its parameters; or those of its sums (scope `y`) or terms, if `x` says so. */
 template <class Rule> FO_INLINE void fo_prepare(FO_ARGUMENTS)
 {
     for (int64_t k = blockIdx.x * (int64_t)FO_BLOCK + threadIdx.x; k < plan->n; k += gridDim.x * (int64_t)FO_BLOCK) {
         if (plan->arrays[k].rule != z) continue;
-        const int64_t from = plan->turns[k].active ? k : plan->turns[k].known;
-        double kept[FO_KEPT], c[FO_SCALARS] = {0};
-        for (int j = 0; j < FO_KEPT; j++) kept[j] = plan->kept[(from < 0 ? k : from) * FO_KEPT + j];
+        const int64_t from = plan->args[k].active ? k : plan->args[k].known;
+        double carry[FO_CARRY], c[FO_SCALARS] = {0};
+        for (int j = 0; j < FO_CARRY; j++) carry[j] = plan->carry[(from < 0 ? k : from) * FO_CARRY + j];
         if (from >= 0) {
             const double *h = fo_hyperparameters(plan, k);
-            const int64_t t = plan->turns[from].t + 1;
-            if (x == FO_STAGES) Rule::sums_scalars(t, kept, 0, h, c);
-            else if (x == FO_TERMS) Rule::terms_scalars(t, kept, 0, h, c);
+            const int64_t t = plan->args[from].t + 1;
+            if (x == FO_STAGES) Rule::sums_scalars(t, carry, 0, h, c);
+            else if (x == FO_TERMS) Rule::terms_scalars(t, carry, 0, h, c);
             else {
                 double sums[FO_TOTALS];
                 for (int j = 0; j < FO_TOTALS; j++) sums[j] = fo_totals(plan, FO_STAGES, (int)y, from)[j];
-                Rule::scalars(t, kept, sums, h, c);
+                Rule::scalars(t, carry, sums, h, c);
             }
         }
         for (int j = 0; j < FO_SCALARS; j++) {
@@ -351,11 +350,11 @@ template <class Rule> FO_INLINE void fo_prepare(FO_ARGUMENTS)
             plan->c64[k * FO_SCALARS + j] = c[j];
             plan->c[k * FO_SCALARS + j] = (float)c[j];
         }
-        for (int j = 0; j < FO_KEPT && x < FO_STAGES; j++) plan->kept_after[k * FO_KEPT + j] = kept[j];
+        for (int j = 0; j < FO_CARRY && x < FO_STAGES; j++) plan->carry_after[k * FO_CARRY + j] = carry[j];
     }
 }
 
-/* An element up to its rule, and to stage `last`: decoded, shaped, updated. */
+/* Run an element's rule, and the stages after it up to `last`. */
 template <class Rule, class real> FO_INLINE void fo_update(const fo_array *a, const fo_now *now, int64_t i, int last,
    fo_element<real> *e)
 {
@@ -371,18 +370,18 @@ template <class Rule, class real> FO_INLINE void fo_step_of(const fo_array *a, c
     fo_update<Rule>(a, now, i, FO_STAGES, e);
 }
 
-/* Blocks `x` to `y` of a step. */
+/* Update blocks `x` to `y`. */
 template <class Rule> FO_INLINE void fo_step(FO_ARGUMENTS)
 {
     for (int64_t block = x + blockIdx.x; block < y; block += gridDim.x) {
         int64_t j;
         const int64_t k = fo_find(plan, block, &j);
         const fo_array *a = plan->arrays + k;
-        const fo_turn *turn = plan->turns + k;
-        if (!turn->active) continue;
+        const fo_step_args *args = plan->args + k;
+        if (!args->active) continue;
         fo_now now = fo_now_of(plan, k);
-        const int inside = fo_inside(a, turn, j);
-        const int64_t i = inside ? fo_place(turn, j, &now) : a->n;
+        const int inside = fo_inside(a, args, j);
+        const int64_t i = inside ? fo_place(args, j, &now) : a->n;
         if (a->wide) {
             fo_element<double> e;
             if (inside) {
@@ -397,7 +396,7 @@ template <class Rule> FO_INLINE void fo_step(FO_ARGUMENTS)
             }
             fo_store_blocks(a, &now, i, (block - plan->arrays[k].first) * FO_BLOCK, Rule::states, &e);
         }
-        if (inside && turn->clear) fo_clear(turn, j);
+        if (inside && args->clear) fo_clear(args, j);
     }
 }
 

@@ -1,4 +1,4 @@
-"""The launches of one step, in the order of the stages."""
+"""Launches of one step, in the order of its stages."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from .._codegen.capacity import BLOCK, TERMS, TOTALS
 from .._codegen.capacity import STAGES as N_STAGES
 from .._engine.program import HOLD_AT, PLACES, Op, program
-from ..spec import RULE_AT, STAGES, Formula, place_of
+from ..spec import RULE_AT, STAGES, Spec, place_of
 from .tables import SCOPES, Tables
 
 CHECK_AT = place_of("checks")
 
 
 def masks_of(op: Op, values: Mapping[str, float]) -> tuple[np.uint64, np.uint64]:
-    """Return the bits of an operation among stages that are on (32 above: beyond the range of floats), and that are summed."""
+    """Return two masks for an operation: active stages (32 above: clipping beyond the range of floats), and stages with sums."""
     stage = op.stage
     if stage is None or op.kind == "empty":
         return np.uint64(0), np.uint64(0)
@@ -27,88 +27,88 @@ def masks_of(op: Op, values: Mapping[str, float]) -> tuple[np.uint64, np.uint64]
 
 
 class Run:
-    """One step: what it is told, and its launches in the order of the stages."""
+    """One step: its arguments, and its launches in the order of the stages."""
 
-    def __init__(self, tables: Tables, settings: Any, hold: bool, scale: float, key: int) -> None:
-        self.tables, self.settings, self.hold = tables, settings, hold
+    def __init__(self, tables: Tables, settings: Any, accumulating: bool, scale: float, key: int) -> None:
+        self.tables, self.settings, self.accumulating = tables, settings, accumulating
         self.counted: list[list[float]] = []
-        self.pending = 0  # stages that are on and whose scalars are still to be prepared, a bit each
-        self.at = 0  # the stage that is next
-        self.masks(scale)
+        self.pending = 0  # Mask of active stages whose scalars are not computed yet.
+        self.next_stage = 0  # The stage that runs next.
+        self.set_masks(scale)
         plan = tables.plan
         plan["key"], plan["nearest"] = key, settings.rounding == "nearest"
-        for name in ("kept", "kept_after"):
+        for name in ("carry", "carry_after"):
             plan[name] = tables.buffers[name].data.ptr
-        tables.tell()
+        tables.upload_args()
 
-    def masks(self, scale: float) -> None:
-        """Tell which stages are on in each group, which are summed, and all their hyperparameters."""
+    def set_masks(self, scale: float) -> None:
+        """Set the masks of each group's stages, and all hyperparameters."""
         tables = self.tables
-        masks = np.zeros((2, len(tables.groups)), np.uint64)
+        set_masks = np.zeros((2, len(tables.groups)), np.uint64)
         for k, group in enumerate(tables.groups):
-            values = group.values_now(scale)
+            values = group.current_values(scale)
             tables.h[k] = np.array([*values.values(), 0.0])[tables.indices[k]]
-            for op in program(group.stages, values, self.settings.nonfinite, self.hold):
-                masks[:, k] |= masks_of(op, values)
-        tables.turns["on"], tables.turns["summed"] = (x[tables.table["group"]] for x in masks)
-        self.on, self.sums = (int(np.bitwise_or.reduce(x)) for x in masks)
+            for op in program(group.stages, values, self.settings.nonfinite, self.accumulating):
+                set_masks[:, k] |= masks_of(op, values)
+        tables.args["on"], tables.args["summed"] = (x[tables.table["group"]] for x in set_masks)
+        self.on, self.sums = (int(np.bitwise_or.reduce(x)) for x in set_masks)
         self.summed = frozenset(name for name, k in PLACES.items() if self.sums >> k & 1)
-        tables.turns["known"] = -1
+        tables.args["known"] = -1
         if any(tables.together):
-            active, of_group = tables.turns["active"], tables.table["group"]
+            active, of_group = tables.args["active"], tables.table["group"]
             first = {int(k): i for i, k in reversed(list(enumerate(of_group))) if active[i]}
-            tables.turns["known"] = [first.get(int(k), -1) if x else -1 for k, x in zip(of_group, tables.together, strict=True)]
+            tables.args["known"] = [first.get(int(k), -1) if x else -1 for k, x in zip(of_group, tables.together, strict=True)]
 
-    def sums_are_fine(self) -> bool:
-        """Everything up to where a gradient that is not finite would end the step; the host waits where it has to know."""
+    def check_sums(self) -> bool:
+        """Run the stages up to the check of the gradients. Return False if one is not finite; only then does the host wait."""
         if not self.sums >> CHECK_AT & 1:
             return True
-        self.shape_until(CHECK_AT)
-        self.sum_up([*STAGES.values()][CHECK_AT])
-        self.at += 1
+        self.run_stages(CHECK_AT)
+        self.sum_stage([*STAGES.values()][CHECK_AT])
+        self.next_stage += 1
         tables = self.tables
         totals = tables.memory.host(tables.buffers["totals"]).reshape(-1, tables.room, TOTALS)[CHECK_AT]
-        self.counted = [[float(x) for x in row] for row in totals[: len(tables.slots)]]
+        self.counted = [[float(x) for x in row] for row in totals[: len(tables.parameters)]]
         return not any(row[0] > 0 for row in self.counted)
 
     def finish(self) -> None:
         """Launch the rest of the step."""
         tables = self.tables
-        if self.hold:
-            self.shape_until(HOLD_AT + 1)
-            self.prepare()
+        if self.accumulating:
+            self.run_stages(HOLD_AT + 1)
+            self.prepare_stages()
             blocks = tables.spaces[0]
             tables.launch(tables.rules[0], "gather_gradients", blocks, 0, blocks, HOLD_AT + 1)
             return
-        self.shape_until(RULE_AT)
+        self.run_stages(RULE_AT)
         self.prepare_rules()
-        self.shape_until(len(STAGES))
-        self.prepare()
+        self.run_stages(len(STAGES))
+        self.prepare_stages()
         for rule, (lo, hi) in tables.spans.items():
             tables.launch(rule, f"{rule}_step", hi - lo, lo, hi)
         buffers = tables.buffers
-        buffers["kept"], buffers["kept_after"] = buffers["kept_after"], buffers["kept"]
+        buffers["carry"], buffers["carry_after"] = buffers["carry_after"], buffers["carry"]
 
-    def shape_until(self, end: int) -> None:
-        """Sums of the stages before this one, and what is to be prepared of them."""
-        for stage in list(STAGES.values())[self.at : end]:
+    def run_stages(self, end: int) -> None:
+        """Launch the sums of the stages before `end`, and note which scalars they need."""
+        for stage in list(STAGES.values())[self.next_stage : end]:
             bit = 1 << PLACES[stage.name]
             if self.sums & bit:
-                self.sum_up(stage)
+                self.sum_stage(stage)
             self.pending |= self.on & bit
-        self.at = end
+        self.next_stage = end
 
     def threads(self) -> int:
-        """Blocks of threads, one for each parameter."""
-        return -(-len(self.tables.slots) // BLOCK)
+        """Return the number of thread blocks with one thread for each parameter."""
+        return -(-len(self.tables.parameters) // BLOCK)
 
-    def prepare(self) -> None:
+    def prepare_stages(self) -> None:
         if self.pending:
             self.tables.launch(self.tables.rules[0], "prepare_stages", self.threads(), self.pending)
         self.pending = 0
 
-    def sum_up(self, stage: Formula) -> None:
-        self.prepare()
+    def sum_stage(self, stage: Spec) -> None:
+        self.prepare_stages()
         tables, scope, id_ = self.tables, SCOPES[stage.scope], PLACES[stage.name]
         assert set(stage.sums_arrays) <= {"g"} or scope == 0, "each rule writes the sums of whole blocks"
         if set(stage.sums_arrays) <= {"g"}:
@@ -118,20 +118,20 @@ class Run:
                 tables.launch(rule, f"{rule}_sum", tables.spaces[scope], id_, scope, k)
         self.add_blocks(id_, stage)
 
-    def add_blocks(self, id_: int, formula: Formula) -> None:
+    def add_blocks(self, id_: int, formula: Spec) -> None:
         tables, scope = self.tables, SCOPES[formula.scope]
-        targets = (len(tables.slots), len(tables.groups), 1)[scope]
+        targets = (len(tables.parameters), len(tables.groups), 1)[scope]
         squares = sum(1 << k for k, name in enumerate(formula.sums) if name in formula.squares)
         tables.launch(
             tables.rules[0], "add_blocks", targets, id_, scope + 4 * formula.scope.startswith("mean") + 8 * squares, targets
         )
 
     def prepare_rules(self) -> None:
-        """Compute the scalars of the rules, after terms of matrices and sums."""
+        """Launch the scalars of the rules, after matrix terms and sums."""
         tables = self.tables
-        rules: dict[str, Formula] = {s.rule.name: s.rule for s in tables.slots}
+        rules: dict[str, Spec] = {s.rule.name: s.rule for s in tables.parameters}
         if any(rule.terms_scope or rule.sums for rule in rules.values()):
-            self.prepare()
+            self.prepare_stages()
         for k, (name, rule) in enumerate(rules.items()):
             if rule.terms_scope:
                 tables.launch(name, f"{name}_prepare", self.threads(), TERMS, 0, k)
@@ -147,17 +147,17 @@ class Run:
         for k, name in enumerate(rules):
             tables.launch(name, f"{name}_prepare", self.threads(), 0, scope, k)
 
-    def matrices(self, name: str, rule: Formula) -> None:
-        """Compute averages of lines, or what a function of matrices makes of a rule's terms."""
+    def matrices(self, name: str, rule: Spec) -> None:
+        """Launch the factors, or change the matrices, of a rule's terms."""
         tables = self.tables
-        if rule.terms_scope == "over_matrix":
+        if rule.terms_scope == "matrix_terms":
             lo, hi = tables.spans[name]
-            tables.launch(name, f"{name}_spread", hi - lo, lo, hi)
-        for i, slot in enumerate(tables.slots):
-            if slot.rule is not rule or not tables.turns[i]["active"] or not slot.array.size:
+            tables.launch(name, f"{name}_write_terms", hi - lo, lo, hi)
+        for i, parameter in enumerate(tables.parameters):
+            if parameter.rule is not rule or not tables.args[i]["active"] or not parameter.array.size:
                 continue
-            if rule.terms_scope == "over_matrix":
-                slot.change_matrix()
+            if rule.terms_scope == "matrix_terms":
+                parameter.change_matrix()
                 continue
             row = tables.table[i]
             rows, columns, lines = (int(row[x]) for x in ("rows", "columns", "n"))

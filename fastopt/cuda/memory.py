@@ -1,4 +1,4 @@
-"""Memory of a CUDA device, by CuPy: what an optimizer asks of it, and how a gradient is taken."""
+"""Memory operations on a CUDA device, by CuPy, and checks of its gradients."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .._arrays.row_gradient import RowGradient, as_indices, check_below, check_k
 
 
 def is_cupy(a: object) -> bool:
-    """Return whether this is CuPy's array, without an import of CuPy."""
+    """Return True for a CuPy array, without importing CuPy."""
     cupy = sys.modules.get("cupy")
     return cupy is not None and isinstance(a, cupy.ndarray)
 
 
 def first_of(tree: object) -> Any:
-    """Return the first of CuPy's arrays among parameters, as they are nested; None where there is none."""
+    """Return the first CuPy array in a tree of parameters; None without one."""
     if isinstance(tree, Mapping):
         tree = list(tree.values())
     if isinstance(tree, (list, tuple)):
@@ -30,7 +30,7 @@ def first_of(tree: object) -> Any:
 
 
 class DeviceMemory(Memory):
-    """That of one device.
+    """Operations on arrays of one device.
 
     Attributes
     ----------
@@ -42,8 +42,8 @@ class DeviceMemory(Memory):
 
         self.cupy, self.device = cupy, device
 
-    def here(self) -> Any:
-        """Return a context in which arrays are made on the device, and kernels run there."""
+    def device_context(self) -> Any:
+        """Return a context in which arrays are allocated, and kernels run, on the device."""
         return self.cupy.cuda.Device(self.device)
 
     @staticmethod
@@ -51,7 +51,7 @@ class DeviceMemory(Memory):
         return a
 
     @staticmethod
-    def own(tree: Any) -> Any:
+    def private_copies(tree: Any) -> Any:
         return tree
 
     def check(self, what: str, a: object) -> None:  # type: ignore[override]
@@ -71,7 +71,7 @@ class DeviceMemory(Memory):
         return True
 
     def zeros(self, shape: Sequence[int] | int, dtype: np.dtype) -> Any:  # type: ignore[override]
-        with self.here():
+        with self.device_context():
             return self.cupy.zeros(shape, dtype)
 
     def zeros_like(self, a: Any, dtype: np.dtype, order: Sequence[int], place: int) -> Any:  # type: ignore[override]
@@ -81,8 +81,9 @@ class DeviceMemory(Memory):
     def put(self, target: Any, values: Any) -> None:  # type: ignore[override]
         if target.size == 0:
             return
-        with self.here(), np.errstate(all="ignore"):
-            if not is_cupy(values):  # made on the host, since CuPy fills with +0.0 for -0.0, and flushes subnormals where it casts
+        with self.device_context(), np.errstate(all="ignore"):
+            # Cast on the host: CuPy fills with +0.0 for -0.0, and flushes subnormals in casts.
+            if not is_cupy(values):
                 whole = np.broadcast_to(np.asarray(values).astype(target.dtype), target.shape)
                 values = self.cupy.asarray(np.ascontiguousarray(whole).reshape(-1)).reshape(target.shape)
             target[...] = values
@@ -91,17 +92,17 @@ class DeviceMemory(Memory):
         return x.astype(dtype, copy=False)
 
     def widened(self, a: Any) -> Any:  # type: ignore[override]
-        with self.here():
+        with self.device_context():
             if a.dtype == dtypes.BFLOAT16:
                 return (a.astype(np.uint32) << np.uint32(16)).view(np.float32)
             return a.astype(np.float32 if a.dtype == np.float16 else a.dtype)
 
     def joined(self, a: Any, low: Any) -> Any:  # type: ignore[override]
-        with self.here():
+        with self.device_context():
             return ((a.astype(np.uint32) << np.uint32(16)) + low.astype(np.int32).view(np.uint32)).view(np.float32)
 
     def host(self, a: Any) -> np.ndarray:  # type: ignore[override]
-        with self.here():
+        with self.device_context():
             return a.get(order="C")  # type: ignore[no-any-return]
 
     def located(self, a: Any) -> np.ndarray:  # type: ignore[override]
@@ -112,10 +113,10 @@ class DeviceMemory(Memory):
         there = np.asarray(SimpleNamespace(__array_interface__={**said, "data": (a.data.ptr, False)}))
         return there.view(dtypes.bfloat16) if narrow else there
 
-    def rows(self, slot: Any, g: Any, accumulate: int, exact: bool) -> tuple[Any, Any, np.ndarray]:
-        """Return a gradient of rows as `gradient` does: which, ascending, their values on the device, and where those lie."""
-        name, p, what = slot.name, slot.array, f"gradient of {slot.name!r}"
-        check_kind(slot, accumulate, exact)
+    def rows(self, parameter: Any, g: Any, accumulate: int, exact: bool) -> tuple[Any, Any, np.ndarray]:
+        """Return a gradient of rows as `gradient` does: ascending rows, their values on the device, and their address."""
+        name, p, what = parameter.name, parameter.array, f"gradient of {parameter.name!r}"
+        check_kind(parameter, accumulate, exact)
         g = g if isinstance(g, RowGradient) else of_matrix(what, p, g)
         values, indices = g.values, check_below(what, as_indices(f"{what}, indices", g.indices), p)
         if not is_cupy(values):
@@ -124,37 +125,40 @@ class DeviceMemory(Memory):
         there = self.located(values)
         layout.check_gradient(name, p, there, (indices.size, *p.shape[1:]))
         values = self.view(values)
-        if (np.diff(indices) <= 0).any():  # each once, with the sum of its values one after another, in the order given
+        # Each row once, with the sum of its values in the given order.
+        if (np.diff(indices) <= 0).any():
             places = np.argsort(indices, kind="stable")
             indices, first, count = np.unique(indices[places], return_index=True, return_counts=True)
             values = self.widened(values)[self.cupy.asarray(places)]
             total = values[self.cupy.asarray(first)]
             for k in range(1, int(count.max())):
                 more = np.flatnonzero(count > k)
-                at = self.cupy.asarray(more)
-                total[at] = total[at] + values[self.cupy.asarray(first[more] + k)]
+                targets = self.cupy.asarray(more)
+                total[targets] = total[targets] + values[self.cupy.asarray(first[more] + k)]
             values = total
-        flat = values.transpose(walked_rows(slot))
+        flat = values.transpose(walked_rows(parameter))
         flat = flat if flat.flags.c_contiguous else self.cupy.ascontiguousarray(flat)
         return self.cupy.asarray(indices), flat, there
 
     def gradient(self, name: str, p: Any, order: Sequence[int], g: Any) -> tuple[Any, np.ndarray]:
-        """Return a gradient as an array of this device, contiguous in the order its parameter is walked, and where it lies.
+        """Return a gradient as an array of this device, contiguous in the parameter's order of axes, and its address.
 
-        It is copied where they do not. The error says what is wrong with it.
+        It is copied if it is not contiguous in that order. Raises for anything else.
         """
         what = f"gradient of {name!r}"
         if isinstance(g, float) and p.ndim == 0:
             g = self.cupy.asarray(np.array([g])).reshape(())
         narrow = False
         if hasattr(g, "detach"):
-            g = g.detach()  # torch's tensors do not show their memory while they want gradients themselves
+            # A tensor that requires gradients itself does not show its memory.
+            g = g.detach()
             if narrow := str(g.dtype) == "torch.bfloat16":
                 import torch
 
                 g = g.view(torch.int16)
         if not is_cupy(g) and hasattr(g, "__cuda_array_interface__"):
-            g = self.cupy.asarray(g)  # a view, of torch's and others' arrays
+            # A view of an array of torch or another library.
+            g = self.cupy.asarray(g)
             g = g.view(dtypes.bfloat16) if narrow else g
         if not is_cupy(g):
             raise TypeError(f"{what}: {type(g).__name__}, expected an array on device {self.device}")

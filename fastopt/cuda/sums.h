@@ -1,4 +1,4 @@
-/* Sums that a rule needs, its terms of matrices, and the averages of their lines. */
+/* Sums of a rule, its matrix terms, and the averages of their rows and columns. */
 #ifndef FASTOPT_SUMS_H
 #define FASTOPT_SUMS_H
 
@@ -16,17 +16,17 @@ template <class Rule, class real> FO_INLINE void fo_terms_in(const fo_array *a, 
     }
 }
 
-/* The terms of the sums of operation `id` at an element of parameter k, for which nothing is changed. */
+/* Compute the terms of the sums of operation `id` for an element of parameter k, without changing it. */
 template <class Rule> FO_INLINE void fo_terms(const fo_plan *plan, int64_t k, int64_t i, int id, double *out)
 {
     const fo_array *a = plan->arrays + k;
     fo_now now = fo_now_of(plan, k);
-    if (!fo_has(plan->turns + k, i, &now)) return;
+    if (!fo_has(plan->args + k, i, &now)) return;
     if (a->wide) fo_terms_in<Rule, double>(a, &now, i, id, plan->sums_c + k * FO_SCALARS, out);
     else fo_terms_in<Rule, float>(a, &now, i, id, plan->sums_c + k * FO_SCALARS, out);
 }
 
-/* Sums of each block that operation `x` needs, in the index space of scope `y`, of the parameters whose rule is `z`. */
+/* Compute the sums of each block for operation `x`, in the index space of scope `y`, for parameters of rule `z`. */
 template <class Rule> FO_INLINE void fo_sum(FO_ARGUMENTS)
 {
     for (int64_t block = blockIdx.x; block < plan->spaces[y]; block += gridDim.x) {
@@ -35,27 +35,27 @@ template <class Rule> FO_INLINE void fo_sum(FO_ARGUMENTS)
         const int64_t i = place - a->starts[y];
         double terms[FO_SUMS] = {0, 0, 0, 0};
         if (y == FO_ARRAY && a->rule != z) continue;
-        if (i < a->n && a->rule == z && plan->turns[k].active && (x >= FO_STAGES || plan->turns[k].summed >> x & 1))
+        if (i < a->n && a->rule == z && plan->args[k].active && (x >= FO_STAGES || plan->args[k].summed >> x & 1))
             fo_terms<Rule>(plan, k, i, (int)x, terms);
         fo_fold_block(terms, x == FO_STAGES ? Rule::squares : stage_squares((int)x), plan->partials + block * FO_SUMS);
     }
 }
 
-/* Terms of the matrices of blocks `x` to `y` into the rule's scratch array. */
-template <class Rule> FO_INLINE void fo_spread(FO_ARGUMENTS)
+/* Write the matrix terms of blocks `x` to `y` to the rule's scratch array. */
+template <class Rule> FO_INLINE void fo_write_terms(FO_ARGUMENTS)
 {
     for (int64_t block = x + blockIdx.x; block < y; block += gridDim.x) {
         int64_t i;
         const int64_t k = fo_find(plan, block, &i);
         const fo_array *a = plan->arrays + k;
         double terms[FO_SUMS];
-        if (i >= a->n || !plan->turns[k].active) continue;
+        if (i >= a->n || !plan->args[k].active) continue;
         fo_terms<Rule>(plan, k, i, FO_TERMS, terms);
         fo_join(a, Rule::scratch, i, terms[0], 1);
     }
 }
 
-/* Sums of terms over each row of parameter `x`. */
+/* Sum the terms of each row of parameter `x`. */
 template <class Rule> FO_INLINE void fo_rows(FO_ARGUMENTS)
 {
     __shared__ fo_partial sums[FO_SUMS];
@@ -69,11 +69,11 @@ template <class Rule> FO_INLINE void fo_rows(FO_ARGUMENTS)
             fo_fold_block(terms, 0, sums);
             if (threadIdx.x == 0) total = total + sums[0].sum;
         }
-        if (threadIdx.x == 0) a->of_rows[row] = total;
+        if (threadIdx.x == 0) a->row_sums[row] = total;
     }
 }
 
-/* Sums of terms over each column of each chunk of rows of parameter `x`. */
+/* Sum the terms of each column of each chunk of rows of parameter `x`. */
 template <class Rule> FO_INLINE void fo_columns(FO_ARGUMENTS)
 {
     const fo_array *a = plan->arrays + x;
@@ -87,27 +87,27 @@ template <class Rule> FO_INLINE void fo_columns(FO_ARGUMENTS)
             fo_terms<Rule>(plan, x, (matrix * a->rows + row) * a->columns + column, FO_TERMS, terms);
             total = total + terms[0];
         }
-        a->of_rows[rows + j] = total;
+        a->row_sums[rows + j] = total;
     }
 }
 
-/* The newest means over rows and over columns of parameter `x` into their averages. */
+/* Update the averages of row and column means of parameter `x`. */
 FO_KERNEL average_lines(FO_ARGUMENTS)
 {
     const fo_array *a = plan->arrays + x;
     const int64_t chunks = (a->rows + a->chunk - 1) / a->chunk, rows = a->n / a->columns, columns = rows / a->rows * a->columns;
     for (int64_t j = blockIdx.x * (int64_t)FO_BLOCK + threadIdx.x; j < rows + columns; j += gridDim.x * (int64_t)FO_BLOCK) {
-        const int64_t at = j < rows ? j : j - rows;
-        double total = j < rows ? a->of_rows[j] : 0;
+        const int64_t line = j < rows ? j : j - rows;
+        double total = j < rows ? a->row_sums[j] : 0;
         for (int64_t chunk = 0; chunk < chunks && j >= rows; chunk++)
-            total = total + a->of_rows[rows + (at / a->columns * chunks + chunk) * a->columns + at % a->columns];
+            total = total + a->row_sums[rows + (line / a->columns * chunks + chunk) * a->columns + line % a->columns];
         for (int k = 0; k < FO_STATES; k++)
             if (a->formats[k] == (j < rows ? FO_ROWS : FO_COLUMNS))
-                fo_join(a, k, at, total / (double)(j < rows ? a->columns : a->rows), plan->sums_c[x * FO_SCALARS]);
+                fo_join(a, k, line, total / (double)(j < rows ? a->columns : a->rows), plan->sums_c[x * FO_SCALARS]);
     }
 }
 
-/* The averages of the rows of parameter `x` over the mean of all of their matrix. */
+/* Divide the row averages of parameter `x` by their mean over the matrix. */
 FO_KERNEL divide_rows(FO_ARGUMENTS)
 {
     __shared__ double mean;

@@ -1,4 +1,4 @@
-"""The C interface for other code: headers, addresses of its functions, and the kernels as one file of C."""
+"""The C interface: headers, addresses of its functions, and the kernels as one file of C."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from ..spec import RULES, STAGES, Formula
+from ..spec import RULES, STAGES, Spec
 
-STATES, ARRAYS = 6, 2  # as in include/fastopt.h
-FORMATS = ("float32", "float64", "bfloat16", "float16", "float8")  # by their numbers in C
+STATES, ARRAYS = 6, 2  # As in include/fastopt.h.
+FORMATS = ("float32", "float64", "bfloat16", "float16", "float8")  # By their numbers in C.
 
 
 def _struct(**fields: Any) -> np.dtype:
     return np.dtype([(name, *x) if isinstance(x, tuple) else (name, x) for name, x in fields.items()], align=True)
 
 
-USE = _struct(size="u8", stage="u8", hyperparameters="u8", arrays=("u8", ARRAYS))
+STAGE_ARGS = _struct(size="u8", stage="u8", hyperparameters="u8", arrays=("u8", ARRAYS))
 UPDATE = _struct(
     size="u8", rule="u8", n="i8", t="i8", param_format="i4", grad_format="i4", state_format="i4", nearest="i4", param_in="u8",
-    param_out="u8", grad="u8", state=("u8", STATES), exponents=("u8", STATES), master="u8", low="u8", hyperparameters="u8",
-    kept_in="u8", kept_out="u8", stages="u8", n_stages="i4", seed="u4", position="i8",
+    param_out="u8", grad="u8", state=("u8", STATES), exponents=("u8", STATES), master="u8", low_bits="u8", hyperparameters="u8",
+    carry_in="u8", carry_out="u8", stages="u8", n_stages="i4", seed="u4", position="i8",
 )  # fmt: skip
 
 
 def get_include() -> str:
-    """Return the folder of ``fastopt.h``, for C compilers; Cython finds ``cimport fastopt`` by itself.
+    """Return the folder of ``fastopt.h``, for C compilers. Cython finds ``cimport fastopt`` without it.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def get_include() -> str:
 
 
 def declarations() -> str:
-    """Return the structs and constants of ``fastopt.h`` without comments and preprocessor, as cffi's ``cdef`` takes them.
+    """Return the declarations of ``fastopt.h`` without comments and preprocessor lines, for cffi's ``cdef``.
 
     Returns
     -------
@@ -52,14 +52,14 @@ def declarations() -> str:
 
 
 def source(language: str, rules: Any = None) -> str:
-    """Return the kernels as one file, for programs that do without Python.
+    """Return the kernels as one source file, for programs without Python.
 
     Parameters
     ----------
     language : {"c", "cuda"}
         C99, with the functions of ``fastopt.h``; or CUDA, see `fastopt.cuda.source`.
     rules : str, Rule, or sequence of them, optional
-        Names of rules (``"adam"``), as those of `functional`, and rules of one's own; all of the package without.
+        Names of rules (``"adam"``), as in `functional`, and users' rules. Default: all rules of the package.
 
     Returns
     -------
@@ -68,13 +68,13 @@ def source(language: str, rules: Any = None) -> str:
     Raises
     ------
     ValueError
-        For another language, and for a rule that there is not, or that is of whole matrices (in C).
+        If the language or a rule does not exist, or (in C) the rule works on whole matrices.
 
     Notes
     -----
-    Compile the C with ``-O3 -ffp-contract=off -fno-math-errno -fno-trapping-math``, and ``-fopenmp`` for threads: the bits are the
-    package's. Parameters, gradients and state may be stored in all formats, and all stages are there but those that an optimizer
-    acts on (accumulation of gradients, norms for a report; of what is not finite, only that it becomes zero).
+    Compile the C with ``-O3 -ffp-contract=off -fno-math-errno -fno-trapping-math``, and ``-fopenmp`` for threads: the bits are
+    those of the package. All storage formats and stages are included, except for stages that an optimizer acts on (accumulation,
+    norms for a report; non-finite elements can only be replaced by zero).
 
     Examples
     --------
@@ -82,7 +82,7 @@ def source(language: str, rules: Any = None) -> str:
     True
     """
     from .._codegen import c_library as c
-    from .._codegen.package import chosen, formulas, pasted
+    from .._codegen.package import formulas, inline_headers, select_rules
 
     if language == "cuda":
         from .. import cuda
@@ -93,14 +93,14 @@ def source(language: str, rules: Any = None) -> str:
     known, stages = formulas()
     given = rules if isinstance(rules, (list, tuple)) else [rules]
     specs = RULES | {x.formula.name: x.formula for x in given if hasattr(x, "formula")}
-    wanted = chosen(rules, [rule for rule in known if not rule.terms_scope])
+    wanted = select_rules(rules, [rule for rule in known if not rule.terms_scope])
     domains = {rule.name: intervals(specs[rule.name]) for rule in wanted}
     domains |= {f"{stage.name} stage": intervals(STAGES[stage.name]) for stage in stages}
-    return pasted(c.render(wanted, stages, domains))
+    return inline_headers(c.render(wanted, stages, domains))
 
 
-def intervals(formula: Formula) -> list[tuple[float, float]]:
-    """Return the least and the greatest value of each hyperparameter, as C checks them."""
+def intervals(formula: Spec) -> list[tuple[float, float]]:
+    """Return the closed range of each hyperparameter, as C checks it."""
     return [(domain.low, domain.high) for domain in formula.domains.values()]
 
 
@@ -111,13 +111,13 @@ def _interface() -> Any:
 
 
 def rules() -> dict[str, dict[str, Any]]:
-    """Return what there is for ``fastopt_find_rule``, and the order of its arrays and numbers.
+    """Return the rules for ``fastopt_find_rule``, with the order of their arrays and numbers.
 
     Returns
     -------
     dict
-        By name: ``"states"``, names of arrays; ``"hyperparameters"``, with their defaults; ``"kept"``, numbers that live from step
-        to step, with what they begin at. Optimizers are rules with stages: AdamW is "adam" with the stage "decoupled".
+        By name: ``"states"``, names of arrays; ``"hyperparameters"``, with their defaults; ``"carry"``, numbers that live from
+        step to step, with their first values. Optimizers are rules with stages: AdamW is "adam" with the stage "decoupled".
 
     Examples
     --------
@@ -125,21 +125,21 @@ def rules() -> dict[str, dict[str, Any]]:
     ['m', 'v']
     """
     return {
-        name: {"states": rule.state, "hyperparameters": rule.hyperparameters, "kept": rule.kept}
+        name: {"states": rule.state, "hyperparameters": rule.hyperparameters, "carry": rule.carry}
         for name, rule in RULES.items()
         if not rule.terms_scope
     }
 
 
 def stages() -> dict[str, dict[str, Any]]:
-    """Return what there is for ``fastopt_find_stage``, and the order of its numbers and arrays.
+    """Return the stages for ``fastopt_find_stage``, with the order of their numbers and arrays.
 
     Returns
     -------
     dict
-        By name, in the order in which they are done, the rule before "late_decay": ``"hyperparameters"``, with the values that
-        change nothing (None: any), and ``"arrays"``, names of those of the stage's own. A stage of an update is an entry of an
-        array of dtype `USE`: its ``size``, the address of the stage, of its hyperparameters as float64, and of its arrays.
+        By name, in the order in which they run, with the rule before "late_decay": ``"hyperparameters"``, with values that change
+        nothing (None: any); ``"arrays"``, those that the stage keeps. A stage of an update is an entry of an array of dtype
+        `STAGE_ARGS`: its ``size``, and the addresses of the stage, of its hyperparameters as float64, and of its arrays.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def stages() -> dict[str, dict[str, Any]]:
     {'lr': None, 'weight_decay': 0.0}
     """
     return {
-        name: {"hyperparameters": stage.hyperparameters, "arrays": stage.own}
+        name: {"hyperparameters": stage.hyperparameters, "arrays": stage.stage_arrays}
         for name, stage in STAGES.items()
         if not stage.is_for_optimizers
     }
@@ -164,13 +164,13 @@ def find_rule(name: str) -> int:
     Raises
     ------
     ValueError
-        For a rule that there is not.
+        If there is no such rule.
     """
     return _found("rule", name)
 
 
 def find_stage(name: str) -> int:
-    """Return the address of a stage's ``fastopt_stage``: of "l2", "clip_norm", ..., as `find_rule`."""
+    """Return the address of a stage's ``fastopt_stage``, such as "l2" or "clip_norm"; see `find_rule`."""
     return _found("stage", name)
 
 
@@ -183,9 +183,9 @@ def _found(kind: str, name: str) -> int:
 
 
 def addresses() -> dict[str, int]:
-    """Return where the functions of ``fastopt.h`` are in memory, by name: for ctypes, cffi, numba, and other callers of C.
+    """Return the addresses of the functions of ``fastopt.h`` by name, for ctypes, cffi, numba and other callers of C.
 
-    And under ``"fastopt_interface"``, the struct that holds all of them.
+    ``"fastopt_interface"`` is the address of the struct that holds all of them.
 
     Returns
     -------
@@ -193,7 +193,7 @@ def addresses() -> dict[str, int]:
 
     Raises
     ------
-    ImportError
+        If this process runs without the compiled engine.
         Where this process runs without the compiled engine.
 
     Examples
@@ -210,7 +210,7 @@ def addresses() -> dict[str, int]:
 
 
 def capsule() -> Any:
-    """Return all functions of ``fastopt.h`` in a ``fastopt_interface``: the capsule "fastopt.interface", for extensions in C.
+    """Return the capsule "fastopt.interface", a ``fastopt_interface`` with all functions of ``fastopt.h``, for C extensions.
 
     Returns
     -------
@@ -219,7 +219,7 @@ def capsule() -> Any:
     Raises
     ------
     ImportError
-        Where this process runs without the compiled engine.
+        If this process runs without the compiled engine.
     """
     return _interface().CAPSULE
 

@@ -1,4 +1,4 @@
-"""The C interface of fastopt.h for Cython: ``from fastopt cimport fastopt_apply``."""
+"""Declarations of ``fastopt.h`` for Cython: ``from fastopt cimport fastopt_apply``."""
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint32_t
 
@@ -22,14 +22,14 @@ cdef extern from "fastopt.h" nogil:
         size_t size
         const void *owner
         const char *name
-        int32_t n_states, n_hyperparameters, n_kept, n_sums
+        int32_t n_states, n_hyperparameters, n_carry, n_sums
         const char *const *states
-        uint32_t starts
+        uint32_t start_mask
         const char *const *hyperparameters
         const double *defaults
-        const double *least
-        const double *greatest
-        const char *const *kept
+        const double *lower
+        const double *upper
+        const char *const *carry
         const double *initial
 
     ctypedef struct fastopt_stage:
@@ -40,10 +40,10 @@ cdef extern from "fastopt.h" nogil:
         const char *const *hyperparameters
         const double *neutral
         const char *const *arrays
-        const double *least
-        const double *greatest
+        const double *lower
+        const double *upper
 
-    ctypedef struct fastopt_use:
+    ctypedef struct fastopt_stage_args:
         size_t size
         const fastopt_stage *stage
         const double *hyperparameters
@@ -62,11 +62,11 @@ cdef extern from "fastopt.h" nogil:
         void *state[6]
         int16_t *exponents[6]
         float *master
-        int16_t *low
+        int16_t *low_bits
         const double *hyperparameters
-        const double *kept_in
-        double *kept_out
-        const fastopt_use *stages
+        const double *carry_in
+        double *carry_out
+        const fastopt_stage_args *stages
         int32_t n_stages
         uint32_t seed
         int64_t position

@@ -1,4 +1,4 @@
-/* The calls of fastopt.h over a library of kernels, which says what one update is and how a part of it is made. */
+/* The calls of fastopt.h, over a library of kernels that prepares updates and computes parts of them. */
 #ifndef FASTOPT_APPLY_H
 #define FASTOPT_APPLY_H
 
@@ -7,29 +7,29 @@
 #include "block.h"
 #include "check.h"
 
-enum { FO_GRAIN = 32768, FO_CHUNK = 4096 };  /* elements that are worth a thread; that are copied at once */
-enum { FO_MOST_SUMS = 4, FO_JOB = 8192 }; /* bytes that a job has at most */
+enum { FO_GRAIN = 32768, FO_CHUNK = 4096 };  /* elements that are worth a thread; elements to copy at once */
+enum { FO_MOST_SUMS = 4, FO_JOB = 8192 }; /* bytes of a job, at most */
 
-typedef struct { /* what a job sums of a stage or of its rule */
+typedef struct { /* the sums of a stage or rule */
     int count; /* 0: nothing */
-    int squares; /* a bit for each sum that is of squares */
-    int whole; /* over all updates of the call, not over each */
+    int squares; /* mask of the sums of squares */
+    int whole; /* over all updates of the call */
     int mean;
 } fo_sums;
 
 typedef struct {
-    size_t job_size;  /* of an update as the kernels want it */
-    size_t task_size; /* of the part of it that sums want beside those of others */
-    int stages, rule_at; /* the number of stages, which is the rule's among sums; before which of them its sums are needed */
+    size_t job_size;  /* an update, prepared for the kernels */
+    size_t task_size; /* its part that sums need in one array with the others */
+    int stages, rule_at; /* number of stages, which is the rule's number among sums; the stage before which the rule runs */
     void (*describe)(const fastopt_update *u, void *job); /* with all scalars that need no sums */
     void (*task)(const fastopt_update *u, const void *job, void *task);
     void (*span)(const void *job, int64_t lo, int64_t hi);
     fo_sums (*sums)(const void *job, int id);
     void (*before)(const fastopt_update *u, void *job); /* scalars of the rule's sums */
-    void (*add_up)(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums sums, int64_t lo,
+    void (*reduce_blocks)(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums sums, int64_t lo,
                    int64_t hi, fo_partial *partials);
     void (*after)(const fastopt_update *u, void *job, int id, const double *totals); /* scalars that need them */
-    const double *(*kept)(const void *job);
+    const double *(*carry)(const void *job);
 } fo_library;
 
 typedef struct { /* a call */
@@ -37,13 +37,13 @@ typedef struct { /* a call */
     const fastopt_update *updates;
     int64_t count, blocks;
     int parts;
-    char *jobs, *tasks;      /* NULL: none was described before */
-    ptrdiff_t *starts[2];    /* of each in an index space of blocks of its own, and in the concatenation of all */
+    char *jobs, *tasks;      /* NULL: prepare each when it is needed */
+    ptrdiff_t *starts[2];    /* of each, in the index space of its own blocks, and in the concatenation of all */
     int64_t space[2];
-    fo_partial *partials; /* of each block as many as there are sums */
+    fo_partial *partials; /* one for each sum and block */
 } fo_call;
 
-/* Elements lo to hi, copied first to where they are to be. */
+/* Update elements lo to hi, after copying them to param_out. */
 static void fo_step(const fo_library *library, const fastopt_update *u, const void *job, int64_t lo, int64_t hi)
 {
     const int64_t size = u->param_format == FASTOPT_FLOAT64 ? 8 : u->param_format == FASTOPT_FLOAT32 ? 4 : 2;
@@ -58,7 +58,7 @@ static void fo_step(const fo_library *library, const fastopt_update *u, const vo
     }
 }
 
-/* One part of the blocks of all updates, one after another. Whoever has the last block of one writes what it keeps. */
+/* Update one part of all blocks. The part that has an update's last block also writes its carried numbers. */
 static void fo_walk(const fo_call *call, int64_t part, int64_t parts)
 {
     const fo_library *library = call->library;
@@ -74,7 +74,7 @@ static void fo_walk(const fo_call *call, int64_t part, int64_t parts)
             const int64_t from = lo > first ? (lo - first) * 256 : 0, to = hi < end ? (hi - first) * 256 : u->n;
             if (!call->jobs) library->describe(u, own);
             if (from < to) fo_step(library, u, job, from, to);
-            if (u->rule->n_kept && hi >= end) memcpy(u->kept_out, library->kept(job), (size_t)u->rule->n_kept * sizeof(double));
+            if (u->rule->n_carry && hi >= end) memcpy(u->carry_out, library->carry(job), (size_t)u->rule->n_carry * sizeof(double));
         }
         first = end;
     }
@@ -97,12 +97,12 @@ static void fo_add_part(const fo_call *call, int id, fo_sums sums, int part)
 {
     const int64_t blocks = call->space[sums.whole];
     fo_env env = fo_enter(0);
-    call->library->add_up(call->jobs, call->tasks, call->count, call->starts[sums.whole], id, sums, blocks * part / call->parts,
+    call->library->reduce_blocks(call->jobs, call->tasks, call->count, call->starts[sums.whole], id, sums, blocks * part / call->parts,
                           blocks * (part + 1) / call->parts, call->partials);
     fo_leave(env);
 }
 
-/* Sums of one operation, exact ones of blocks that are summed in a fixed order, and the scalars that they give. */
+/* Compute the sums of a stage or rule, exactly from blocks that are summed in a fixed order, and the scalars that need them. */
 static void fo_sum_up(const fo_call *call, int id, fo_sums wanted)
 {
     const fo_library *library = call->library;
@@ -128,13 +128,13 @@ static void fo_sum_up(const fo_call *call, int id, fo_sums wanted)
             fo_total_clear(totals + j);
             fo_total_add_blocks(totals + j, call->partials + first * wanted.count + j, end - first, wanted.count);
         }
-        if (k == 0 || !wanted.whole) fo_totals_given(totals, wanted.count, wanted.squares, wanted.mean ? (double)u->n : -1, given);
+        if (k == 0 || !wanted.whole) fo_reduce_totals(totals, wanted.count, wanted.squares, wanted.mean ? (double)u->n : -1, given);
         if (library->sums(job, id).count) library->after(u, job, id, given);
     }
     fo_leave(env);
 }
 
-/* Everything that needs sums, in the order of the stages. */
+/* Compute all sums, in the order of the stages. */
 static int32_t fo_prepare_all(const fo_call *call)
 {
     const fo_library *library = call->library;
@@ -161,7 +161,7 @@ static int32_t fo_prepare_all(const fo_call *call)
     return FASTOPT_OK;
 }
 
-/* With all updates described before the first is made. */
+/* Make updates with sums: all are prepared before the first is made. */
 static int32_t fo_apply_described(fo_call *call)
 {
     const fo_library *library = call->library;
@@ -197,7 +197,7 @@ static int32_t fo_apply_described(fo_call *call)
     return code;
 }
 
-/* All of it, by at most so many threads. */
+/* Make all updates, on at most this many threads. */
 static int32_t fo_apply(const fo_library *library, const fastopt_update *updates, int64_t count, int64_t threads)
 {
     fo_call call = {0};
@@ -214,7 +214,7 @@ static int32_t fo_apply(const fo_library *library, const fastopt_update *updates
         const fastopt_update *u = fo_update_at(updates, k);
         int32_t before = u->rule->n_sums;
         for (int32_t j = 0; j < u->n_stages; j++) before += fo_use_at(u, j)->stage->n_sums;
-        if (call.parts > 1) before += u->rule->n_kept; /* which one thread may write before another has read */
+        if (call.parts > 1) before += u->rule->n_carry; /* one thread may write them before another has read them */
         if (before) return fo_apply_described(&call);
     }
     fo_walk_all(&call);

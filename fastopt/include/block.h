@@ -1,4 +1,4 @@
-/* Blocks of numbers, and the processor that works on them: what the compiled engine has beside scalar.h. */
+/* Functions of blocks of numbers, and settings of the processor, for the compiled engine. */
 #ifndef FASTOPT_BLOCK_H
 #define FASTOPT_BLOCK_H
 
@@ -17,7 +17,7 @@ FO_INLINE const char *fo_zeros(void)
 
 FO_INLINE long double fo_load_long(const char *x) { long double f; memcpy(&f, x, sizeof f); return f; }
 
-/* A hint that n bytes will be read. */
+/* Prefetch n bytes. */
 FO_INLINE void fo_prefetch(const char *x, ptrdiff_t n)
 {
 #if defined(__GNUC__)
@@ -42,7 +42,7 @@ FO_INLINE int fo_common_bf16(int nonnegative, int upper, uint16_t *restrict out,
     return largest <= 0x7f7f0000u && least >= 0xffffu;
 }
 
-/* n floats in 16 bits; two arrays share the random bits, 16 of each word. The first three arguments are to be constants. */
+/* Round n floats to 16 bits; two arrays share the halves of each random word. The first three arguments must be constants. */
 FO_INLINE void fo_narrow(int bf16, int stochastic, int nonnegative, uint16_t *restrict out, const float *restrict x,
                          const uint32_t *restrict bits, int shift, ptrdiff_t n)
 {
@@ -59,8 +59,8 @@ FO_INLINE void fo_draw(uint32_t *restrict bits, uint32_t key, uint32_t first, pt
     for (ptrdiff_t i = 0; i < n; i++, x += FO_STEP) bits[i] = fo_mixed(x);
 }
 
-/* The sum of a block of 256, or of the squares of so many times its numbers: 16 lanes side by side, then halves of lanes. `square` and
-   `scale` are to be constants where nothing is scaled. */
+/* Sum a block of 256, or the squares of its numbers times `scale`: 16 lanes side by side, then halves of the lanes. `square` must be a
+   constant, and `scale` where it is 1. */
 FO_INLINE double fo_fold_of(const double *x, int square, double scale)
 {
 #if defined(__GNUC__)
@@ -95,7 +95,7 @@ FO_INLINE double fo_fold_of(const double *x, int square, double scale)
 }
 FO_INLINE double fo_fold(const double *x) { return fo_fold_of(x, 0, 1); }
 
-/* The sum of the squares of n floats, which no square leaves the range of: as if zeros filled the block. */
+/* Sum the squares of n floats, as if zeros filled the block. In double, none of them leaves the range. */
 FO_INLINE double fo_fold_floats(const float *x, ptrdiff_t n)
 {
 #if defined(__AVX512F__)
@@ -122,10 +122,10 @@ FO_INLINE double fo_fold_floats(const float *x, ptrdiff_t n)
 #endif
 }
 
-/* The sum of a block's squares, as a number times 2^unit: where the squares would leave the middle of the range of doubles, those of
-   the elements over a power of two. What is infinite or NaN stays so. */
+/* Sum a block's squares, as a number times 2^unit: if the squares leave the middle of the range of doubles, the elements are scaled by
+   a power of two first. Infinity and NaN remain. */
 #if defined(__GNUC__)
-__attribute__((noinline, unused)) /* beside fo_fold, whose loop would suffer */
+__attribute__((noinline, unused)) /* inlining it would slow fo_fold down */
 #endif
 static double fo_fold_squares(const double *x, int *unit)
 {
@@ -145,7 +145,7 @@ static double fo_fold_squares(const double *x, int *unit)
     return fo_fold_of(x, 1, sum < 1 ? 0x1p600 : 0x1p-600); /* half of it */
 }
 
-/* What this file was compiled for, as the compiler says. */
+/* The instruction set that this file is compiled for. */
 #if defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #define FO_ISA "x86-64-v4"
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -154,7 +154,7 @@ static double fo_fold_squares(const double *x, int *unit)
 #define FO_ISA "baseline"
 #endif
 
-/* The floating-point environment of a span: round to nearest, no flushing of subnormals. */
+/* The floating-point environment of the kernels: round to nearest, no flushing of subnormals. */
 #if defined(__SSE2__) || defined(_M_X64)
 typedef struct { unsigned int sse; unsigned short x87; } fo_env;  /* x87: of long double gradients */
 FO_INLINE fo_env fo_enter(int flush)

@@ -1,4 +1,4 @@
-/* What the C interface checks before it changes anything, and what it says. */
+/* Checks of the C interface, before anything changes, and their messages. */
 #ifndef FASTOPT_CHECK_H
 #define FASTOPT_CHECK_H
 
@@ -17,10 +17,10 @@
 #endif
 
 enum { FO_MOST_STAGES = 24 };
-#define FO_MOST ((int64_t)1 << 46) /* elements of a call: more than there is memory for */
+#define FO_MOST ((int64_t)1 << 46) /* elements of a call: more than any memory holds */
 
 static FO_OF_THREAD char fo_said[256];
-static const char fo_owner = 0; /* its address stands for this library */
+static const char fo_owner = 0; /* its address identifies this library */
 
 static int32_t fo_refuse(int32_t code, const char *format, ...)
 {
@@ -31,18 +31,18 @@ static int32_t fo_refuse(int32_t code, const char *format, ...)
     return code;
 }
 
-/* The updates of a newer program may be longer. */
+/* Updates of a newer program may be longer. */
 static inline const fastopt_update *fo_update_at(const fastopt_update *updates, int64_t k)
 {
     return (const fastopt_update *)((const char *)updates + (size_t)k * updates->size);
 }
 
-static inline const fastopt_use *fo_use_at(const fastopt_update *u, int32_t j)
+static inline const fastopt_stage_args *fo_use_at(const fastopt_update *u, int32_t j)
 {
-    return (const fastopt_use *)((const char *)u->stages + (size_t)j * u->stages->size);
+    return (const fastopt_stage_args *)((const char *)u->stages + (size_t)j * u->stages->size);
 }
 
-static int32_t fo_check_use(const fastopt_use *use, int64_t k, int64_t n)
+static int32_t fo_check_use(const fastopt_stage_args *use, int64_t k, int64_t n)
 {
     const fastopt_stage *stage = use->stage;
     if (use->size < sizeof *use)
@@ -53,9 +53,9 @@ static int32_t fo_check_use(const fastopt_use *use, int64_t k, int64_t n)
     if (use->hyperparameters == NULL && stage->n_hyperparameters)
         return fo_refuse(FASTOPT_BAD_POINTER, "update %lld, stage %s: hyperparameters are NULL", (long long)k, stage->name);
     for (int32_t j = 0; j < stage->n_hyperparameters; j++)
-        if (!(stage->least[j] <= use->hyperparameters[j] && use->hyperparameters[j] <= stage->greatest[j]))
+        if (!(stage->lower[j] <= use->hyperparameters[j] && use->hyperparameters[j] <= stage->upper[j]))
             return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld, stage %s: %s is %g, expected %g to %g", (long long)k, stage->name,
-                             stage->hyperparameters[j], use->hyperparameters[j], stage->least[j], stage->greatest[j]);
+                             stage->hyperparameters[j], use->hyperparameters[j], stage->lower[j], stage->upper[j]);
     for (int32_t j = 0; j < stage->n_arrays; j++)
         if (use->arrays[j] == NULL && n)
             return fo_refuse(FASTOPT_BAD_POINTER, "update %lld, stage %s: array %s is NULL", (long long)k, stage->name,
@@ -63,7 +63,7 @@ static int32_t fo_check_use(const fastopt_use *use, int64_t k, int64_t n)
     return FASTOPT_OK;
 }
 
-/* Whether two arrays of n numbers in one format have a byte in common. */
+/* True if two arrays of n numbers in one format have a byte in common. */
 static inline int fo_overlap(const void *a, const void *b, int64_t n, int32_t format)
 {
     const uintptr_t bytes = (uintptr_t)n * (format == FASTOPT_FLOAT64 ? 8 : format == FASTOPT_FLOAT32 ? 4 : 2);
@@ -75,13 +75,13 @@ static inline int64_t fo_bytes_of(int32_t format)
     return format == FASTOPT_FLOAT64 ? 8 : format == FASTOPT_FLOAT32 ? 4 : format == FASTOPT_FLOAT8 ? 1 : 2;
 }
 
-typedef struct { /* an array of an update */
+typedef struct { /* one array of an update */
     uintptr_t first, end;
     const char *name;
     int written;
 } fo_extent;
 
-/* Refuse arrays of an update that share memory with one that it writes, and those that are not aligned to their numbers. */
+/* Refuse arrays that share memory with one that the update writes, and arrays that are not aligned. */
 static int32_t fo_check_memory(const fastopt_update *u, long long at)
 {
     fo_extent all[4 + 2 * FASTOPT_STATES + FO_MOST_STAGES * FASTOPT_ARRAYS];
@@ -97,14 +97,14 @@ static int32_t fo_check_memory(const fastopt_update *u, long long at)
     if (u->param_in != u->param_out) FO_ADD(u->param_in, "param_in", u->n, fo_bytes_of(u->param_format), 0)
     FO_ADD(u->grad, "grad", u->n, fo_bytes_of(u->grad_format), 0)
     FO_ADD(u->master, "master", u->n, 4, 1)
-    FO_ADD(u->low, "low", u->n, 2, 1)
+    FO_ADD(u->low_bits, "low_bits", u->n, 2, 1)
     for (int32_t j = 0; j < u->rule->n_states; j++) {
-        const int exact = u->rule->starts >> j & 1;
+        const int exact = u->rule->start_mask >> j & 1;
         FO_ADD(u->state[j], u->rule->states[j], u->n, exact ? real : fo_bytes_of(u->state_format), 1)
         if (!exact && u->state_format == FASTOPT_FLOAT8) FO_ADD(u->exponents[j], "exponents", (u->n + 255) / 256, 2, 1)
     }
-    for (int32_t j = 0; j < u->n_stages; j++) { /* each once */
-        const fastopt_use *use = fo_use_at(u, j);
+    for (int32_t j = 0; j < u->n_stages; j++) { /* no stage twice */
+        const fastopt_stage_args *use = fo_use_at(u, j);
         for (int32_t k = 0; k < use->stage->n_arrays; k++) {
             const char *name = use->stage->arrays[k];
             FO_ADD(use->arrays[k], name, u->n, real, strcmp(name, "averaged") == 0)
@@ -118,7 +118,7 @@ static int32_t fo_check_memory(const fastopt_update *u, long long at)
     return FASTOPT_OK;
 }
 
-/* Formats of the arrays, and where those are. */
+/* Check formats and pointers. */
 static int32_t fo_check_arrays(const fastopt_update *u, long long at)
 {
     const fastopt_rule *rule = u->rule;
@@ -128,21 +128,21 @@ static int32_t fo_check_arrays(const fastopt_update *u, long long at)
                                                : u->state_format == FASTOPT_FLOAT64))
         return fo_refuse(FASTOPT_BAD_FORMAT, "update %lld: parameter, gradient and state in formats %d, %d and %d", at,
                          (int)u->param_format, (int)u->grad_format, (int)u->state_format);
-    if ((u->master || u->low) && (u->param_format != FASTOPT_BFLOAT16 || (u->master && u->low)))
-        return fo_refuse(FASTOPT_BAD_FORMAT, "update %lld: master or low, expected one of them, of a bfloat16 parameter", at);
+    if ((u->master || u->low_bits) && (u->param_format != FASTOPT_BFLOAT16 || (u->master && u->low_bits)))
+        return fo_refuse(FASTOPT_BAD_FORMAT, "update %lld: master or low_bits, expected one of them, of a bfloat16 parameter", at);
     if (u->n && (u->param_in == NULL || u->param_out == NULL || u->grad == NULL))
         return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: %s is NULL", at, u->grad == NULL ? "grad" : "the parameter");
-    if ((u->master || u->low) && u->param_in != u->param_out)
-        return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: a parameter with master or low, expected param_out to be param_in", at);
+    if ((u->master || u->low_bits) && u->param_in != u->param_out)
+        return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: a parameter with master or low_bits, expected param_out to be param_in", at);
     if (u->param_in != u->param_out && fo_overlap(u->param_in, u->param_out, u->n, u->param_format))
         return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: param_in and param_out overlap, expected one array or two", at);
     for (int32_t j = 0; j < rule->n_states && u->n; j++)
-        if (u->state[j] == NULL || (u->state_format == FASTOPT_FLOAT8 && !(rule->starts >> j & 1) && u->exponents[j] == NULL))
+        if (u->state[j] == NULL || (u->state_format == FASTOPT_FLOAT8 && !(rule->start_mask >> j & 1) && u->exponents[j] == NULL))
             return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: state %s, or its exponents, is NULL", at, rule->states[j]);
     return FASTOPT_OK;
 }
 
-/* Hyperparameters, and numbers that live from step to step. */
+/* Check hyperparameters and carried numbers. */
 static int32_t fo_check_numbers(const fastopt_update *u, long long at, int32_t parts)
 {
     const fastopt_rule *rule = u->rule;
@@ -151,24 +151,24 @@ static int32_t fo_check_numbers(const fastopt_update *u, long long at, int32_t p
             return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: hyperparameters are NULL, and %s has no default", at,
                 rule->hyperparameters[j]);
     for (int32_t j = 0; j < rule->n_hyperparameters && u->hyperparameters; j++)
-        if (!(rule->least[j] <= u->hyperparameters[j] && u->hyperparameters[j] <= rule->greatest[j]))
+        if (!(rule->lower[j] <= u->hyperparameters[j] && u->hyperparameters[j] <= rule->upper[j]))
             return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: %s is %g, expected %g to %g", at, rule->hyperparameters[j],
-                             u->hyperparameters[j], rule->least[j], rule->greatest[j]);
-    if (rule->n_kept && (u->kept_out == NULL || (u->kept_in == NULL && u->t > 1) || (parts > 1 && u->kept_in == u->kept_out)))
+                             u->hyperparameters[j], rule->lower[j], rule->upper[j]);
+    if (rule->n_carry && (u->carry_out == NULL || (u->carry_in == NULL && u->t > 1) || (parts > 1 && u->carry_in == u->carry_out)))
         return fo_refuse(FASTOPT_BAD_POINTER,
-            "update %lld: kept_in and kept_out of %d numbers, expected both, and of several parts different ones",
-                         at, (int)rule->n_kept);
+            "update %lld: carry_in and carry_out of %d numbers, expected both, and of several parts different ones",
+                         at, (int)rule->n_carry);
     return FASTOPT_OK;
 }
 
-/* Stages; to `sums` is added how many sums they need. */
+/* Check the stages, and add the number of their sums to `sums`. */
 static int32_t fo_check_stages(const fastopt_update *u, long long at, int32_t *sums)
 {
     if (u->n_stages < 0) return fo_refuse(FASTOPT_BAD_NUMBER, "update %lld: %d stages", at, (int)u->n_stages);
     if (u->n_stages && u->stages == NULL)
         return fo_refuse(FASTOPT_BAD_POINTER, "update %lld: stages are NULL", at);
     for (int32_t j = 0; j < u->n_stages; j++) {
-        const fastopt_use *use = fo_use_at(u, j);
+        const fastopt_stage_args *use = fo_use_at(u, j);
         const int32_t code = fo_check_use(use, at, u->n);
         if (code) return code;
         *sums += use->stage->n_sums;
@@ -220,7 +220,7 @@ static int32_t fo_check(const fastopt_update *updates, int64_t count, int32_t pa
     return FASTOPT_OK;
 }
 
-/* Elements, and blocks of 256, of all updates. */
+/* Count elements, and blocks of 256, of all updates. */
 static int64_t fo_blocks(const fastopt_update *updates, int64_t count)
 {
     int64_t blocks = 0;

@@ -1,41 +1,41 @@
-/* One element's way through a step: where its numbers lie, how they are read and written. For C, C++ and CUDA alike. */
+/* Steps of single elements: where their numbers are, and how they are read and written. For C, C++ and CUDA. */
 #ifndef FASTOPT_ELEMENT_H
 #define FASTOPT_ELEMENT_H
 
 #include "capacity.h"
 #include "total.h"
 
-typedef struct { /* a parameter and its state, as laid out once */
+typedef struct { /* a parameter and its state, described once */
     char *p;
-    char *master; /* the parameter in float32, or the bits that bfloat16 drops; or NULL */
+    char *master; /* the parameter in float32, or the low bits that bfloat16 drops; or NULL */
     char *state[FO_STATES];
-    int16_t *exponents[FO_STATES]; /* of each block of 8-bit floats */
-    char *own[FO_OWNS];            /* what stages have for themselves */
-    const int64_t *shape;          /* of p in the order walked, then its strides in bytes; NULL: its elements follow one another */
+    int16_t *exponents[FO_STATES]; /* one for each block of 8-bit floats */
+    char *stage_arrays[FO_STAGE_ARRAYS]; /* arrays that stages keep */
+    const int64_t *shape;          /* of p in its order of axes, then strides in bytes; NULL: contiguous */
     int64_t n;                     /* elements */
-    int64_t position;              /* of the first of them, in the concatenation of all arrays */
-    int64_t first;                 /* block, in the index space of steps */
-    int64_t starts[3];             /* places in the index spaces of sums */
+    int64_t position;              /* of the first element, in the concatenation of all arrays */
+    int64_t first;                 /* first block, in the index space of steps */
+    int64_t starts[3];             /* first places in the index spaces of sums */
     int64_t rows, columns;         /* of each of its matrices */
-    int64_t chunk;                 /* rows whose columns are summed at once */
-    double *of_rows;               /* sums of each row of its matrices, then of each column of each chunk */
+    int64_t chunk;                 /* rows whose columns are summed together */
+    double *row_sums;              /* sums of each row, then of each column of each chunk */
     int32_t format, formats[FO_STATES];
-    int32_t ndim, wide, split, constant, group, rule, beside;
+    int32_t ndim, wide, split, scalar_arrays, group, rule, fallback;
 } fo_array;
 
-typedef struct { /* what a step is to do with an array */
+typedef struct { /* arguments of a step of one array */
     const char *g;
-    int32_t format; /* of the gradient, whose elements follow one another */
+    int32_t format; /* of the gradient, which is contiguous */
     int32_t nearest;
     uint32_t key; /* of the step's random bits */
-    uint64_t on;  /* stages, a bit each, and 32 above it whether it clips to more than a float holds */
+    uint64_t on;  /* mask of active stages; 32 above: clipping beyond the range of floats */
     const float *c; /* scalars of the rule, and of each stage */
     const float (*stage_c)[FO_INPUTS];
     const double *c64;
     const double (*stage_c64)[FO_INPUTS];
 } fo_now;
 
-/* w: the gradient in double, as stages of the gradient alone shape it */
+/* w: the gradient in double, for stages that need the gradient only */
 typedef struct { float p, g, u, state[FO_STATES]; double w; } fo_f32;
 typedef struct { double p, g, u, state[FO_STATES], w; } fo_f64;
 
@@ -53,7 +53,7 @@ FO_INLINE double fo_read_f64(const char *x, int32_t format, int64_t i)
     return format == FO_FLOAT64 ? fo_load_f64(x + 8 * i) : (double)fo_read_f32(x, format, i);
 }
 
-/* Bytes from the first element of a parameter to element i in the order walked. */
+/* Bytes from the first element of a parameter to element i in its order of axes. */
 FO_INLINE int64_t fo_offset(const fo_array *a, int64_t i)
 {
     int64_t offset = 0;
@@ -65,7 +65,7 @@ FO_INLINE int64_t fo_offset(const fo_array *a, int64_t i)
     return offset;
 }
 
-/* The place of element i's row, or column, among those of all matrices. */
+/* The number of element i's row, or column, among those of all matrices. */
 FO_INLINE int64_t fo_line(const fo_array *a, int32_t format, int64_t i)
 {
     return format == FO_COLUMNS ? i / (a->rows * a->columns) * a->columns + i % a->columns : i / a->columns;
@@ -78,7 +78,7 @@ FO_INLINE float fo_parameter(const fo_array *a, int64_t i)
     return a->master ? fo_float(fo_bits(p) + (uint32_t)((const int16_t *)a->master)[i]) : p;
 }
 
-/* An element with its state, decoded. */
+/* Read an element with its state. */
 FO_INLINE void fo_fetch_f32(const fo_array *a, const fo_now *now, int64_t i, int states, fo_f32 *e)
 {
     e->w = fo_read_f64(now->g, now->format, i);
@@ -108,7 +108,7 @@ FO_INLINE uint32_t fo_random(const fo_array *a, const fo_now *now, uint32_t numb
     return fo_mixed((uint32_t)(a->position + i) * FO_STEP + fo_key(now->key, number));
 }
 
-/* An element with its state, but for 8-bit floats, encoded. */
+/* Write an element with its state, except for 8-bit floats. */
 FO_INLINE void fo_store_f32(const fo_array *a, const fo_now *now, int64_t i, int states, int nonnegative, const fo_f32 *e)
 {
     char *p = a->p + fo_offset(a, i);
@@ -120,7 +120,7 @@ FO_INLINE void fo_store_f32(const fo_array *a, const fo_now *now, int64_t i, int
     else if (a->format == FO_FLOAT16)
         *(uint16_t *)p = fo_f16(e->p, bits, stochastic, 0);
     else if (a->split) {
-        if ((word & 0x7fffffffu) > 0x7f800000u) word = (word | 0x400000u) & 0xffff0000u; /* a NaN, not to be carried away */
+        if ((word & 0x7fffffffu) > 0x7f800000u) word = (word | 0x400000u) & 0xffff0000u; /* a NaN, whose low bits must not carry into the high ones */
         *(uint16_t *)p = (uint16_t)((word + 0x8000u) >> 16);
         ((uint16_t *)a->master)[i] = (uint16_t)word;
     } else
@@ -144,24 +144,24 @@ FO_INLINE void fo_store_f64(const fo_array *a, int64_t i, int states, const fo_f
         if (a->formats[k] < FO_ROWS) ((double *)a->state[k])[i] = e->state[k];
 }
 
-/* One 8-bit float of state k, in a block with this exponent. */
+/* Write one 8-bit float of state k, in a block with this exponent. */
 FO_INLINE void fo_store_f8(const fo_array *a, const fo_now *now, int64_t i, int k, int exponent, float x)
 {
     uint32_t bits = now->nearest ? 0u : fo_random(a, now, (uint32_t)(FO_STATES + k + 1), i);
-    ((uint8_t *)a->state[k])[i] = exponent == FO_NOT_FINITE ? 0 /* a NaN's sign is nobody's */
+    ((uint8_t *)a->state[k])[i] = exponent == FO_NOT_FINITE ? 0 /* any code would do */
         : a->formats[k] == FO_FLOAT8 ? fo_f8(x, exponent, bits, !now->nearest) : fo_u8(x, exponent, bits, !now->nearest);
 }
 
-/* Whether the first of these stages that is on takes the gradient in double. */
+/* True if the first active one of these stages takes the gradient in double. */
 FO_INLINE int fo_goes_on(const fo_now *now, uint64_t stages)
 {
     const uint64_t on = now->on & stages;
     return (on & (~on + 1) & ~(now->on >> 32)) != 0;
 }
-/* Whether a stage is on, and is one before `last`. */
+/* True if a stage is active and before `last`. */
 FO_INLINE int fo_on(const fo_now *now, int stage, int last) { return stage < last && (now->on >> stage & 1); }
 
-/* Where element i of an array of a stage's own lies: some are one block, the same for all. */
-FO_INLINE float *fo_own_f32(const fo_array *a, int k, int64_t i) { return (float *)a->own[k] + (a->constant >> k & 1 ? 0 : i); }
-FO_INLINE double *fo_own_f64(const fo_array *a, int k, int64_t i) { return (double *)a->own[k] + (a->constant >> k & 1 ? 0 : i); }
+/* Address of element i of an array that stages keep; some hold one value, repeated for a block. */
+FO_INLINE float *fo_stage_array_f32(const fo_array *a, int k, int64_t i) { return (float *)a->stage_arrays[k] + (a->scalar_arrays >> k & 1 ? 0 : i); }
+FO_INLINE double *fo_stage_array_f64(const fo_array *a, int k, int64_t i) { return (double *)a->stage_arrays[k] + (a->scalar_arrays >> k & 1 ? 0 : i); }
 #endif

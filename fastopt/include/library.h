@@ -1,4 +1,4 @@
-/* The library of kernels in one file of C, which fastopt.source("c") writes: apply.h's, over the rules and stages that it has. */
+/* The library of kernels in the C file of fastopt.source("c"), for apply.h. */
 #ifndef FASTOPT_LIBRARY_H
 #define FASTOPT_LIBRARY_H
 
@@ -10,10 +10,10 @@
 #endif
 
 typedef struct {
-    fastopt_rule shown; /* first, so that it stands for the whole */
+    fastopt_rule shown; /* first, so that its address is that of the whole */
     int nonnegative, whole, mean, squares;
-    void (*scalars)(int64_t t, double *kept, const double *sums, const double *h, double *c);
-    void (*sums_scalars)(int64_t t, double *kept, const double *sums, const double *h, double *c);
+    void (*scalars)(int64_t t, double *carry, const double *sums, const double *h, double *c);
+    void (*sums_scalars)(int64_t t, double *carry, const double *sums, const double *h, double *c);
     void (*plain_f32)(float *p, const float *g, char *const *state, int64_t lo, int64_t n, const float *c,
                       const double *w);
     void (*plain_f64)(double *p, const double *g, char *const *state, int64_t lo, int64_t n, const double *c,
@@ -25,18 +25,18 @@ typedef struct {
 
 typedef struct {
     fastopt_stage shown;
-    int number, whole, squares, limits, own[FASTOPT_ARRAYS]; /* own: the numbers of its arrays among those of all stages */
-    void (*scalars)(int64_t t, double *kept, const double *sums, const double *h, double *c);
+    int number, whole, squares, limits, places[FASTOPT_ARRAYS]; /* places: of its arrays, among those of all stages */
+    void (*scalars)(int64_t t, double *carry, const double *sums, const double *h, double *c);
 } fo_stage;
 
 typedef struct {
     fo_array a;
     fo_now now;
     const fo_formula *rule;
-    const fastopt_use *uses[FO_STAGES];
+    const fastopt_stage_args *uses[FO_STAGES];
     int plain;
     const double *h;
-    double kept[FO_KEPT], c64[FO_SCALARS], sums_c[FO_SCALARS], stage_c64[FO_STAGES][FO_INPUTS];
+    double carry[FO_CARRY], c64[FO_SCALARS], sums_c[FO_SCALARS], stage_c64[FO_STAGES][FO_INPUTS];
     float c[FO_SCALARS], stage_c[FO_STAGES][FO_INPUTS];
 } fo_job;
 
@@ -65,7 +65,7 @@ static void fo_prepare_stage(fo_job *job, int id, const double *totals)
 
 static void fo_prepare_rule(const fastopt_update *u, fo_job *job, const double *totals)
 {
-    job->rule->scalars(u->t, job->kept, totals, job->h, job->c64);
+    job->rule->scalars(u->t, job->carry, totals, job->h, job->c64);
     for (int j = 0; j < FO_SCALARS; j++) job->c[j] = (float)job->c64[j];
 }
 
@@ -77,8 +77,8 @@ static void fo_describe(const fastopt_update *u, void *given)
     job->rule = (const fo_formula *)u->rule;
     job->h = u->hyperparameters ? u->hyperparameters : u->rule->defaults;
     a->p = (char *)u->param_out;
-    a->master = u->master ? (char *)u->master : (char *)u->low;
-    a->split = u->low != NULL;
+    a->master = u->master ? (char *)u->master : (char *)u->low_bits;
+    a->split = u->low_bits != NULL;
     a->n = u->n;
     a->position = u->position;
     a->format = fo_format(u->param_format);
@@ -93,7 +93,7 @@ static void fo_describe(const fastopt_update *u, void *given)
     job->now.stage_c64 = (const double (*)[FO_INPUTS])job->stage_c64;
     job->plain = (a->format == FO_FLOAT32 || a->wide) && job->now.format == a->format && u->n_stages == 0;
     for (int32_t k = 0; k < u->rule->n_states; k++) {
-        const int exact = u->rule->starts >> k & 1;
+        const int exact = u->rule->start_mask >> k & 1;
         a->state[k] = (char *)u->state[k];
         a->exponents[k] = u->exponents[k];
         a->formats[k] = exact ? (a->wide ? FO_FLOAT64 : FO_FLOAT32) : fo_format(u->state_format);
@@ -101,20 +101,20 @@ static void fo_describe(const fastopt_update *u, void *given)
         job->plain = job->plain && a->formats[k] == a->format;
     }
     for (int32_t j = 0; j < u->n_stages; j++) {
-        const fastopt_use *use = fo_use_at(u, j);
+        const fastopt_stage_args *use = fo_use_at(u, j);
         const fo_stage *stage = (const fo_stage *)use->stage;
         if (fo_is_neutral(&stage->shown, use->hyperparameters)) continue;
         job->uses[stage->number] = use;
         job->now.on |= (uint64_t)1 << stage->number;
         if (stage->limits && use->hyperparameters[0] > 0x1.fffffep127) job->now.on |= (uint64_t)1 << (stage->number + 32);
-        for (int32_t k = 0; k < stage->shown.n_arrays; k++) a->own[stage->own[k]] = (char *)use->arrays[k];
+        for (int32_t k = 0; k < stage->shown.n_arrays; k++) a->stage_arrays[stage->places[k]] = (char *)use->arrays[k];
         if (!stage->shown.n_sums) fo_prepare_stage(job, stage->number, NULL);
     }
-    for (int32_t j = 0; j < u->rule->n_kept; j++) job->kept[j] = u->kept_in ? u->kept_in[j] : u->rule->initial[j];
+    for (int32_t j = 0; j < u->rule->n_carry; j++) job->carry[j] = u->carry_in ? u->carry_in[j] : u->rule->initial[j];
     if (!u->rule->n_sums) fo_prepare_rule(u, job, NULL);
 }
 
-/* What sums read: the parameter is not yet where it is to be. Pointers into the job are the same, wherever it was described. */
+/* The arrays that sums read: the parameter is not copied to param_out yet. Pointers into the job stay valid. */
 static void fo_task(const fastopt_update *u, const void *job, void *task)
 {
     *(fo_array *)task = ((const fo_job *)job)->a;
@@ -175,10 +175,10 @@ static fo_sums fo_sums_of(const void *given, int id)
 static void fo_before(const fastopt_update *u, void *given)
 {
     fo_job *job = (fo_job *)given;
-    if (job->rule->sums_scalars) job->rule->sums_scalars(u->t, job->kept, NULL, job->h, job->sums_c);
+    if (job->rule->sums_scalars) job->rule->sums_scalars(u->t, job->carry, NULL, job->h, job->sums_c);
 }
 
-static void fo_add_up(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums sums, int64_t lo,
+static void fo_reduce_blocks(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums sums, int64_t lo,
                       int64_t hi, fo_partial *partials)
 {
     int64_t k = 0;
@@ -210,5 +210,5 @@ static void fo_after(const fastopt_update *u, void *given, int id, const double 
     else fo_prepare_stage((fo_job *)given, id, totals);
 }
 
-static const double *fo_kept(const void *job) { return ((const fo_job *)job)->kept; }
+static const double *fo_carry(const void *job) { return ((const fo_job *)job)->carry; }
 #endif

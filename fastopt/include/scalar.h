@@ -1,5 +1,5 @@
-/* Functions of a single number, for C, C++ and CUDA alike: those that a rule may call, whose twins for NumPy are in
-   fastopt/arithmetic.py, and how numbers below 32 bits are stored, as in fastopt/_arrays/dtypes.py; with the same bits. */
+/* Functions of single numbers for C, C++ and CUDA: those that a rule may call, with twins in fastopt/arithmetic.py, and storage formats
+   below 32 bits, with twins in fastopt/_arrays/dtypes.py that have the same bits. */
 #ifndef FASTOPT_SCALAR_H
 #define FASTOPT_SCALAR_H
 
@@ -29,11 +29,11 @@ typedef unsigned long long uint64_t;
 #define FO_INLINE static inline
 #endif
 
-/* A number's bits; by memcpy, which compilers fold away, so that data may lie at any address. */
+/* Bits of a number, by memcpy, which compilers remove; so data may be at any address. */
 FO_INLINE uint32_t fo_bits(float x) { uint32_t u; memcpy(&u, &x, sizeof u); return u; }
 FO_INLINE float fo_float(uint32_t u) { float x; memcpy(&x, &u, sizeof x); return x; }
 
-/* A NaN is made of bits: a comparison's value that other comparisons go on with keeps compilers busy with what it implies. */
+/* NaN is made from bits: compilers spend long on comparisons whose value they can derive from others. */
 #define FO_DEFINE(T, S, U, QUIET)                                                                \
     FO_INLINE T fo_sqrt##S(T x) { return sqrt##S(x); }                                           \
     FO_INLINE T fo_fabs##S(T x) { return fabs##S(x); }                                           \
@@ -46,7 +46,7 @@ FO_INLINE float fo_float(uint32_t u) { float x; memcpy(&x, &u, sizeof x); return
 FO_DEFINE(float, f, uint32_t, 0x7fc00000u)
 FO_DEFINE(double, , uint64_t, 0x7ff8000000000000u)
 #undef FO_DEFINE
-#if defined(__cplusplus) /* one name for both */
+#if defined(__cplusplus) /* overloads in C++ */
 FO_INLINE float fo_sqrt(float x) { return fo_sqrtf(x); }
 FO_INLINE float fo_fabs(float x) { return fo_fabsf(x); }
 FO_INLINE float fo_sign(float x) { return fo_signf(x); }
@@ -56,18 +56,18 @@ FO_INLINE float fo_minimum(float x, float y) { return fo_minimumf(x, y); }
 FO_INLINE float fo_where(int c, float x, float y) { return fo_wheref(c, x, y); }
 #endif
 
-/* x ** n by repeated multiplication: the C library's pow differs between processors. */
+/* x**n by repeated multiplication: pow differs between C libraries. */
 FO_INLINE double fo_power(double x, int64_t n)
 {
     double result = 1.0;
     for (uint64_t k = (uint64_t)n; k; k >>= 1) {
-        result = result * (k & 1 ? x : 1.0); /* no branch: the bits of a count are hard to predict */
+        result = result * (k & 1 ? x : 1.0); /* no branch: bits of a counter are hard to predict */
         x = x * x;
     }
     return result;
 }
 
-/* exp and log of doubles by + - * / alone (and exact scaling), to about one unit in the last place: the C library's differ. */
+/* exp and log of doubles by + - * / only (and exact scaling), to about one unit in the last place: C libraries differ. */
 FO_INLINE double fo_exp(double x)
 {
     if (x != x) return x;
@@ -103,7 +103,7 @@ FO_INLINE double fo_ldexp(double x, double n)
     memcpy(&power, &u, sizeof power);
     return x * power;
 }
-/* The exponent of a number as a fraction in [0.5, 1) times a power of two. */
+/* The exponent e of a number m * 2^e with m in [0.5, 1). */
 FO_INLINE int fo_exponent_of(double x)
 {
     uint64_t u;
@@ -114,7 +114,7 @@ FO_INLINE int fo_exponent_of(double x)
     return e;
 }
 FO_INLINE double fo_ceil_log2(double x) { return fo_exponent_of(x - 0.5); }
-/* x * 2^n as a normal number times a power of two, which is 1 but where that leaves the range of doubles. */
+/* x * 2^n as a normal number and a power of two, which is 1 unless x * 2^n leaves the range of doubles. */
 FO_INLINE int fo_beyond(double x, double n)
 {
     const int e = fo_exponent_of(x) + (int)n, beyond = e < -1000 ? e + 1000 : e > 1000 ? e - 1000 : 0;
@@ -123,9 +123,9 @@ FO_INLINE int fo_beyond(double x, double n)
 FO_INLINE double fo_scale_power(double x, double n) { return fo_ldexp(1.0, fo_beyond(x, n)); }
 FO_INLINE double fo_scale_factor(double x, double n) { return x == 0 || x - x != 0 ? x : fo_ldexp(x, n - fo_beyond(x, n)); }
 
-/* An element times such a number: a double product, rounded once. A float's factor in the middle of the range of floats is taken as
-   the sum of two floats of one sign, 47 bits, whose products with it one fused operation adds: it rounds as the double product does,
-   but where that is within 2^-47 of the middle between two floats (subnormal results may be off by one), at the speed of floats. */
+/* An element times such a number, rounded once from the double product. For floats, a factor in the middle of their range is the sum of
+   two floats of one sign (47 bits), and one fused operation adds the products. It rounds like the double product, unless that is within
+   2^-47 of the middle between two floats (subnormal results may differ by one unit), at the speed of floats. */
 FO_INLINE double fo_scale_by(double x, double factor, double shift) { return factor * (shift * x); }
 FO_INLINE float fo_upper(double x) { uint64_t u; memcpy(&u, &x, sizeof u); u &= 0xffffffffe0000000u; memcpy(&x, &u, sizeof x); return (float)x; }
 FO_INLINE int fo_is_usual(double factor, double shift)
@@ -133,7 +133,7 @@ FO_INLINE int fo_is_usual(double factor, double shift)
     const double size = factor < 0 ? -factor : factor;
     return shift == 1 && size >= 0x1p-100 && size <= 0x1p100;
 }
-/* Whether a float's product with a factor is a float, but for subnormal numbers; and whether a double is one. */
+/* True if products of floats with a factor are floats, except for subnormal results; and if a double is a float. */
 FO_INLINE int fo_is_exact(double factor, double shift)
 {
     uint64_t u;
@@ -146,7 +146,7 @@ FO_INLINE float fo_scale_usual(float x, float upper, float lower)
 #if defined(__FMA__) || defined(__aarch64__) || defined(__CUDACC__)
     return fmaf(upper, x, lower * x);
 #else
-    /* the exact sum of two doubles, rounded to odd on its way to a float, which is then what a fused operation gives */
+    /* The exact sum of two doubles, rounded to odd: rounded to float, it is what a fused operation gives. */
     const double a = (double)upper * (double)x, b = (double)(lower * x), sum = a + b, of_b = sum - a;
     const double lost = (a - (sum - of_b)) + (b - of_b);
     uint64_t bits;
@@ -167,7 +167,7 @@ FO_INLINE float fo_scale_byf(float x, double factor, double shift)
 FO_INLINE float fo_scale_by(float x, double factor, double shift) { return fo_scale_byf(x, factor, shift); }
 #endif
 
-/* IEEE half to float; no subnormal float on the way, which a flushing processor would take for zero. */
+/* IEEE half to float, without a subnormal float, which a flushing processor would take for zero. */
 FO_INLINE float fo_half(uint16_t h)
 {
     union { uint32_t u; float f; } x, small;
@@ -185,8 +185,8 @@ FO_INLINE float fo_load_f32(const char *x) { float f; memcpy(&f, x, sizeof f); r
 FO_INLINE double fo_load_f64(const char *x) { double f; memcpy(&f, x, sizeof f); return f; }
 FO_INLINE float fo_load_bf16(const char *x) { uint16_t h; memcpy(&h, x, sizeof h); return fo_float((uint32_t)h << 16); }
 
-/* 32 random bits of a place, mixed from its number times the step plus a key, so that the next place's come from a step more: a
-   multiplicative hash, of which the upper bits are the better ones. */
+/* 32 random bits of a position, by a multiplicative hash of position * FO_STEP + key, whose next input is FO_STEP more. The upper bits
+   are the better ones. */
 #define FO_STEP 0x9e3779b1u
 FO_INLINE uint32_t fo_mixed(uint32_t x)
 {
@@ -202,13 +202,13 @@ FO_INLINE uint32_t fo_key(uint32_t key, uint32_t number)
     return x ^ x >> 16;
 }
 
-/* Float to 16 bits: the bits that are dropped, or random ones in the place of half, are carried up. What is never negative and not
-   zero stays above zero: a second moment of zero would blow an update up. */
+/* Float to 16 bits, to nearest or stochastically. A nonnegative number above zero stays above zero: a second moment of zero would blow
+   an update up. */
 FO_INLINE uint16_t fo_bf16(float x, uint32_t random, int stochastic, int nonnegative)
 {
     int32_t u = (int32_t)fo_bits(x), a = u & 0x7fffffff, carry = stochastic ? (int32_t)(random >> 16) : 0x7fff + (u >> 16 & 1);
     if (nonnegative) u = (uint32_t)u - 1u < 0xffffu ? 0x10000 : u;
-    if (stochastic && a > 0x7f7f0000) carry = 0; /* not to infinity */
+    if (stochastic && a > 0x7f7f0000) carry = 0; /* never to infinity */
     uint32_t h = (uint32_t)(u | (a > 0x7f800000 ? 0x400000 : 0)) + (uint32_t)(a < 0x7f800000 ? carry : 0);
     return (uint16_t)(h >> 16);
 }

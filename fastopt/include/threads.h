@@ -1,4 +1,4 @@
-/* Threads: OpenMP where the build has it, the clock that says whether they pay, and forks, after which they are gone. */
+/* Threads: OpenMP if the build has it, the clock that tells whether they pay, and a flag for forked processes. */
 #ifndef FASTOPT_THREADS_H
 #define FASTOPT_THREADS_H
 
@@ -30,7 +30,7 @@ static inline double fo_now(void)
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
-/* A forked child has the pool's memory without its threads, whoever filled the pool: it stays serial. */
+/* A forked child has the memory of the thread pool without its threads: it must stay serial. */
 static int fo_forked = 0;
 static void fo_child(void) { fo_forked = 1; }
 static void fo_watch_forks(void) { pthread_atfork(0, 0, fo_child); }

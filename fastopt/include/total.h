@@ -1,5 +1,5 @@
-/* Exact sums: block sums of doubles are added without rounding, and their total is rounded once, so that it depends neither on their
-   order nor on how they are cut. For C, C++ and CUDA alike; _engine/sums.py is the twin for NumPy.
+/* Exact sums: sums of blocks are added without rounding and their total is rounded once, so that it depends neither on order nor on
+   partition. For C, C++ and CUDA; _engine/sums.py is the twin in NumPy.
 
    A block of squares is summed in the unit 2^FO_UNIT, 1 or 2^-FO_UNIT that keeps it in the middle of the range of doubles. */
 #ifndef FASTOPT_TOTAL_H
@@ -15,9 +15,9 @@ enum {
 
 typedef struct {
     int64_t count;  /* addends */
-    double first;   /* of them, and its unit: a single one is its own total */
+    double first;   /* addend with its unit: alone, it is the total */
     int unit;
-    double special; /* sum of the addends that are infinite or NaN */
+    double special; /* sum of the infinite and NaN addends */
     int lo, hi;     /* with a second one, the sum is that of limbs[k] * 2^(32 k + FO_LOWEST) over lo <= k < hi; others are not set */
     int64_t limbs[FO_LIMBS];
 } fo_total;
@@ -29,7 +29,7 @@ FO_INLINE void fo_total_clear(fo_total *total)
     total->lo = total->hi = 0;
 }
 
-/* A double as a whole number times 2^exponent. What is infinite or NaN is none: 0. */
+/* A double as a whole number times 2^exponent; 0 for infinity and NaN. */
 FO_INLINE uint64_t fo_whole(double x, int *exponent)
 {
     uint64_t bits;
@@ -53,14 +53,14 @@ FO_INLINE void fo_total_limbs(fo_total *total, int k, const int64_t limbs[3])
     for (int i = 0; i < 3; i++) total->limbs[k + i] += limbs[i];
 }
 
-/* x * 2^unit as three limbs, and which they are; -1: it is zero, infinite or NaN. */
+/* Write x * 2^unit as three limbs and return the first one's number; -1 for zero, infinity and NaN. */
 FO_INLINE int fo_limbs(double x, int unit, int64_t limbs[3])
 {
     int exponent;
     const uint64_t whole = fo_whole(x, &exponent);
     const unsigned place = (unsigned)(exponent + unit - FO_LOWEST), shift = place % 32; /* of the lowest bit */
     const uint64_t low = (whole & 0xffffffffu) << shift, high = (whole >> 32) << shift;
-    const int64_t minus = -(int64_t)(x < 0); /* all bits of a negative one */
+    const int64_t minus = -(int64_t)(x < 0); /* all ones if negative */
     limbs[0] = ((int64_t)(low & 0xffffffffu) ^ minus) - minus;
     limbs[1] = ((int64_t)((low >> 32) + (high & 0xffffffffu)) ^ minus) - minus;
     limbs[2] = ((int64_t)(high >> 32) ^ minus) - minus;
@@ -75,12 +75,12 @@ FO_INLINE void fo_total_spread(fo_total *total, double x, int unit)
     else fo_total_limbs(total, k, limbs);
 }
 
-typedef struct { /* the sum of a block: of squares in units of 2^unit */
+typedef struct { /* sum of a block; of squares in units of 2^unit */
     double sum;
     int64_t unit;
 } fo_partial;
 
-/* Add the sums of n blocks, `stride` apart: neighbours, which mostly have the same limbs, together. */
+/* Add the sums of n blocks, `stride` apart. Neighbours mostly have the same limbs and are added together. */
 FO_INLINE void fo_total_add_blocks(fo_total *total, const fo_partial *blocks, int64_t n, int64_t stride)
 {
     int64_t sum[3] = {0, 0, 0}, limbs[3];
@@ -116,7 +116,7 @@ FO_INLINE void fo_total_add(fo_total *total, double x, int unit)
     fo_total_add_blocks(total, &block, 1, 1);
 }
 
-/* Bring the limbs between 0 and 2^32, and to the magnitude of the sum, the last of them not zero unless all are. Returns its sign. */
+/* Normalize the limbs to 0 <= limb < 2^32 and to the magnitude of the sum, without leading zeros. Returns its sign. */
 FO_INLINE int fo_total_normalize(fo_total *total)
 {
     int64_t carry = 0;
@@ -127,7 +127,7 @@ FO_INLINE int fo_total_normalize(fo_total *total)
         if (k == total->hi) total->hi++;
     }
     const int negative = carry < 0;
-    if (negative) { /* of two's complement */
+    if (negative) { /* negate the two's complement */
         for (int k = total->lo; k < total->hi; k++) {
             const int64_t x = 0xffffffff - total->limbs[k] + (k == total->lo ? 1 : carry);
             carry = x >> 32;
@@ -147,7 +147,7 @@ FO_INLINE double fo_total_round(fo_total *total, int *exponent)
     if (total->special != 0) return total->special;
     const int negative = fo_total_normalize(total), lo = total->lo, hi = total->hi;
     if (hi == lo) return 0;
-    /* the uppermost 64 bits from the first that is 1 on, and whether there is another 1 below them */
+    /* The 64 bits from the leading one on, and whether any lower bit is set. */
     uint64_t top = (uint64_t)total->limbs[hi - 1] << 32 | (uint64_t)(hi - 2 >= lo ? total->limbs[hi - 2] : 0);
     const uint64_t next = hi - 3 >= lo ? (uint64_t)total->limbs[hi - 3] : 0;
     int shift = 0, lost;
@@ -165,7 +165,7 @@ FO_INLINE double fo_total_round(fo_total *total, int *exponent)
     return negative ? -rounded : rounded;
 }
 
-/* The root of x * 2^exponent, in [1, 2), and its exponent; of 0, of what is infinite or NaN, itself. */
+/* The root of x * 2^exponent, in [1, 2), and its exponent; 0, infinity and NaN are their own roots. */
 FO_INLINE double fo_root(double x, int exponent, double *root_exponent)
 {
     int e;
@@ -173,15 +173,15 @@ FO_INLINE double fo_root(double x, int exponent, double *root_exponent)
     *root_exponent = 0;
     if (whole == 0) return sqrt(x);
     for (; !(whole >> 52); e--) whole <<= 1;
-    e = e + 52 + exponent; /* of the first bit */
+    e = e + 52 + exponent; /* of the leading bit */
     const double m = (double)whole * (e & 1 ? 0x1p-51 : 0x1p-52);
     *root_exponent = (e - (e & 1)) / 2;
     return sqrt(m);
 }
 
-/* The numbers that a scalars function is given of its sums: of squares (a bit each) the root and its exponent, of others the total;
-   of means, over n, which is negative for those that are none. Returns how many numbers. */
-FO_INLINE int fo_totals_given(fo_total *totals, int sums, int squares, double n, double *given)
+/* Write the numbers that a scalars function takes for its sums: root and exponent for squares (a mask), else the total; means are
+   divided by n, which is negative for other sums. Returns the number of numbers. */
+FO_INLINE int fo_reduce_totals(fo_total *totals, int sums, int squares, double n, double *given)
 {
     int count = 0;
     for (int j = 0; j < sums; j++) {

@@ -1,4 +1,4 @@
-# Generated from optimizers and _optimizer/options.py by python fastopt/_codegen: edit those files.
+# Generated from optimizers/ and _optimizer/options.py by python fastopt/_codegen: edit those files.
 from collections.abc import Callable
 from math import inf
 from typing import Any, Literal, SupportsFloat, TypeAlias, TypedDict, Unpack
@@ -33,7 +33,7 @@ class Options(TypedDict, total=False):
     threads: int | None
 
 class AdaBelief(Optimizer):
-    """AdaBelief: Adam by the gradient's distance from its average."""
+    """AdaBelief: Adam with the gradient's distance from its average instead of its square."""
     def __init__(
         self,
         params: Any,
@@ -62,7 +62,7 @@ class Adadelta(Optimizer):
     ) -> None: ...
 
 class Adafactor(Optimizer):
-    """Adafactor: steps relative to the parameter's size, by second moments of rows and columns."""
+    """Adafactor: steps relative to the parameter's size, with second moments of rows and columns."""
     def __init__(
         self,
         params: Any,
@@ -78,7 +78,7 @@ class Adafactor(Optimizer):
     ) -> None: ...
 
 class Adagrad(Optimizer):
-    """AdaGrad, diagonal."""
+    """AdaGrad, diagonal: learning rates that fall with the sum of squared gradients."""
     def __init__(
         self,
         params: Any,
@@ -94,7 +94,7 @@ class Adagrad(Optimizer):
     ) -> None: ...
 
 class Adam(Optimizer):
-    """Adam, and AMSGrad."""
+    """Adam, and AMSGrad: steps by averages of the gradient and of its square."""
     def __init__(
         self,
         params: Any,
@@ -112,7 +112,7 @@ class Adam(Optimizer):
     ) -> None: ...
 
 class Adamax(Optimizer):
-    """AdaMax: Adam by the largest gradient so far."""
+    """AdaMax: Adam with the largest magnitude so far instead of the second moment."""
     def __init__(
         self,
         params: Any,
@@ -138,7 +138,7 @@ class AdamW(Adam):
     ) -> None: ...
 
 class Adan(Optimizer):
-    """Adan: Nesterov's momentum by differences of gradients."""
+    """Adan: Adam with Nesterov's momentum from changes of the gradient."""
     def __init__(
         self,
         params: Any,
@@ -171,7 +171,7 @@ class AdEMAMix(Optimizer):
     ) -> None: ...
 
 class ADOPT(Optimizer):
-    """ADOPT: Adam whose second moment does not hold the newest gradient."""
+    """ADOPT: Adam with a second moment that excludes the newest gradient."""
     def __init__(
         self,
         params: Any,
@@ -201,7 +201,7 @@ class ASGD(Optimizer):
     ) -> None: ...
 
 class DoG(Optimizer):
-    """DoG: the learning rate is the distance gone so far over the root of all squared gradients."""
+    """DoG: the learning rate is the distance so far, divided by the root of all squared gradients."""
     def __init__(
         self,
         params: Any,
@@ -231,7 +231,7 @@ class FTRL(Optimizer):
     ) -> None: ...
 
 class LAMB(Optimizer):
-    """LAMB: Adam whose update of each array is as long as the array, times the learning rate."""
+    """LAMB: Adam with updates scaled to the norm of each array, times the learning rate."""
     def __init__(
         self,
         params: Any,
@@ -247,7 +247,7 @@ class LAMB(Optimizer):
     ) -> None: ...
 
 class LARS(Optimizer):
-    """LARS: momentum, with a learning rate of each array's own."""
+    """LARS: momentum, with learning rates scaled to the norm of each array."""
     def __init__(
         self,
         params: Any,
@@ -275,7 +275,7 @@ class Lion(Optimizer):
     ) -> None: ...
 
 class Muon(Optimizer):
-    """Muon: momentum whose matrices are orthogonalized; AdamW for arrays that have not two axes."""
+    """Muon: momentum of matrices, orthogonalized; AdamW for arrays without exactly two axes."""
     def __init__(
         self,
         params: Any,
@@ -312,7 +312,7 @@ class NAdam(Optimizer):
     ) -> None: ...
 
 class Prodigy(Optimizer):
-    """Prodigy: Adam whose learning rate is an estimate of the distance to the solution."""
+    """Prodigy: Adam with a learning rate from an estimate of the distance to the solution."""
     def __init__(
         self,
         params: Any,
@@ -331,7 +331,7 @@ class Prodigy(Optimizer):
     ) -> None: ...
 
 class RAdam(Optimizer):
-    """RAdam: Adam that adapts once the variance of its step size is known."""
+    """RAdam: Adam that adapts once the variance of its second moment is tractable."""
     def __init__(
         self,
         params: Any,
@@ -347,7 +347,7 @@ class RAdam(Optimizer):
     ) -> None: ...
 
 class RMSprop(Optimizer):
-    """RMSprop: plain, centered, with momentum, or both."""
+    """RMSprop: steps by the root mean square of recent gradients; centered, with momentum, or both."""
     def __init__(
         self,
         params: Any,
@@ -365,7 +365,7 @@ class RMSprop(Optimizer):
     ) -> None: ...
 
 class Rprop(Optimizer):
-    """Resilient backpropagation: step sizes by the signs of gradients, which must be exact ones."""
+    """Resilient backpropagation: step sizes by the signs of gradients, which must be free of noise."""
     def __init__(
         self,
         params: Any,
@@ -425,7 +425,7 @@ class SGD(Optimizer):
     ) -> None: ...
 
 class SignSGD(Optimizer):
-    """The sign of the gradient, or with momentum (Signum) of its average."""
+    """SignSGD: steps by the sign of the gradient, or with momentum (Signum) of its average."""
     def __init__(
         self,
         params: Any,
@@ -438,7 +438,7 @@ class SignSGD(Optimizer):
     ) -> None: ...
 
 class Yogi(Optimizer):
-    """Yogi: Adam whose second moment grows and falls at the same pace."""
+    """Yogi: Adam with a second moment that grows and falls at the same pace."""
     def __init__(
         self,
         params: Any,

@@ -11,7 +11,7 @@ from ..domains import fraction
 
 
 def adabelief_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-16, eps_root=1e-16):
-    """Bias corrections of step t, folded into the step size and eps."""
+    """Return bias corrections of step t, folded into step size and eps."""
     c2 = sqrt(1 - power(beta2, t))
     return {
         "step_size": lr * c2 / (1 - power(beta1, t)),
@@ -24,28 +24,21 @@ def adabelief_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.
 
 
 def adabelief(p, g, m: velocity, v: nonnegative, *, step_size, w1, keep, w2, root, eps):
-    """AdaBelief (Zhuang et al., 2020, algorithm 2)."""
+    """Update by AdaBelief (Zhuang et al., 2020, algorithm 2)."""
     m = m + w1 * (g - m)
     v = keep * v + w2 * (g - m) * (g - m) + root
     return step_size * m / (sqrt(v) + eps), m, v
 
 
 class AdaBelief(Optimizer):
-    """AdaBelief: Adam by the gradient's distance from its average.
+    """AdaBelief: Adam with the gradient's distance from its average instead of its square.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-3
-    betas : pair of float or schedule, default (0.9, 0.999)
-        Decay rates of the averages of the gradient and of of the squared distance.
-    eps : float or schedule, default 1e-16
-    weight_decay : float or schedule, default 0
-        Decoupled: before the rule, ``p *= 1 - lr * weight_decay``.
-    eps_root : float or schedule, default 1e-16
-        Added to the average of squares in each step.
-    {common}
+    betas
+        Decay rates of the averages of the gradient and of its squared distance from that average, in [0, 1).
+    eps_root
+        Added to the average of squares in each step, in the unit of the squared gradient.
 
     Notes
     -----
@@ -54,7 +47,7 @@ class AdaBelief(Optimizer):
 
     References
     ----------
-    Zhuang et al., "AdaBelief optimizer", 2020, algorithm 2.
+    Zhuang et al., "AdaBelief optimizer", 2020, algorithm 2, arXiv:2010.07468.
 
     Examples
     --------

@@ -11,12 +11,12 @@ from ..domains import fraction
 
 
 def adadelta_scalars(t, *, lr=1, rho: fraction = 0.9, eps=1e-6):
-    """Nothing changes from step to step."""
+    """Return the same scalars in every step."""
     return {"lr": lr, "keep": rho, "w": 1 - rho, "eps": eps}
 
 
 def adadelta(p, g, v: nonnegative, moved: nonnegative, *, lr, keep, w, eps):
-    """Adadelta (Zeiler, 2012, algorithm 1)."""
+    """Update by Adadelta (Zeiler, 2012, algorithm 1)."""
     v = keep * v + w * g * g
     delta = sqrt(moved + eps) / sqrt(v + eps) * g
     moved = keep * moved + w * delta * delta
@@ -28,15 +28,12 @@ class Adadelta(Optimizer):
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1
-    rho : float or schedule, default 0.9
-        Decay rate of the averages of squared gradients and of squared steps.
-    eps : float or schedule, default 1e-6
-    weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
-    {common}
+    lr
+        Factor of the step, without unit: steps have the parameter's unit by themselves. Usual: 0.1 to 1.
+    rho
+        Decay rate of the averages of squared gradients and of squared steps, in [0, 1).
+    eps
+        Added to both averages inside the roots; its root is the size of the first steps. Usual: 1e-8 to 1e-4.
 
     Notes
     -----
@@ -45,7 +42,7 @@ class Adadelta(Optimizer):
 
     References
     ----------
-    Zeiler, "ADADELTA", 2012, algorithm 1.
+    Zeiler, "ADADELTA: an adaptive learning rate method", 2012, algorithm 1, arXiv:1212.5701.
 
     Examples
     --------

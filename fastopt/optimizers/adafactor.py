@@ -11,6 +11,7 @@ from .._arrays import layout
 from .._optimizer import Optimizer
 from ..arithmetic import (
     exp,
+    factored_terms,
     ldexp,
     log,
     maximum,
@@ -19,7 +20,6 @@ from ..arithmetic import (
     of_columns,
     of_ratios,
     of_rows,
-    over_lines,
     sqrt,
     square,
 )
@@ -27,22 +27,22 @@ from ..domains import Domain, nonpositive, positive
 
 
 def adafactor_terms_scalars(t, *, beta2_decay, eps1, eps_inside):
-    """The newest squares' weight (section 7.2)."""
+    """Return the weight of the newest squares (section 7.2)."""
     return {"w": exp(beta2_decay * log(t)), "least": 0.0 if eps_inside else eps1, "more": eps1 if eps_inside else 0.0}
 
 
-def adafactor_terms(g, *, w, least, more) -> over_lines:
-    """Squares, whose means over rows and over columns are averaged."""
+def adafactor_terms(g, *, w, least, more) -> factored_terms:
+    """Return squares, whose means over rows and columns are averaged."""
     return {"squares": g * g + more}
 
 
 def adafactor_sums_scalars(t, *, eps1, eps_inside):
-    """What keeps the second moment above zero, where nothing has been added to squares."""
+    """Return what keeps the second moment above zero, if nothing was added to the squares."""
     return {"floor": 0.0 if eps_inside else eps1 * eps1}
 
 
 def adafactor_sums(p, g, col, ratio, *, floor) -> mean_over_array:
-    """Squares of the update before its size is known, and the parameter, for its size."""
+    """Sum the squares of the unscaled update and of the parameter."""
     return {"param": square(p), "updates": g * g / maximum(ratio * col, floor)}
 
 
@@ -59,7 +59,7 @@ def adafactor_scalars(
     d: Annotated[float, Domain(1.0)] = 1,
     eps_inside=0,
 ):
-    """The relative step size times the parameter's size, over what the update is too long (algorithm 4)."""
+    """Return the relative step size times the parameter's size, with updates of bounded length (algorithm 4)."""
     rate = lr if lr < 1 / sqrt(t) else 1 / sqrt(t)
     size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
     length = sqrt(updates) / d
@@ -70,18 +70,18 @@ def adafactor_scalars(
 
 
 def adafactor(p, g, row: of_rows, col: of_columns, ratio: of_ratios, *, step_size, floor):
-    """Adafactor (Shazeer and Stern, 2018, algorithm 4): the second moment by its rows and columns."""
+    """Update by Adafactor (Shazeer and Stern, 2018, algorithm 4), with a factored second moment."""
     return step_size * g / sqrt(maximum(ratio * col, floor)), row, col, ratio
 
 
 def adafactor_vector_sums_scalars(t, *, beta2_decay, eps1, eps_inside):
-    """As the rule's own."""
+    """Return weights of the second moment, as the rule itself uses them."""
     w = exp(beta2_decay * log(t))
     return {"keep": 1 - w, "w": w, "more": w * eps1 if eps_inside else 0.0, "floor": 0.0 if eps_inside else eps1 * eps1}
 
 
 def adafactor_vector_sums(p, g, v, *, keep, w, more, floor) -> mean_over_array:
-    """As `adafactor_sums`, with the second moment as it will be."""
+    """Sum as `adafactor_sums`, with the new second moment."""
     v = keep * v + w * g * g + more
     return {"param": square(p), "updates": g * g / maximum(v, floor)}
 
@@ -99,7 +99,7 @@ def adafactor_vector_scalars(
     d: Annotated[float, Domain(1.0)] = 1,
     eps_inside=0,
 ):
-    """As `adafactor_scalars`, and the newest square's weight."""
+    """Return the scalars of `adafactor_scalars`, and the weight of the newest square."""
     rate = lr if lr < 1 / sqrt(t) else 1 / sqrt(t)
     size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
     length = sqrt(updates) / d
@@ -114,32 +114,27 @@ def adafactor_vector_scalars(
 
 
 def adafactor_vector(p, g, v: nonnegative, *, step_size, keep, w, more, floor):
-    """Adafactor where there are no rows and columns (Shazeer and Stern, 2018, algorithm 5)."""
+    """Update by Adafactor without factors, for arrays of fewer than two axes (Shazeer and Stern, 2018, algorithm 5)."""
     v = keep * v + w * g * g + more
     return step_size * g / sqrt(maximum(v, floor)), v
 
 
 class Adafactor(Optimizer):
-    """Adafactor: steps relative to the parameter's size, by second moments of rows and columns.
+    """Adafactor: steps relative to the parameter's size, with second moments of rows and columns.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-2
-        The largest relative step.
-    beta2_decay : float or schedule, default -0.8
-        The newest squares have the weight ``t ** beta2_decay``; at most 0.
-    eps : pair of float or schedule, default (None, 1e-3)
-        The least root of a second moment, None is the machine epsilon (the largest, where a group has several dtypes); and the
-        least size of a parameter.
-    d : float or schedule, default 1
-        The longest update, as root mean square; at least 1.
-    weight_decay : float or schedule, default 0
-        Decoupled: ``lr * weight_decay * p`` is part of the update.
-    eps_inside : bool, default False
-        The first of `eps`, which is to be small then, 1e-30, is added to each squared gradient (Keras, and the paper).
-    {common}
+    lr
+        Largest step relative to the parameter's root mean square. Usual: 1e-3 to 1e-2.
+    beta2_decay
+        The newest squares have the weight ``t**beta2_decay``; at most 0.
+    eps
+        Smallest root of a second moment, where None is the machine epsilon (the largest, if a group has several dtypes); and
+        smallest root mean square of a parameter.
+    d
+        Largest root mean square of the update before scaling, at least 1.
+    eps_inside
+        Add the first `eps`, which must be small then (1e-30), to each squared gradient (Keras, and the paper).
 
     Notes
     -----
@@ -150,7 +145,8 @@ class Adafactor(Optimizer):
 
     References
     ----------
-    Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost", 2018, algorithms 4 and 5.
+    Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost", 2018, algorithms 4 and 5,
+    arXiv:1804.04235.
 
     Examples
     --------

@@ -11,7 +11,7 @@ from ..domains import NONNEGATIVE
 
 
 def adagrad_scalars(t, *, lr=1e-2, lr_decay=0, eps=1e-10, eps_inside=0):
-    """The learning rate falls as 1 / (1 + (t - 1) lr_decay)."""
+    """Return the decayed learning rate, and eps inside or outside the root."""
     return {
         "step_size": lr / (1 + (t - 1) * lr_decay),
         "root": eps if eps_inside else 0.0,
@@ -20,29 +20,24 @@ def adagrad_scalars(t, *, lr=1e-2, lr_decay=0, eps=1e-10, eps_inside=0):
 
 
 def adagrad(p, g, sum: nonnegative, *, step_size, root, eps):
-    """AdaGrad (Duchi et al., 2011, section 1.1, diagonal)."""
+    """Update by AdaGrad (Duchi et al., 2011, section 1.1, diagonal)."""
     sum = sum + g * g
     return step_size * g / (sqrt(sum + root) + eps), sum
 
 
 class Adagrad(Optimizer):
-    """AdaGrad, diagonal.
+    """AdaGrad, diagonal: learning rates that fall with the sum of squared gradients.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-2
-    lr_decay : float or schedule, default 0
+    lr
+        Learning rate: size of the first step, in the parameter's unit. Usual: 1e-3 to 0.5.
+    lr_decay
         The learning rate of step t is ``lr / (1 + (t - 1) * lr_decay)``.
-    weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
-    initial_accumulator_value : float, default 0
-        Where the sum of squared gradients begins.
-    eps : float or schedule, default 1e-10
-    eps_inside : bool, default False
-        Add `eps` inside of the root (Keras, optax).
-    {common}
+    initial_accumulator_value : float
+        First value of the sum of squared gradients.
+    eps_inside
+        Add `eps` inside the root (Keras, optax).
 
     Notes
     -----
@@ -51,7 +46,8 @@ class Adagrad(Optimizer):
 
     References
     ----------
-    Duchi, Hazan and Singer, "Adaptive subgradient methods", 2011, section 1.1.
+    Duchi, Hazan and Singer, "Adaptive subgradient methods", JMLR 12, 2011, section 1.1,
+    https://jmlr.org/papers/v12/duchi11a.html.
 
     Examples
     --------

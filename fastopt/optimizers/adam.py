@@ -11,7 +11,7 @@ from ..domains import fraction
 
 
 def adam_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_root=0, eps_hat=0):
-    """Bias corrections of step t, folded into the step size and eps, but for an eps "hat" (section 2, last lines)."""
+    """Return bias corrections of step t, folded into step size and eps, unless eps is "hat" (section 2, last lines)."""
     correct = 1 - power(beta2, t)
     c2 = sqrt(correct)
     return {
@@ -25,16 +25,16 @@ def adam_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, 
 
 
 def adam(p, g, m: velocity, v: nonnegative, *, step_size, w1, keep, w2, eps, root):
-    """Adam (Kingma and Ba, 2015, algorithm 1)."""
+    """Update by Adam (Kingma and Ba, 2015, algorithm 1)."""
     m = m + w1 * (g - m)
-    v = keep * v + w2 * g * g  # not w2 * (g * g): that overflows float32 at 1e20
+    v = keep * v + w2 * g * g  # Not w2 * (g * g), which overflows float32 at 1e20.
     return step_size * m / (sqrt(v + root) + eps), m, v
 
 
 def amsgrad_scalars(
     t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_root=0, eps_hat=0, max_corrected=0
 ):
-    """As Adam's, but for a maximum over corrected moments, which leaves nothing to correct later."""
+    """Return Adam's scalars; with a maximum over corrected moments, nothing is corrected later."""
     correct = 1 - power(beta2, t)
     c2 = 1.0 if max_corrected else sqrt(correct)
     return {
@@ -49,7 +49,7 @@ def amsgrad_scalars(
 
 
 def amsgrad(p, g, m: velocity, v: nonnegative, vmax: nonnegative, *, step_size, w1, keep, w2, seen, eps, root):
-    """AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections."""
+    """Update by AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections."""
     m = m + w1 * (g - m)
     v = keep * v + w2 * g * g
     vmax = maximum(vmax, seen * v)
@@ -57,27 +57,16 @@ def amsgrad(p, g, m: velocity, v: nonnegative, vmax: nonnegative, *, step_size, 
 
 
 class Adam(Optimizer):
-    """Adam, and AMSGrad.
+    """Adam, and AMSGrad: steps by averages of the gradient and of its square.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-3
-    betas : pair of float or schedule, default (0.9, 0.999)
-        Decay rates of the averages of the gradient and of its square.
-    eps : float or schedule, default 1e-8
-    weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
-    amsgrad : bool, default False
+    amsgrad
         Divide by the largest second moment so far.
-    eps_root : float or schedule, default 0
-        Added to the corrected second moment, inside of the root.
-    eps_hat : bool, default False
-        Add `eps` to the root of the second moment before, not after its bias correction (Keras; "epsilon hat" in the paper).
-    max_corrected : bool, default False
+    eps_hat
+        Add `eps` before the bias correction of the second moment, not after it (Keras; "epsilon hat" in the paper).
+    max_corrected
         AMSGrad's maximum is over bias-corrected moments (optax).
-    {common}
 
     Notes
     -----
@@ -86,7 +75,8 @@ class Adam(Optimizer):
 
     References
     ----------
-    Kingma and Ba, "Adam", 2015, algorithm 1; Reddi et al., "On the convergence of Adam and beyond", 2018, algorithm 2.
+    Kingma and Ba, "Adam", 2015, algorithm 1, arXiv:1412.6980; Reddi et al., "On the convergence of Adam and beyond", 2018,
+    algorithm 2, arXiv:1904.09237.
 
     Examples
     --------

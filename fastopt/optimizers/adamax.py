@@ -11,7 +11,7 @@ from ..domains import fraction
 
 
 def adamax_scalars(t, *, lr=2e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_inside=1):
-    """Bias correction of the first moment; eps joins each gradient's magnitude, or the largest one's."""
+    """Return the bias correction of the first moment, and eps for each magnitude or for the largest."""
     return {
         "step_size": lr / (1 - power(beta1, t)),
         "w": 1 - beta1,
@@ -22,28 +22,23 @@ def adamax_scalars(t, *, lr=2e-3, beta1: fraction = 0.9, beta2: fraction = 0.999
 
 
 def adamax(p, g, m: velocity, largest: nonnegative, *, step_size, w, keep, inner, outer):
-    """AdaMax (Kingma and Ba, 2015, algorithm 2)."""
+    """Update by AdaMax (Kingma and Ba, 2015, algorithm 2)."""
     m = m + w * (g - m)
     largest = maximum(keep * largest, fabs(g) + inner)
     return step_size * m / (largest + outer), m, largest
 
 
 class Adamax(Optimizer):
-    """AdaMax: Adam by the largest gradient so far.
+    """AdaMax: Adam with the largest magnitude so far instead of the second moment.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 2e-3
-    betas : pair of float or schedule, default (0.9, 0.999)
-        Decay rates of the averages of the gradient and the rate at which the largest is forgotten.
-    eps : float or schedule, default 1e-8
-    weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
-    eps_inside : bool, default True
-        Add `eps` to each gradient's magnitude; else to the largest (Keras).
-    {common}
+    betas
+        Decay rates of the average of the gradient, and of the largest magnitude, in [0, 1).
+    eps
+        Added to the magnitude of the gradient, in its unit. Usual: 1e-16 to 1e-6.
+    eps_inside
+        Add `eps` to each gradient's magnitude, not to the largest (Keras).
 
     Notes
     -----
@@ -52,7 +47,7 @@ class Adamax(Optimizer):
 
     References
     ----------
-    Kingma and Ba, "Adam", 2015, algorithm 2.
+    Kingma and Ba, "Adam", 2015, algorithm 2, arXiv:1412.6980.
 
     Examples
     --------

@@ -13,23 +13,8 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-3
-    betas : pair of float or schedule, default (0.9, 0.999)
-        Decay rates of the averages of the gradient and of its square.
-    eps : float or schedule, default 1e-8
-    weight_decay : float or schedule, default 1e-2
-        Decoupled: before the rule, ``p *= 1 - lr * weight_decay``.
-    amsgrad : bool, default False
-        Divide by the largest second moment so far.
-    eps_root : float or schedule, default 0
-        Added to the corrected second moment, inside of the root.
-    eps_hat : bool, default False
-        Add `eps` to the root of the second moment before, not after its bias correction (Keras; "epsilon hat" in the paper).
-    max_corrected : bool, default False
-        AMSGrad's maximum is over bias-corrected moments (optax).
-    {common}
+    weight_decay
+        Decoupled weight decay, before the rule: ``p *= 1 - lr * weight_decay``. Usual: 1e-4 to 0.1.
 
     Notes
     -----
@@ -37,7 +22,7 @@ class AdamW(Adam):
 
     References
     ----------
-    Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, algorithm 2.
+    Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, algorithm 2, arXiv:1711.05101.
 
     Examples
     --------

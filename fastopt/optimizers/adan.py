@@ -13,7 +13,7 @@ from ..domains import fraction
 def adan_scalars(
     t, *, lr=1e-3, beta1: fraction = 0.98, beta2: fraction = 0.92, beta3: fraction = 0.99, eps=1e-8, eps_root=0, short_look=0
 ):
-    """Bias corrections of step t; the first gradient has no difference to one before."""
+    """Return bias corrections of step t; the first gradient has no change."""
     correct = 1 - power(beta3, t)
     c3 = sqrt(correct)
     step_size = lr * c3
@@ -33,7 +33,7 @@ def adan_scalars(
 
 
 def adan(p, g, m: velocity, d: velocity, v: nonnegative, last, *, of_m, of_d, w1, w2, ahead, keep, w3, eps, root, before):
-    """Adan (Xie et al., 2022, algorithm 1, with bias corrections)."""
+    """Update by Adan (Xie et al., 2022, algorithm 1, with bias corrections)."""
     change = where(before > 0, g - last, 0)
     look = g + ahead * change
     m = m + w1 * (g - m)
@@ -43,25 +43,18 @@ def adan(p, g, m: velocity, d: velocity, v: nonnegative, last, *, of_m, of_d, w1
 
 
 class Adan(Optimizer):
-    """Adan: Nesterov's momentum by differences of gradients.
+    """Adan: Adam with Nesterov's momentum from changes of the gradient.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-3
-    betas : three of float or schedule, default (0.98, 0.92, 0.99)
-        Decay rates of the averages of the gradient, of its change, and of the square of both together.
-    eps : float or schedule, default 1e-8
-    weight_decay : float or schedule, default 0
-        Decoupled, of the parameter as it will be: ``(p - update) / (1 + lr * weight_decay)``.
-    no_prox : bool, default False
-        Before the rule instead, ``p *= 1 - lr * weight_decay``.
-    eps_root : float or schedule, default 0
-        Added to the corrected second moment, inside of the root.
-    short_look : bool, default False
-        The look-ahead is ``1 - beta2`` of the difference, not ``beta2`` (optax).
-    {common}
+    betas
+        Decay rates of the averages of the gradient, of its change, and of the square of both together, in [0, 1).
+    weight_decay
+        Decoupled and proximal: ``(p - update) / (1 + lr * weight_decay)``. Usual: 0 to 0.1.
+    no_prox
+        Decay before the rule instead, ``p *= 1 - lr * weight_decay``.
+    short_look
+        Look ahead by ``1 - beta2`` of the change, not by ``beta2`` (optax).
 
     Notes
     -----
@@ -70,7 +63,8 @@ class Adan(Optimizer):
 
     References
     ----------
-    Xie et al., "Adan", 2022, algorithm 1, whose betas are one minus these, and the authors' code for the bias corrections.
+    Xie et al., "Adan", 2022, algorithm 1, whose betas are one minus these, arXiv:2208.06677; and the authors' code for the bias
+    corrections.
 
     Examples
     --------

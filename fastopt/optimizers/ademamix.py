@@ -13,7 +13,7 @@ from ..domains import fraction
 def ademamix_scalars(
     t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, beta3: fraction = 0.9999, alpha=5, warmup=0, eps=1e-8
 ):
-    """Over the first `warmup` steps alpha grows evenly, and so does the half-life of the slow average (eq. 4)."""
+    """Return scalars in which alpha and the half-life of the slow average grow evenly during warm-up (eq. 4)."""
     part = t / warmup if t < warmup else 1.0
     fast = log(beta1)
     slow = log(beta3)
@@ -31,7 +31,7 @@ def ademamix_scalars(
 
 
 def ademamix(p, g, m: velocity, v: nonnegative, m2: velocity, *, fast, slow, w1, keep, w2, w3, eps):
-    """AdEMAMix (Pagliardini et al., 2024, algorithm 1)."""
+    """Update by AdEMAMix (Pagliardini et al., 2024, algorithm 1)."""
     m = m + w1 * (g - m)
     m2 = m2 + w3 * (g - m2)
     v = keep * v + w2 * g * g
@@ -43,19 +43,12 @@ class AdEMAMix(Optimizer):
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-3
-    betas : three of float or schedule, default (0.9, 0.999, 0.9999)
-        Decay rates of the fast average, of the square's, and of the slow one.
-    alpha : float or schedule, default 5
-        The slow average's weight.
-    eps : float or schedule, default 1e-8
-    weight_decay : float or schedule, default 0
-        Decoupled: before the rule, ``p *= 1 - lr * weight_decay``.
-    warmup : float or schedule, default 0
-        Steps over which `alpha` and the slow average's half-life grow to their values.
-    {common}
+    betas
+        Decay rates of the fast average of the gradient, of the average of its square, and of the slow average, in [0, 1).
+    alpha
+        Weight of the slow average. Usual: 4 to 10.
+    warmup
+        Steps in which `alpha` and the half-life of the slow average grow to their values.
 
     Notes
     -----
@@ -63,7 +56,7 @@ class AdEMAMix(Optimizer):
 
     References
     ----------
-    Pagliardini, Ablin and Grangier, "The AdEMAMix optimizer", 2024, algorithm 1 and eq. 4.
+    Pagliardini, Ablin and Grangier, "The AdEMAMix optimizer", 2024, algorithm 1 and eq. 4, arXiv:2409.03137.
 
     Examples
     --------

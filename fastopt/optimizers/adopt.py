@@ -11,7 +11,7 @@ from ..domains import fraction
 
 
 def adopt_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.9999, eps=1e-6):
-    """The first step only starts the second moment; the bound of later ones is ``(t - 1) ** 0.25``."""
+    """Return scalars with which the first step only sets the second moment; later ones clip to ``(t - 1)**0.25``."""
     return {
         "lr": lr if t > 1 else 0.0,
         "w1": 1 - beta1 if t > 1 else 0.0,
@@ -23,7 +23,7 @@ def adopt_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.9999
 
 
 def adopt(p, g, m: velocity, v: nonnegative, *, lr, w1, keep, w2, eps, most):
-    """ADOPT (Taniguchi et al., 2024, algorithm 2)."""
+    """Update by ADOPT (Taniguchi et al., 2024, algorithm 2)."""
     scaled = minimum(maximum(g / maximum(sqrt(v), eps), -most), most)
     m = m + w1 * (scaled - m)
     v = keep * v + w2 * g * g
@@ -31,7 +31,7 @@ def adopt(p, g, m: velocity, v: nonnegative, *, lr, w1, keep, w2, eps, most):
 
 
 def adopt_decoupled_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.9999, eps=1e-6, weight_decay=0):
-    """As `adopt_scalars`; the first step does not decay either."""
+    """Return the scalars of `adopt_scalars`, and the decay, which begins in the second step."""
     return {
         "lr": lr if t > 1 else 0.0,
         "w1": 1 - beta1 if t > 1 else 0.0,
@@ -44,7 +44,7 @@ def adopt_decoupled_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fractio
 
 
 def adopt_decoupled(p, g, m: velocity, v: nonnegative, *, lr, w1, keep, w2, eps, most, decay):
-    """ADOPT (Taniguchi et al., 2024, algorithm 2) with decoupled weight decay."""
+    """Update by ADOPT (Taniguchi et al., 2024, algorithm 2), with decoupled weight decay."""
     scaled = minimum(maximum(g / maximum(sqrt(v), eps), -most), most)
     m = m + w1 * (scaled - m)
     v = keep * v + w2 * g * g
@@ -52,21 +52,12 @@ def adopt_decoupled(p, g, m: velocity, v: nonnegative, *, lr, w1, keep, w2, eps,
 
 
 class ADOPT(Optimizer):
-    """ADOPT: Adam whose second moment does not hold the newest gradient.
+    """ADOPT: Adam with a second moment that excludes the newest gradient.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-3
-    betas : pair of float or schedule, default (0.9, 0.9999)
-        Decay rates of the averages of the gradient and of its square.
-    eps : float or schedule, default 1e-6
-    weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
-    decoupled_weight_decay : bool, default False
-        ``lr * weight_decay * p`` is part of the update instead.
-    {common}
+    decoupled_weight_decay
+        Decoupled weight decay instead of the L2 penalty: ``lr * weight_decay * p`` is part of the update.
 
     Notes
     -----
@@ -76,7 +67,7 @@ class ADOPT(Optimizer):
 
     References
     ----------
-    Taniguchi et al., "ADOPT", 2024, algorithm 2, and the authors' code.
+    Taniguchi et al., "ADOPT", 2024, algorithm 2, arXiv:2411.02853, and the authors' code.
 
     Examples
     --------

@@ -10,7 +10,7 @@ from ..arithmetic import exp, log
 
 
 def asgd_scalars(t, eta=0, *, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):
-    """Each step's learning rate is fixed by the one before; the average begins after step t0."""
+    """Return the learning rate, which the step before has set; the average begins after step t0."""
     now = lr if t == 1 else eta
     after = lr / exp(alpha * log(1 + lambd * lr * t))
     return {
@@ -21,7 +21,7 @@ def asgd_scalars(t, eta=0, *, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):
 
 
 def asgd(p, g, average, *, lr, decay, share):
-    """Averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou, 2010)."""
+    """Update by averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou, 2010)."""
     move = decay * p + lr * g
     average = average + share * (p - move - average)
     return move, average
@@ -32,18 +32,15 @@ class ASGD(Optimizer):
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-2
-    lambd : float or schedule, default 1e-4
+    lr
+        Learning rate: factor of the gradient, in the parameter's unit divided by the gradient's. Usual: 1e-4 to 1, depending on
+        the loss.
+    lambd
         Decay of the parameter, and of the learning rate.
-    alpha : float or schedule, default 0.75
-        Power of the learning rate's decay.
-    t0 : float or schedule, default 1e6
-        The step after which averages begin; before, they are the parameters.
-    weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
-    {common}
+    alpha
+        Exponent of the learning rate's decay.
+    t0
+        Step after which averages begin; before, they are the parameters.
 
     Notes
     -----
@@ -52,7 +49,8 @@ class ASGD(Optimizer):
 
     References
     ----------
-    Polyak and Juditsky, 1992; Bottou, "Large-scale machine learning with stochastic gradient descent", 2010.
+    Polyak and Juditsky, 1992, doi:10.1137/0330046; Bottou, "Large-scale machine learning with stochastic gradient descent",
+    2010, doi:10.1007/978-3-7908-2604-3_16.
 
     Examples
     --------
@@ -67,5 +65,5 @@ class ASGD(Optimizer):
     arguments: ClassVar[Mapping[str, Any]] = {"lr": 1e-2, "lambd": 1e-4, "alpha": 0.75, "t0": 1e6, "weight_decay": 0.0}
     update = staticmethod(asgd)
 
-    def _average_of(self, slot: Parameter) -> Any:
-        return slot.shown("average")
+    def _average_of(self, parameter: Parameter) -> Any:
+        return parameter.shown("average")

@@ -11,14 +11,14 @@ from ..domains import positive
 
 
 def dog_sums(p, g, p0) -> over_group:
-    """Squares of the gradient, and for their norms the way from the start and the parameter."""
+    """Sum the squares of the gradient, of the distance from the start, and of the parameter."""
     return {"grads": g * g, "way": square(p - p0), "param": square(p)}
 
 
 def dog_scalars(
     t, grads, way, way_exponent, param, param_exponent, farthest=0, seen=0, *, lr=1, reps_rel: positive = 1e-6, eps: positive = 1e-8
 ):
-    """The farthest way so far over the root of all squared gradients so far."""
+    """Return the largest distance so far, divided by the root of all squared gradients so far."""
     first = reps_rel * (1 + ldexp(param, param_exponent))
     far = farthest if farthest > 0 else first
     far_now = ldexp(way, way_exponent) if ldexp(way, way_exponent) > far else far
@@ -27,24 +27,21 @@ def dog_scalars(
 
 
 def dog(p, g, p0: start, *, lr: wide, shift: wide):
-    """DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together."""
+    """Update by DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together."""
     return scale_by(g, lr, shift), p0
 
 
 class DoG(Optimizer):
-    """DoG: the learning rate is the distance gone so far over the root of all squared gradients.
+    """DoG: the learning rate is the distance so far, divided by the root of all squared gradients.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1
-    reps_rel : float or schedule, default 1e-6
-        The first step's length, over one more than the parameters' norm.
-    eps : float or schedule, default 1e-8
-    weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
-    {common}
+    lr
+        Factor of the learning rate, which the rule finds itself, without unit. Usual: 1.
+    reps_rel
+        Length of the first step, divided by one plus the parameters' norm. Usual: 1e-8 to 1e-4.
+    eps
+        Added to the sum of squared gradients, in its unit. Usual: 1e-8.
 
     Notes
     -----
@@ -53,7 +50,7 @@ class DoG(Optimizer):
 
     References
     ----------
-    Ivgi, Hinder and Carmon, "DoG is SGD's best friend", 2023, eq. DoG and section 5.
+    Ivgi, Hinder and Carmon, "DoG is SGD's best friend", 2023, eq. DoG and section 5, arXiv:2302.12022.
 
     Examples
     --------

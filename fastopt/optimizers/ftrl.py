@@ -11,12 +11,12 @@ from ..domains import NONNEGATIVE, positive
 
 
 def ftrl_scalars(t, *, lr: positive = 1e-2, beta=1, l1=0, l2=0, l2_doubled=0):
-    """Nothing changes from step to step."""
+    """Return the same scalars in every step."""
     return {"rate": 1 / lr, "beta": beta / lr, "l1": l1, "l2": 2 * l2 if l2_doubled else l2}
 
 
 def ftrl(p, g, z, n2: nonnegative, *, rate, beta, l1, l2):
-    """FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1)."""
+    """Update by FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1)."""
     before = sqrt(n2)
     n2 = n2 + g * g
     after = sqrt(n2)
@@ -30,17 +30,16 @@ class FTRL(Optimizer):
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-2
-    beta : float or schedule, default 1
-    l1, l2 : float or schedule, default 0
-        Penalties of the absolute value and of half the square.
-    initial_accumulator_value : float, default 0
-        Where the sum of squared gradients begins.
-    l2_doubled : bool, default False
-        `l2` is of the square, not of half of it (Keras).
-    {common}
+    lr
+        Learning rate: factor of the gradient over its root of summed squares, in the parameter's unit. Usual: 1e-3 to 0.5.
+    beta
+        Added to that root, in the gradient's unit. Usual: 0 to 1.
+    l1, l2
+        Penalty of the absolute value, and of half the square.
+    initial_accumulator_value : float
+        First value of the sum of squared gradients.
+    l2_doubled
+        `l2` is the penalty of the square, not of half of it (Keras).
 
     Notes
     -----
@@ -49,7 +48,7 @@ class FTRL(Optimizer):
 
     References
     ----------
-    McMahan et al., "Ad click prediction", 2013, algorithm 1.
+    McMahan et al., "Ad click prediction", 2013, algorithm 1, doi:10.1145/2487575.2488200.
 
     Examples
     --------

@@ -10,20 +10,14 @@ from .adam import adam
 
 
 class LAMB(Optimizer):
-    """LAMB: Adam whose update of each array is as long as the array, times the learning rate.
+    """LAMB: Adam with updates scaled to the norm of each array, times the learning rate.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-3
-    betas : pair of float or schedule, default (0.9, 0.999)
-        Decay rates of the averages of the gradient and of its square.
-    eps : float or schedule, default 1e-6
-    weight_decay : float or schedule, default 0
-        Decoupled, and inside of the ratio.
-    eps_root, eps_hat : as `Adam`
-    {common}
+    lr
+        Learning rate: size of a step relative to the norm of each array. Usual: 1e-4 to 1e-2.
+    weight_decay
+        Decoupled weight decay, as part of the update that is scaled. Usual: 0 to 0.1.
 
     Notes
     -----
@@ -32,7 +26,7 @@ class LAMB(Optimizer):
 
     References
     ----------
-    You et al., "Large batch optimization for deep learning", 2020, algorithm 2.
+    You et al., "Large batch optimization for deep learning", 2020, algorithm 2, arXiv:1904.00962.
 
     Examples
     --------

@@ -10,14 +10,14 @@ from ..arithmetic import ldexp, over_array, scale_by, scale_factor, scale_power,
 
 
 def lars_sums(p, g) -> over_array:
-    """Both, for their norms."""
+    """Sum the squares of parameter and gradient."""
     return {"param": square(p), "grad": square(g)}
 
 
 def lars_scalars(
     t, param, param_exponent, grad, grad_exponent, *, lr=1, momentum=0.9, weight_decay=0, trust_coefficient=1e-3, eps=0
 ):
-    """The array's own learning rate; where a norm is zero, the common one."""
+    """Return the learning rate of an array, or the common one if a norm is zero."""
     decayed = param_exponent if weight_decay > 0 else grad_exponent
     most = decayed if decayed > grad_exponent else grad_exponent
     least = 0.0 if eps > 0 else most
@@ -34,26 +34,26 @@ def lars_scalars(
 
 
 def lars(p, g, buf: velocity, *, lr, keep, ratio: wide, shift: wide, decay):
-    """LARS (You et al., 2017, algorithm 1)."""
+    """Update by LARS (You et al., 2017, algorithm 1)."""
     buf = keep * buf + lr * scale_by(g + decay * p, ratio, shift)
     return buf, buf
 
 
 class LARS(Optimizer):
-    """LARS: momentum, with a learning rate of each array's own.
+    """LARS: momentum, with learning rates scaled to the norm of each array.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1
-    momentum : float or schedule, default 0.9
-    weight_decay : float or schedule, default 0
-        L2 penalty, part of the ratio.
-    trust_coefficient : float or schedule, default 1e-3
-        The ratio's weight.
-    eps : float or schedule, default 0
-    {common}
+    lr
+        Factor of the step, without unit: the rule scales it to the norm of each array. Usual: 0.1 to 10.
+    momentum
+        Decay rate of the buffer. Usual: 0.9.
+    weight_decay
+        L2 penalty, also part of the ratio. Usual: 0 to 1e-3.
+    trust_coefficient
+        Factor of the ratio.
+    eps
+        Added to the divisor of the ratio, in the gradient's unit. Usual: 0 to 1e-8.
 
     Notes
     -----
@@ -62,7 +62,7 @@ class LARS(Optimizer):
 
     References
     ----------
-    You, Gitman and Ginsburg, "Large batch training of convolutional networks", 2017, algorithm 1.
+    You, Gitman and Ginsburg, "Large batch training of convolutional networks", 2017, algorithm 1, arXiv:1708.03888.
 
     Examples
     --------

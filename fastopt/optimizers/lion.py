@@ -11,12 +11,12 @@ from ..domains import fraction
 
 
 def lion_scalars(t, *, lr=1e-4, beta1: fraction = 0.9, beta2: fraction = 0.99):
-    """Weights of the gradient in the update, and in the average."""
+    """Return weights of the gradient in the update and in the average."""
     return {"lr": lr, "w1": 1 - beta1, "w2": 1 - beta2}
 
 
 def lion(p, g, m: velocity, *, lr, w1, w2):
-    """Lion (Chen et al., 2023, algorithm 2)."""
+    """Update by Lion (Chen et al., 2023, algorithm 2)."""
     direction = m + w1 * (g - m)
     return lr * sign(direction), m + w2 * (g - m)
 
@@ -26,14 +26,11 @@ class Lion(Optimizer):
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-4
-    betas : pair of float or schedule, default (0.9, 0.99)
-        The momentum's share in the update, and its decay rate.
-    weight_decay : float or schedule, default 0
-        Decoupled: before the rule, ``p *= 1 - lr * weight_decay``.
-    {common}
+    lr
+        Learning rate: the change of every element in a step, in the parameter's unit. Usual: 1e-5 to 1e-3, about a tenth of
+        Adam's.
+    betas
+        Weight of the momentum in the update, and its decay rate, in [0, 1).
 
     Notes
     -----
@@ -41,7 +38,7 @@ class Lion(Optimizer):
 
     References
     ----------
-    Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2.
+    Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2, arXiv:2302.06675.
 
     Examples
     --------

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from .._optimizer import Optimizer
-from ..arithmetic import over_matrix, scratch, velocity
+from ..arithmetic import matrix_terms, scratch, velocity
 from ..domains import Domain, fraction, positive, real
 from ..matrices import newton_schulz
 from .adam import adam
@@ -15,12 +15,12 @@ muon_matrix = newton_schulz
 
 
 def muon_terms_scalars(t, *, momentum, nesterov):
-    """Weights of the gradient in the average, and of both in what is orthogonalized."""
+    """Return weights of the gradient in the average, and of both in the matrix to orthogonalize."""
     return {"w": 1 - momentum, "of_buf": momentum if nesterov else 1.0, "of_g": 1 - momentum if nesterov else 0.0}
 
 
-def muon_terms(g, buf, *, w, of_buf, of_g) -> over_matrix:
-    """The average, or Nesterov's look-ahead."""
+def muon_terms(g, buf, *, w, of_buf, of_g) -> matrix_terms:
+    """Return the average, or Nesterov's look-ahead."""
     return {"direction": of_buf * (buf + w * (g - buf)) + of_g * g}
 
 
@@ -37,44 +37,40 @@ def muon_scalars(
     ns_steps: Annotated[float, Domain(0.0, 99.0, is_whole=True)] = 5,
     match_rms=0,
 ):
-    """The newest gradient's weight; the other numbers are for the terms and the matrix."""
+    """Return the weight of the newest gradient; the other hyperparameters are for the terms and the matrix."""
     return {"lr": lr, "w": 1 - momentum}
 
 
 def muon(p, g, buf: velocity, o: scratch, *, lr, w):
-    """Muon (Jordan et al., 2024): momentum whose matrix has been orthogonalized."""
+    """Update by Muon (Jordan et al., 2024), with a momentum that has been orthogonalized."""
     return lr * o, buf + w * (g - buf), o
 
 
 class Muon(Optimizer):
-    """Muon: momentum whose matrices are orthogonalized; AdamW for arrays that have not two axes.
+    """Muon: momentum of matrices, orthogonalized; AdamW for arrays without exactly two axes.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-3
-    weight_decay : float or schedule, default 0.1
-        Decoupled: before the rule, ``p *= 1 - lr * weight_decay``.
-    momentum : float or schedule, default 0.95
-        Decay rate of the average of the gradient.
-    nesterov : bool, default True
-        Orthogonalize the average's look-ahead, ``momentum * buf + (1 - momentum) * g``.
-    ns_coefficients : three of float or schedule, default (3.4445, -4.775, 2.0315)
-        Coefficients of the quintic polynomial that brings singular values near 1.
-    eps : float or schedule, default 1e-7
-        Matrices are divided by their norm before, or by this where that is smaller.
-    ns_steps : int or schedule, default 5
-        How often the polynomial is applied.
-    adjust_lr_fn : {"original", "match_rms_adamw", None}, default "original"
-        The update's length, of a matrix of shape (m, n): ``sqrt(max(1, m / n))``, or as long as AdamW's, ``0.2 * sqrt(max(m, n))``.
-    betas : pair of float or schedule, default (0.9, 0.999)
+    lr
+        Learning rate: factor of the orthogonal update (`adjust_lr_fn`), in the parameter's unit. Usual: 1e-3 to 0.05.
+    momentum
+        Decay rate of the average of the gradient, in [0, 1).
+    nesterov
+        Orthogonalize the look-ahead of the average, ``momentum * buf + (1 - momentum) * g``.
+    ns_coefficients
+        Coefficients of the quintic polynomial that moves singular values towards 1.
+    eps
+        Smallest norm to divide a matrix by. Usual: 1e-7.
+    ns_steps
+        Number of applications of the polynomial.
+    adjust_lr_fn
+        Size of the update of a matrix of shape (m, n): ``sqrt(max(1, m / n))``, or that of AdamW, ``0.2 * sqrt(max(m, n))``.
+    betas
         AdamW's decay rates.
-    adam_eps : float or schedule, default 1e-8
+    adam_eps
         AdamW's `eps`.
-    orthogonalize : bool, default True
-        False, as in the group dict of embeddings and of a last layer: AdamW for all arrays.
-    {common}
+    orthogonalize
+        False, for a group of embeddings or a last layer: AdamW for all its arrays.
 
     Notes
     -----
@@ -85,8 +81,8 @@ class Muon(Optimizer):
 
     References
     ----------
-    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; Liu et al., "Muon is scalable for LLM
-    training", 2025, eq. 4.
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024, https://kellerjordan.github.io/posts/muon;
+    Liu et al., "Muon is scalable for LLM training", 2025, eq. 4, arXiv:2502.16982.
 
     Examples
     --------

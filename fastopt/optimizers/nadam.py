@@ -13,7 +13,7 @@ from ..domains import fraction, unlimited
 def nadam_scalars(
     t, product=1, *, lr=2e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, momentum_decay: unlimited = 4e-3
 ):
-    """The momentum's schedule, ``0.96 ** (t * momentum_decay)``, and the product of its values so far."""
+    """Return the momentum's schedule, ``0.96**(t * momentum_decay)``, and the product of its values so far."""
     now = beta1 * (1 - 0.5 * exp(t * momentum_decay * log(0.96)))
     ahead = beta1 * (1 - 0.5 * exp((t + 1) * momentum_decay * log(0.96)))
     product = product * now
@@ -29,7 +29,7 @@ def nadam_scalars(
 
 
 def nadam(p, g, m: velocity, v: nonnegative, *, of_g, of_m, w1, keep, w2, eps):
-    """NAdam (Dozat, 2016, algorithm 2)."""
+    """Update by NAdam (Dozat, 2016, algorithm 2)."""
     m = m + w1 * (g - m)
     v = keep * v + w2 * g * g
     return (of_g * g + of_m * m) / (sqrt(v) + eps), m, v
@@ -40,19 +40,8 @@ class NAdam(Optimizer):
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 2e-3
-    betas : pair of float or schedule, default (0.9, 0.999)
-        Decay rates of the averages of the gradient and of its square.
-    eps : float or schedule, default 1e-8
-    weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
-    momentum_decay : float or schedule, default 4e-3
-        How fast the momentum's schedule goes to its end; infinite: it is there (optax).
-    decoupled_weight_decay : bool, default False
-        Decay before the rule, ``p *= 1 - lr * weight_decay``.
-    {common}
+    momentum_decay
+        Speed of the momentum's schedule; infinite: at its end from the start (optax).
 
     Notes
     -----
@@ -61,7 +50,8 @@ class NAdam(Optimizer):
 
     References
     ----------
-    Dozat, "Incorporating Nesterov momentum into Adam", 2016, algorithm 2.
+    Dozat, "Incorporating Nesterov momentum into Adam", 2016, algorithm 2,
+    https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ.
 
     Examples
     --------

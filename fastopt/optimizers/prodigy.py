@@ -11,14 +11,14 @@ from ..domains import Domain, fraction, positive
 
 
 def prodigy_sums_scalars(t, d=0, d_max=0, numerator=0, *, lr, beta1, beta2, d0, use_bias_correction):
-    """Weights of the newest gradient in the distances' sums."""
+    """Return weights of the newest gradient in the sums of the distance."""
     now = d if d > 0 else d0
     dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
     return {"keep3": sqrt(beta2), "push": now / d0 * dlr}
 
 
 def prodigy_sums(p, g, s, p0, *, keep3, push) -> over_group:
-    """The gradient along the way from the start, and the length of the gradients' sum."""
+    """Sum the gradient along the way from the start, and the magnitudes of the gradients' sum."""
     return {"along": g * (p0 - p), "length": fabs(keep3 * s + push * g)}
 
 
@@ -40,7 +40,7 @@ def prodigy_scalars(
     use_bias_correction=0,
     weight_decay=0,
 ):
-    """The distance's estimate, which sets the learning rate (algorithm 4)."""
+    """Return the learning rate from the estimate of the distance (algorithm 4)."""
     now = d if d > 0 else d0
     top = d_max if d > 0 else d0
     dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
@@ -68,7 +68,7 @@ def prodigy_scalars(
 
 
 def prodigy(p, g, m: velocity, v: nonnegative, s, p0: start, *, lr, keep1, w1, keep2, w2, keep3, push, eps, decay):
-    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay."""
+    """Update by Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay."""
     m = keep1 * m + w1 * g
     v = keep2 * v + w2 * g * g
     s = keep3 * s + push * g
@@ -98,7 +98,7 @@ def prodigy_coupled_scalars(
     growth_rate: Annotated[float, Domain(1.0, inf)] = inf,
     use_bias_correction=0,
 ):
-    """As `prodigy_scalars`."""
+    """Return the scalars of `prodigy_scalars` without its decay."""
     now = d if d > 0 else d0
     top = d_max if d > 0 else d0
     dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
@@ -125,7 +125,7 @@ def prodigy_coupled_scalars(
 
 
 def prodigy_coupled(p, g, m: velocity, v: nonnegative, s, p0: start, *, lr, keep1, w1, keep2, w2, keep3, push, eps):
-    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), whose weight decay is in the gradient."""
+    """Update by Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with weight decay in the gradient."""
     m = keep1 * m + w1 * g
     v = keep2 * v + w2 * g * g
     s = keep3 * s + push * g
@@ -133,29 +133,24 @@ def prodigy_coupled(p, g, m: velocity, v: nonnegative, s, p0: start, *, lr, keep
 
 
 class Prodigy(Optimizer):
-    """Prodigy: Adam whose learning rate is an estimate of the distance to the solution.
+    """Prodigy: Adam with a learning rate from an estimate of the distance to the solution.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1
-    betas : pair of float or schedule, default (0.9, 0.999)
-        Decay rates of the averages of the gradient and of its square.
-    eps : float or schedule, default 1e-8
-    weight_decay : float or schedule, default 0
-        Decoupled, times the learning rate that was found.
-    decoupled_weight_decay : bool, default True
-        If not, an L2 penalty, added to the gradient.
-    d0 : float or schedule, default 1e-6
-        The first estimate.
-    d_coef : float or schedule, default 1
-        Weight of later estimates.
-    growth_rate : float or schedule, default infinite
-        The most that an estimate may grow by in a step.
-    use_bias_correction : bool, default False
-        Adam's, in the learning rate.
-    {common}
+    lr
+        Factor of the learning rate, which the rule finds itself, without unit. Usual: 1.
+    weight_decay
+        Decoupled weight decay, times the learning rate that was found. Usual: 0 to 0.1.
+    decoupled_weight_decay
+        Otherwise the weight decay is an L2 penalty, added to the gradient.
+    d0
+        First estimate of the distance, in the parameter's unit. Usual: 1e-8 to 1e-4.
+    d_coef
+        Factor of later estimates.
+    growth_rate
+        Largest factor by which an estimate can grow in a step.
+    use_bias_correction
+        Use Adam's bias correction in the learning rate.
 
     Notes
     -----
@@ -163,7 +158,7 @@ class Prodigy(Optimizer):
 
     References
     ----------
-    Mishchenko and Defazio, "Prodigy", 2024, algorithm 4, and the authors' code.
+    Mishchenko and Defazio, "Prodigy", 2024, algorithm 4, arXiv:2306.06101, and the authors' code.
 
     Examples
     --------

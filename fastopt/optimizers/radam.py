@@ -11,7 +11,7 @@ from ..domains import fraction
 
 
 def radam_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_hat=1):
-    """The rectification, where the variance of the second moment is tractable; else neither counts."""
+    """Return the rectification if the variance of the second moment is tractable; otherwise neither is used."""
     correct = 1 - power(beta2, t)
     longest = 2 / (1 - beta2) - 1
     length = longest - 2 * t * power(beta2, t) / correct
@@ -28,30 +28,19 @@ def radam_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999,
 
 
 def radam(p, g, m: velocity, v: nonnegative, *, step_size, w1, keep, w2, eps, adapt):
-    """RAdam (Liu et al., 2020, algorithm 2)."""
+    """Update by RAdam (Liu et al., 2020, algorithm 2)."""
     m = m + w1 * (g - m)
     v = keep * v + w2 * g * g
     return step_size * m / where(adapt > 0, sqrt(v) + eps, 1), m, v
 
 
 class RAdam(Optimizer):
-    """RAdam: Adam that adapts once the variance of its step size is known.
+    """RAdam: Adam that adapts once the variance of its second moment is tractable.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-3
-    betas : pair of float or schedule, default (0.9, 0.999)
-        Decay rates of the averages of the gradient and of its square.
-    eps : float or schedule, default 1e-8
-    weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
-    decoupled_weight_decay : bool, default False
-        Decay before the rule, ``p *= 1 - lr * weight_decay``.
-    eps_hat : bool, default True
-        Add `eps` to the root of the second moment before its bias correction; else after (optax).
-    {common}
+    eps_hat
+        Add `eps` before the bias correction of the second moment, not after it as optax does.
 
     Notes
     -----
@@ -61,7 +50,7 @@ class RAdam(Optimizer):
 
     References
     ----------
-    Liu et al., "On the variance of the adaptive learning rate and beyond", 2020, algorithm 2.
+    Liu et al., "On the variance of the adaptive learning rate and beyond", 2020, algorithm 2, arXiv:1908.03265.
 
     Examples
     --------

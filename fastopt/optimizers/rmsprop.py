@@ -11,7 +11,7 @@ from ..domains import fraction
 
 
 def rmsprop_scalars(t, *, lr=1e-2, alpha: fraction = 0.99, eps=1e-8, eps_inside=0):
-    """The weight of the newest squared gradient; eps beside the root, or inside of it."""
+    """Return the weight of the newest squared gradient, and eps inside or outside the root."""
     return {
         "lr": lr,
         "keep": alpha,
@@ -22,7 +22,7 @@ def rmsprop_scalars(t, *, lr=1e-2, alpha: fraction = 0.99, eps=1e-8, eps_inside=
 
 
 def rmsprop(p, g, v: nonnegative, *, lr, keep, w, root, eps):
-    """RMSprop (Tieleman and Hinton, 2012, lecture 6.5)."""
+    """Update by RMSprop (Tieleman and Hinton, 2012, lecture 6.5)."""
     v = keep * v + w * g * g
     return lr * g / (sqrt(v + root) + eps), v
 
@@ -31,14 +31,14 @@ rmsprop_centered_scalars = rmsprop_scalars
 
 
 def rmsprop_centered(p, g, v: nonnegative, mean, *, lr, keep, w, root, eps):
-    """RMSprop by the gradient's variance (Graves, 2013, eq. 38-45), which rounding must not turn negative."""
+    """Update by RMSprop with the variance (Graves, 2013, eq. 38-45), which rounding must not make negative."""
     v = keep * v + w * g * g
     mean = mean + w * (g - mean)
     return lr * g / (sqrt(maximum(v - mean * mean, 0) + root) + eps), v, mean
 
 
 def rmsprop_momentum_scalars(t, *, lr=1e-2, alpha: fraction = 0.99, eps=1e-8, momentum=0.9, eps_inside=0, lr_in_velocity=0):
-    """As `rmsprop_scalars`, with the momentum, which holds the learning rate or does not."""
+    """Return the scalars of `rmsprop_scalars`, and those of a momentum with or without the learning rate."""
     return {
         "lr": 1.0 if lr_in_velocity else lr,
         "keep": alpha,
@@ -51,7 +51,7 @@ def rmsprop_momentum_scalars(t, *, lr=1e-2, alpha: fraction = 0.99, eps=1e-8, mo
 
 
 def rmsprop_momentum(p, g, v: nonnegative, buf: velocity, *, lr, keep, w, root, eps, roll, take):
-    """RMSprop with heavy-ball momentum over the scaled gradient."""
+    """Update by RMSprop with heavy-ball momentum over the scaled gradient."""
     v = keep * v + w * g * g
     buf = roll * buf + take * g / (sqrt(v + root) + eps)
     return lr * buf, v, buf
@@ -61,7 +61,7 @@ rmsprop_centered_momentum_scalars = rmsprop_momentum_scalars
 
 
 def rmsprop_centered_momentum(p, g, v: nonnegative, mean, buf: velocity, *, lr, keep, w, root, eps, roll, take):
-    """RMSprop, centered, with momentum (Graves, 2013, eq. 38-45)."""
+    """Update by centered RMSprop with momentum (Graves, 2013, eq. 38-45)."""
     v = keep * v + w * g * g
     mean = mean + w * (g - mean)
     buf = roll * buf + take * g / (sqrt(maximum(v - mean * mean, 0) + root) + eps)
@@ -69,27 +69,20 @@ def rmsprop_centered_momentum(p, g, v: nonnegative, mean, buf: velocity, *, lr, 
 
 
 class RMSprop(Optimizer):
-    """RMSprop: plain, centered, with momentum, or both.
+    """RMSprop: steps by the root mean square of recent gradients; centered, with momentum, or both.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-2
-    alpha : float or schedule, default 0.99
-        Decay rate of the squared gradient's average.
-    eps : float or schedule, default 1e-8
-    weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
-    momentum : float or schedule, default 0
-        Weight of the buffer; 0 at construction keeps no buffer.
-    centered : bool, default False
-        Divide by the standard deviation, not by the root mean square.
-    eps_inside : bool, default False
-        Add `eps` inside of the root (Keras, optax).
-    lr_in_velocity : bool, default False
-        As `SGD`'s (Keras, optax).
-    {common}
+    alpha
+        Decay rate of the average of the squared gradient, in [0, 1).
+    momentum
+        Decay rate of the buffer; 0 at construction keeps none.
+    centered
+        Divide by the standard deviation instead of the root mean square.
+    eps_inside
+        Add `eps` inside the root (Keras, optax).
+    lr_in_velocity
+        The buffer holds steps instead of gradients, as in `SGD` (Keras, optax).
 
     Notes
     -----
@@ -99,7 +92,8 @@ class RMSprop(Optimizer):
 
     References
     ----------
-    Tieleman and Hinton, 2012, lecture 6.5; Graves, "Generating sequences with recurrent neural networks", 2013, eq. 38-45.
+    Tieleman and Hinton, 2012, lecture 6.5, https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf; Graves,
+    "Generating sequences with recurrent neural networks", 2013, eq. 38-45, arXiv:1308.0850.
 
     Examples
     --------

@@ -19,7 +19,7 @@ def rprop_scalars(
     step_min=1e-6,
     step_max: Annotated[float, Domain(floor="step_min")] = 50,
 ):
-    """The first step's size is the learning rate."""
+    """Return the learning rate as the first step's size."""
     return {
         "start": lr if t == 1 else 0.0,
         "down": eta_minus,
@@ -30,7 +30,7 @@ def rprop_scalars(
 
 
 def rprop(p, g, last, size: nonnegative, *, start, down, up, least, most):
-    """Resilient backpropagation, without weight-backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000)."""
+    """Update by resilient backpropagation without backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000)."""
     agree = sign(g) * last
     factor = where(agree > 0, up, 1) * where(agree < 0, down, 1)
     size = minimum(maximum(factor * maximum(size, start), least), most)
@@ -39,19 +39,16 @@ def rprop(p, g, last, size: nonnegative, *, start, down, up, least, most):
 
 
 class Rprop(Optimizer):
-    """Resilient backpropagation: step sizes by the signs of gradients, which must be exact ones.
+    """Resilient backpropagation: step sizes by the signs of gradients, which must be free of noise.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-2
-        The first step's size.
-    etas : pair of float or schedule, default (0.5, 1.2)
-        What a step size is multiplied by where the sign has changed, and where it has not.
-    step_sizes : pair of float or schedule, default (1e-6, 50)
-        The least and the greatest step.
-    {common}
+    lr
+        Size of the first step, in the parameter's unit. Usual: 1e-3 to 0.1.
+    etas
+        Factors of a step size if the sign has changed, and if it has not.
+    step_sizes
+        Smallest and largest step size.
 
     Notes
     -----
@@ -59,7 +56,8 @@ class Rprop(Optimizer):
 
     References
     ----------
-    Riedmiller and Braun, 1993; Igel and Huesken, "Improving the Rprop learning algorithm", 2000, iRprop-.
+    Riedmiller and Braun, 1993, doi:10.1109/ICNN.1993.298623; Igel and Huesken, "Improving the Rprop learning algorithm", 2000,
+    iRprop-.
 
     Examples
     --------

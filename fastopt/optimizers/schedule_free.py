@@ -11,7 +11,7 @@ from ..domains import fraction
 
 
 def schedule_free_sgd_scalars(t, weights=0, highest=0, *, lr=1, momentum: fraction = 0.9, warmup=0, warmup_from_zero=0):
-    """The newest point's share in the average: squares of the largest learning rates so far (eq. 23, with r = 0)."""
+    """Return the newest point's weight in the average, by squares of the largest learning rates (eq. 23, r = 0)."""
     full = lr * t / warmup if t < warmup else lr
     rate = (lr * (t - 1) / warmup if t - 1 < warmup else lr) if warmup_from_zero else full
     top = full if full > highest else highest
@@ -21,7 +21,7 @@ def schedule_free_sgd_scalars(t, weights=0, highest=0, *, lr=1, momentum: fracti
 
 
 def schedule_free_sgd(p, g, z: start, *, lr, share, of_g):
-    """Schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken."""
+    """Update by schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken."""
     return share * (p - z) + of_g * g, z - lr * g
 
 
@@ -38,7 +38,7 @@ def schedule_free_adamw_scalars(
     warmup=0,
     warmup_from_zero=0,
 ):
-    """As `schedule_free_sgd_scalars`, with the second moment's bias correction; the decay is in the gradient's place."""
+    """Return the scalars of `schedule_free_sgd_scalars`, with the second moment's bias correction and the decay."""
     correct = sqrt(1 - power(beta2, t))
     full = lr * t / warmup if t < warmup else lr
     rate = (lr * (t - 1) / warmup if t - 1 < warmup else lr) if warmup_from_zero else full
@@ -62,7 +62,7 @@ def schedule_free_adamw_scalars(
 
 
 def schedule_free_adamw(p, g, v: nonnegative, z: start, *, lr, share, of_d, correct, keep, w2, eps, decay):
-    """Schedule-free AdamW (Defazio et al., 2024, as in the authors' package, whose bias correction is not in the learning rate)."""
+    """Update by schedule-free AdamW (Defazio et al., 2024), with the bias correction as in the authors' package."""
     v = keep * v + w2 * g * g
     direction = correct * g / (sqrt(v) + eps) + decay * p
     return share * (p - z) + of_d * direction, v, z - lr * direction
@@ -73,18 +73,15 @@ class ScheduleFreeSGD(Optimizer):
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1
-    momentum : float or schedule, default 0.9
-        The average's share in the point where gradients are taken.
-    weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
-    warmup : float or schedule, default 0
-        Steps over which the learning rate grows to its value.
-    warmup_from_zero : bool, default False
-        Step ``t`` has the rate of ``t - 1`` steps of warm-up, 0 in the first; its weight in the average is that of ``t`` (optax).
-    {common}
+    lr
+        Learning rate: factor of the gradient, in the parameter's unit divided by the gradient's. Usual: 0.1 to 10, depending on
+        the loss.
+    momentum
+        Weight of the average in the points where gradients are taken, in [0, 1).
+    warmup
+        Steps in which the learning rate grows to its value.
+    warmup_from_zero
+        Step t has the rate of t - 1 steps of warm-up, 0 in the first, but the weight of t in the average (optax).
 
     Notes
     -----
@@ -94,7 +91,7 @@ class ScheduleFreeSGD(Optimizer):
 
     References
     ----------
-    Defazio et al., "The road less scheduled", 2024, eq. 3-5, and the authors' package, schedulefree.
+    Defazio et al., "The road less scheduled", 2024, eq. 3-5, arXiv:2405.15682, and the authors' package, schedulefree.
 
     Examples
     --------
@@ -114,17 +111,17 @@ class ScheduleFreeSGD(Optimizer):
         "warmup_from_zero": False,
     }
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {"warmup_from_zero": True}}
-    share: ClassVar[str] = "momentum"  # which hyperparameter is the average's in the point where gradients are taken
+    share: ClassVar[str] = "momentum"  # The hyperparameter that weights the average where gradients are taken.
     unsupported_options: ClassVar[Sequence[str]] = ("step_scale", "max_step", "trust_ratio", "bounds")
     update: Callable[..., Any] = staticmethod(schedule_free_sgd)
 
-    def _average_of(self, slot: Parameter) -> Any:
-        """Where the average is, from where gradients are taken."""
-        share = slot.group.number(self.share, max(self.steps - 1, 0))
+    def _average_of(self, parameter: Parameter) -> Any:
+        """Return the average, from the point where gradients are taken."""
+        share = parameter.group.number(self.share, max(self.steps - 1, 0))
         if share == 0:
             raise ValueError(f"average: unknown where {self.share} is 0")
-        z, y = slot.rule_state["z"], slot.value()
-        return slot.memory.array(z + (y - z) / share, slot.real)
+        z, y = parameter.rule_state["z"], parameter.value()
+        return parameter.memory.array(z + (y - z) / share, parameter.real)
 
 
 class ScheduleFreeAdamW(ScheduleFreeSGD):
@@ -132,19 +129,11 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 2.5e-3
-    betas : pair of float or schedule, default (0.9, 0.999)
-        The average's share in the point where gradients are taken, and the decay rate of the squared gradient's average.
-    eps : float or schedule, default 1e-8
-    weight_decay : float or schedule, default 0
-        Decoupled, at the point where gradients are taken.
-    warmup : float or schedule, default 0
-        Steps over which the learning rate grows to its value.
-    warmup_from_zero : bool, default False
-        As of `ScheduleFreeSGD`.
-    {common}
+    betas
+        Weight of the average in the points where gradients are taken, and decay rate of the average of the squared gradient, in
+        [0, 1).
+    weight_decay
+        Decoupled weight decay, at the points where gradients are taken. Usual: 0 to 0.1.
 
     Notes
     -----
@@ -152,8 +141,8 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
 
     References
     ----------
-    Defazio et al., "The road less scheduled", 2024, and the authors' package, schedulefree, since its version 1.3: the bias
-    correction of ``v`` is not in the learning rate, as it is in the paper's algorithm 1.
+    Defazio et al., "The road less scheduled", 2024, arXiv:2405.15682, and the authors' package, schedulefree, since its version
+    1.3: the bias correction of ``v`` is not in the learning rate, as it is in the paper's algorithm 1.
 
     Examples
     --------

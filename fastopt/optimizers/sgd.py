@@ -11,17 +11,17 @@ from ..domains import real
 
 
 def sgd_scalars(t, *, lr=1e-3):
-    """Nothing changes from step to step."""
+    """Return the same scalars in every step."""
     return {"lr": lr}
 
 
 def sgd(p, g, *, lr):
-    """Stochastic gradient descent (Robbins and Monro, 1951)."""
+    """Update by stochastic gradient descent (Robbins and Monro, 1951)."""
     return lr * g
 
 
 def momentum_scalars(t, *, lr=1e-3, momentum=0.9, dampening: real = 0, lr_in_velocity=0):
-    """The first step starts the buffer with the whole gradient, as torch does."""
+    """Return scalars with which the first step sets the buffer to the whole gradient, as in torch."""
     take = 1 - dampening if t > 1 else 1.0
     return {
         "lr": 1.0 if lr_in_velocity else lr,
@@ -31,13 +31,13 @@ def momentum_scalars(t, *, lr=1e-3, momentum=0.9, dampening: real = 0, lr_in_vel
 
 
 def momentum(p, g, buf: velocity, *, lr, keep, take):
-    """Heavy-ball momentum (Polyak, 1964)."""
+    """Update by heavy-ball momentum (Polyak, 1964)."""
     buf = keep * buf + take * g
     return lr * buf, buf
 
 
 def nesterov_scalars(t, *, lr=1e-3, momentum=0.9, lr_in_velocity=0):
-    """As `momentum_scalars`, and the look-ahead's weights."""
+    """Return the scalars of `momentum_scalars` without dampening, and the weight of the look-ahead."""
     return {
         "keep": momentum if t > 1 else 0.0,
         "take": lr if lr_in_velocity else 1.0,
@@ -47,7 +47,7 @@ def nesterov_scalars(t, *, lr=1e-3, momentum=0.9, lr_in_velocity=0):
 
 
 def nesterov(p, g, buf: velocity, *, keep, take, lr, ahead):
-    """Nesterov's momentum in the form of Sutskever et al. (2013)."""
+    """Update by Nesterov's momentum in the form of Sutskever et al. (2013)."""
     buf = keep * buf + take * g
     return lr * g + ahead * buf, buf
 
@@ -57,19 +57,17 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-3
-    momentum : float or schedule, default 0
-        Weight of the buffer; 0 at construction keeps no buffer.
-    dampening : float or schedule, default 0
-    weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
-    nesterov : bool, default False
-        Needs a momentum and no dampening.
-    lr_in_velocity : bool, default False
-        The buffer holds steps, not gradients, which differs where the learning rate changes (Keras).
-    {common}
+    lr
+        Learning rate: factor of the gradient, in the parameter's unit divided by the gradient's. Usual: 1e-4 to 1, depending on
+        the loss.
+    momentum
+        Decay rate of the buffer; 0 at construction keeps none. Usual: 0.9.
+    dampening
+        Part of each gradient, after the first, that the buffer leaves out.
+    nesterov
+        Use Nesterov's momentum, which needs a momentum and no dampening.
+    lr_in_velocity
+        The buffer holds steps instead of gradients, which differs if the learning rate changes (Keras).
 
     Notes
     -----
@@ -78,7 +76,8 @@ class SGD(Optimizer):
 
     References
     ----------
-    Robbins and Monro, 1951; Polyak, 1964; Sutskever et al., 2013.
+    Robbins and Monro, 1951, doi:10.1214/aoms/1177729586; Polyak, 1964, doi:10.1016/0041-5553(64)90137-5; Sutskever et al., "On the
+    importance of initialization and momentum in deep learning", 2013, https://proceedings.mlr.press/v28/sutskever13.html.
 
     Examples
     --------

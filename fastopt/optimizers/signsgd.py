@@ -10,39 +10,35 @@ from ..arithmetic import sign, velocity
 
 
 def signsgd_scalars(t, *, lr=1e-3):
-    """Nothing changes from step to step."""
+    """Return the same scalars in every step."""
     return {"lr": lr}
 
 
 def signsgd(p, g, *, lr):
-    """Sign of the gradient (Bernstein et al., 2018, algorithm 1)."""
+    """Update by the sign of the gradient (Bernstein et al., 2018, algorithm 1)."""
     return lr * sign(g)
 
 
 def signum_scalars(t, *, lr=1e-3, momentum=0.9):
-    """The newest gradient's weight."""
+    """Return the weight of the newest gradient."""
     return {"lr": lr, "w": 1 - momentum}
 
 
 def signum(p, g, buf: velocity, *, lr, w):
-    """Sign of an average of gradients (Bernstein et al., 2018, algorithm 2)."""
+    """Update by the sign of an average of gradients (Bernstein et al., 2018, algorithm 2)."""
     buf = buf + w * (g - buf)
     return lr * sign(buf), buf
 
 
 class SignSGD(Optimizer):
-    """The sign of the gradient, or with momentum (Signum) of its average.
+    """SignSGD: steps by the sign of the gradient, or with momentum (Signum) of its average.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-3
-    momentum : float or schedule, default 0
+    lr
+        Learning rate: the change of every element in a step, in the parameter's unit. Usual: 1e-5 to 1e-3.
+    momentum
         Decay rate of the average, below 1; 0 at construction keeps none.
-    weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
-    {common}
 
     Notes
     -----
@@ -50,7 +46,7 @@ class SignSGD(Optimizer):
 
     References
     ----------
-    Bernstein et al., "signSGD", 2018, algorithms 1 and 2.
+    Bernstein et al., "signSGD", 2018, algorithms 1 and 2, arXiv:1802.04434.
 
     Examples
     --------

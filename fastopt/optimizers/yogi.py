@@ -11,34 +11,25 @@ from ..domains import NONNEGATIVE, fraction
 
 
 def yogi_scalars(t, *, lr=1e-2, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-3):
-    """Bias corrections of step t, folded into the step size and eps."""
+    """Return bias corrections of step t, folded into step size and eps."""
     c2 = sqrt(1 - power(beta2, t))
     return {"step_size": lr * c2 / (1 - power(beta1, t)), "w1": 1 - beta1, "w2": 1 - beta2, "eps": eps * c2}
 
 
 def yogi(p, g, m: velocity, v: nonnegative, *, step_size, w1, w2, eps):
-    """Yogi (Zaheer et al., 2018, algorithm 2)."""
+    """Update by Yogi (Zaheer et al., 2018, algorithm 2)."""
     m = m + w1 * (g - m)
     v = v - w2 * g * g * sign(v - g * g)
     return step_size * m / (sqrt(v) + eps), m, v
 
 
 class Yogi(Optimizer):
-    """Yogi: Adam whose second moment grows and falls at the same pace.
+    """Yogi: Adam with a second moment that grows and falls at the same pace.
 
     Parameters
     ----------
-    params : arrays
-        Updated in place; nested in mappings and sequences, or a list of group dicts.
-    lr : float or schedule, default 1e-2
-    betas : pair of float or schedule, default (0.9, 0.999)
-        Decay rates of the averages of the gradient and of its square.
-    eps : float or schedule, default 1e-3
-    weight_decay : float or schedule, default 0
-        L2 penalty, added to the gradient.
-    initial_accumulator_value : float, default 1e-6
-        Where both averages begin.
-    {common}
+    initial_accumulator_value : float
+        First value of both averages.
 
     Notes
     -----
@@ -47,7 +38,8 @@ class Yogi(Optimizer):
 
     References
     ----------
-    Zaheer et al., "Adaptive methods for nonconvex optimization", 2018, algorithm 2.
+    Zaheer et al., "Adaptive methods for nonconvex optimization", 2018, algorithm 2,
+    https://papers.nips.cc/paper/2018/hash/90365351ccc7437a1309dc64e4db32a3-Abstract.html.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Optimizers for PyTorch: `optimizer` gives a ``torch.optim.Optimizer`` whose steps fastopt's engine makes on the CPU.
+"""Optimizers for PyTorch: `optimizer` makes a ``torch.optim.Optimizer`` that steps with fastopt's engine on the CPU.
 
-Learning rate schedulers, closures, hooks, parameter groups and checkpoints are torch's own; checkpoints go both ways between it and
+Learning rate schedulers, closures, hooks, parameter groups and checkpoints are torch's own. Checkpoints can be exchanged with
 torch's optimizer of the same name.
 """
 
@@ -19,32 +19,34 @@ from .._arrays import layout
 from .._arrays.row_gradient import RowGradient
 from .._engine import dispatch
 from .._engine.interpreted import InterpretedBackend
+from .._engine.stepper import Counter
 from .._optimizer.checkpoint import ceil_log2, check_unit
 from .._optimizer.optimizer import Optimizer as Fast
 from .._optimizer.options import OPTIONS
 from ..custom import Rule
-from .slot import NAMES, OPTIONAL, hand_on
+from .parameter import NAMES, TorchParameter, hand_on, write_all
 from .state import Entry, State
 
-EXCHANGE: Any = None  # what tells where tensors lie without an object for each; torch has it from 2.10 on
+# Describes tensors in C, without an object for each; torch has it from 2.10 on.
+EXCHANGE: Any = None
 if dispatch.ISA != dispatch.INTERPRETED:
     from .._engine.gradients import exchange_of
 
     EXCHANGE = exchange_of(torch.Tensor)
 
 
-def laid(tensors: list[Any]) -> list[tuple[Any, ...]]:
-    """Return where tensors are, and how their numbers are laid out there."""
+def storage_signature(tensors: list[Any]) -> list[tuple[Any, ...]]:
+    """Return address, dtype, shape and strides of tensors."""
     return [(t.data_ptr(), t.shape, t.stride(), t.dtype, t.is_conj(), t.is_neg()) for t in tensors]
 
 
 class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
-    """A torch optimizer over one of fastopt's; see `optimizer`, which makes it.
+    """A torch optimizer over an optimizer of fastopt; made by `optimizer`.
 
     Attributes
     ----------
     fast : fastopt.Optimizer
-        What makes the steps: for its ``report()``, ``average``, ``fingerprint()``.
+        The optimizer that makes the steps, with ``report()``, ``average`` and ``fingerprint()``.
     """
 
     fast: Fast
@@ -55,7 +57,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             raise ValueError("zero_grads: gradients are torch's, expected zero_grad(set_to_none=False)")
         preset = {k: x for k, x in cls.conventions.get(options.get("convention", "torch"), {}).items() if k in cls.arguments}
         of_groups = {k: x for k, x in options.items() if k in cls.arguments or k in OPTIONS}
-        self.cls, self.whole = cls, {k: x for k, x in options.items() if k not in of_groups}
+        self.cls, self.settings = cls, {k: x for k, x in options.items() if k not in of_groups}
         self.names = next((NAMES[c.__name__] for c in cls.__mro__ if c.__name__ in NAMES), {})
         self.loading: dict[str, Any] | None = None
         super().__init__(params, {**cls.arguments, **preset, "maximize": False, **of_groups})
@@ -66,26 +68,26 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return [p for group in self.param_groups for p in group["params"]]
 
     def _build(self) -> None:
-        """Build the engine's optimizer for these groups."""
+        """Build the engine's optimizer for the current groups."""
         known = self.known = {*self.cls.arguments, *OPTIONS}
         groups = []
         for group in self.param_groups:
             names = group.get("param_names")
             params = dict(zip(names, group["params"], strict=True)) if names else list(group["params"])
             groups.append({"params": params, **{k: number(x) for k, x in group.items() if k in known}})
-        self.fast = self.cls(groups, **self.whole)
+        self.fast = self.cls(groups, **self.settings)
         if not isinstance(self.fast._backend, InterpretedBackend):
             self.fast._backend.expect_threads()
         self.tensors = self._params()
         self.keys = [[k for k in group if k in known] for group in self.param_groups]
-        self.told = [[number(group[k]) for k in keys] for group, keys in zip(self.param_groups, self.keys, strict=True)]
-        # the interpreted engine looks at arrays; a complex tensor may be conjugated and not say so in memory
+        self.synced = [[number(group[k]) for k in keys] for group, keys in zip(self.param_groups, self.keys, strict=True)]
+        # The interpreted backend sees arrays: a complex tensor may be conjugated without its memory showing it.
         compiled = not isinstance(self.fast._backend, InterpretedBackend)
         self.exchange = EXCHANGE if compiled and not any(p.is_complex() for p in self.tensors) else None
-        self.laid = [] if self.exchange else laid(self.tensors)
+        self.signature = [] if self.exchange else storage_signature(self.tensors)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As torch's; what lives between steps stays."""
+        """Add a group as torch does; existing state stays."""
         before = list(self.param_groups)
         super().add_param_group(param_group)
         if hasattr(self, "fast"):
@@ -96,32 +98,34 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 raise
 
     def _rebuild(self) -> None:
-        """Build again with other groups, choices, or places in memory: state and counts of parameters that were there stay."""
+        """Build again for other groups, choices or addresses; existing parameters keep their state and counts."""
         self._state.pull()
         self.fast.catch_up()
-        each, whole = self.fast._counters()
-        before = {id(p): (slot, counted) for p, slot, counted in zip(self.tensors, self.fast._slots, each, strict=True)}
-        kept = dict(vars(self))
+        each, overall = self.fast._counters()
+        before = {
+            id(p): (parameter, counted) for p, parameter, counted in zip(self.tensors, self.fast._parameters, each, strict=True)
+        }
+        before_pickle = dict(vars(self))
         try:
             self._build()
             now, _ = self.fast._counters()
-            for k, (p, slot) in enumerate(zip(self.tensors, self.fast._slots, strict=True)):
+            for k, (p, parameter) in enumerate(zip(self.tensors, self.fast._parameters, strict=True)):
                 old, (t, numbers, pending) = before.get(id(p), (None, now[k]))
                 if old is not None:
-                    hand_on(old, slot)
+                    hand_on(old, parameter)
                 now[k] = (t, numbers if len(numbers) == len(now[k][1]) else now[k][1], pending)
-            self.fast._set_counters(now, whole)
+            self.fast._set_counters(now, overall)
         except BaseException:
-            self.__dict__.update(kept)
+            self.__dict__.update(before_pickle)
             raise
         self._state.lay()
 
     @property
     def state(self) -> State:
-        """Of each parameter that has had a gradient, its state by torch's names, live; all of it can be set, and hold other keys.
+        """State of each parameter that has had a gradient, live, by torch's names; entries can be set, and may have other keys.
 
-        What is written is copied into the engine's arrays at once, so that later steps do not change a tensor that was assigned.
-        A tensor that was taken from here shows each step, until another is written in its place.
+        An assigned tensor is copied into the engine's arrays, so that later steps do not change it. A tensor that was read from
+        here shows each step until another is assigned in its place.
         """
         return self._state
 
@@ -138,60 +142,47 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             state.update(given)
 
     def _take(self, entries: Mapping[Any, Any], counts: Mapping[str, Any] | None = None) -> None:
-        """Take over state, all or nothing; parameters without begin anew. `counts`: those of `_counts`."""
-        state = State(self)
-        each, writes, begins = [], [], []
-        pending = (counts or {}).get("pending", [False] * len(self.tensors))
-        for p, named, waits in zip(self.tensors, state.slots, pending, strict=True):
-            entry, slot = entries.get(p) or {}, named.slot
-            first = [entry.get(self.names.get(key, key), entry.get(key)) for key in slot.rule.state if key in slot.state]
-            known = {"step", "mu", *OPTIONAL, *slot.state, *named.kept}
-            known |= {self.names.get(key, key) for key in slot.rule.state}
-            others = [key for key, x in entry.items() if isinstance(x, torch.Tensor) and key not in known]
-            if others and all(x is None for x in first):
-                raise ValueError(
-                    f"state of {slot.name!r}: {', '.join(others)}, which is another optimizer's, not of {self.cls.__name__}"
-                )
-            begun = bool(entry) and not (first and all(x is None for x in first))
-            t = int(entry.get("step", 1)) if begun else 0
-            numbers = {key: entry.get(self.names.get(key, key)) if begun else None for key in slot.rule.kept}
-            kept = [initial if (x := numbers[key]) is None else float(x) for key, initial in slot.rule.kept.items()]
-            each.append((t, kept, bool(waits)))
-            for key in slot.state if begun else ():
-                writes += named.writes(key, entry)
-            if not begun:
-                begins.append(slot)
-        whole = (counts or {}).get("whole", (max((t for t, _, _ in each), default=0), 0, 0))
-        unit = check_unit((counts or {}).get("gathered_unit", 0)) - ceil_log2(self.fast._settings.accumulate)
-        for slot in begins:
-            slot.reset()
-        self.fast._set_counters(each, tuple(map(int, whole)))  # type: ignore[arg-type]
-        with torch.no_grad():
-            for target, x in writes:
-                target.copy_(x)
-        for named in state.slots:
-            if unit and whole[1] and "gathered" in named.slot.own:
-                named.slot.own["gathered"] *= named.slot.real.type(2.0**unit)
+        """Load state, all or nothing; parameters without an entry begin anew. `counts` is from `_counts`."""
+        state, counts = State(self), counts or {}
+        pending = counts.get("pending", [False] * len(self.tensors))
+        found = [
+            self._read(named, entries.get(p) or {}, bool(waits))
+            for p, named, waits in zip(self.tensors, state.parameters, pending, strict=True)
+        ]
+        overall = counts.get("whole", (max((t for (t, _, _), _, _ in found), default=0), 0, 0))
+        unit = check_unit(counts.get("gathered_unit", 0)) - ceil_log2(self.fast._settings.accumulate)
+        for named, (_, _, has_begun) in zip(state.parameters, found, strict=True):
+            if not has_begun:
+                named.parameter.reset()
+        self.fast._set_counters([counter for counter, _, _ in found], tuple(map(int, overall)))  # type: ignore[arg-type]
+        write_all([x for _, writes, _ in found for x in writes])
+        for named in state.parameters if unit and overall[1] else ():
+            if "gathered" in named.parameter.stage_arrays:
+                named.parameter.stage_arrays["gathered"] *= named.parameter.real.type(2.0**unit)
         if hasattr(self, "_state"):
-            self._state.leave(copied=False)  # the engine that it showed is gone
+            # The engine that it showed is gone.
+            self._state.leave(copied=False)
         self._state = state
-        own = {"step", "mu", *OPTIONAL}
-        for key, entry in entries.items():
-            if key not in state.places:
-                state[key] = entry
-            elif entry:
-                slot = state.slots[state.places[key]]
-                names = own | slot.engine_keys()
-                state[key].update({name: x for name, x in entry.items() if name not in names})
+        state.put_others(entries)
+
+    def _read(self, named: TorchParameter, entry: Mapping[Any, Any], waits: bool) -> tuple[Counter, list[Any], bool]:
+        """Return the counters and writes of an entry, and False if its state is still to begin; raise if it does not fit."""
+        parameter, writes = named.parameter, []
+        has_begun = named.has_state(entry, self.cls.__name__)
+        numbers = {key: entry.get(self.names.get(key, key)) if has_begun else None for key in parameter.rule.carry}
+        carry = [initial if (x := numbers[key]) is None else float(x) for key, initial in parameter.rule.carry.items()]
+        for key in parameter.state if has_begun else ():
+            writes += named.writes(key, entry)
+        return (int(entry.get("step", 1)) if has_begun else 0, carry, waits), writes, has_begun
 
     def _counts(self) -> dict[str, Any]:
-        """Return what is counted of the optimizer as a whole, and for whom gradients wait."""
-        each, whole = self.fast._counters()
+        """Return the counts of the whole optimizer, and which parameters have accumulated gradients."""
+        each, overall = self.fast._counters()
         unit = ceil_log2(self.fast._settings.accumulate)
-        return {"whole": list(whole), "pending": [bool(pending) for _, _, pending in each], "gathered_unit": unit}
+        return {"whole": list(overall), "pending": [bool(pending) for _, _, pending in each], "gathered_unit": unit}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return torch's state, and under ``"fastopt"`` what is counted too."""
+        """Return torch's state, and counts under ``"fastopt"``."""
         self._sync()
         self.fast.catch_up()
         found: dict[str, Any] = super().state_dict()
@@ -199,20 +190,21 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return {**found, "state": state, "fastopt": self._counts()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a checkpoint of this, or of torch's optimizer of the same name.
+        """Load a checkpoint of this optimizer, or of torch's optimizer of the same name.
 
         Parameters
         ----------
         state_dict : dict
-            From ``state_dict()``. Options that its groups do not have stay as they are here.
+            From ``state_dict()``. Options that its groups lack stay as they are.
 
         Raises
         ------
         ValueError
-            For other groups, and for state that does not fit; nothing has been changed.
+            If groups or state do not fit. Nothing has changed.
         """
         captured: dict[str, Any] = {}
-        handle = self.register_load_state_dict_pre_hook(lambda _, given: captured.update(given))  # torch casts what it hands on
+        # torch casts the state that it passes on: take it before.
+        handle = self.register_load_state_dict_pre_hook(lambda _, given: captured.update(given))
         self.loading = captured
         before = dict(vars(self))
         try:
@@ -228,7 +220,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self._sync()
         self.fast.catch_up()
         state = {p: {k: copied(x) for k, x in e.items()} if isinstance(e, Entry) else e for p, e in self.state.items()}
-        own = {"cls": self.cls, "whole": self.whole, "names": dict(self.names), "loading": None, "counts": self._counts()}
+        own = {"cls": self.cls, "settings": self.settings, "names": dict(self.names), "loading": None, "counts": self._counts()}
         return {"defaults": self.defaults, "state": state, "param_groups": self.param_groups, **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -248,26 +240,27 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self._take(entries, counts)
 
     def _sync(self) -> None:
-        """Tell the engine what was changed in the groups, and of counts in place, since the last step."""
+        """Update the engine with what has changed in the groups, and in counts, since the last step."""
         self._state.pull()
         if self._is_of_others():
             self._rebuild()
             return
         changes = [
             (i, fast, key, x)
-            for i, (group, keys, told, fast) in enumerate(
-                zip(self.param_groups, self.keys, self.told, self.fast.groups, strict=True)
+            for i, (group, keys, synced, fast) in enumerate(
+                zip(self.param_groups, self.keys, self.synced, self.fast.groups, strict=True)
             )
-            for key, old in zip(keys, told, strict=True)
+            for key, old in zip(keys, synced, strict=True)
             if not ((x := number(group[key])) is old or x == old)
         ]
-        if not all(fast.settable(key) for _, fast, key, _ in changes):  # a choice, such as whether there is a momentum
+        # A choice, such as whether there is a momentum, needs another engine.
+        if not all(fast.settable(key) for _, fast, key, _ in changes):
             self._rebuild()
         elif changes:
             self._set(changes)
 
     def _is_of_others(self) -> bool:
-        """Return whether the groups have other parameters or options than the engine."""
+        """Return True if the groups have other parameters or options than the engine."""
         params = self._params()
         if len(params) != len(self.tensors) or not all(map(operator.is_, params, self.tensors)):
             return True
@@ -289,7 +282,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 if isinstance(error, (TypeError, ValueError)):
                     raise type(error)(f"param_groups[{i}]: {error}") from None
                 raise
-        self.told = [[number(group[k]) for k in keys] for group, keys in zip(self.param_groups, self.keys, strict=True)]
+        self.synced = [[number(group[k]) for k in keys] for group, keys in zip(self.param_groups, self.keys, strict=True)]
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -297,19 +290,19 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
         Parameters
         ----------
-        closure : function, optional
+        Evaluates the model again and returns the loss.
             Evaluates the model again and returns the loss.
 
         Returns
         -------
         loss
-            What `closure` returned; None without.
+            The result of `closure`; None without.
 
         Raises
         ------
         TypeError, ValueError
-            For parameters that are not dense ones on the CPU, gradients that are not on the CPU, and hyperparameters that do not
-            fit; nothing has been changed.
+            If a parameter is not dense or not on the CPU, a gradient is not on the CPU, or a hyperparameter does not fit.
+            Nothing has changed.
         """
         loss = None
         if closure is not None:
@@ -320,28 +313,28 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         arrays = self._arrays(grads)
         self.fast._step_list(arrays)
         self._state.stepped(grads)
-        # a graph that saved the old values may not go on with the new
+        # Autograd must notice that saved values have changed.
         torch.autograd.graph.increment_version([p for p, g in zip(self.tensors, grads, strict=True) if g is not None])
         return loss
 
     def _arrays(self, grads: list[Any]) -> list[Any]:
-        """Return arrays over the gradients, after a look at where the parameters are.
+        """Return arrays over the gradients, after checking the parameters' addresses.
 
-        None of the gradients is held, so that whoever lets go of them has their memory back.
+        No gradient is kept, so that its memory is free once the caller drops it.
         """
         if self.exchange:
             arrays: list[Any] | None = self.fast._backend.over(self.exchange, torch.Tensor, self.tensors, grads, self._array_of)
             if arrays is not None:
                 return arrays
-        if self.exchange or laid(self.tensors) != self.laid:
+        if self.exchange or storage_signature(self.tensors) != self.signature:
             self._rebuild()
         return [self._array_of(k, g) for k, g in enumerate(grads)]
 
     def _array_of(self, k: int, g: Any) -> Any:
-        """Return a gradient as an array over its memory, one of rows as `RowGradient`."""
+        """Return a gradient as an array over its memory; one of rows as a `RowGradient`."""
         if g is None:
             return None
-        what = f"gradient of {self.fast._slots[k].name!r}"
+        what = f"gradient of {self.fast._parameters[k].name!r}"
         if g.layout == torch.sparse_coo and g.sparse_dim() == 1:
             g = g.coalesce()
             return RowGradient(g.indices()[0].numpy(), layout.of_torch(what, g.values()))
@@ -360,36 +353,36 @@ def number(x: Any) -> Any:
 
 
 def optimizer(cls: Any, params: Any, **options: Any) -> Optimizer:
-    """Return a ``torch.optim.Optimizer`` whose steps are those of one of fastopt's classes, on the CPU.
+    """Return a ``torch.optim.Optimizer`` that steps with an optimizer of fastopt, on the CPU.
 
     Parameters
     ----------
     cls : class or Rule
-        ``fastopt.Adam``, ..., or a rule of one's own.
+        ``fastopt.Adam``, ..., or a user's rule.
     params : iterable
-        Tensors, named tensors, or group dicts, as torch's optimizers take: dense, on the CPU, of float32, float64, bfloat16,
-        float16 or complex numbers. They are updated where they are.
+        Tensors, named tensors or group dicts, as for torch's optimizers: dense, on the CPU, of dtype float32, float64, bfloat16,
+        float16 or complex. Updated in place.
     **options
-        All that `cls` takes, by its names. ``param_groups`` holds those that groups may differ in. What says how torch computes
-        (``foreach``, ``fused``, ``capturable``, ``differentiable``) is not among them.
+        The arguments of `cls`. ``param_groups`` has those that groups may differ in. Arguments that choose an implementation of
+        torch (``foreach``, ``fused``, ``capturable``, ``differentiable``) are not accepted.
 
     Returns
     -------
     Optimizer
-        With ``param_groups``, which torch's schedulers set; ``state`` and ``state_dict()`` by torch's names: a checkpoint of
-        torch's optimizer of the same name can be loaded, and its can be loaded there. ``.fast`` is fastopt's optimizer, with
-        ``report()``, ``average``, ``explain()``; parameters are called ``"0/0"``, ... there, group and place, or by their names.
+        With ``param_groups``, which torch's schedulers set, and ``state`` and ``state_dict()`` by torch's names: checkpoints can be
+        exchanged with torch's optimizer of the same name. ``.fast`` is the optimizer of fastopt, with ``report()``, ``average`` and
+        ``explain()``; it calls parameters ``"0/0"``, ... (group and place), or by their names.
 
     Raises
     ------
     TypeError, ValueError
-        As `cls`, and for tensors of other devices and layouts.
+        As `cls`, and for tensors on other devices or with other layouts.
 
     Notes
     -----
-    Where ``zero_grad(set_to_none=False)`` keeps the gradients, a step need not look at each anew. Sparse gradients of rows
-    (``nn.Embedding(sparse=True)``) update those rows alone. State in 8 bits has fastopt's names in checkpoints, so that torch does
-    not take it for numbers.
+    With ``zero_grad(set_to_none=False)``, gradients stay in place and a step need not check each again. Sparse gradients of rows
+    (``nn.Embedding(sparse=True)``) update those rows only. In checkpoints, state in 8 bits has the names of fastopt, so that torch
+    does not take its codes for numbers.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The ``state`` of a torch optimizer over the engine: torch's mapping of mappings, whose writes go into the engine's arrays."""
+"""State of a torch optimizer over the engine: torch's mapping of mappings, whose writes go to the engine's arrays."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .slot import Slot, begins_anew
+from .parameter import TorchParameter, begins_anew, write_all
 
 if TYPE_CHECKING:
     from . import Optimizer
 
 
 class Written(dict[Any, Any]):
-    """A dict whose ways of writing all go through its own ``update``, ``[]`` and ``pop``."""
+    """A dict that writes through its own ``update``, ``[]`` and ``pop`` only."""
 
     def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
         self.update(other)
@@ -34,11 +34,11 @@ class Written(dict[Any, Any]):
 
 
 class Entry(Written):
-    """State of one parameter: live tensors by torch's names, and whatever else its users put there.
+    """State of one parameter: live tensors by torch's names, and any other keys of its users.
 
-    An array that is set is copied into the engine's, one that is deleted begins anew; the step count is that of the engine. Whoever
-    took a tensor from here, not a view of it, sees each step in it, until another takes its place: then it keeps its numbers, as
-    torch's do.
+    An assigned tensor is copied into the engine's array; a deleted one begins anew. The step count is the engine's. A tensor that
+    was read from here (not a view of it) shows each step until another is assigned in its place; then it keeps its numbers, as
+    torch's tensors do.
     """
 
     def __init__(self, state: State | None, place: int) -> None:
@@ -46,7 +46,7 @@ class Entry(Written):
         self.state, self.place = state, place
 
     def held(self, name: str) -> Any:
-        """Return what is under a name, for this module: who else asks may give a tensor other memory, which is looked for then."""
+        """Return an entry for internal use. If users read one, they may give its tensor other memory, which is then looked for."""
         return super().__getitem__(name)
 
     def __getitem__(self, name: Any) -> Any:
@@ -66,16 +66,16 @@ class Entry(Written):
         return {name: self[name] for name in self}.items()
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return what the engine has in memory, seen anew."""
+        """Return tensors over the engine's arrays, made anew."""
         assert self.state is not None
-        slot = self.state.slots[self.place]
+        parameter = self.state.parameters[self.place]
         with torch.inference_mode(False):
-            numbers = zip(slot.number_names, torch.from_numpy(self.state.numbers[self.place]), strict=False)
-            arrays = {name: slot.tensor(name) for name in slot.arrays}
+            numbers = zip(parameter.number_names, torch.from_numpy(self.state.numbers[self.place]), strict=False)
+            arrays = {name: parameter.tensor(name) for name in parameter.arrays}
             return {"step": torch.from_numpy(self.state.steps)[self.place], **dict(numbers), **arrays}
 
     def fill(self) -> None:
-        """Show what the engine has; tensors that were taken look at it too, wherever it is by now."""
+        """Show the engine's arrays; tensors that users have read show them too, even after a new layout."""
         shown = self.tensors()
         for name in shown.keys() & self.keys():
             self.held(name).data, shown[name] = shown[name], self.held(name)
@@ -84,67 +84,70 @@ class Entry(Written):
         self.state.renew([self.place], [self.state.owner.fast._backend.counter(self.place)])
 
     def numbers(self) -> list[float]:
-        """Return the numbers that the rule keeps, as they are here."""
+        """Return the numbers that the rule carries, as they are shown here."""
         assert self.state is not None
-        slot = self.state.slots[self.place]
-        firsts, now = slot.slot.rule.kept.values(), self.state.numbers[self.place].tolist()
-        return [x if name in self else first for name, first, x in zip(slot.kept, firsts, now, strict=False)]
+        parameter = self.state.parameters[self.place]
+        firsts, now = parameter.parameter.rule.carry.values(), self.state.numbers[self.place].tolist()
+        return [x if name in self else first for name, first, x in zip(parameter.carry, firsts, now, strict=False)]
 
     def engine_names(self) -> set[str]:
-        """Return what of this the engine has."""
+        """Return the names of the engine among these."""
         assert self.state is not None
-        slot = self.state.slots[self.place]
-        return {"step", *slot.arrays, *slot.kept}
+        parameter = self.state.parameters[self.place]
+        return {"step", *parameter.arrays, *parameter.carry}
 
     def detach(self, names: Set[Any]) -> None:
-        """Let those who took these tensors keep their numbers, whatever is written where they looked."""
+        """Give tensors that users have read their own copy, before their memory is overwritten."""
         for name, x in self.tensors().items():
             if name in names and name in self:
                 self.held(name).data = self.held(name).clone()
                 super().__setitem__(name, x)
 
     def checked(self, changed: Mapping[Any, Any]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], tuple[int, list[float], bool]]:
-        """Return what entries write into arrays, and what is counted then; or the error that says why one does not fit."""
+        """Return the writes of entries into arrays, and the new counters; raise if one does not fit."""
         assert self.state is not None
-        slot, (t, _, pending) = self.state.slots[self.place], self.state.owner.fast._backend.counter(self.place)
-        places = {**slot.widened, **slot.arrays}
-        writes = [w for name in changed if name in places for w in slot.writes(places[name], changed)]
-        with torch.no_grad():  # copies: what is written may lie in what is written over
+        parameter, (t, _, pending) = self.state.parameters[self.place], self.state.owner.fast._backend.counter(self.place)
+        places = {**parameter.widened, **parameter.arrays}
+        writes = [w for name in changed if name in places for w in parameter.writes(places[name], changed)]
+        # Copies: an entry may share memory with what is overwritten.
+        with torch.no_grad():
             writes = [(target, torch.empty_like(target).copy_(x)) for target, x in writes]
-        t = slot.step_of(changed.get("step", int(t or bool(writes))))
-        t = t if slot.has_begun({*self, *changed}) else 0
-        numbers = {name: float(x) for name, x in changed.items() if name in slot.kept}
-        return writes, (t, [numbers.get(name, old) for name, old in zip(slot.kept, self.numbers(), strict=True)], pending)
+        t = parameter.step_of(changed.get("step", int(t or bool(writes))))
+        t = t if parameter.has_begun({*self, *changed}) else 0
+        numbers = {name: float(x) for name, x in changed.items() if name in parameter.carry}
+        return writes, (t, [numbers.get(name, old) for name, old in zip(parameter.carry, self.numbers(), strict=True)], pending)
 
     def write(self, changed: Mapping[Any, Any]) -> None:
-        """Take over entries, all or none."""
-        if self.state is None:  # another one has taken its place
+        """Set entries, all or none."""
+        # Another entry has taken its place.
+        if self.state is None:
             super().update(changed)
             return
-        fast = self.state.owner.fast
-        if "step" in changed:  # whatever was written to it before
-            self.pull_arrays()
-        else:
-            self.pull()
-        anew = {name for name, x in changed.items() if begins_anew(name, x) and name in self.engine_names()}
+        (self.pull_arrays if "step" in changed else self.pull)()  # An assigned count overrides what users wrote to the tensor.
+        names = self.engine_names()
+        anew = {name for name, x in changed.items() if begins_anew(name, x) and name in names}
         changed = {name: x for name, x in changed.items() if name not in anew}
-        known = self.engine_names() | {name for name in self.state.slots[self.place].widened if changed.get(name) is not None}
-        of_engine = {name: x for name, x in changed.items() if name in known and not (name in self and x is self.held(name))}
-        writes, counted = self.checked(of_engine)
-        if of_engine:
-            with fast._exclusive(), torch.no_grad():
-                fast._backend.catch_up(None)
-                self.detach(of_engine.keys())
-                for target, x in writes:
-                    target.copy_(x)
-                fast._backend.set_counter(self.place, counted)
+        known = names | {name for name in self.state.parameters[self.place].widened if changed.get(name) is not None}
+        self.write_engine({name: x for name, x in changed.items() if name in known})
         super().update({name: x for name, x in changed.items() if name not in known})
-        if of_engine:
-            self.fill()
         self.forget(anew & self.keys())
 
+    def write_engine(self, changed: Mapping[Any, Any]) -> None:
+        """Write entries to the engine, all or none, and show them."""
+        assert self.state is not None
+        fast = self.state.owner.fast
+        changed = {name: x for name, x in changed.items() if not (name in self and x is self.held(name))}
+        writes, counted = self.checked(changed)
+        if changed:
+            with fast._exclusive():
+                fast._backend.catch_up(None)
+                self.detach(changed.keys())
+                write_all(writes)
+                fast._backend.set_counter(self.place, counted)
+            self.fill()
+
     def leave(self) -> None:
-        """Keep as one's own what the engine has, which goes on without this entry."""
+        """Keep a copy of the engine's state, which goes on without this entry."""
         if self.state is not None:
             own = dict(self)
             self.detach(self.engine_names())
@@ -152,7 +155,7 @@ class Entry(Written):
             super().update(own)
 
     def take_back(self, entry: Any, given: Mapping[Any, Any], old: Mapping[Any, Any]) -> None:
-        """Show what there is by the tensors that did so before: those that were here, or of an entry that was taken out."""
+        """Show the engine's state by the tensors that did so before, of this entry or of one that was taken out."""
         was_out = isinstance(entry, Entry) and entry.state is None
         for name, shown in self.tensors().items():
             x = given.get(name)
@@ -163,36 +166,36 @@ class Entry(Written):
                 super().__setitem__(name, x)
 
     def pull_arrays(self) -> None:
-        """Take over what tensors hold that were given other memory, as by ``x.data = y``, and bring them back."""
+        """Copy tensors whose memory users have replaced, as by ``x.data = y``, and point them to the engine again."""
         assert self.state is not None
         own = self.tensors()
         moved = [name for name in own.keys() & self.keys() if self.held(name).data_ptr() != own[name].data_ptr()]
         if not moved:
             return
-        slot = self.state.slots[self.place]
+        parameter = self.state.parameters[self.place]
         for name in moved:
             if self.held(name).is_shared():
-                raise ValueError(f"state {name!r} of {slot.slot.name!r}: in shared memory, expected the optimizer's own")
+                raise ValueError(f"state {name!r} of {parameter.parameter.name!r}: in shared memory, expected the optimizer's own")
         writes, counted = self.checked({name: self.held(name) for name in moved})
         with self.state.owner.fast._exclusive(), torch.no_grad():
             self.state.owner.fast._backend.catch_up(None)
             for target, x in writes:
                 target.copy_(x)
-            if not slot.arrays.keys() >= {*moved}:
+            if not parameter.arrays.keys() >= {*moved}:
                 self.state.owner.fast._backend.set_counter(self.place, counted)
                 self.state.renew([self.place], [counted])
         for name in moved:
             self.held(name).data = own[name]
 
     def pull(self) -> None:
-        """Take over what was changed in place: the step count, numbers that the rule keeps, and tensors' memory."""
+        """Write to the engine what users have changed in place: step count, carried numbers, memory of tensors."""
         assert self.state is not None
         self.pull_arrays()
         fast, place = self.state.owner.fast, self.place
-        t, kept, pending = fast._backend.counter(place)
+        t, carry, pending = fast._backend.counter(place)
         changed = bool(self) and self.state.steps[place] != self.state.counted[place]
-        now = self.state.slots[place].step_of(float(self.state.steps[place])) if changed else t
-        if changed or (self and self.numbers() != kept):
+        now = self.state.parameters[place].step_of(float(self.state.steps[place])) if changed else t
+        if changed or (self and self.numbers() != carry):
             counted = (now, self.numbers(), pending)
             with fast._exclusive():
                 fast._backend.catch_up(None)
@@ -200,7 +203,7 @@ class Entry(Written):
             self.state.renew([place], [counted])
 
     def forget(self, names: set[Any]) -> None:
-        """Let entries go: arrays begin anew, and with the last of them all that is counted."""
+        """Delete entries: their arrays begin anew, and after the last one all counters."""
         if self.state is not None and names & self.engine_names() != self.engine_names() & set(self):
             self.pull()
         if self.state is not None:
@@ -209,13 +212,13 @@ class Entry(Written):
             super().pop(name)
         if self.state is None or not names & self.engine_names():
             return
-        slot, fast = self.state.slots[self.place], self.state.owner.fast
+        parameter, fast = self.state.parameters[self.place], self.state.owner.fast
         left = self.engine_names() & set(self)
         t, _, pending = fast._backend.counter(self.place)
         with fast._exclusive():
             fast._backend.catch_up(None)
-            slot.slot.reset({slot.arrays[name] for name in names if name in slot.arrays})
-            t = 0 if not left or not slot.has_begun(left) else t if "step" in left else 1
+            parameter.parameter.reset({parameter.arrays[name] for name in names if name in parameter.arrays})
+            t = 0 if not left or not parameter.has_begun(left) else t if "step" in left else 1
             counted = (t, self.numbers(), pending and bool(left))
             fast._backend.set_counter(self.place, counted)
         self.state.renew([self.place], [counted])
@@ -247,7 +250,7 @@ class Entry(Written):
 
 
 class State(Written):
-    """State of each parameter that has some, and what is put under other keys; what is asked for begins empty, as torch's does."""
+    """State of all parameters that have some, and entries under other keys; reading a missing entry makes an empty one."""
 
     def __init__(self, owner: Optimizer) -> None:
         super().__init__()
@@ -255,17 +258,18 @@ class State(Written):
         self.lay()
 
     def lay(self) -> None:
-        """Find the engine's arrays, which are new."""
-        slots = self.owner.fast._slots
+        """Find the arrays of a new engine."""
+        parameters = self.owner.fast._parameters
         self.places = {p: k for k, p in enumerate(self.owner.tensors)}
         for p, entry in super().items():
             if isinstance(entry, Entry) and p not in self.places:
                 entry.leave()
-        self.slots = [Slot(slot, self.owner.names) for slot in slots]
-        self.steps, self.counted = np.zeros(len(slots), np.float32), np.zeros(len(slots), np.float32)
-        self.numbers, self.known = np.zeros((2, len(slots), max([len(slot.number_names) for slot in self.slots], default=0)))
-        self.incomplete: set[int] = set()  # entries that may lack what the engine has
-        self.touched: set[int] = set()  # entries whose tensors were taken since the last step
+        self.parameters = [TorchParameter(parameter, self.owner.names) for parameter in parameters]
+        self.steps, self.counted = np.zeros(len(parameters), np.float32), np.zeros(len(parameters), np.float32)
+        width = max([len(parameter.number_names) for parameter in self.parameters], default=0)
+        self.numbers, self.known = np.zeros((2, len(parameters), width))
+        self.incomplete: set[int] = set()  # Entries that may lack state of the engine.
+        self.touched: set[int] = set()  # Entries whose tensors were read since the last step.
         for p, entry in list(super().items()):
             if isinstance(entry, Entry) and entry.state is not None:
                 entry.place = self.places[p]
@@ -273,11 +277,12 @@ class State(Written):
                     entry.fill()
                 else:
                     self.incomplete.add(entry.place)
-            elif p in self.places and isinstance(entry, Mapping):  # given before the parameter was
+            # It was assigned before the parameter was added.
+            elif p in self.places and isinstance(entry, Mapping):
                 self.adopt(p, entry)
 
     def adopt(self, p: Any, given: Mapping[Any, Any]) -> None:
-        """Make what was put under a key that was no parameter's the state of one."""
+        """Make an entry under another key the state of a parameter."""
         super().__delitem__(p)
         try:
             self.replace(p, given)
@@ -286,7 +291,7 @@ class State(Written):
             raise
 
     def leave(self, copied: bool) -> None:
-        """Become a plain dict from now on, of what there is: copied, unless nobody will write where it lies."""
+        """Become a plain dict of the present state: copied, unless nobody will write to its memory."""
         if copied:
             self.look()
         for entry in self.live():
@@ -296,16 +301,25 @@ class State(Written):
                 entry.state = None
         self.places = {}
 
+    def put_others(self, entries: Mapping[Any, Any]) -> None:
+        """Put what entries of a checkpoint have besides state of the engine."""
+        for key, entry in entries.items():
+            if key not in self.places:
+                self[key] = entry
+            elif entry:
+                known = self.parameters[self.places[key]].known_keys()
+                self[key].update({name: x for name, x in entry.items() if name not in known})
+
     def live(self) -> list[Entry]:
-        """Entries that the engine has something of, or will have."""
+        """Return the entries that the engine has state for, or will have."""
         return [entry for entry in super().values() if isinstance(entry, Entry) and entry.state is not None]
 
     def renew(self, places: list[int], counters: list[tuple[int, list[float], bool]]) -> None:
-        """Show step counts and the numbers that rules keep, as the engine counts them."""
+        """Show step counts and carried numbers as the engine counts them."""
         self.steps[places] = self.counted[places] = [t for t, _, _ in counters]
         width = self.numbers.shape[1]
         if places and width:
-            rows = [self.slots[place].row(width, *counter) for place, counter in zip(places, counters, strict=True)]
+            rows = [self.parameters[place].row(width, *counter) for place, counter in zip(places, counters, strict=True)]
             self.numbers[places] = self.known[places] = rows
 
     def entry(self, p: Any) -> Entry | None:
@@ -326,12 +340,12 @@ class State(Written):
         return found
 
     def look(self) -> None:
-        """Find the entries of all parameters that have state by now."""
+        """Find the entries of all parameters that have state."""
         for p in self.places:
             self.entry(p)
 
     def stepped(self, grads: list[Any]) -> None:
-        """Show a step that was made."""
+        """Show a completed step."""
         if not super().__len__():
             return
         moved = [g is not None for g in grads]
@@ -351,7 +365,7 @@ class State(Written):
         self.renew(live, [each[place] for place in live])
 
     def pull(self) -> None:
-        """Take over step counts, and numbers that rules keep, that were changed in place."""
+        """Write step counts and carried numbers that users have changed in place to the engine."""
         if not super().__len__():
             return
         changed = (self.steps != self.counted) | (self.numbers != self.known).any(1)
@@ -362,14 +376,15 @@ class State(Written):
         self.touched.clear()
 
     def replace(self, p: Any, entry: Any) -> None:
-        """Put another entry in the place of a parameter's."""
+        """Replace a parameter's entry by another one."""
         old = self.entry(p)
         if entry is old and old is not None:
             return
         self.check_mapping(p, entry)
         new = Entry(self, self.places[p])
         given = {name: x for name, x in entry.items() if not (begins_anew(name, x) and name in new.engine_names())}
-        new.checked(given)  # all of it, before anything is let go
+        # Check everything before anything is given up.
+        new.checked(given)
         if old is not None:
             old.pull()
             new.fill()
@@ -383,7 +398,7 @@ class State(Written):
             self.incomplete.add(new.place)
 
     def check(self, entries: Mapping[Any, Any]) -> None:
-        """Raise the error that says why one of these cannot be the state of its parameter."""
+        """Raise if one of these cannot be the state of its parameter."""
         for p, entry in entries.items():
             if p in self.places:
                 self.check_mapping(p, entry)
@@ -391,7 +406,7 @@ class State(Written):
 
     def check_mapping(self, p: Any, entry: Any) -> None:
         if not isinstance(entry, Mapping):
-            raise TypeError(f"state of {self.slots[self.places[p]].slot.name!r}: {type(entry).__name__}, expected a dict")
+            raise TypeError(f"state of {self.parameters[self.places[p]].parameter.name!r}: {type(entry).__name__}, expected a dict")
 
     def __missing__(self, key: Any) -> Any:
         made = Entry(self, self.places[key]) if key in self.places else {}

@@ -1,16 +1,16 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-# Generated from optimizers and stages.py by python fastopt/_codegen: edit those files.
-"""Everything that touches elements, compiled once per instruction set."""
+# Generated from optimizers/ and stages.py by python fastopt/_codegen: edit those files.
+"""Loops over elements, compiled once for each instruction set."""
 
 from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t
 
-from fastopt._engine.span cimport add_up, lines_of, span, spread
+from fastopt._engine.span cimport reduce_blocks, write_factors, span, write_terms
 from fastopt._engine.table cimport (
-    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, OWN, PARAMETER, TRANSFORMS,
-    UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_stage, describe_sums, describe_terms,
-    formula_t, table_t,
+    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, PARAMETER, STAGE_ARRAY,
+    TRANSFORMS, UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_stage, describe_sums,
+    describe_terms, formula_t, table_t,
 )
 
 ctypedef fused real:
@@ -54,7 +54,7 @@ cdef extern from "block.h" nogil:
     bint fo_is_float(double x)
 
 
-cdef void adabelief_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void adabelief_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4]
     cdef double c2 = sqrt(1 - power(beta2, t))
     c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
@@ -67,7 +67,7 @@ cdef void adabelief_scalars(int64_t t, double *kept, const double *sums, const d
 
 cdef inline void adabelief(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
                            real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """AdaBelief (Zhuang et al., 2020, algorithm 2)."""
+    """Update by AdaBelief (Zhuang et al., 2020, algorithm 2)."""
     cdef Py_ssize_t i
     cdef real p, g, m, v, update
     cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], root = <real> c[4]
@@ -94,7 +94,7 @@ cdef void adabelief_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adabelief[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void adadelta_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void adadelta_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], rho = h[1], eps = h[2]
     c[0] = lr
     c[1] = rho  # keep
@@ -104,7 +104,7 @@ cdef void adadelta_scalars(int64_t t, double *kept, const double *sums, const do
 
 cdef inline void adadelta(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict moved_,
                           real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Adadelta (Zeiler, 2012, algorithm 1)."""
+    """Update by Adadelta (Zeiler, 2012, algorithm 1)."""
     cdef Py_ssize_t i
     cdef real p, g, v, moved, delta, update
     cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], eps = <real> c[3]
@@ -131,7 +131,7 @@ cdef void adadelta_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adadelta[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void adafactor_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void adafactor_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double param = sums[0], param_exponent = sums[1], updates = sums[2]
     cdef double lr = h[0], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
     cdef double rate = lr if lr < 1 / sqrt(<double> t) else 1 / sqrt(<double> t)
@@ -141,7 +141,7 @@ cdef void adafactor_scalars(int64_t t, double *kept, const double *sums, const d
     c[1] = 0.0 if eps_inside else eps1 * eps1  # floor
 
 
-cdef void adafactor_terms_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void adafactor_terms_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5]
     c[0] = exp(beta2_decay * log(<double> t))  # w
     c[1] = 0.0 if eps_inside else eps1  # least
@@ -150,7 +150,7 @@ cdef void adafactor_terms_scalars(int64_t t, double *kept, const double *sums, c
 
 cdef inline void adafactor_terms(double *restrict out_, const real *restrict g_, Py_ssize_t n,
                                  const double *c) noexcept nogil:
-    """Squares, whose means over rows and over columns are averaged."""
+    """Return squares, whose means over rows and columns are averaged."""
     cdef Py_ssize_t i
     cdef double g
     cdef double more = c[2]
@@ -165,7 +165,7 @@ cdef void adafactor_terms_f64(void **a, Py_ssize_t n, const double *c) noexcept 
     adafactor_terms[double](<double *> a[UPDATE], <double *> a[1], n, c)
 
 
-cdef void adafactor_sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void adafactor_sums_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double eps1 = h[2], eps_inside = h[5]
     c[0] = 0.0 if eps_inside else eps1 * eps1  # floor
 
@@ -173,7 +173,7 @@ cdef void adafactor_sums_scalars(int64_t t, double *kept, const double *sums, co
 cdef inline void adafactor_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
                                 const real *restrict col_, const real *restrict ratio_, Py_ssize_t n,
                                 const double *c) noexcept nogil:
-    """Squares of the update before its size is known, and the parameter, for its size."""
+    """Sum the squares of the unscaled update and of the parameter."""
     cdef Py_ssize_t i
     cdef double p, g, col, ratio
     cdef double floor = c[0]
@@ -199,7 +199,7 @@ cdef void adafactor_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept n
 cdef inline void adafactor(real *restrict p_, const real *restrict g_, const real *restrict row_,
                            const real *restrict col_, const real *restrict ratio_, real *restrict u_, Py_ssize_t n,
                            const double *c) noexcept nogil:
-    """Adafactor (Shazeer and Stern, 2018, algorithm 4): the second moment by its rows and columns."""
+    """Update by Adafactor (Shazeer and Stern, 2018, algorithm 4), with a factored second moment."""
     cdef Py_ssize_t i
     cdef real p, g, col, ratio, update
     cdef real step_size = <real> c[0], floor = <real> c[1]
@@ -223,7 +223,7 @@ cdef void adafactor_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
                       <double *> a[UPDATE], n, c)
 
 
-cdef void adafactor_vector_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void adafactor_vector_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double param = sums[0], param_exponent = sums[1], updates = sums[2]
     cdef double lr = h[0], beta2_decay = h[1], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
     cdef double rate = lr if lr < 1 / sqrt(<double> t) else 1 / sqrt(<double> t)
@@ -237,7 +237,7 @@ cdef void adafactor_vector_scalars(int64_t t, double *kept, const double *sums, 
     c[4] = 0.0 if eps_inside else eps1 * eps1  # floor
 
 
-cdef void adafactor_vector_sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void adafactor_vector_sums_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5]
     cdef double w = exp(beta2_decay * log(<double> t))
     c[0] = 1 - w  # keep
@@ -248,7 +248,7 @@ cdef void adafactor_vector_sums_scalars(int64_t t, double *kept, const double *s
 
 cdef inline void adafactor_vector_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
                                        const real *restrict v_, Py_ssize_t n, const double *c) noexcept nogil:
-    """As `adafactor_sums`, with the second moment as it will be."""
+    """Sum as `adafactor_sums`, with the new second moment."""
     cdef Py_ssize_t i
     cdef double p, g, v
     cdef double keep = c[0], w = c[1], more = c[2], floor = c[3]
@@ -272,7 +272,7 @@ cdef void adafactor_vector_sums_f64(void **a, Py_ssize_t n, const double *c) noe
 
 cdef inline void adafactor_vector(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict u_,
                                   Py_ssize_t n, const double *c) noexcept nogil:
-    """Adafactor where there are no rows and columns (Shazeer and Stern, 2018, algorithm 5)."""
+    """Update by Adafactor without factors, for arrays of fewer than two axes (Shazeer and Stern, 2018, algorithm 5)."""
     cdef Py_ssize_t i
     cdef real p, g, v, update
     cdef real step_size = <real> c[0], keep = <real> c[1], w = <real> c[2], more = <real> c[3], floor = <real> c[4]
@@ -295,7 +295,7 @@ cdef void adafactor_vector_f64(void **a, Py_ssize_t n, const double *c) noexcept
     adafactor_vector[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void adagrad_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void adagrad_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], lr_decay = h[1], eps = h[2], eps_inside = h[3]
     c[0] = lr / (1 + (<double> t - 1) * lr_decay)  # step_size
     c[1] = eps if eps_inside else 0.0  # root
@@ -304,7 +304,7 @@ cdef void adagrad_scalars(int64_t t, double *kept, const double *sums, const dou
 
 cdef inline void adagrad(real *restrict p_, const real *restrict g_, real *restrict sum_, real *restrict u_,
                          Py_ssize_t n, const double *c) noexcept nogil:
-    """AdaGrad (Duchi et al., 2011, section 1.1, diagonal)."""
+    """Update by AdaGrad (Duchi et al., 2011, section 1.1, diagonal)."""
     cdef Py_ssize_t i
     cdef real p, g, sum, update
     cdef real step_size = <real> c[0], root = <real> c[1], eps = <real> c[2]
@@ -327,7 +327,7 @@ cdef void adagrad_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adagrad[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void adam_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void adam_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5]
     cdef double correct = 1 - power(beta2, t)
     cdef double c2 = sqrt(correct)
@@ -341,7 +341,7 @@ cdef void adam_scalars(int64_t t, double *kept, const double *sums, const double
 
 cdef inline void adam(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Adam (Kingma and Ba, 2015, algorithm 1)."""
+    """Update by Adam (Kingma and Ba, 2015, algorithm 1)."""
     cdef Py_ssize_t i
     cdef real p, g, m, v, update
     cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], eps = <real> c[4]
@@ -368,7 +368,7 @@ cdef void adam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void amsgrad_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void amsgrad_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5], max_corrected = h[6]
     cdef double correct = 1 - power(beta2, t)
     cdef double c2 = 1.0 if max_corrected else sqrt(correct)
@@ -383,7 +383,7 @@ cdef void amsgrad_scalars(int64_t t, double *kept, const double *sums, const dou
 
 cdef inline void amsgrad(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
                          real *restrict vmax_, real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections."""
+    """Update by AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections."""
     cdef Py_ssize_t i
     cdef real p, g, m, v, vmax, update
     cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], seen = <real> c[4]
@@ -415,7 +415,7 @@ cdef void amsgrad_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
                     <double *> a[UPDATE], n, c)
 
 
-cdef void adamax_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void adamax_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_inside = h[4]
     c[0] = lr / (1 - power(beta1, t))  # step_size
     c[1] = 1 - beta1  # w
@@ -426,7 +426,7 @@ cdef void adamax_scalars(int64_t t, double *kept, const double *sums, const doub
 
 cdef inline void adamax(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict largest_,
                         real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """AdaMax (Kingma and Ba, 2015, algorithm 2)."""
+    """Update by AdaMax (Kingma and Ba, 2015, algorithm 2)."""
     cdef Py_ssize_t i
     cdef real p, g, m, largest, update
     cdef real step_size = <real> c[0], w = <real> c[1], keep = <real> c[2], inner = <real> c[3], outer = <real> c[4]
@@ -452,7 +452,7 @@ cdef void adamax_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adamax[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void adan_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void adan_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], eps = h[4], eps_root = h[5], short_look = h[6]
     cdef double correct = 1 - power(beta3, t)
     cdef double c3 = sqrt(correct)
@@ -473,7 +473,7 @@ cdef void adan_scalars(int64_t t, double *kept, const double *sums, const double
 cdef inline void adan(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict d_,
                       real *restrict v_, real *restrict last_, real *restrict u_, Py_ssize_t n,
                       const double *c) noexcept nogil:
-    """Adan (Xie et al., 2022, algorithm 1, with bias corrections)."""
+    """Update by Adan (Xie et al., 2022, algorithm 1, with bias corrections)."""
     cdef Py_ssize_t i
     cdef real p, g, m, d, v, last, change, look, update
     cdef real of_m = <real> c[0], of_d = <real> c[1], w1 = <real> c[2], w2 = <real> c[3], ahead = <real> c[4]
@@ -509,7 +509,7 @@ cdef void adan_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
                  <double *> a[UPDATE], n, c)
 
 
-cdef void ademamix_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void ademamix_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], alpha = h[4], warmup = h[5], eps = h[6]
     cdef double part = <double> t / warmup if <double> t < warmup else 1.0
     cdef double fast = log(beta1)
@@ -527,7 +527,7 @@ cdef void ademamix_scalars(int64_t t, double *kept, const double *sums, const do
 
 cdef inline void ademamix(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
                           real *restrict m2_, real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """AdEMAMix (Pagliardini et al., 2024, algorithm 1)."""
+    """Update by AdEMAMix (Pagliardini et al., 2024, algorithm 1)."""
     cdef Py_ssize_t i
     cdef real p, g, m, v, m2, update
     cdef real fast = <real> c[0], slow = <real> c[1], w1 = <real> c[2], keep = <real> c[3], w2 = <real> c[4]
@@ -559,7 +559,7 @@ cdef void ademamix_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
                      <double *> a[UPDATE], n, c)
 
 
-cdef void adopt_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void adopt_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3]
     c[0] = lr if t > 1 else 0.0  # lr
     c[1] = 1 - beta1 if t > 1 else 0.0  # w1
@@ -571,7 +571,7 @@ cdef void adopt_scalars(int64_t t, double *kept, const double *sums, const doubl
 
 cdef inline void adopt(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
                        real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """ADOPT (Taniguchi et al., 2024, algorithm 2)."""
+    """Update by ADOPT (Taniguchi et al., 2024, algorithm 2)."""
     cdef Py_ssize_t i
     cdef real p, g, m, v, scaled, update
     cdef real lr = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], eps = <real> c[4]
@@ -599,7 +599,7 @@ cdef void adopt_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adopt[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void adopt_decoupled_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void adopt_decoupled_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4]
     c[0] = lr if t > 1 else 0.0  # lr
     c[1] = 1 - beta1 if t > 1 else 0.0  # w1
@@ -612,7 +612,7 @@ cdef void adopt_decoupled_scalars(int64_t t, double *kept, const double *sums, c
 
 cdef inline void adopt_decoupled(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
                                  real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """ADOPT (Taniguchi et al., 2024, algorithm 2) with decoupled weight decay."""
+    """Update by ADOPT (Taniguchi et al., 2024, algorithm 2), with decoupled weight decay."""
     cdef Py_ssize_t i
     cdef real p, g, m, v, scaled, update
     cdef real lr = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], eps = <real> c[4]
@@ -641,20 +641,20 @@ cdef void adopt_decoupled_f64(void **a, Py_ssize_t n, const double *c) noexcept 
                             c)
 
 
-cdef void asgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double eta = kept[0]
+cdef void asgd_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double eta = carry[0]
     cdef double lr = h[0], lambd = h[1], alpha = h[2], t0 = h[3]
     cdef double now = lr if t == 1 else eta
     cdef double after = lr / exp(alpha * log(1 + lambd * lr * <double> t))
     c[0] = now  # lr
     c[1] = lambd * now  # decay
     c[2] = 1 / (<double> t - 1 - t0) if <double> t - 1 - t0 > 1 else 1.0  # share
-    kept[0] = after  # eta
+    carry[0] = after  # eta
 
 
 cdef inline void asgd(real *restrict p_, const real *restrict g_, real *restrict average_, real *restrict u_,
                       Py_ssize_t n, const double *c) noexcept nogil:
-    """Averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou, 2010)."""
+    """Update by averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou, 2010)."""
     cdef Py_ssize_t i
     cdef real p, g, average, move, update
     cdef real lr = <real> c[0], decay = <real> c[1], share = <real> c[2]
@@ -678,8 +678,8 @@ cdef void asgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     asgd[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void dog_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double farthest = kept[0], seen = kept[1]
+cdef void dog_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double farthest = carry[0], seen = carry[1]
     cdef double grads = sums[0], way = sums[1], way_exponent = sums[2], param = sums[3], param_exponent = sums[4]
     cdef double lr = h[0], reps_rel = h[1], eps = h[2]
     cdef double first = reps_rel * (1 + ldexp(param, param_exponent))
@@ -688,13 +688,13 @@ cdef void dog_scalars(int64_t t, double *kept, const double *sums, const double 
     cdef double total = (seen if farthest > 0 else eps) + grads
     c[0] = lr * far_now / sqrt(total)  # lr
     c[1] = 1  # shift
-    kept[0] = far_now  # farthest
-    kept[1] = total  # seen
+    carry[0] = far_now  # farthest
+    carry[1] = total  # seen
 
 
 cdef inline void dog_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
                           const real *restrict p0_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Squares of the gradient, and for their norms the way from the start and the parameter."""
+    """Sum the squares of the gradient, of the distance from the start, and of the parameter."""
     cdef Py_ssize_t i
     cdef double p, g, p0
     for i in range(n):
@@ -720,7 +720,7 @@ cdef void dog_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef inline void dog(real *restrict p_, const real *restrict g_, const real *restrict p0_, real *restrict u_,
                      Py_ssize_t n, const double *c) noexcept nogil:
-    """DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together."""
+    """Update by DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together."""
     cdef Py_ssize_t i
     cdef real p, g, update
     cdef double lr = c[0], shift = c[1]
@@ -740,7 +740,7 @@ cdef void dog_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     dog[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void ftrl_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void ftrl_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta = h[1], l1 = h[2], l2 = h[3], l2_doubled = h[4]
     c[0] = 1 / lr  # rate
     c[1] = beta / lr  # beta
@@ -750,7 +750,7 @@ cdef void ftrl_scalars(int64_t t, double *kept, const double *sums, const double
 
 cdef inline void ftrl(real *restrict p_, const real *restrict g_, real *restrict z_, real *restrict n2_,
                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1)."""
+    """Update by FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1)."""
     cdef Py_ssize_t i
     cdef real p, g, z, n2, before, after, target, update
     cdef real rate = <real> c[0], beta = <real> c[1], l1 = <real> c[2], l2 = <real> c[3]
@@ -779,7 +779,7 @@ cdef void ftrl_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     ftrl[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void lars_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void lars_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double param = sums[0], param_exponent = sums[1], grad = sums[2], grad_exponent = sums[3]
     cdef double lr = h[0], momentum = h[1], weight_decay = h[2], trust_coefficient = h[3], eps = h[4]
     cdef double decayed = param_exponent if weight_decay > 0 else grad_exponent
@@ -797,7 +797,7 @@ cdef void lars_scalars(int64_t t, double *kept, const double *sums, const double
 
 cdef inline void lars_sums(double *restrict out_, const real *restrict p_, const real *restrict g_, Py_ssize_t n,
                            const double *c) noexcept nogil:
-    """Both, for their norms."""
+    """Sum the squares of parameter and gradient."""
     cdef Py_ssize_t i
     cdef double p, g
     for i in range(n):
@@ -821,7 +821,7 @@ cdef void lars_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef inline void lars(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_, Py_ssize_t n,
                       const double *c) noexcept nogil:
-    """LARS (You et al., 2017, algorithm 1)."""
+    """Update by LARS (You et al., 2017, algorithm 1)."""
     cdef Py_ssize_t i
     cdef real p, g, buf, update
     cdef real lr = <real> c[0], keep = <real> c[1], decay = <real> c[4]
@@ -845,7 +845,7 @@ cdef void lars_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     lars[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void lion_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void lion_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2]
     c[0] = lr
     c[1] = 1 - beta1  # w1
@@ -854,7 +854,7 @@ cdef void lion_scalars(int64_t t, double *kept, const double *sums, const double
 
 cdef inline void lion(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict u_, Py_ssize_t n,
                       const double *c) noexcept nogil:
-    """Lion (Chen et al., 2023, algorithm 2)."""
+    """Update by Lion (Chen et al., 2023, algorithm 2)."""
     cdef Py_ssize_t i
     cdef real p, g, m, direction, update
     cdef real lr = <real> c[0], w1 = <real> c[1], w2 = <real> c[2]
@@ -877,13 +877,13 @@ cdef void lion_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     lion[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void muon_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void muon_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], momentum = h[1]
     c[0] = lr
     c[1] = 1 - momentum  # w
 
 
-cdef void muon_terms_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void muon_terms_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double momentum = h[1], nesterov = h[2]
     c[0] = 1 - momentum  # w
     c[1] = momentum if nesterov else 1.0  # of_buf
@@ -892,7 +892,7 @@ cdef void muon_terms_scalars(int64_t t, double *kept, const double *sums, const 
 
 cdef inline void muon_terms(double *restrict out_, const real *restrict g_, const real *restrict buf_, Py_ssize_t n,
                             const double *c) noexcept nogil:
-    """The average, or Nesterov's look-ahead."""
+    """Return the average, or Nesterov's look-ahead."""
     cdef Py_ssize_t i
     cdef double g, buf
     cdef double w = c[0], of_buf = c[1], of_g = c[2]
@@ -910,7 +910,7 @@ cdef void muon_terms_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil
 
 cdef inline void muon(real *restrict p_, const real *restrict g_, real *restrict buf_, const real *restrict o_,
                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Muon (Jordan et al., 2024): momentum whose matrix has been orthogonalized."""
+    """Update by Muon (Jordan et al., 2024), with a momentum that has been orthogonalized."""
     cdef Py_ssize_t i
     cdef real p, g, buf, o, update
     cdef real lr = <real> c[0], w = <real> c[1]
@@ -933,8 +933,8 @@ cdef void muon_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     muon[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void nadam_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double product = kept[0]
+cdef void nadam_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double product = carry[0]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], momentum_decay = h[4]
     cdef double now = beta1 * (1 - 0.5 * exp(<double> t * momentum_decay * log(0.96)))
     cdef double ahead = beta1 * (1 - 0.5 * exp((<double> t + 1) * momentum_decay * log(0.96)))
@@ -946,12 +946,12 @@ cdef void nadam_scalars(int64_t t, double *kept, const double *sums, const doubl
     c[3] = beta2  # keep
     c[4] = 1 - beta2  # w2
     c[5] = eps * c2  # eps
-    kept[0] = product  # product
+    carry[0] = product  # product
 
 
 cdef inline void nadam(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
                        real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """NAdam (Dozat, 2016, algorithm 2)."""
+    """Update by NAdam (Dozat, 2016, algorithm 2)."""
     cdef Py_ssize_t i
     cdef real p, g, m, v, update
     cdef real of_g = <real> c[0], of_m = <real> c[1], w1 = <real> c[2], keep = <real> c[3], w2 = <real> c[4]
@@ -978,8 +978,8 @@ cdef void nadam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     nadam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void prodigy_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double d = kept[0], d_max = kept[1], numerator = kept[2]
+cdef void prodigy_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double d = carry[0], d_max = carry[1], numerator = carry[2]
     cdef double along = sums[0], length = sums[1]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], d0 = h[4], d_coef = h[5], growth_rate = h[6]
     cdef double use_bias_correction = h[7], weight_decay = h[8]
@@ -1000,13 +1000,13 @@ cdef void prodigy_scalars(int64_t t, double *kept, const double *sums, const dou
     c[6] = now / d0 * dlr  # push
     c[7] = after * eps  # eps
     c[8] = dlr * weight_decay if length > 0 else 0.0  # decay
-    kept[0] = after  # d
-    kept[1] = most  # d_max
-    kept[2] = total  # numerator
+    carry[0] = after  # d
+    carry[1] = most  # d_max
+    carry[2] = total  # numerator
 
 
-cdef void prodigy_sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double d = kept[0]
+cdef void prodigy_sums_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double d = carry[0]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], d0 = h[4], use_bias_correction = h[7]
     cdef double now = d if d > 0 else d0
     cdef double dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
@@ -1017,7 +1017,7 @@ cdef void prodigy_sums_scalars(int64_t t, double *kept, const double *sums, cons
 cdef inline void prodigy_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
                               const real *restrict s_, const real *restrict p0_, Py_ssize_t n,
                               const double *c) noexcept nogil:
-    """The gradient along the way from the start, and the length of the gradients' sum."""
+    """Sum the gradient along the way from the start, and the magnitudes of the gradients' sum."""
     cdef Py_ssize_t i
     cdef double p, g, s, p0
     cdef double keep3 = c[0], push = c[1]
@@ -1039,7 +1039,7 @@ cdef void prodigy_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nog
 cdef inline void prodigy(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
                          real *restrict s_, const real *restrict p0_, real *restrict u_, Py_ssize_t n,
                          const double *c) noexcept nogil:
-    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay."""
+    """Update by Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay."""
     cdef Py_ssize_t i
     cdef real p, g, m, v, s, update
     cdef real lr = <real> c[0], keep1 = <real> c[1], w1 = <real> c[2], keep2 = <real> c[3], w2 = <real> c[4]
@@ -1071,8 +1071,8 @@ cdef void prodigy_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
                     <double *> a[5], <double *> a[UPDATE], n, c)
 
 
-cdef void prodigy_coupled_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double d = kept[0], d_max = kept[1], numerator = kept[2]
+cdef void prodigy_coupled_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double d = carry[0], d_max = carry[1], numerator = carry[2]
     cdef double along = sums[0], length = sums[1]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], d0 = h[4], d_coef = h[5], growth_rate = h[6]
     cdef double use_bias_correction = h[7]
@@ -1092,15 +1092,15 @@ cdef void prodigy_coupled_scalars(int64_t t, double *kept, const double *sums, c
     c[5] = sqrt(beta2)  # keep3
     c[6] = now / d0 * dlr  # push
     c[7] = after * eps  # eps
-    kept[0] = after  # d
-    kept[1] = most  # d_max
-    kept[2] = total  # numerator
+    carry[0] = after  # d
+    carry[1] = most  # d_max
+    carry[2] = total  # numerator
 
 
 cdef inline void prodigy_coupled_sums(double *restrict out_, const real *restrict p_, const real *restrict g_,
                                       const real *restrict s_, const real *restrict p0_, Py_ssize_t n,
                                       const double *c) noexcept nogil:
-    """The gradient along the way from the start, and the length of the gradients' sum."""
+    """Sum the gradient along the way from the start, and the magnitudes of the gradients' sum."""
     cdef Py_ssize_t i
     cdef double p, g, s, p0
     cdef double keep3 = c[0], push = c[1]
@@ -1124,7 +1124,7 @@ cdef void prodigy_coupled_sums_f64(void **a, Py_ssize_t n, const double *c) noex
 cdef inline void prodigy_coupled(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
                                  real *restrict s_, const real *restrict p0_, real *restrict u_, Py_ssize_t n,
                                  const double *c) noexcept nogil:
-    """Prodigy (Mishchenko and Defazio, 2024, algorithm 4), whose weight decay is in the gradient."""
+    """Update by Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with weight decay in the gradient."""
     cdef Py_ssize_t i
     cdef real p, g, m, v, s, update
     cdef real lr = <real> c[0], keep1 = <real> c[1], w1 = <real> c[2], keep2 = <real> c[3], w2 = <real> c[4]
@@ -1156,7 +1156,7 @@ cdef void prodigy_coupled_f64(void **a, Py_ssize_t n, const double *c) noexcept 
                             <double *> a[5], <double *> a[UPDATE], n, c)
 
 
-cdef void radam_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void radam_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_hat = h[4]
     cdef double correct = 1 - power(beta2, t)
     cdef double longest = 2 / (1 - beta2) - 1
@@ -1173,7 +1173,7 @@ cdef void radam_scalars(int64_t t, double *kept, const double *sums, const doubl
 
 cdef inline void radam(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
                        real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """RAdam (Liu et al., 2020, algorithm 2)."""
+    """Update by RAdam (Liu et al., 2020, algorithm 2)."""
     cdef Py_ssize_t i
     cdef real p, g, m, v, update
     cdef real step_size = <real> c[0], w1 = <real> c[1], keep = <real> c[2], w2 = <real> c[3], eps = <real> c[4]
@@ -1200,7 +1200,7 @@ cdef void radam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     radam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void rmsprop_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void rmsprop_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], alpha = h[1], eps = h[2], eps_inside = h[3]
     c[0] = lr
     c[1] = alpha  # keep
@@ -1211,7 +1211,7 @@ cdef void rmsprop_scalars(int64_t t, double *kept, const double *sums, const dou
 
 cdef inline void rmsprop(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict u_, Py_ssize_t n,
                          const double *c) noexcept nogil:
-    """RMSprop (Tieleman and Hinton, 2012, lecture 6.5)."""
+    """Update by RMSprop (Tieleman and Hinton, 2012, lecture 6.5)."""
     cdef Py_ssize_t i
     cdef real p, g, v, update
     cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
@@ -1236,7 +1236,7 @@ cdef void rmsprop_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef inline void rmsprop_centered(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict mean_,
                                   real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """RMSprop by the gradient's variance (Graves, 2013, eq. 38-45), which rounding must not turn negative."""
+    """Update by RMSprop with the variance (Graves, 2013, eq. 38-45), which rounding must not make negative."""
     cdef Py_ssize_t i
     cdef real p, g, v, mean, update
     cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
@@ -1263,7 +1263,7 @@ cdef void rmsprop_centered_f64(void **a, Py_ssize_t n, const double *c) noexcept
                              n, c)
 
 
-cdef void rmsprop_momentum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void rmsprop_momentum_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], alpha = h[1], eps = h[2], momentum = h[3], eps_inside = h[4], lr_in_velocity = h[5]
     c[0] = 1.0 if lr_in_velocity else lr  # lr
     c[1] = alpha  # keep
@@ -1276,7 +1276,7 @@ cdef void rmsprop_momentum_scalars(int64_t t, double *kept, const double *sums, 
 
 cdef inline void rmsprop_momentum(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict buf_,
                                   real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """RMSprop with heavy-ball momentum over the scaled gradient."""
+    """Update by RMSprop with heavy-ball momentum over the scaled gradient."""
     cdef Py_ssize_t i
     cdef real p, g, v, buf, update
     cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
@@ -1307,7 +1307,7 @@ cdef void rmsprop_momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept
 cdef inline void rmsprop_centered_momentum(real *restrict p_, const real *restrict g_, real *restrict v_,
                                            real *restrict mean_, real *restrict buf_, real *restrict u_, Py_ssize_t n,
                                            const double *c) noexcept nogil:
-    """RMSprop, centered, with momentum (Graves, 2013, eq. 38-45)."""
+    """Update by centered RMSprop with momentum (Graves, 2013, eq. 38-45)."""
     cdef Py_ssize_t i
     cdef real p, g, v, mean, buf, update
     cdef real lr = <real> c[0], keep = <real> c[1], w = <real> c[2], root = <real> c[3], eps = <real> c[4]
@@ -1339,7 +1339,7 @@ cdef void rmsprop_centered_momentum_f64(void **a, Py_ssize_t n, const double *c)
                                       <double *> a[4], <double *> a[UPDATE], n, c)
 
 
-cdef void rprop_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void rprop_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], eta_minus = h[1], eta_plus = h[2], step_min = h[3], step_max = h[4]
     c[0] = lr if t == 1 else 0.0  # start
     c[1] = eta_minus  # down
@@ -1350,7 +1350,7 @@ cdef void rprop_scalars(int64_t t, double *kept, const double *sums, const doubl
 
 cdef inline void rprop(real *restrict p_, const real *restrict g_, real *restrict last_, real *restrict size_,
                        real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Resilient backpropagation, without weight-backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000)."""
+    """Update by resilient backpropagation without backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000)."""
     cdef Py_ssize_t i
     cdef real p, g, last, size, agree, factor, update
     cdef real start = <real> c[0], down = <real> c[1], up = <real> c[2], least = <real> c[3], most = <real> c[4]
@@ -1378,8 +1378,8 @@ cdef void rprop_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     rprop[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void schedule_free_sgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double weights = kept[0], highest = kept[1]
+cdef void schedule_free_sgd_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double weights = carry[0], highest = carry[1]
     cdef double lr = h[0], momentum = h[1], warmup = h[2], warmup_from_zero = h[3]
     cdef double full = lr * <double> t / warmup if <double> t < warmup else lr
     cdef double rate = (lr * (<double> t - 1) / warmup if <double> t - 1 < warmup else lr) if warmup_from_zero else full
@@ -1389,13 +1389,13 @@ cdef void schedule_free_sgd_scalars(int64_t t, double *kept, const double *sums,
     c[0] = rate  # lr
     c[1] = share
     c[2] = rate * (1 - momentum * (1 - share))  # of_g
-    kept[0] = total  # weights
-    kept[1] = top  # highest
+    carry[0] = total  # weights
+    carry[1] = top  # highest
 
 
 cdef inline void schedule_free_sgd(real *restrict p_, const real *restrict g_, real *restrict z_, real *restrict u_,
                                    Py_ssize_t n, const double *c) noexcept nogil:
-    """Schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken."""
+    """Update by schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken."""
     cdef Py_ssize_t i
     cdef real p, g, z, update
     cdef real lr = <real> c[0], share = <real> c[1], of_g = <real> c[2]
@@ -1417,8 +1417,8 @@ cdef void schedule_free_sgd_f64(void **a, Py_ssize_t n, const double *c) noexcep
     schedule_free_sgd[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void schedule_free_adamw_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
-    cdef double weights = kept[0], highest = kept[1]
+cdef void schedule_free_adamw_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
+    cdef double weights = carry[0], highest = carry[1]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4], warmup = h[5]
     cdef double warmup_from_zero = h[6]
     cdef double correct = sqrt(1 - power(beta2, t))
@@ -1435,13 +1435,13 @@ cdef void schedule_free_adamw_scalars(int64_t t, double *kept, const double *sum
     c[5] = 1 - beta2  # w2
     c[6] = eps * correct  # eps
     c[7] = weight_decay  # decay
-    kept[0] = total  # weights
-    kept[1] = top  # highest
+    carry[0] = total  # weights
+    carry[1] = top  # highest
 
 
 cdef inline void schedule_free_adamw(real *restrict p_, const real *restrict g_, real *restrict v_, real *restrict z_,
                                      real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Schedule-free AdamW (Defazio et al., 2024, as in the authors' package, whose bias correction is not in the learning rate)."""
+    """Update by schedule-free AdamW (Defazio et al., 2024), with the bias correction as in the authors' package."""
     cdef Py_ssize_t i
     cdef real p, g, v, z, direction, update
     cdef real lr = <real> c[0], share = <real> c[1], of_d = <real> c[2], correct = <real> c[3], keep = <real> c[4]
@@ -1470,14 +1470,14 @@ cdef void schedule_free_adamw_f64(void **a, Py_ssize_t n, const double *c) noexc
                                 <double *> a[UPDATE], n, c)
 
 
-cdef void sgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void sgd_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0]
     c[0] = lr
 
 
 cdef inline void sgd(real *restrict p_, const real *restrict g_, real *restrict u_, Py_ssize_t n,
                      const double *c) noexcept nogil:
-    """Stochastic gradient descent (Robbins and Monro, 1951)."""
+    """Update by stochastic gradient descent (Robbins and Monro, 1951)."""
     cdef Py_ssize_t i
     cdef real p, g, update
     cdef real lr = <real> c[0]
@@ -1497,7 +1497,7 @@ cdef void sgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     sgd[double](<double *> a[0], <double *> a[1], <double *> a[UPDATE], n, c)
 
 
-cdef void momentum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void momentum_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], momentum = h[1], dampening = h[2], lr_in_velocity = h[3]
     cdef double take = 1 - dampening if t > 1 else 1.0
     c[0] = 1.0 if lr_in_velocity else lr  # lr
@@ -1507,7 +1507,7 @@ cdef void momentum_scalars(int64_t t, double *kept, const double *sums, const do
 
 cdef inline void momentum(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
                           Py_ssize_t n, const double *c) noexcept nogil:
-    """Heavy-ball momentum (Polyak, 1964)."""
+    """Update by heavy-ball momentum (Polyak, 1964)."""
     cdef Py_ssize_t i
     cdef real p, g, buf, update
     cdef real lr = <real> c[0], keep = <real> c[1], take = <real> c[2]
@@ -1530,7 +1530,7 @@ cdef void momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void nesterov_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void nesterov_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], momentum = h[1], lr_in_velocity = h[2]
     c[0] = momentum if t > 1 else 0.0  # keep
     c[1] = lr if lr_in_velocity else 1.0  # take
@@ -1540,7 +1540,7 @@ cdef void nesterov_scalars(int64_t t, double *kept, const double *sums, const do
 
 cdef inline void nesterov(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
                           Py_ssize_t n, const double *c) noexcept nogil:
-    """Nesterov's momentum in the form of Sutskever et al. (2013)."""
+    """Update by Nesterov's momentum in the form of Sutskever et al. (2013)."""
     cdef Py_ssize_t i
     cdef real p, g, buf, update
     cdef real keep = <real> c[0], take = <real> c[1], lr = <real> c[2], ahead = <real> c[3]
@@ -1563,14 +1563,14 @@ cdef void nesterov_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     nesterov[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void signsgd_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void signsgd_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0]
     c[0] = lr
 
 
 cdef inline void signsgd(real *restrict p_, const real *restrict g_, real *restrict u_, Py_ssize_t n,
                          const double *c) noexcept nogil:
-    """Sign of the gradient (Bernstein et al., 2018, algorithm 1)."""
+    """Update by the sign of the gradient (Bernstein et al., 2018, algorithm 1)."""
     cdef Py_ssize_t i
     cdef real p, g, update
     cdef real lr = <real> c[0]
@@ -1590,7 +1590,7 @@ cdef void signsgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     signsgd[double](<double *> a[0], <double *> a[1], <double *> a[UPDATE], n, c)
 
 
-cdef void signum_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void signum_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], momentum = h[1]
     c[0] = lr
     c[1] = 1 - momentum  # w
@@ -1598,7 +1598,7 @@ cdef void signum_scalars(int64_t t, double *kept, const double *sums, const doub
 
 cdef inline void signum(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
                         Py_ssize_t n, const double *c) noexcept nogil:
-    """Sign of an average of gradients (Bernstein et al., 2018, algorithm 2)."""
+    """Update by the sign of an average of gradients (Bernstein et al., 2018, algorithm 2)."""
     cdef Py_ssize_t i
     cdef real p, g, buf, update
     cdef real lr = <real> c[0], w = <real> c[1]
@@ -1621,7 +1621,7 @@ cdef void signum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     signum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void yogi_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void yogi_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3]
     cdef double c2 = sqrt(1 - power(beta2, t))
     c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
@@ -1632,7 +1632,7 @@ cdef void yogi_scalars(int64_t t, double *kept, const double *sums, const double
 
 cdef inline void yogi(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
                       real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Yogi (Zaheer et al., 2018, algorithm 2)."""
+    """Update by Yogi (Zaheer et al., 2018, algorithm 2)."""
     cdef Py_ssize_t i
     cdef real p, g, m, v, update
     cdef real step_size = <real> c[0], w1 = <real> c[1], w2 = <real> c[2], eps = <real> c[3]
@@ -1658,14 +1658,14 @@ cdef void yogi_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     yogi[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void scale_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void scale_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double scale = h[0]
     c[0] = scale
     c[1] = 1  # shift
 
 
 cdef inline void scale(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
-    """The gradient times a number (loss scaling; maximization)."""
+    """Scale the gradient (loss scaling, maximization)."""
     cdef Py_ssize_t i
     cdef real g
     cdef double scale = c[0], shift = c[1]
@@ -1681,7 +1681,7 @@ cdef void scale_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef inline void scale_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
                              const double *c) noexcept nogil:
-    """The gradient times a number (loss scaling; maximization)."""
+    """Scale the gradient (loss scaling, maximization)."""
     cdef Py_ssize_t i
     cdef double g
     cdef double scale = c[0], shift = c[1]
@@ -1699,13 +1699,13 @@ cdef bint scale_exact(const double *c) noexcept nogil:
     return fo_is_exact(c[0], c[1])
 
 
-cdef void finite_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void finite_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     pass
 
 
 cdef inline void finite_sums(double *restrict out_, const real *restrict g_, Py_ssize_t n,
                              const double *c) noexcept nogil:
-    """Elements that are infinite or NaN."""
+    """Count elements that are infinite or NaN."""
     cdef Py_ssize_t i
     cdef double g
     for i in range(n):
@@ -1720,7 +1720,7 @@ cdef void finite_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogi
 
 
 cdef inline void finite(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Zero for what is infinite or NaN."""
+    """Replace infinities and NaN by zero."""
     cdef Py_ssize_t i
     cdef real g
     for i in range(n):
@@ -1735,7 +1735,7 @@ cdef void finite_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef inline void finite_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
                               const double *c) noexcept nogil:
-    """Zero for what is infinite or NaN."""
+    """Replace infinities and NaN by zero."""
     cdef Py_ssize_t i
     cdef double g
     for i in range(n):
@@ -1752,13 +1752,13 @@ cdef bint finite_exact(const double *c) noexcept nogil:
     return True
 
 
-cdef void hold_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void hold_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double accumulate = h[0]
     c[0] = ldexp(1, -ceil_log2(accumulate))  # part
 
 
 cdef inline void hold(real *restrict gathered_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
-    """The gradients so far and this one, for a step that comes later."""
+    """Add this gradient to those of earlier calls."""
     cdef Py_ssize_t i
     cdef real gathered, g
     cdef real part = <real> c[0]
@@ -1774,7 +1774,7 @@ cdef void hold_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     hold[double](<double *> a[0], <double *> a[1], n, c)
 
 
-cdef void gather_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void gather_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double accumulate = h[0]
     c[0] = ldexp(1, -ceil_log2(accumulate))  # part
     c[1] = ldexp(1 / accumulate, ceil_log2(accumulate))  # share
@@ -1782,7 +1782,7 @@ cdef void gather_scalars(int64_t _, double *kept, const double *sums, const doub
 
 cdef inline void gather(real *restrict out_, const real *restrict g_, const real *restrict gathered_, Py_ssize_t n,
                         const double *c) noexcept nogil:
-    """The mean of the gradients so far and this one."""
+    """Return the mean of the accumulated gradients and this one."""
     cdef Py_ssize_t i
     cdef real g, gathered
     cdef real part = <real> c[0], share = <real> c[1]
@@ -1798,13 +1798,13 @@ cdef void gather_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     gather[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
 
 
-cdef void unclipped_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void unclipped_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     pass
 
 
 cdef inline void unclipped_sums(double *restrict out_, const real *restrict g_, Py_ssize_t n,
                                 const double *c) noexcept nogil:
-    """The gradient before it is clipped, for a report."""
+    """Sum the squares of the gradient before clipping."""
     cdef Py_ssize_t i
     cdef double g
     for i in range(n):
@@ -1822,7 +1822,7 @@ cdef void unclipped_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept n
 
 
 cdef inline void unclipped(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Changes nothing: its sum alone is of interest."""
+    """Change nothing: the sum is for the report."""
     cdef Py_ssize_t i
     cdef real g
     for i in range(n):
@@ -1837,7 +1837,7 @@ cdef void unclipped_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef inline void unclipped_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
                                  const double *c) noexcept nogil:
-    """Changes nothing: its sum alone is of interest."""
+    """Change nothing: the sum is for the report."""
     cdef Py_ssize_t i
     cdef double g
     for i in range(n):
@@ -1854,13 +1854,13 @@ cdef bint unclipped_exact(const double *c) noexcept nogil:
     return True
 
 
-cdef void clip_value_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void clip_value_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double clip_value = h[0]
     c[0] = clip_value  # most
 
 
 cdef inline void clip_value(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Each element of the gradient between ``-most`` and ``most``."""
+    """Clip each element of the gradient to ``[-most, most]``."""
     cdef Py_ssize_t i
     cdef real g
     cdef real most = <real> c[0]
@@ -1876,7 +1876,7 @@ cdef void clip_value_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil
 
 cdef inline void clip_value_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
                                   const double *c) noexcept nogil:
-    """Each element of the gradient between ``-most`` and ``most``."""
+    """Clip each element of the gradient to ``[-most, most]``."""
     cdef Py_ssize_t i
     cdef double g
     cdef double most = c[0]
@@ -1894,7 +1894,7 @@ cdef bint clip_value_exact(const double *c) noexcept nogil:
     return fo_is_float(c[0])
 
 
-cdef void clip_norm_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void clip_norm_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double norm = sums[0], norm_exponent = sums[1]
     cdef double clip_norm = h[0]
     cdef double length = ldexp(norm, norm_exponent)
@@ -1904,7 +1904,7 @@ cdef void clip_norm_scalars(int64_t _, double *kept, const double *sums, const d
 
 cdef inline void clip_norm_sums(double *restrict out_, const real *restrict g_, Py_ssize_t n,
                                 const double *c) noexcept nogil:
-    """The gradient, whose norm it is."""
+    """Sum the squares of the gradient."""
     cdef Py_ssize_t i
     cdef double g
     for i in range(n):
@@ -1922,7 +1922,7 @@ cdef void clip_norm_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept n
 
 
 cdef inline void clip_norm(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
-    """An array's gradient, at most so long (Pascanu et al., 2013)."""
+    """Clip the norm of an array's gradient (Pascanu et al., 2013)."""
     cdef Py_ssize_t i
     cdef real g
     cdef double shrink = c[0], shift = c[1]
@@ -1938,7 +1938,7 @@ cdef void clip_norm_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef inline void clip_norm_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
                                  const double *c) noexcept nogil:
-    """An array's gradient, at most so long (Pascanu et al., 2013)."""
+    """Clip the norm of an array's gradient (Pascanu et al., 2013)."""
     cdef Py_ssize_t i
     cdef double g
     cdef double shrink = c[0], shift = c[1]
@@ -1956,7 +1956,7 @@ cdef bint clip_norm_exact(const double *c) noexcept nogil:
     return fo_is_exact(c[0], c[1])
 
 
-cdef void clip_global_norm_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void clip_global_norm_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double norm = sums[0], norm_exponent = sums[1]
     cdef double clip_global_norm = h[0]
     cdef double length = ldexp(norm, norm_exponent)
@@ -1966,7 +1966,7 @@ cdef void clip_global_norm_scalars(int64_t _, double *kept, const double *sums, 
 
 cdef inline void clip_global_norm_sums(double *restrict out_, const real *restrict g_, Py_ssize_t n,
                                        const double *c) noexcept nogil:
-    """All gradients, whose norm it is."""
+    """Sum the squares of all gradients."""
     cdef Py_ssize_t i
     cdef double g
     for i in range(n):
@@ -1985,7 +1985,7 @@ cdef void clip_global_norm_sums_f64(void **a, Py_ssize_t n, const double *c) noe
 
 cdef inline void clip_global_norm(real *restrict out_, const real *restrict g_, Py_ssize_t n,
                                   const double *c) noexcept nogil:
-    """All arrays' gradients, together at most so long (Pascanu et al., 2013)."""
+    """Clip the common norm of all gradients (Pascanu et al., 2013)."""
     cdef Py_ssize_t i
     cdef real g
     cdef double shrink = c[0], shift = c[1]
@@ -2001,7 +2001,7 @@ cdef void clip_global_norm_f64(void **a, Py_ssize_t n, const double *c) noexcept
 
 cdef inline void clip_global_norm_mixed(target *restrict out_, const source *restrict g_, Py_ssize_t n,
                                         const double *c) noexcept nogil:
-    """All arrays' gradients, together at most so long (Pascanu et al., 2013)."""
+    """Clip the common norm of all gradients (Pascanu et al., 2013)."""
     cdef Py_ssize_t i
     cdef double g
     cdef double shrink = c[0], shift = c[1]
@@ -2019,14 +2019,14 @@ cdef bint clip_global_norm_exact(const double *c) noexcept nogil:
     return fo_is_exact(c[0], c[1])
 
 
-cdef void l2_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void l2_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double weight_decay = h[0]
     c[0] = weight_decay
 
 
 cdef inline void l2(real *restrict out_, const real *restrict g_, const real *restrict p_, Py_ssize_t n,
                     const double *c) noexcept nogil:
-    """Gradient of ``weight_decay / 2 * p ** 2``, added to the gradient."""
+    """Add the gradient of ``weight_decay / 2 * p**2`` to the gradient."""
     cdef Py_ssize_t i
     cdef real g, p
     cdef real weight_decay = <real> c[0]
@@ -2042,13 +2042,13 @@ cdef void l2_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     l2[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
 
 
-cdef void decoupled_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void decoupled_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], weight_decay = h[1]
     c[0] = 1 - lr * weight_decay  # keep
 
 
 cdef inline void decoupled(real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2)."""
+    """Apply decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2)."""
     cdef Py_ssize_t i
     cdef real p
     cdef real keep = <real> c[0]
@@ -2063,13 +2063,13 @@ cdef void decoupled_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     decoupled[double](<double *> a[0], n, c)
 
 
-cdef void late_decay_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void late_decay_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], weight_decay = h[1]
     c[0] = lr * weight_decay  # decay
 
 
 cdef inline void late_decay(real *restrict u_, const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Decoupled weight decay as part of the update, which the trust ratio and each element's own step size shape with it."""
+    """Apply decoupled weight decay as part of the update, so that trust ratio and step sizes of elements scale it too."""
     cdef Py_ssize_t i
     cdef real u, p
     cdef real decay = <real> c[0]
@@ -2085,14 +2085,14 @@ cdef void late_decay_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil
     late_decay[double](<double *> a[0], <double *> a[1], n, c)
 
 
-cdef void proximal_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void proximal_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], weight_decay = h[1]
     c[0] = lr * weight_decay  # decay
     c[1] = 1 / (1 + lr * weight_decay)  # shorter
 
 
 cdef inline void proximal(real *restrict u_, const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Weight decay of the parameter as it will be: ``(p - u) / (1 + lr * weight_decay)`` (Xie et al., 2022, algorithm 1)."""
+    """Decay the parameter after its update: ``(p - u) / (1 + lr * weight_decay)`` (Xie et al., 2022, algorithm 1)."""
     cdef Py_ssize_t i
     cdef real u, p
     cdef real decay = <real> c[0], shorter = <real> c[1]
@@ -2108,7 +2108,7 @@ cdef void proximal_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     proximal[double](<double *> a[0], <double *> a[1], n, c)
 
 
-cdef void trust_ratio_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void trust_ratio_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double step = sums[0], step_exponent = sums[1], param = sums[2], param_exponent = sums[3]
     cdef double lr = h[0], trust_ratio = h[1]
     cdef double ratio = 1.0 if step == 0 else trust_ratio * lr * param / step
@@ -2119,7 +2119,7 @@ cdef void trust_ratio_scalars(int64_t _, double *kept, const double *sums, const
 
 cdef inline void trust_ratio_sums(double *restrict out_, const real *restrict u_, const real *restrict p_, Py_ssize_t n,
                                   const double *c) noexcept nogil:
-    """Both, for their norms."""
+    """Sum the squares of update and parameter."""
     cdef Py_ssize_t i
     cdef double u, p
     for i in range(n):
@@ -2142,7 +2142,7 @@ cdef void trust_ratio_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept
 
 
 cdef inline void trust_ratio(real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """An update as long as its parameter, times the learning rate (You et al., 2020, "LAMB", algorithm 2)."""
+    """Scale the update to the parameter's norm, times the learning rate (You et al., 2020, "LAMB", algorithm 2)."""
     cdef Py_ssize_t i
     cdef real u
     cdef double ratio = c[0], shift = c[1]
@@ -2157,13 +2157,13 @@ cdef void trust_ratio_f64(void **a, Py_ssize_t n, const double *c) noexcept nogi
     trust_ratio[double](<double *> a[0], n, c)
 
 
-cdef void step_scale_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void step_scale_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     pass
 
 
 cdef inline void step_scale(real *restrict u_, const real *restrict factor_, Py_ssize_t n,
                             const double *c) noexcept nogil:
-    """A learning rate of each element's own; where it is zero, the parameter stays as it is."""
+    """Scale each element of the update; a factor of zero keeps the parameter as it is."""
     cdef Py_ssize_t i
     cdef real u, factor
     for i in range(n):
@@ -2178,13 +2178,13 @@ cdef void step_scale_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil
     step_scale[double](<double *> a[0], <double *> a[1], n, c)
 
 
-cdef void max_step_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void max_step_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double max_step = h[0]
     c[0] = max_step  # most
 
 
 cdef inline void max_step(real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Each element of the update between ``-most`` and ``most``."""
+    """Clip each element of the update to ``[-most, most]``."""
     cdef Py_ssize_t i
     cdef real u
     cdef real most = <real> c[0]
@@ -2199,13 +2199,13 @@ cdef void max_step_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     max_step[double](<double *> a[0], n, c)
 
 
-cdef void norms_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void norms_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     pass
 
 
 cdef inline void norms_sums(double *restrict out_, const real *restrict g_, const real *restrict u_,
                             const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
-    """All three, for a report."""
+    """Sum the squares of gradient, update and parameter."""
     cdef Py_ssize_t i
     cdef double g, u, p
     for i in range(n):
@@ -2233,7 +2233,7 @@ cdef void norms_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil
 
 
 cdef inline void norms(real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Changes nothing: its sums alone are of interest."""
+    """Change nothing: the sums are for the report."""
     cdef Py_ssize_t i
     cdef real u
     for i in range(n):
@@ -2247,14 +2247,14 @@ cdef void norms_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     norms[double](<double *> a[0], n, c)
 
 
-cdef void moves_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void moves_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     pass
 
 
 cdef inline void moves_sums(double *restrict out_, const real *restrict u_, const real *restrict p_,
                             const real *restrict low_, const real *restrict high_, Py_ssize_t n,
                             const double *c) noexcept nogil:
-    """What the parameter moves by between its bounds, for a report."""
+    """Sum the squares of the parameter's movement between its bounds."""
     cdef Py_ssize_t i
     cdef double u, p, low, high
     for i in range(n):
@@ -2272,7 +2272,7 @@ cdef void moves_sums_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil
 
 
 cdef inline void moves(real *restrict u_, Py_ssize_t n, const double *c) noexcept nogil:
-    """Changes nothing: its sum alone is of interest."""
+    """Change nothing: the sum is for the report."""
     cdef Py_ssize_t i
     cdef real u
     for i in range(n):
@@ -2286,13 +2286,13 @@ cdef void moves_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     moves[double](<double *> a[0], n, c)
 
 
-cdef void bounds_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void bounds_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     pass
 
 
 cdef inline void bounds(real *restrict p_, const real *restrict low_, const real *restrict high_, Py_ssize_t n,
                         const double *c) noexcept nogil:
-    """The parameter between its bounds (Bertsekas, 1976, projection)."""
+    """Project the parameter onto its bounds (Bertsekas, 1976)."""
     cdef Py_ssize_t i
     cdef real p, low, high
     for i in range(n):
@@ -2308,13 +2308,13 @@ cdef void bounds_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     bounds[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
 
 
-cdef void release_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void release_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     pass
 
 
 cdef inline void release(real *restrict m_, const real *restrict p_, const real *restrict low_,
                          const real *restrict high_, Py_ssize_t n, const double *c) noexcept nogil:
-    """No velocity towards a bound that has stopped the parameter: it would stay there when the gradient has turned."""
+    """Drop velocity towards a bound that has stopped the parameter, so that it leaves as soon as the gradient turns."""
     cdef Py_ssize_t i
     cdef real m, p, low, high
     for i in range(n):
@@ -2331,13 +2331,13 @@ cdef void release_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     release[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], n, c)
 
 
-cdef void ema_scalars(int64_t _, double *kept, const double *sums, const double *h, double *c) noexcept nogil:
+cdef void ema_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double ema = h[0]
     c[0] = 1 - ema  # share
 
 
 cdef inline void ema(real *restrict averaged_, const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
-    """An exponential moving average of the parameter (Polyak and Juditsky, 1992, for its use)."""
+    """Update the exponential moving average of the parameter (Polyak and Juditsky, 1992)."""
     cdef Py_ssize_t i
     cdef real averaged, p
     cdef real share = <real> c[0]
@@ -2356,12 +2356,12 @@ cdef void ema_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef formula_t[35] RULES
 cdef formula_t[20] STAGES
 cdef double[20][INPUTS] NEUTRAL
-cdef const char *OWN_NAMES[5]
-OWN_NAMES[0] = b"gathered"
-OWN_NAMES[1] = b"factor"
-OWN_NAMES[2] = b"low"
-OWN_NAMES[3] = b"high"
-OWN_NAMES[4] = b"averaged"
+cdef const char *STAGE_ARRAY_NAMES[5]
+STAGE_ARRAY_NAMES[0] = b"gathered"
+STAGE_ARRAY_NAMES[1] = b"factor"
+STAGE_ARRAY_NAMES[2] = b"low"
+STAGE_ARRAY_NAMES[3] = b"high"
+STAGE_ARRAY_NAMES[4] = b"averaged"
 
 describe(&RULES[0], b"adabelief", b"p g m v | step_size w1 keep w2 root eps |  | lr beta1 beta2 eps eps_root",
          adabelief_scalars, adabelief_f32, adabelief_f64, 5, 6, 0)
@@ -2373,7 +2373,7 @@ describe_rule(&RULES[1], 2, 0, 3, 0)
 
 describe(&RULES[2], b"adafactor",
          (b"p g row col ratio | step_size floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g col "
-          b"ratio | param param_exponent updates | mean_over_array | g | over_lines"),
+          b"ratio | param param_exponent updates | mean_over_array | g | factored_terms"),
          adafactor_scalars, adafactor_f32, adafactor_f64, 6, 2, 0)
 describe_terms(&RULES[2], LINES, adafactor_terms_f32, adafactor_terms_f64, adafactor_terms_scalars)
 describe_rule(&RULES[2], 3, 0, 0, 0)
@@ -2450,7 +2450,7 @@ describe_rule(&RULES[16], 1, 1, 0, 0)
 
 describe(&RULES[17], b"muon",
          (b"p g buf o | lr w |  | lr momentum nesterov ns1 ns2 ns3 eps ns_steps match_rms | g buf | "
-          b"over_matrix"),
+          b"matrix_terms"),
          muon_scalars, muon_f32, muon_f64, 9, 2, 0)
 describe_terms(&RULES[17], MATRIX, muon_terms_f32, muon_terms_f64, muon_terms_scalars)
 describe_rule(&RULES[17], 2, 1, 0, 2)
@@ -2547,12 +2547,12 @@ describe_sums(&STAGES[1], 1, ARRAY, False, finite_sums_f32, finite_sums_f64, NUL
 
 describe(&STAGES[2], b"hold", b"gathered g | part |  | accumulate", hold_scalars, hold_f32, hold_f64, 1, 1, 0)
 NEUTRAL[2][0] = 1
-describe_stage(&STAGES[2], ACCUMULATES, &NEUTRAL[2][0], 2, [OWN + 0, GRADIENT])
+describe_stage(&STAGES[2], ACCUMULATES, &NEUTRAL[2][0], 2, [STAGE_ARRAY + 0, GRADIENT])
 
 describe(&STAGES[3], b"gather", b"g gathered | part share |  | accumulate", gather_scalars, gather_f32, gather_f64, 1,
          2, 0)
 NEUTRAL[3][0] = 1
-describe_stage(&STAGES[3], AVERAGES, &NEUTRAL[3][0], 2, [GRADIENT, OWN + 0])
+describe_stage(&STAGES[3], AVERAGES, &NEUTRAL[3][0], 2, [GRADIENT, STAGE_ARRAY + 0])
 
 describe(&STAGES[4], b"unclipped", b"g |  |  |  | g | unclipped_norm unclipped_norm_exponent | over_array",
          unclipped_scalars, unclipped_f32, unclipped_f64, 0, 0, 0)
@@ -2614,7 +2614,7 @@ describe_sums(&STAGES[12], 2, ARRAY, False, trust_ratio_sums_f32, trust_ratio_su
               [UPDATE, PARAMETER])
 
 describe(&STAGES[13], b"step_scale", b"u factor |  |  | ", step_scale_scalars, step_scale_f32, step_scale_f64, 0, 0, 0)
-describe_stage(&STAGES[13], TRANSFORMS, &NEUTRAL[13][0], 2, [UPDATE, OWN + 1])
+describe_stage(&STAGES[13], TRANSFORMS, &NEUTRAL[13][0], 2, [UPDATE, STAGE_ARRAY + 1])
 
 describe(&STAGES[14], b"max_step", b"u | most |  | max_step", max_step_scalars, max_step_f32, max_step_f64, 1, 1, 0)
 NEUTRAL[14][0] = INFINITY
@@ -2632,21 +2632,22 @@ describe(&STAGES[16], b"moves", b"u |  |  |  | u p low high | update_norm update
          moves_scalars, moves_f32, moves_f64, 0, 0, 0)
 describe_stage(&STAGES[16], MEASURES, &NEUTRAL[16][0], 1, [UPDATE])
 describe_sums(&STAGES[16], 1, ARRAY, False, moves_sums_f32, moves_sums_f64, NULL, 1, 0, 4,
-              [UPDATE, PARAMETER, OWN + 2, OWN + 3])
+              [UPDATE, PARAMETER, STAGE_ARRAY + 2, STAGE_ARRAY + 3])
 
 describe(&STAGES[17], b"bounds", b"p low high |  |  | ", bounds_scalars, bounds_f32, bounds_f64, 0, 0, 0)
-describe_stage(&STAGES[17], TRANSFORMS, &NEUTRAL[17][0], 3, [PARAMETER, OWN + 2, OWN + 3])
+describe_stage(&STAGES[17], TRANSFORMS, &NEUTRAL[17][0], 3, [PARAMETER, STAGE_ARRAY + 2, STAGE_ARRAY + 3])
 
 describe(&STAGES[18], b"release", b"m p low high |  |  | ", release_scalars, release_f32, release_f64, 0, 0, 0)
-describe_stage(&STAGES[18], TRANSFORMS, &NEUTRAL[18][0], 4, [VELOCITY, PARAMETER, OWN + 2, OWN + 3])
+describe_stage(&STAGES[18], TRANSFORMS, &NEUTRAL[18][0], 4, [VELOCITY, PARAMETER, STAGE_ARRAY + 2, STAGE_ARRAY + 3])
 
 describe(&STAGES[19], b"ema", b"averaged p | share |  | ema", ema_scalars, ema_f32, ema_f64, 1, 1, 0)
 NEUTRAL[19][0] = NAN
-describe_stage(&STAGES[19], TRANSFORMS, &NEUTRAL[19][0], 2, [OWN + 4, PARAMETER])
+describe_stage(&STAGES[19], TRANSFORMS, &NEUTRAL[19][0], 2, [STAGE_ARRAY + 4, PARAMETER])
 
 cdef table_t TABLE_
 TABLE_.version, TABLE_.isa, TABLE_.n_rules, TABLE_.rules = VERSION, FO_ISA, 35, &RULES[0]
-TABLE_.span, TABLE_.add_up, TABLE_.spread, TABLE_.lines_of = span, add_up, spread, lines_of
+TABLE_.span, TABLE_.reduce_blocks = span, reduce_blocks
+TABLE_.write_terms, TABLE_.write_factors = write_terms, write_factors
 TABLE_.n_stages, TABLE_.stages, TABLE_.rule_at, TABLE_.subtract_at = 20, &STAGES[0], 10, 17
-TABLE_.n_own, TABLE_.own = 5, &OWN_NAMES[0]
+TABLE_.n_stage_arrays, TABLE_.stage_arrays = 5, &STAGE_ARRAY_NAMES[0]
 TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)

@@ -7,9 +7,9 @@ enum { FO_GATHERED, FO_FACTOR, FO_LOW, FO_HIGH, FO_AVERAGED };
 
 namespace stage {
 
-// The gradient times a number (loss scaling; maximization).
+// Scale the gradient (loss scaling, maximization).
 struct scale {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double scale = h[0];
         c[0] = scale;
@@ -23,9 +23,9 @@ struct scale {
     }
 };
 
-// Zero for what is infinite or NaN.
+// Replace infinities and NaN by zero.
 struct finite {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
     }
 
@@ -45,9 +45,9 @@ struct finite {
     }
 };
 
-// The gradients so far and this one, for a step that comes later.
+// Add this gradient to those of earlier calls.
 struct hold {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double accumulate = h[0];
         c[0] = fo_ldexp(1.0, -fo_ceil_log2(accumulate)); /* part */
@@ -60,9 +60,9 @@ struct hold {
     }
 };
 
-// The mean of the gradients so far and this one.
+// Return the mean of the accumulated gradients and this one.
 struct gather {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double accumulate = h[0];
         c[0] = fo_ldexp(1.0, -fo_ceil_log2(accumulate)); /* part */
@@ -76,9 +76,9 @@ struct gather {
     }
 };
 
-// Changes nothing: its sum alone is of interest.
+// Change nothing: the sum is for the report.
 struct unclipped {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
     }
 
@@ -98,9 +98,9 @@ struct unclipped {
     }
 };
 
-// Each element of the gradient between ``-most`` and ``most``.
+// Clip each element of the gradient to ``[-most, most]``.
 struct clip_value {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double clip_value = h[0];
         c[0] = clip_value; /* most */
@@ -113,9 +113,9 @@ struct clip_value {
     }
 };
 
-// An array's gradient, at most so long (Pascanu et al., 2013).
+// Clip the norm of an array's gradient (Pascanu et al., 2013).
 struct clip_norm {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double norm = sums[0], norm_exponent = sums[1];
         double clip_norm = h[0];
@@ -141,9 +141,9 @@ struct clip_norm {
     }
 };
 
-// All arrays' gradients, together at most so long (Pascanu et al., 2013).
+// Clip the common norm of all gradients (Pascanu et al., 2013).
 struct clip_global_norm {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double norm = sums[0], norm_exponent = sums[1];
         double clip_global_norm = h[0];
@@ -169,9 +169,9 @@ struct clip_global_norm {
     }
 };
 
-// Gradient of ``weight_decay / 2 * p ** 2``, added to the gradient.
+// Add the gradient of ``weight_decay / 2 * p**2`` to the gradient.
 struct l2 {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double weight_decay = h[0];
         c[0] = weight_decay;
@@ -184,9 +184,9 @@ struct l2 {
     }
 };
 
-// Decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2).
+// Apply decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2).
 struct decoupled {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], weight_decay = h[1];
         c[0] = 1.0 - lr * weight_decay; /* keep */
@@ -199,9 +199,9 @@ struct decoupled {
     }
 };
 
-// Decoupled weight decay as part of the update, which the trust ratio and each element's own step size shape with it.
+// Apply decoupled weight decay as part of the update, so that trust ratio and step sizes of elements scale it too.
 struct late_decay {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], weight_decay = h[1];
         c[0] = lr * weight_decay; /* decay */
@@ -214,9 +214,9 @@ struct late_decay {
     }
 };
 
-// Weight decay of the parameter as it will be: ``(p - u) / (1 + lr * weight_decay)`` (Xie et al., 2022, algorithm 1).
+// Decay the parameter after its update: ``(p - u) / (1 + lr * weight_decay)`` (Xie et al., 2022, algorithm 1).
 struct proximal {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], weight_decay = h[1];
         c[0] = lr * weight_decay; /* decay */
@@ -230,9 +230,9 @@ struct proximal {
     }
 };
 
-// An update as long as its parameter, times the learning rate (You et al., 2020, "LAMB", algorithm 2).
+// Scale the update to the parameter's norm, times the learning rate (You et al., 2020, "LAMB", algorithm 2).
 struct trust_ratio {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double step = sums[0], step_exponent = sums[1], param = sums[2], param_exponent = sums[3];
         double lr = h[0], trust_ratio = h[1];
@@ -260,9 +260,9 @@ struct trust_ratio {
     }
 };
 
-// A learning rate of each element's own; where it is zero, the parameter stays as it is.
+// Scale each element of the update; a factor of zero keeps the parameter as it is.
 struct step_scale {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
     }
 
@@ -272,9 +272,9 @@ struct step_scale {
     }
 };
 
-// Each element of the update between ``-most`` and ``most``.
+// Clip each element of the update to ``[-most, most]``.
 struct max_step {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double max_step = h[0];
         c[0] = max_step; /* most */
@@ -287,9 +287,9 @@ struct max_step {
     }
 };
 
-// Changes nothing: its sums alone are of interest.
+// Change nothing: the sums are for the report.
 struct norms {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
     }
 
@@ -311,9 +311,9 @@ struct norms {
     }
 };
 
-// Changes nothing: its sum alone is of interest.
+// Change nothing: the sum is for the report.
 struct moves {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
     }
 
@@ -324,7 +324,7 @@ struct moves {
 
     template <class real> FO_INLINE void sums(const fo_array *a, int64_t i, const fo_element<real> *e, const double *c, double *out)
     {
-        sums_of(e->u, e->p, *fo_own(a, FO_LOW, i, e), *fo_own(a, FO_HIGH, i, e), c, out);
+        sums_of(e->u, e->p, *fo_stage_array(a, FO_LOW, i, e), *fo_stage_array(a, FO_HIGH, i, e), c, out);
     }
 
     template <class real> FO_INLINE real shape(real u, const real *c, const double *c64_)
@@ -333,9 +333,9 @@ struct moves {
     }
 };
 
-// The parameter between its bounds (Bertsekas, 1976, projection).
+// Project the parameter onto its bounds (Bertsekas, 1976).
 struct bounds {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
     }
 
@@ -345,9 +345,9 @@ struct bounds {
     }
 };
 
-// No velocity towards a bound that has stopped the parameter: it would stay there when the gradient has turned.
+// Drop velocity towards a bound that has stopped the parameter, so that it leaves as soon as the gradient turns.
 struct release {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
     }
 
@@ -357,9 +357,9 @@ struct release {
     }
 };
 
-// An exponential moving average of the parameter (Polyak and Juditsky, 1992, for its use).
+// Update the exponential moving average of the parameter (Polyak and Juditsky, 1992).
 struct ema {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double ema = h[0];
         c[0] = 1.0 - ema; /* share */
@@ -397,11 +397,11 @@ template <class real> FO_INLINE void before(const fo_array *a, const fo_now *now
     }
     e->g = (real)e->w;
     if (fo_on(now, FO_HOLD, last))
-        *fo_own(a, FO_GATHERED, i, e) = stage::hold::shape(*fo_own(a, FO_GATHERED, i, e), e->g, fo_stage_c(now, FO_HOLD, e),
-            now->stage_c64[FO_HOLD]);
+        *fo_stage_array(a, FO_GATHERED, i, e) = stage::hold::shape(*fo_stage_array(a, FO_GATHERED, i, e), e->g, fo_stage_c(now,
+            FO_HOLD, e), now->stage_c64[FO_HOLD]);
     if (fo_on(now, FO_GATHER, last))
-        wide = 0, e->w = e->g = stage::gather::shape(e->g, *fo_own(a, FO_GATHERED, i, e), fo_stage_c(now, FO_GATHER, e),
-            now->stage_c64[FO_GATHER]);
+        wide = 0, e->w = e->g = stage::gather::shape(e->g, *fo_stage_array(a, FO_GATHERED, i, e), fo_stage_c(now, FO_GATHER,
+            e), now->stage_c64[FO_GATHER]);
     if (FO_UNCLIPPED <= last && !fo_goes_on(now, 1u << FO_CLIP_VALUE | 1u << FO_CLIP_NORM | 1u << FO_CLIP_GLOBAL_NORM))
         e->w = (real)e->w, wide = 0;
     if (fo_on(now, FO_UNCLIPPED, last)) {
@@ -456,7 +456,7 @@ FO_INLINE void after(const fo_array *a, const fo_now *now, int64_t i, int last, 
     if (fo_on(now, FO_TRUST_RATIO, last))
         e->u = stage::trust_ratio::shape(e->u, fo_stage_c(now, FO_TRUST_RATIO, e), now->stage_c64[FO_TRUST_RATIO]);
     if (fo_on(now, FO_STEP_SCALE, last))
-        e->u = stage::step_scale::shape(e->u, *fo_own(a, FO_FACTOR, i, e), fo_stage_c(now, FO_STEP_SCALE, e),
+        e->u = stage::step_scale::shape(e->u, *fo_stage_array(a, FO_FACTOR, i, e), fo_stage_c(now, FO_STEP_SCALE, e),
             now->stage_c64[FO_STEP_SCALE]);
     if (fo_on(now, FO_MAX_STEP, last))
         e->u = stage::max_step::shape(e->u, fo_stage_c(now, FO_MAX_STEP, e), now->stage_c64[FO_MAX_STEP]);
@@ -467,21 +467,21 @@ FO_INLINE void after(const fo_array *a, const fo_now *now, int64_t i, int last, 
     if (last < FO_STAGES) return;
     e->p = e->p - e->u;
     if (fo_on(now, FO_BOUNDS, last))
-        e->p = stage::bounds::shape(e->p, *fo_own(a, FO_LOW, i, e), *fo_own(a, FO_HIGH, i, e), fo_stage_c(now, FO_BOUNDS, e),
-            now->stage_c64[FO_BOUNDS]);
+        e->p = stage::bounds::shape(e->p, *fo_stage_array(a, FO_LOW, i, e), *fo_stage_array(a, FO_HIGH, i, e), fo_stage_c(now,
+            FO_BOUNDS, e), now->stage_c64[FO_BOUNDS]);
     for (int k = 0; k < FO_STATES && fo_on(now, FO_RELEASE, last); k++)
         if (velocity >> k & 1)
-            e->state[k] = stage::release::shape(e->state[k], e->p, *fo_own(a, FO_LOW, i, e), *fo_own(a, FO_HIGH, i, e),
-                fo_stage_c(now, FO_RELEASE, e), now->stage_c64[FO_RELEASE]);
+            e->state[k] = stage::release::shape(e->state[k], e->p, *fo_stage_array(a, FO_LOW, i, e), *fo_stage_array(a, FO_HIGH, i,
+                e), fo_stage_c(now, FO_RELEASE, e), now->stage_c64[FO_RELEASE]);
     if (fo_on(now, FO_EMA, last))
-        *fo_own(a, FO_AVERAGED, i, e) = stage::ema::shape(*fo_own(a, FO_AVERAGED, i, e), e->p, fo_stage_c(now, FO_EMA, e),
-            now->stage_c64[FO_EMA]);
+        *fo_stage_array(a, FO_AVERAGED, i, e) = stage::ema::shape(*fo_stage_array(a, FO_AVERAGED, i, e), e->p, fo_stage_c(now,
+            FO_EMA, e), now->stage_c64[FO_EMA]);
 }
 
 template <class real>
 FO_INLINE void empty_used(const fo_array *a, const fo_now *now, int64_t i, fo_element<real> *e)
 {
-    if (fo_on(now, FO_GATHER, FO_STAGES)) *fo_own(a, FO_GATHERED, i, e) = 0;
+    if (fo_on(now, FO_GATHER, FO_STAGES)) *fo_stage_array(a, FO_GATHERED, i, e) = 0;
 }
 
 template <class real>
@@ -552,11 +552,11 @@ FO_INLINE int stage_squares(int id)
 }
 
 namespace rule {
-// AdaBelief (Zhuang et al., 2020, algorithm 2).
+// Update by AdaBelief (Zhuang et al., 2020, algorithm 2).
 struct adabelief : fo_rule {
     enum { states = 2, velocity = 1, nonnegative = 2 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4];
         double c2 = fo_sqrt(1.0 - fo_power(beta2, t));
@@ -587,11 +587,11 @@ FO_KERNEL adabelief_step(FO_ARGUMENTS) { fo_step<rule::adabelief>(plan, x, y, z)
 FO_KERNEL adabelief_sum(FO_ARGUMENTS) { fo_sum<rule::adabelief>(plan, x, y, z); }
 
 namespace rule {
-// Adadelta (Zeiler, 2012, algorithm 1).
+// Update by Adadelta (Zeiler, 2012, algorithm 1).
 struct adadelta : fo_rule {
     enum { states = 2, nonnegative = 3 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], rho = h[1], eps = h[2];
         c[0] = lr;
@@ -620,11 +620,11 @@ FO_KERNEL adadelta_step(FO_ARGUMENTS) { fo_step<rule::adadelta>(plan, x, y, z); 
 FO_KERNEL adadelta_sum(FO_ARGUMENTS) { fo_sum<rule::adadelta>(plan, x, y, z); }
 
 namespace rule {
-// Adafactor (Shazeer and Stern, 2018, algorithm 4): the second moment by its rows and columns.
+// Update by Adafactor (Shazeer and Stern, 2018, algorithm 4), with a factored second moment.
 struct adafactor : fo_rule {
     enum { states = 3, squares = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double param = sums[0], param_exponent = sums[1], updates = sums[2];
         double lr = h[0], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5];
@@ -635,7 +635,7 @@ struct adafactor : fo_rule {
         c[1] = eps_inside ? 0.0 : eps1 * eps1; /* floor */
     }
 
-    FO_INLINE void terms_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void terms_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5];
         c[0] = fo_exp(beta2_decay * fo_log((double)t)); /* w */
@@ -654,7 +654,7 @@ struct adafactor : fo_rule {
         terms_of(e->g, c, out);
     }
 
-    FO_INLINE void sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void sums_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double eps1 = h[2], eps_inside = h[5];
         c[0] = eps_inside ? 0.0 : eps1 * eps1; /* floor */
@@ -688,11 +688,11 @@ FO_KERNEL adafactor_rows(FO_ARGUMENTS) { fo_rows<rule::adafactor>(plan, x, y, z)
 FO_KERNEL adafactor_columns(FO_ARGUMENTS) { fo_columns<rule::adafactor>(plan, x, y, z); }
 
 namespace rule {
-// Adafactor where there are no rows and columns (Shazeer and Stern, 2018, algorithm 5).
+// Update by Adafactor without factors, for arrays of fewer than two axes (Shazeer and Stern, 2018, algorithm 5).
 struct adafactor_vector : fo_rule {
     enum { states = 1, nonnegative = 1, squares = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double param = sums[0], param_exponent = sums[1], updates = sums[2];
         double lr = h[0], beta2_decay = h[1], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5];
@@ -707,7 +707,7 @@ struct adafactor_vector : fo_rule {
         c[4] = eps_inside ? 0.0 : eps1 * eps1; /* floor */
     }
 
-    FO_INLINE void sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void sums_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5];
         double w = fo_exp(beta2_decay * fo_log((double)t));
@@ -747,11 +747,11 @@ FO_KERNEL adafactor_vector_step(FO_ARGUMENTS) { fo_step<rule::adafactor_vector>(
 FO_KERNEL adafactor_vector_sum(FO_ARGUMENTS) { fo_sum<rule::adafactor_vector>(plan, x, y, z); }
 
 namespace rule {
-// AdaGrad (Duchi et al., 2011, section 1.1, diagonal).
+// Update by AdaGrad (Duchi et al., 2011, section 1.1, diagonal).
 struct adagrad : fo_rule {
     enum { states = 1, nonnegative = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], lr_decay = h[1], eps = h[2], eps_inside = h[3];
         c[0] = lr / (1.0 + ((double)t - 1.0) * lr_decay); /* step_size */
@@ -776,11 +776,11 @@ FO_KERNEL adagrad_step(FO_ARGUMENTS) { fo_step<rule::adagrad>(plan, x, y, z); }
 FO_KERNEL adagrad_sum(FO_ARGUMENTS) { fo_sum<rule::adagrad>(plan, x, y, z); }
 
 namespace rule {
-// Adam (Kingma and Ba, 2015, algorithm 1).
+// Update by Adam (Kingma and Ba, 2015, algorithm 1).
 struct adam : fo_rule {
     enum { states = 2, velocity = 1, nonnegative = 2 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5];
         double correct = 1.0 - fo_power(beta2, t);
@@ -812,11 +812,11 @@ FO_KERNEL adam_step(FO_ARGUMENTS) { fo_step<rule::adam>(plan, x, y, z); }
 FO_KERNEL adam_sum(FO_ARGUMENTS) { fo_sum<rule::adam>(plan, x, y, z); }
 
 namespace rule {
-// AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections.
+// Update by AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections.
 struct amsgrad : fo_rule {
     enum { states = 3, velocity = 1, nonnegative = 6 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5], max_corrected = h[6];
         double correct = 1.0 - fo_power(beta2, t);
@@ -851,11 +851,11 @@ FO_KERNEL amsgrad_step(FO_ARGUMENTS) { fo_step<rule::amsgrad>(plan, x, y, z); }
 FO_KERNEL amsgrad_sum(FO_ARGUMENTS) { fo_sum<rule::amsgrad>(plan, x, y, z); }
 
 namespace rule {
-// AdaMax (Kingma and Ba, 2015, algorithm 2).
+// Update by AdaMax (Kingma and Ba, 2015, algorithm 2).
 struct adamax : fo_rule {
     enum { states = 2, velocity = 1, nonnegative = 2 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_inside = h[4];
         c[0] = lr / (1.0 - fo_power(beta1, t)); /* step_size */
@@ -884,11 +884,11 @@ FO_KERNEL adamax_step(FO_ARGUMENTS) { fo_step<rule::adamax>(plan, x, y, z); }
 FO_KERNEL adamax_sum(FO_ARGUMENTS) { fo_sum<rule::adamax>(plan, x, y, z); }
 
 namespace rule {
-// Adan (Xie et al., 2022, algorithm 1, with bias corrections).
+// Update by Adan (Xie et al., 2022, algorithm 1, with bias corrections).
 struct adan : fo_rule {
     enum { states = 4, velocity = 3, nonnegative = 4 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], eps = h[4], eps_root = h[5], short_look = h[6];
         double correct = 1.0 - fo_power(beta3, t);
@@ -932,11 +932,11 @@ FO_KERNEL adan_step(FO_ARGUMENTS) { fo_step<rule::adan>(plan, x, y, z); }
 FO_KERNEL adan_sum(FO_ARGUMENTS) { fo_sum<rule::adan>(plan, x, y, z); }
 
 namespace rule {
-// AdEMAMix (Pagliardini et al., 2024, algorithm 1).
+// Update by AdEMAMix (Pagliardini et al., 2024, algorithm 1).
 struct ademamix : fo_rule {
     enum { states = 3, velocity = 5, nonnegative = 2 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], alpha = h[4], warmup = h[5], eps = h[6];
         double part = (double)t < warmup ? (double)t / warmup : 1.0;
@@ -974,11 +974,11 @@ FO_KERNEL ademamix_step(FO_ARGUMENTS) { fo_step<rule::ademamix>(plan, x, y, z); 
 FO_KERNEL ademamix_sum(FO_ARGUMENTS) { fo_sum<rule::ademamix>(plan, x, y, z); }
 
 namespace rule {
-// ADOPT (Taniguchi et al., 2024, algorithm 2).
+// Update by ADOPT (Taniguchi et al., 2024, algorithm 2).
 struct adopt : fo_rule {
     enum { states = 2, velocity = 1, nonnegative = 2 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3];
         c[0] = t > 1 ? lr : 0.0; /* lr */
@@ -1009,11 +1009,11 @@ FO_KERNEL adopt_step(FO_ARGUMENTS) { fo_step<rule::adopt>(plan, x, y, z); }
 FO_KERNEL adopt_sum(FO_ARGUMENTS) { fo_sum<rule::adopt>(plan, x, y, z); }
 
 namespace rule {
-// ADOPT (Taniguchi et al., 2024, algorithm 2) with decoupled weight decay.
+// Update by ADOPT (Taniguchi et al., 2024, algorithm 2), with decoupled weight decay.
 struct adopt_decoupled : fo_rule {
     enum { states = 2, velocity = 1, nonnegative = 2 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4];
         c[0] = t > 1 ? lr : 0.0; /* lr */
@@ -1045,20 +1045,20 @@ FO_KERNEL adopt_decoupled_step(FO_ARGUMENTS) { fo_step<rule::adopt_decoupled>(pl
 FO_KERNEL adopt_decoupled_sum(FO_ARGUMENTS) { fo_sum<rule::adopt_decoupled>(plan, x, y, z); }
 
 namespace rule {
-// Averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou, 2010).
+// Update by averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou, 2010).
 struct asgd : fo_rule {
     enum { states = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
-        double eta = kept[0];
+        double eta = carry[0];
         double lr = h[0], lambd = h[1], alpha = h[2], t0 = h[3];
         double now = t == 1 ? lr : eta;
         double after = lr / fo_exp(alpha * fo_log(1.0 + lambd * lr * (double)t));
         c[0] = now; /* lr */
         c[1] = lambd * now; /* decay */
         c[2] = (double)t - 1.0 - t0 > 1.0 ? 1.0 / ((double)t - 1.0 - t0) : 1.0; /* share */
-        kept[0] = after; /* eta */
+        carry[0] = after; /* eta */
     }
 
     template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
@@ -1079,13 +1079,13 @@ FO_KERNEL asgd_step(FO_ARGUMENTS) { fo_step<rule::asgd>(plan, x, y, z); }
 FO_KERNEL asgd_sum(FO_ARGUMENTS) { fo_sum<rule::asgd>(plan, x, y, z); }
 
 namespace rule {
-// DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together.
+// Update by DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together.
 struct dog : fo_rule {
     enum { states = 1, squares = 6 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
-        double farthest = kept[0], seen = kept[1];
+        double farthest = carry[0], seen = carry[1];
         double grads = sums[0], way = sums[1], way_exponent = sums[2], param = sums[3], param_exponent = sums[4];
         double lr = h[0], reps_rel = h[1], eps = h[2];
         double first = reps_rel * (1.0 + fo_ldexp(param, param_exponent));
@@ -1094,8 +1094,8 @@ struct dog : fo_rule {
         double total = (farthest > 0.0 ? seen : eps) + grads;
         c[0] = lr * far_now / fo_sqrt(total); /* lr */
         c[1] = 1.0; /* shift */
-        kept[0] = far_now; /* farthest */
-        kept[1] = total; /* seen */
+        carry[0] = far_now; /* farthest */
+        carry[1] = total; /* seen */
     }
 
     FO_INLINE void sums_of(double p, double g, double p0, const double *c, double *out)
@@ -1123,11 +1123,11 @@ FO_KERNEL dog_step(FO_ARGUMENTS) { fo_step<rule::dog>(plan, x, y, z); }
 FO_KERNEL dog_sum(FO_ARGUMENTS) { fo_sum<rule::dog>(plan, x, y, z); }
 
 namespace rule {
-// FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1).
+// Update by FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1).
 struct ftrl : fo_rule {
     enum { states = 2, nonnegative = 2 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], beta = h[1], l1 = h[2], l2 = h[3], l2_doubled = h[4];
         c[0] = 1.0 / lr; /* rate */
@@ -1158,11 +1158,11 @@ FO_KERNEL ftrl_step(FO_ARGUMENTS) { fo_step<rule::ftrl>(plan, x, y, z); }
 FO_KERNEL ftrl_sum(FO_ARGUMENTS) { fo_sum<rule::ftrl>(plan, x, y, z); }
 
 namespace rule {
-// LARS (You et al., 2017, algorithm 1).
+// Update by LARS (You et al., 2017, algorithm 1).
 struct lars : fo_rule {
     enum { states = 1, velocity = 1, squares = 3 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double param = sums[0], param_exponent = sums[1], grad = sums[2], grad_exponent = sums[3];
         double lr = h[0], momentum = h[1], weight_decay = h[2], trust_coefficient = h[3], eps = h[4];
@@ -1208,11 +1208,11 @@ FO_KERNEL lars_step(FO_ARGUMENTS) { fo_step<rule::lars>(plan, x, y, z); }
 FO_KERNEL lars_sum(FO_ARGUMENTS) { fo_sum<rule::lars>(plan, x, y, z); }
 
 namespace rule {
-// Lion (Chen et al., 2023, algorithm 2).
+// Update by Lion (Chen et al., 2023, algorithm 2).
 struct lion : fo_rule {
     enum { states = 1, velocity = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], beta1 = h[1], beta2 = h[2];
         c[0] = lr;
@@ -1237,18 +1237,18 @@ FO_KERNEL lion_step(FO_ARGUMENTS) { fo_step<rule::lion>(plan, x, y, z); }
 FO_KERNEL lion_sum(FO_ARGUMENTS) { fo_sum<rule::lion>(plan, x, y, z); }
 
 namespace rule {
-// Muon (Jordan et al., 2024): momentum whose matrix has been orthogonalized.
+// Update by Muon (Jordan et al., 2024), with a momentum that has been orthogonalized.
 struct muon : fo_rule {
     enum { states = 2, velocity = 1, scratch = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], momentum = h[1];
         c[0] = lr;
         c[1] = 1.0 - momentum; /* w */
     }
 
-    FO_INLINE void terms_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void terms_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double momentum = h[1], nesterov = h[2];
         c[0] = 1.0 - momentum; /* w */
@@ -1281,16 +1281,16 @@ struct muon : fo_rule {
 FO_KERNEL muon_prepare(FO_ARGUMENTS) { fo_prepare<rule::muon>(plan, x, y, z); }
 FO_KERNEL muon_step(FO_ARGUMENTS) { fo_step<rule::muon>(plan, x, y, z); }
 FO_KERNEL muon_sum(FO_ARGUMENTS) { fo_sum<rule::muon>(plan, x, y, z); }
-FO_KERNEL muon_spread(FO_ARGUMENTS) { fo_spread<rule::muon>(plan, x, y, z); }
+FO_KERNEL muon_write_terms(FO_ARGUMENTS) { fo_write_terms<rule::muon>(plan, x, y, z); }
 
 namespace rule {
-// NAdam (Dozat, 2016, algorithm 2).
+// Update by NAdam (Dozat, 2016, algorithm 2).
 struct nadam : fo_rule {
     enum { states = 2, velocity = 1, nonnegative = 2 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
-        double product = kept[0];
+        double product = carry[0];
         double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], momentum_decay = h[4];
         double now = beta1 * (1.0 - 0.5 * fo_exp((double)t * momentum_decay * fo_log(0.96)));
         double ahead = beta1 * (1.0 - 0.5 * fo_exp(((double)t + 1.0) * momentum_decay * fo_log(0.96)));
@@ -1302,7 +1302,7 @@ struct nadam : fo_rule {
         c[3] = beta2; /* keep */
         c[4] = 1.0 - beta2; /* w2 */
         c[5] = eps * c2; /* eps */
-        kept[0] = product; /* product */
+        carry[0] = product; /* product */
     }
 
     template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
@@ -1324,13 +1324,13 @@ FO_KERNEL nadam_step(FO_ARGUMENTS) { fo_step<rule::nadam>(plan, x, y, z); }
 FO_KERNEL nadam_sum(FO_ARGUMENTS) { fo_sum<rule::nadam>(plan, x, y, z); }
 
 namespace rule {
-// Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay.
+// Update by Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay.
 struct prodigy : fo_rule {
     enum { states = 4, velocity = 1, nonnegative = 2 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
-        double d = kept[0], d_max = kept[1], numerator = kept[2];
+        double d = carry[0], d_max = carry[1], numerator = carry[2];
         double along = sums[0], length = sums[1];
         double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], d0 = h[4], d_coef = h[5], growth_rate = h[6];
         double use_bias_correction = h[7], weight_decay = h[8];
@@ -1351,14 +1351,14 @@ struct prodigy : fo_rule {
         c[6] = now / d0 * dlr; /* push */
         c[7] = after * eps; /* eps */
         c[8] = length > 0.0 ? dlr * weight_decay : 0.0; /* decay */
-        kept[0] = after; /* d */
-        kept[1] = most; /* d_max */
-        kept[2] = total; /* numerator */
+        carry[0] = after; /* d */
+        carry[1] = most; /* d_max */
+        carry[2] = total; /* numerator */
     }
 
-    FO_INLINE void sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void sums_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
-        double d = kept[0];
+        double d = carry[0];
         double lr = h[0], beta1 = h[1], beta2 = h[2], d0 = h[4], use_bias_correction = h[7];
         double now = d > 0.0 ? d : d0;
         double dlr = now * lr * (use_bias_correction ? fo_sqrt(1.0 - fo_power(beta2, t)) / (1.0 - fo_power(beta1, t)) : 1.0);
@@ -1399,13 +1399,13 @@ FO_KERNEL prodigy_step(FO_ARGUMENTS) { fo_step<rule::prodigy>(plan, x, y, z); }
 FO_KERNEL prodigy_sum(FO_ARGUMENTS) { fo_sum<rule::prodigy>(plan, x, y, z); }
 
 namespace rule {
-// Prodigy (Mishchenko and Defazio, 2024, algorithm 4), whose weight decay is in the gradient.
+// Update by Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with weight decay in the gradient.
 struct prodigy_coupled : fo_rule {
     enum { states = 4, velocity = 1, nonnegative = 2 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
-        double d = kept[0], d_max = kept[1], numerator = kept[2];
+        double d = carry[0], d_max = carry[1], numerator = carry[2];
         double along = sums[0], length = sums[1];
         double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], d0 = h[4], d_coef = h[5], growth_rate = h[6];
         double use_bias_correction = h[7];
@@ -1425,14 +1425,14 @@ struct prodigy_coupled : fo_rule {
         c[5] = fo_sqrt(beta2); /* keep3 */
         c[6] = now / d0 * dlr; /* push */
         c[7] = after * eps; /* eps */
-        kept[0] = after; /* d */
-        kept[1] = most; /* d_max */
-        kept[2] = total; /* numerator */
+        carry[0] = after; /* d */
+        carry[1] = most; /* d_max */
+        carry[2] = total; /* numerator */
     }
 
-    FO_INLINE void sums_scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void sums_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
-        double d = kept[0];
+        double d = carry[0];
         double lr = h[0], beta1 = h[1], beta2 = h[2], d0 = h[4], use_bias_correction = h[7];
         double now = d > 0.0 ? d : d0;
         double dlr = now * lr * (use_bias_correction ? fo_sqrt(1.0 - fo_power(beta2, t)) / (1.0 - fo_power(beta1, t)) : 1.0);
@@ -1473,11 +1473,11 @@ FO_KERNEL prodigy_coupled_step(FO_ARGUMENTS) { fo_step<rule::prodigy_coupled>(pl
 FO_KERNEL prodigy_coupled_sum(FO_ARGUMENTS) { fo_sum<rule::prodigy_coupled>(plan, x, y, z); }
 
 namespace rule {
-// RAdam (Liu et al., 2020, algorithm 2).
+// Update by RAdam (Liu et al., 2020, algorithm 2).
 struct radam : fo_rule {
     enum { states = 2, velocity = 1, nonnegative = 2 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_hat = h[4];
         double correct = 1.0 - fo_power(beta2, t);
@@ -1512,11 +1512,11 @@ FO_KERNEL radam_step(FO_ARGUMENTS) { fo_step<rule::radam>(plan, x, y, z); }
 FO_KERNEL radam_sum(FO_ARGUMENTS) { fo_sum<rule::radam>(plan, x, y, z); }
 
 namespace rule {
-// RMSprop (Tieleman and Hinton, 2012, lecture 6.5).
+// Update by RMSprop (Tieleman and Hinton, 2012, lecture 6.5).
 struct rmsprop : fo_rule {
     enum { states = 1, nonnegative = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], alpha = h[1], eps = h[2], eps_inside = h[3];
         c[0] = lr;
@@ -1543,11 +1543,11 @@ FO_KERNEL rmsprop_step(FO_ARGUMENTS) { fo_step<rule::rmsprop>(plan, x, y, z); }
 FO_KERNEL rmsprop_sum(FO_ARGUMENTS) { fo_sum<rule::rmsprop>(plan, x, y, z); }
 
 namespace rule {
-// RMSprop by the gradient's variance (Graves, 2013, eq. 38-45), which rounding must not turn negative.
+// Update by RMSprop with the variance (Graves, 2013, eq. 38-45), which rounding must not make negative.
 struct rmsprop_centered : fo_rule {
     enum { states = 2, nonnegative = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], alpha = h[1], eps = h[2], eps_inside = h[3];
         c[0] = lr;
@@ -1576,11 +1576,11 @@ FO_KERNEL rmsprop_centered_step(FO_ARGUMENTS) { fo_step<rule::rmsprop_centered>(
 FO_KERNEL rmsprop_centered_sum(FO_ARGUMENTS) { fo_sum<rule::rmsprop_centered>(plan, x, y, z); }
 
 namespace rule {
-// RMSprop with heavy-ball momentum over the scaled gradient.
+// Update by RMSprop with heavy-ball momentum over the scaled gradient.
 struct rmsprop_momentum : fo_rule {
     enum { states = 2, velocity = 2, nonnegative = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], alpha = h[1], eps = h[2], momentum = h[3], eps_inside = h[4], lr_in_velocity = h[5];
         c[0] = lr_in_velocity ? 1.0 : lr; /* lr */
@@ -1611,11 +1611,11 @@ FO_KERNEL rmsprop_momentum_step(FO_ARGUMENTS) { fo_step<rule::rmsprop_momentum>(
 FO_KERNEL rmsprop_momentum_sum(FO_ARGUMENTS) { fo_sum<rule::rmsprop_momentum>(plan, x, y, z); }
 
 namespace rule {
-// RMSprop, centered, with momentum (Graves, 2013, eq. 38-45).
+// Update by centered RMSprop with momentum (Graves, 2013, eq. 38-45).
 struct rmsprop_centered_momentum : fo_rule {
     enum { states = 3, velocity = 4, nonnegative = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], alpha = h[1], eps = h[2], momentum = h[3], eps_inside = h[4], lr_in_velocity = h[5];
         c[0] = lr_in_velocity ? 1.0 : lr; /* lr */
@@ -1648,11 +1648,11 @@ FO_KERNEL rmsprop_centered_momentum_step(FO_ARGUMENTS) { fo_step<rule::rmsprop_c
 FO_KERNEL rmsprop_centered_momentum_sum(FO_ARGUMENTS) { fo_sum<rule::rmsprop_centered_momentum>(plan, x, y, z); }
 
 namespace rule {
-// Resilient backpropagation, without weight-backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000).
+// Update by resilient backpropagation without backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000).
 struct rprop : fo_rule {
     enum { states = 2, nonnegative = 2 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], eta_minus = h[1], eta_plus = h[2], step_min = h[3], step_max = h[4];
         c[0] = t == 1 ? lr : 0.0; /* start */
@@ -1683,13 +1683,13 @@ FO_KERNEL rprop_step(FO_ARGUMENTS) { fo_step<rule::rprop>(plan, x, y, z); }
 FO_KERNEL rprop_sum(FO_ARGUMENTS) { fo_sum<rule::rprop>(plan, x, y, z); }
 
 namespace rule {
-// Schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken.
+// Update by schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken.
 struct schedule_free_sgd : fo_rule {
     enum { states = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
-        double weights = kept[0], highest = kept[1];
+        double weights = carry[0], highest = carry[1];
         double lr = h[0], momentum = h[1], warmup = h[2], warmup_from_zero = h[3];
         double full = (double)t < warmup ? lr * (double)t / warmup : lr;
         double rate = warmup_from_zero ? ((double)t - 1.0 < warmup ? lr * ((double)t - 1.0) / warmup : lr) : full;
@@ -1699,8 +1699,8 @@ struct schedule_free_sgd : fo_rule {
         c[0] = rate; /* lr */
         c[1] = share;
         c[2] = rate * (1.0 - momentum * (1.0 - share)); /* of_g */
-        kept[0] = total; /* weights */
-        kept[1] = top; /* highest */
+        carry[0] = total; /* weights */
+        carry[1] = top; /* highest */
     }
 
     template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
@@ -1719,13 +1719,13 @@ FO_KERNEL schedule_free_sgd_step(FO_ARGUMENTS) { fo_step<rule::schedule_free_sgd
 FO_KERNEL schedule_free_sgd_sum(FO_ARGUMENTS) { fo_sum<rule::schedule_free_sgd>(plan, x, y, z); }
 
 namespace rule {
-// Schedule-free AdamW (Defazio et al., 2024, as in the authors' package, whose bias correction is not in the learning rate).
+// Update by schedule-free AdamW (Defazio et al., 2024), with the bias correction as in the authors' package.
 struct schedule_free_adamw : fo_rule {
     enum { states = 2, nonnegative = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
-        double weights = kept[0], highest = kept[1];
+        double weights = carry[0], highest = carry[1];
         double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4], warmup = h[5], warmup_from_zero = h[6];
         double correct = fo_sqrt(1.0 - fo_power(beta2, t));
         double full = (double)t < warmup ? lr * (double)t / warmup : lr;
@@ -1741,8 +1741,8 @@ struct schedule_free_adamw : fo_rule {
         c[5] = 1.0 - beta2; /* w2 */
         c[6] = eps * correct; /* eps */
         c[7] = weight_decay; /* decay */
-        kept[0] = total; /* weights */
-        kept[1] = top; /* highest */
+        carry[0] = total; /* weights */
+        carry[1] = top; /* highest */
     }
 
     template <class real> FO_INLINE real update(real p, real g, real *state_, const real *c, const double *c64_)
@@ -1764,9 +1764,9 @@ FO_KERNEL schedule_free_adamw_step(FO_ARGUMENTS) { fo_step<rule::schedule_free_a
 FO_KERNEL schedule_free_adamw_sum(FO_ARGUMENTS) { fo_sum<rule::schedule_free_adamw>(plan, x, y, z); }
 
 namespace rule {
-// Stochastic gradient descent (Robbins and Monro, 1951).
+// Update by stochastic gradient descent (Robbins and Monro, 1951).
 struct sgd : fo_rule {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0];
         c[0] = lr;
@@ -1785,11 +1785,11 @@ FO_KERNEL sgd_step(FO_ARGUMENTS) { fo_step<rule::sgd>(plan, x, y, z); }
 FO_KERNEL sgd_sum(FO_ARGUMENTS) { fo_sum<rule::sgd>(plan, x, y, z); }
 
 namespace rule {
-// Heavy-ball momentum (Polyak, 1964).
+// Update by heavy-ball momentum (Polyak, 1964).
 struct momentum : fo_rule {
     enum { states = 1, velocity = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], momentum = h[1], dampening = h[2], lr_in_velocity = h[3];
         double take = t > 1 ? 1.0 - dampening : 1.0;
@@ -1815,11 +1815,11 @@ FO_KERNEL momentum_step(FO_ARGUMENTS) { fo_step<rule::momentum>(plan, x, y, z); 
 FO_KERNEL momentum_sum(FO_ARGUMENTS) { fo_sum<rule::momentum>(plan, x, y, z); }
 
 namespace rule {
-// Nesterov's momentum in the form of Sutskever et al. (2013).
+// Update by Nesterov's momentum in the form of Sutskever et al. (2013).
 struct nesterov : fo_rule {
     enum { states = 1, velocity = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], momentum = h[1], lr_in_velocity = h[2];
         c[0] = t > 1 ? momentum : 0.0; /* keep */
@@ -1845,9 +1845,9 @@ FO_KERNEL nesterov_step(FO_ARGUMENTS) { fo_step<rule::nesterov>(plan, x, y, z); 
 FO_KERNEL nesterov_sum(FO_ARGUMENTS) { fo_sum<rule::nesterov>(plan, x, y, z); }
 
 namespace rule {
-// Sign of the gradient (Bernstein et al., 2018, algorithm 1).
+// Update by the sign of the gradient (Bernstein et al., 2018, algorithm 1).
 struct signsgd : fo_rule {
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0];
         c[0] = lr;
@@ -1866,11 +1866,11 @@ FO_KERNEL signsgd_step(FO_ARGUMENTS) { fo_step<rule::signsgd>(plan, x, y, z); }
 FO_KERNEL signsgd_sum(FO_ARGUMENTS) { fo_sum<rule::signsgd>(plan, x, y, z); }
 
 namespace rule {
-// Sign of an average of gradients (Bernstein et al., 2018, algorithm 2).
+// Update by the sign of an average of gradients (Bernstein et al., 2018, algorithm 2).
 struct signum : fo_rule {
     enum { states = 1, velocity = 1 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], momentum = h[1];
         c[0] = lr;
@@ -1894,11 +1894,11 @@ FO_KERNEL signum_step(FO_ARGUMENTS) { fo_step<rule::signum>(plan, x, y, z); }
 FO_KERNEL signum_sum(FO_ARGUMENTS) { fo_sum<rule::signum>(plan, x, y, z); }
 
 namespace rule {
-// Yogi (Zaheer et al., 2018, algorithm 2).
+// Update by Yogi (Zaheer et al., 2018, algorithm 2).
 struct yogi : fo_rule {
     enum { states = 2, velocity = 1, nonnegative = 2 };
 
-    FO_INLINE void scalars(int64_t t, double *kept, const double *sums, const double *h, double *c)
+    FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3];
         double c2 = fo_sqrt(1.0 - fo_power(beta2, t));
