@@ -161,10 +161,14 @@ def test_the_readme_has_the_figures_of_the_run():
     """Its table and its first lines say what ``docs/performance.json`` does, to two digits or three."""
     found = json.loads((REPOSITORY / "docs" / "performance.json").read_text())["works"]
     text = (REPOSITORY / "README.md").read_text()
-    names = {"10 elements, gradients bound": "10 elements", "1 000": "1000 elements", "10 000": "1e4 elements"}
-    names |= {"100 000": "1e5 elements", "1 000 000": "1e6 elements", "10 000 000": "1e7 elements"}
-    names |= {"1 000 arrays of 100": "1000 arrays of 100, bound", "200 arrays of 10 000": "200 arrays of 10000"}
-    names |= {"a network's 6 arrays, 235 146 elements": "network, 6 arrays, 235146"}
+    names = {
+        "10 elements, gradients bound": "10 elements",
+        "1,000": "1000 elements",
+        "100,000": "1e5 elements",
+        "10,000,000": "1e7 elements",
+        "1,000 arrays of 100": "1000 arrays of 100, bound",
+        "a network's 6 arrays, 235,146 elements": "network, 6 arrays, 235146",
+    }
     peers = ("torch", "optax", "numba", "scikit-learn", "numpy")
     for label, name in names.items():
         (row,) = (line for line in text.splitlines() if line.startswith(f"| {label} |"))
@@ -172,8 +176,6 @@ def test_the_readme_has_the_figures_of_the_run():
         number, unit = time.split()
         assert float(number) * {"µs": 1e-6, "ms": 1e-3}[unit] == pytest.approx(found[name]["fastopt"]["seconds"], rel=0.05), label
         assert [float(x) for x in ratios] == pytest.approx([found[name][peer]["ratio"] for peer in peers], rel=0.05), label
-    headline = re.search(
-        r"\*\*Fast\*\*: (.*) times torch's fused Adam at 1 000 elements, (.*) times at 10 000, (.*) times at", text
-    )
-    expected = [found[name]["torch"]["ratio"] for name in ("1000 elements", "1e4 elements", "1e5 elements")]
+    headline = re.search(r"torch's fused Adam takes (\S+) times as long at 1,000 elements, (\S+) times at 100,000", text)
+    expected = [found[name]["torch"]["ratio"] for name in ("1000 elements", "1e5 elements")]
     assert [float(x) for x in headline.groups()] == pytest.approx(expected, rel=0.05)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastopt as fo
+from fastopt._optimizer.options import OPTIONS, check_settings
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -47,32 +48,44 @@ def test_docstrings(module):
     assert result.attempted and not result.failed
 
 
-def test_readme_example(tmp_path):
-    for code in re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S):
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_examples_of_the_docs(page, tmp_path):
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        if "import torch" in code:
+            pytest.importorskip("torch")
         (tmp_path / "example.py").write_text(code)  # rules are read from their source
-        subprocess.run(
-            [sys.executable, "example.py"], cwd=tmp_path, check=True, env={**os.environ, "FASTOPT_CACHE_DIR": str(tmp_path)}
-        )
+        environment = {**os.environ, "FASTOPT_CACHE_DIR": str(tmp_path)}
+        subprocess.run([sys.executable, "example.py"], cwd=tmp_path, check=True, env=environment)
 
 
-def test_readme_lists_every_optimizer_with_its_arguments():
-    text = (REPOSITORY / "README.md").read_text().split("## Optimizers")[1].split("##")[0]
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.M))
-    classes = {n: c for n, c in vars(fo).items() if isinstance(c, type) and issubclass(c, fo.Optimizer) and c is not fo.Optimizer}
-    assert set(rows) == set(classes)
-    for name, variants in rows.items():
-        named, conventions = variants.rsplit("|", 1)
-        told = {word.removeprefix("as ") for word in re.split(r",\s*", conventions.strip())} - {
-            "torch",
-            "paper",
-            "authors",
-            "schedulefree",
-            "as optax",
-        }
-        assert told - {"optax"} == set(classes[name].conventions) - {"optax"}, name
-        assert "optax" in told or "optax" not in classes[name].conventions, name
-        named = set(re.findall(r"`(\w+)`", variants)) - set(classes) - {"average"}
-        assert named <= set(inspect.signature(classes[name]).parameters), name
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_of_the_docs(page):
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        path, _, heading = link.partition("#")
+        if "://" not in path:
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if heading else []
+            assert not heading or heading in [x.lower().replace(" ", "-") for x in headings], link
+
+
+def test_the_docs_list_every_optimizer_with_its_arguments():
+    text = (REPOSITORY / "docs" / "optimizers.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| (`lr=.*) \| (.*) \|$", text, re.MULTILINE)
+    assert [name for name, *_ in rows] == fo.optimizers.__all__
+    for name, arguments, conventions in rows:
+        signature = inspect.signature(getattr(fo, name)).parameters.values()
+        expected = [f"`{x.name}={x.default!r}`" for x in signature if x.name not in ("params", "convention", "options")]
+        assert ", ".join(expected) == arguments
+        assert conventions.split(", ") == ([*getattr(fo, name).conventions] or [""])
+    options = re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", text, re.MULTILINE)
+    defaults = {**OPTIONS, **vars(check_settings({}))}
+    assert {name: default.strip("'") for name, default in options} == {k: str(x) for k, x in defaults.items()}
+    names = ", ".join(f"`{name}`" for name in fo.optimizers.__all__)
+    assert f"\n{names}\n" in (REPOSITORY / "README.md").read_text()
 
 
 def test_fit_refuses():

@@ -310,7 +310,7 @@ def test_bounds_that_leave_one_number_or_none(dtype):
     assert same(dtypes.plain(kept), dtypes.plain(p))
     np.testing.assert_allclose(as_numbers.astype(float), 0.1, rtol=4e-3 if dtype == "bfloat16" else 1e-3)
     if dtype != "float64":
-        with pytest.raises(ValueError, match=r"bounds of '0': no number of .* lies between low and high"):
+        with pytest.raises(ValueError, match=r"bounds of '0': no number of .* is between low and high"):
             fo.SGD(start(), bounds=(0.1000001, 0.1000001 + 1e-12))
     with pytest.raises(ValueError, match="no number of"):
         fo.SGD(start(), bounds=(np.inf, np.inf))

@@ -16,9 +16,6 @@ OPTIMIZER = '''"""A made-up optimizer: momentum."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from ..arithmetic import velocity
 from .._optimizer import Optimizer
 
@@ -43,7 +40,7 @@ class MadeUp(Optimizer):
         Decay rate of the buffer.
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {"lr": 0.5, "momentum": 0.25}
+    arguments = {"lr": 0.5, "momentum": 0.25}
     update = staticmethod(made_up)
 '''
 STAGE = '''

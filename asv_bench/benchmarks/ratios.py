@@ -42,7 +42,7 @@ STATES = {"SGD": ({}, 0), "SGD(momentum=0.9)": ({"momentum": 0.9}, 1), "Adam": (
 
 
 class OfStream:
-    """One thread beside a C loop that reads and writes as much, with next to no arithmetic: out of cache, 1 is what
+    """One thread, compared with a C loop that reads and writes as much, with next to no arithmetic: out of cache, 1 is what
     memory allows.
 
     `asv continuous` watches these.

@@ -55,7 +55,7 @@ SECTIONS = {
         | {"1000 tensors of 100, new gradients": replace(bench.WORKS["1000 tensors of 100, in torch"], before="renew")},
     ),
     "Small vectors in float64": (
-        "The Adams that packages bring with them, beside a bound step, one with a list of gradients, and `fastopt.functional`.",
+        "The Adams of other packages, compared with a bound step, one with a list of gradients, and `fastopt.functional`.",
         {
             f"float64, n = {n}": bench.Work(((n,),), ("unbound", "functional", *ONE_VECTOR, "numpy", "torch"), dtype="float64")
             for n in (2, 20, 200)
@@ -162,7 +162,7 @@ Written by `python asv_bench/peers` on {date}; `python -m fastopt bench` is its 
 - {rounds} rounds, {threads} threads. Not here: {absent}.
 
 A cell is how many times as long as fastopt a peer takes for the same step: the median of the rounds' ratios, and their quartiles.
-Each competitor has a process of its own, and all are visited in random order within a round, since two OpenMP runtimes in one
+Each competitor runs in a separate process, and all are visited in random order within a round, since two OpenMP runtimes in one
 process slow each other, and machines change speed from second to second. Parameters and gradients are N(0, 1) float32 unless said,
 the learning rate is 1e-9, fastopt's gradients are bound unless said. `torch` is fused where it has a fused kernel, `numpy` in place
 with buffers, `keras` on its NumPy backend, `stream` a C loop that reads and writes what Adam does and computes next to nothing;
@@ -204,7 +204,7 @@ def honest(results):
 
 
 def goals(results):
-    yield "| step | beside | goal | found | |"
+    yield "| step | compared with | goal | found | |"
     yield "|---|---|---|---|---|"
     for goal in GOALS:
         if goal.peer not in results.get(goal.work, ()):

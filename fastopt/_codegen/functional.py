@@ -120,7 +120,7 @@ def _tuple(names: tuple[str, ...]) -> str:
 
 
 def _signature(head: str, arguments: list[str], tail: str) -> str:
-    """Return a signature on one line, on a line of its own, or a line for each argument."""
+    """Return a signature on the current line, on the next, or with a line for each argument."""
     listed = ", ".join(arguments)
     if len(head + listed + tail) <= WIDTH:
         return head + listed + tail

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import cuda, cython, functional, stubs
+from . import cuda, cython, functional, stubs, tables
 from .ir import RuleIR, read
 
 PACKAGE = Path(__file__).parents[1]
@@ -27,11 +27,14 @@ def formulas() -> tuple[tuple[RuleIR, ...], tuple[RuleIR, ...]]:
 def rendered() -> dict[Path, str]:
     """Return the path and text of every generated file."""
     rules, stages = formulas()
+    options = PACKAGE / "_optimizer" / "options.py"
+    pages = [x for x in (PACKAGE.parent / "README.md", PACKAGE.parent / "docs" / "optimizers.md") if x.exists()]
     return {
         PACKAGE / "_engine" / "generated" / "kernels.pyx": cython.render(rules, stages),
         PACKAGE / "cuda" / "generated" / "kernels.cu": cuda.render(rules, stages),
         PACKAGE / "functional.py": functional.render(rules),
-        PACKAGE / "optimizers" / "__init__.pyi": stubs.render(optimizers(), PACKAGE / "_optimizer" / "options.py"),
+        PACKAGE / "optimizers" / "__init__.pyi": stubs.render(optimizers(), options),
+        **{page: tables.render(page, optimizers(), options) for page in pages},
     }
 
 

@@ -27,12 +27,12 @@ TABLES = ("arguments", "conventions", "tuple_arguments", "choices")
 
 @dataclass
 class Declared:
-    """Declarations of a class: its base, the first line of its docstring, and its tables, as expressions by key."""
+    """Declarations of a class: its base, the first line of its docstring, and its tables, as expressions."""
 
     name: str
     base: str
     summary: str
-    tables: dict[str, dict[str, ast.expr]] = field(default_factory=dict)
+    tables: dict[str, ast.Dict] = field(default_factory=dict)
 
 
 def render(optimizers: Sequence[Path], options: Path) -> str:
@@ -52,17 +52,23 @@ def declared(path: Path) -> Iterator[Declared]:
             tables = {}
             for statement in node.body:
                 match statement:
-                    case ast.AnnAssign(target=ast.Name(id=name), value=ast.Dict(keys=keys, values=values)) if name in TABLES:
-                        tables[name] = {str(k.value): x for k, x in zip(keys, values, strict=True) if isinstance(k, ast.Constant)}
+                    case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict() as value) if name in TABLES:
+                        tables[name] = value
             summary = (ast.get_docstring(node) or "").partition("\n")[0]
             yield Declared(node.name, ast.unparse(node.bases[0]), summary, tables)
 
 
 def table(found: Declared, name: str, classes: Mapping[str, Declared]) -> dict[str, ast.expr]:
-    """Return a table of a class, or of its nearest base that has one."""
-    if name in found.tables:
-        return found.tables[name]
-    return table(classes[found.base], name, classes) if found.base in classes else {}
+    """Return a table of a class, or of its nearest base that has one, with the tables that it unpacks."""
+    if name not in found.tables:
+        return table(classes[found.base], name, classes) if found.base in classes else {}
+    entries: dict[str, ast.expr] = {}
+    for key, value in zip(found.tables[name].keys, found.tables[name].values, strict=True):
+        if isinstance(key, ast.Constant):
+            entries[str(key.value)] = value
+        else:  # ``**Other.arguments``
+            entries |= table(classes[ast.unparse(value).removesuffix(f".{name}")], name, classes)
+    return entries
 
 
 def constructor(found: Declared, classes: Mapping[str, Declared]) -> str:

@@ -147,7 +147,7 @@ cdef inline bint fetch_gradient(const task_t *task, bint wide, Py_ssize_t lo, Py
                                 void **arrays) noexcept nogil:
     """Return the gradient's elements: in place, or decoded into a buffer.
 
-    Returns True if they are doubles beside float parameters: a stage takes them so, and they have the range of more than a float.
+    Returns True if they are doubles and the parameter is not: a stage takes them so, and their format has more range than float.
     """
     if element is float:
         if wide and (task.g.format == FLOAT64 or task.g.format == LONGDOUBLE):

@@ -76,7 +76,7 @@ setup(name={name!r}, ext_modules=cythonize([module], include_path=[{package!r}],
 
 
 def compiled(name: str, text: str, options: list[str], folder: Path) -> Path:
-    """Compile an extension module in a folder and return its path. A process of its own: compilers' settings are global."""
+    """Compile an extension module in a folder and return its path. A new process, since settings are global."""
     from .._codegen.package import PACKAGE
 
     (folder / f"{name}.pyx").write_text(text)

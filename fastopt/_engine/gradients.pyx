@@ -262,6 +262,6 @@ cdef bint can_describe(const exchange_t *api, object tensor, cnp.ndarray p, tens
     """Return True if a tensor can be described and has the parameter's dtype and shape."""
     try:
         api.describe(<void *> tensor, x)
-    except Exception:  # No memory of its own, or no strides.
+    except Exception:  # No memory, or no strides.
         return False
     return matches(x, p)

@@ -119,7 +119,7 @@ def between(name: str, operands: Mapping[str, Any], dtype: np.dtype) -> tuple[An
     least, most = (np.where(low == high, nearest, x) for x in rounded)
     if not ((least <= most) & (least < np.inf) & (most > -np.inf)).all():
         raise ValueError(
-            f"bounds of {name!r}: no number of {dtype if dtype != dtypes.BFLOAT16 else 'bfloat16'} lies between low and high"
+            f"bounds of {name!r}: no number of {dtype if dtype != dtypes.BFLOAT16 else 'bfloat16'} is between low and high"
         )
     return tuple(x if x.ndim else float(x) for x in (least, most))  # type: ignore[return-value]
 

@@ -1,4 +1,4 @@
-"""``python -m fastopt bench``: a step of fastopt beside its peers', each in its own process, as ratios.
+"""``python -m fastopt bench``: compare a step of fastopt with those of its peers, each in its own process, as ratios.
 
 Two OpenMP runtimes in one process slow each other, and processors change speed from second to second. So each competitor has a
 process, all are visited in random order within a round, and what counts is the median of the rounds' ratios.
@@ -131,13 +131,13 @@ def progress(count: int, write: Callable[[str], None]) -> tuple[Callable[[], obj
         return (lambda: None), write, (lambda: None)
     bar = tqdm(total=count, leave=False)
 
-    def beside(text: str) -> None:
+    def write_above(text: str) -> None:
         bar.clear()
         write(text)
         sys.stdout.flush()
         bar.refresh()
 
-    return bar.update, beside, bar.close
+    return bar.update, write_above, bar.close
 
 
 def selected(select: str, large: bool) -> dict[str, Work]:

@@ -225,7 +225,7 @@ def capsule() -> Any:
 
 
 def updates(count: int) -> np.ndarray:
-    """Descriptions of so many steps, ``fastopt_update`` in C: zeros, but for their size.
+    """Return an array of `count` updates, ``fastopt_update`` in C, filled with zeros except for their sizes.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ typedef struct { /* a call */
     int64_t count, blocks;
     int parts;
     char *jobs, *tasks;      /* NULL: prepare each when it is needed */
-    ptrdiff_t *starts[2];    /* of each, in the index space of its own blocks, and in the concatenation of all */
+    ptrdiff_t *starts[2];    /* of the sums of each update, within its blocks and within all blocks */
     int64_t space[2];
     fo_partial *partials; /* one for each sum and block */
 } fo_call;

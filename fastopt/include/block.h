@@ -27,7 +27,7 @@ FO_INLINE void fo_prefetch(const char *x, ptrdiff_t n)
 #endif
 }
 
-/* n floats to bfloat16 by the upper (or else the lower) 16 bits of each random word. Returns whether all were common numbers: neither
+/* Round n floats to bfloat16 by the upper (else the lower) 16 bits of each random word. Returns 1 if all were common numbers: neither
    infinite nor NaN nor what fo_bf16 would keep above zero or below infinity; if not, what was written is wrong. */
 FO_INLINE int fo_common_bf16(int nonnegative, int upper, uint16_t *restrict out, const float *restrict x,
                              const uint32_t *restrict bits, ptrdiff_t n)

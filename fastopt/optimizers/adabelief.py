@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, power, sqrt, velocity
 from ..domains import fraction
@@ -59,13 +56,13 @@ class AdaBelief(Optimizer):
     array([0.444444, 1.555556])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1e-3,
         "betas": (0.9, 0.999),
         "eps": 1e-16,
         "weight_decay": 0.0,
         "eps_root": 1e-16,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {}}
+    conventions = {"optax": {}}
     weight_decay_stage = "decoupled"
     update = staticmethod(adabelief)

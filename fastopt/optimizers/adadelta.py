@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, sqrt
 from ..domains import fraction
@@ -54,8 +51,8 @@ class Adadelta(Optimizer):
     array([0.996838, 1.003162])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {"lr": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0.0}
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    arguments = {"lr": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0.0}
+    conventions = {
         "keras": {"lr": 1e-3, "rho": 0.95, "eps": 1e-7, "weight_decay_stage": "decoupled"},
         "optax": {},
     }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import numpy as np
 
@@ -158,7 +157,7 @@ class Adafactor(Optimizer):
     array([[0.5, 1.5]])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1e-2,
         "beta2_decay": -0.8,
         "eps": (None, 1e-3),
@@ -166,15 +165,15 @@ class Adafactor(Optimizer):
         "weight_decay": 0.0,
         "eps_inside": False,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    conventions = {
         "keras": {"lr": 1e-3, "eps": (1e-30, 1e-3), "eps_inside": True, "weight_decay_stage": "decoupled"},
     }
-    tuple_arguments: ClassVar[Mapping[str, Sequence[str]]] = {"eps": ("eps1", "eps2")}
+    tuple_arguments = {"eps": ("eps1", "eps2")}
     weight_decay_stage = "late_decay"
     update = staticmethod(adafactor)
 
-    def fallback_rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+    def fallback_rule(self, options):
         return adafactor_vector
 
-    def constants(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
+    def constants(self, options, arrays):
         return {"eps1": max((float(np.finfo(layout.working_dtype(self._memory.view(a))).eps) for a in arrays), default=0.0)}

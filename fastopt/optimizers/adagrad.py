@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, sqrt
 from ..domains import NONNEGATIVE
@@ -59,7 +56,7 @@ class Adagrad(Optimizer):
     array([0.5, 1.5])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1e-2,
         "lr_decay": 0.0,
         "weight_decay": 0.0,
@@ -67,11 +64,11 @@ class Adagrad(Optimizer):
         "eps": 1e-10,
         "eps_inside": False,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    conventions = {
         "keras": {"lr": 1e-3, "initial_accumulator_value": 0.1, "eps": 1e-7, "eps_inside": True, "weight_decay_stage": "decoupled"},
         "optax": {"initial_accumulator_value": 0.1, "eps": 1e-7, "eps_inside": True},
     }
     update = staticmethod(adagrad)
 
-    def initial_state(self, options: Mapping[str, Any]) -> dict[str, float]:
+    def initial_state(self, options):
         return {"sum": NONNEGATIVE.check("initial_accumulator_value", options["initial_accumulator_value"])}

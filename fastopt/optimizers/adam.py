@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import maximum, nonnegative, power, sqrt, velocity
 from ..domains import fraction
@@ -88,7 +85,7 @@ class Adam(Optimizer):
     array([0.5, 1.5])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1e-3,
         "betas": (0.9, 0.999),
         "eps": 1e-8,
@@ -98,10 +95,10 @@ class Adam(Optimizer):
         "eps_hat": False,
         "max_corrected": False,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    conventions = {
         "keras": {"eps": 1e-7, "eps_hat": True, "weight_decay_stage": "decoupled"},
         "optax": {"max_corrected": True},
     }
 
-    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+    def rule(self, options):
         return amsgrad if options["amsgrad"] else adam

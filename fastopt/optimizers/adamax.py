@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import fabs, maximum, nonnegative, power, velocity
 from ..domains import fraction
@@ -59,14 +56,14 @@ class Adamax(Optimizer):
     array([0.5, 1.5])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 2e-3,
         "betas": (0.9, 0.999),
         "eps": 1e-8,
         "weight_decay": 0.0,
         "eps_inside": True,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    conventions = {
         "keras": {"lr": 1e-3, "eps": 1e-7, "eps_inside": False, "weight_decay_stage": "decoupled"},
         "optax": {},
     }

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .adam import Adam
 
 
@@ -34,8 +31,8 @@ class AdamW(Adam):
     array([0.25, 1.25])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {**Adam.arguments, "weight_decay": 1e-2}
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    arguments = {**Adam.arguments, "weight_decay": 1e-2}
+    conventions = {
         "keras": {"eps": 1e-7, "eps_hat": True, "weight_decay": 4e-3},
         "optax": {"max_corrected": True, "weight_decay": 1e-4},
     }

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, power, sqrt, velocity, where
 from ..domains import fraction
@@ -76,7 +73,7 @@ class Adan(Optimizer):
     array([0.5, 1.5])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1e-3,
         "betas": (0.98, 0.92, 0.99),
         "eps": 1e-8,
@@ -85,10 +82,10 @@ class Adan(Optimizer):
         "eps_root": 0.0,
         "short_look": False,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {"no_prox": True, "eps_root": 1e-8, "short_look": True}}
-    tuple_arguments: ClassVar[Mapping[str, Any]] = {"betas": ("beta1", "beta2", "beta3")}
+    conventions = {"optax": {"no_prox": True, "eps_root": 1e-8, "short_look": True}}
+    tuple_arguments = {"betas": ("beta1", "beta2", "beta3")}
     weight_decay_stage = "proximal"
     update = staticmethod(adan)
 
-    def choose_weight_decay(self, options: Mapping[str, Any]) -> str | None:
+    def choose_weight_decay(self, options):
         return "decoupled" if options["no_prox"] else self.weight_decay_stage

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import exp, log, nonnegative, power, sqrt, velocity
 from ..domains import fraction
@@ -68,7 +65,7 @@ class AdEMAMix(Optimizer):
     array([0.49975, 1.50025])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1e-3,
         "betas": (0.9, 0.999, 0.9999),
         "alpha": 5.0,
@@ -76,7 +73,7 @@ class AdEMAMix(Optimizer):
         "weight_decay": 0.0,
         "warmup": 0.0,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {}}
-    tuple_arguments: ClassVar[Mapping[str, Any]] = {"betas": ("beta1", "beta2", "beta3")}
+    conventions = {"optax": {}}
+    tuple_arguments = {"betas": ("beta1", "beta2", "beta3")}
     weight_decay_stage = "decoupled"
     update = staticmethod(ademamix)

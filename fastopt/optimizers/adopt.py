@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import maximum, minimum, nonnegative, sqrt, velocity
 from ..domains import fraction
@@ -79,7 +76,7 @@ class ADOPT(Optimizer):
     array([1., 1.])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1e-3,
         "betas": (0.9, 0.9999),
         "eps": 1e-6,
@@ -87,8 +84,8 @@ class ADOPT(Optimizer):
         "decoupled_weight_decay": False,
     }
 
-    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+    def rule(self, options):
         return adopt_decoupled if options["decoupled_weight_decay"] else adopt
 
-    def choose_weight_decay(self, options: Mapping[str, Any]) -> str | None:
+    def choose_weight_decay(self, options):
         return None if options["decoupled_weight_decay"] else self.weight_decay_stage

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
-from .._optimizer import Optimizer, Parameter
+from .._optimizer import Optimizer
 from ..arithmetic import exp, log
 
 
@@ -62,8 +59,8 @@ class ASGD(Optimizer):
     array([0.49995, 1.99995])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {"lr": 1e-2, "lambd": 1e-4, "alpha": 0.75, "t0": 1e6, "weight_decay": 0.0}
+    arguments = {"lr": 1e-2, "lambd": 1e-4, "alpha": 0.75, "t0": 1e6, "weight_decay": 0.0}
     update = staticmethod(asgd)
 
-    def _average_of(self, parameter: Parameter) -> Any:
+    def _average_of(self, parameter):
         return parameter.shown("average")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import ldexp, over_group, scale_by, sqrt, square, start, wide
 from ..domains import positive
@@ -62,5 +59,5 @@ class DoG(Optimizer):
     array([0.999999, 1.000002])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {"lr": 1.0, "reps_rel": 1e-6, "eps": 1e-8, "weight_decay": 0.0}
+    arguments = {"lr": 1.0, "reps_rel": 1e-6, "eps": 1e-8, "weight_decay": 0.0}
     update = staticmethod(dog)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import copysign, fabs, nonnegative, sqrt, where
 from ..domains import NONNEGATIVE, positive
@@ -60,7 +57,7 @@ class FTRL(Optimizer):
     array([0.25, 1.  ])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1e-2,
         "beta": 1.0,
         "l1": 0.0,
@@ -68,11 +65,11 @@ class FTRL(Optimizer):
         "initial_accumulator_value": 0.0,
         "l2_doubled": False,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    conventions = {
         "keras": {"lr": 1e-3, "beta": 0.0, "initial_accumulator_value": 0.1, "l2_doubled": True},
     }
     weight_decay_stage = None
     update = staticmethod(ftrl)
 
-    def initial_state(self, options: Mapping[str, Any]) -> dict[str, float]:
+    def initial_state(self, options):
         return {"n2": NONNEGATIVE.check("initial_accumulator_value", options["initial_accumulator_value"])}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from .adam import adam
 
@@ -38,7 +35,7 @@ class LAMB(Optimizer):
     array([0.5, 1.5])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1e-3,
         "betas": (0.9, 0.999),
         "eps": 1e-6,
@@ -46,7 +43,7 @@ class LAMB(Optimizer):
         "eps_root": 0.0,
         "eps_hat": False,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {}}
-    option_defaults: ClassVar[Mapping[str, Any]] = {"trust_ratio": 1.0}
+    conventions = {"optax": {}}
+    option_defaults = {"trust_ratio": 1.0}
     weight_decay_stage = "late_decay"
     update = staticmethod(adam)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import ldexp, over_array, scale_by, scale_factor, scale_power, square, velocity, wide
 
@@ -74,7 +71,7 @@ class LARS(Optimizer):
     array([0.999684, 1.000632])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1.0,
         "momentum": 0.9,
         "weight_decay": 0.0,

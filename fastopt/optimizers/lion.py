@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import sign, velocity
 from ..domains import fraction
@@ -50,7 +47,7 @@ class Lion(Optimizer):
     array([0.5, 1.5])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0}
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"keras": {"lr": 1e-3}, "optax": {"weight_decay": 1e-3}}
+    arguments = {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0}
+    conventions = {"keras": {"lr": 1e-3}, "optax": {"weight_decay": 1e-3}}
     weight_decay_stage = "decoupled"
     update = staticmethod(lion)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from .._optimizer import Optimizer
 from ..arithmetic import matrix_terms, scratch, velocity
@@ -95,7 +94,7 @@ class Muon(Optimizer):
            [ 0. ,  0.5]])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1e-3,
         "weight_decay": 0.1,
         "momentum": 0.95,
@@ -108,17 +107,17 @@ class Muon(Optimizer):
         "adam_eps": 1e-8,
         "orthogonalize": True,
     }
-    tuple_arguments: ClassVar[Mapping[str, Sequence[str]]] = {"betas": ("beta1", "beta2"), "ns_coefficients": ("ns1", "ns2", "ns3")}
-    choices: ClassVar[Mapping[str, Sequence[str]]] = {"adjust_lr_fn": ("original", "match_rms_adamw")}
-    fallback_names: ClassVar[Mapping[str, str]] = {"eps": "adam_eps"}
+    tuple_arguments = {"betas": ("beta1", "beta2"), "ns_coefficients": ("ns1", "ns2", "ns3")}
+    choices = {"adjust_lr_fn": ("original", "match_rms_adamw")}
+    fallback_names = {"eps": "adam_eps"}
     weight_decay_stage = "decoupled"
     update = staticmethod(muon)
 
-    def fallback_rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+    def fallback_rule(self, options):
         return adam
 
-    def uses_fallback(self, options: Mapping[str, Any]) -> bool:
+    def uses_fallback(self, options):
         return not options["orthogonalize"]
 
-    def constants(self, options: Mapping[str, Any], arrays: Sequence[Any]) -> dict[str, float]:
+    def constants(self, options, arrays):
         return {"match_rms": float(options["adjust_lr_fn"] == "match_rms_adamw")}

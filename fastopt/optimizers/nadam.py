@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import exp, inf, log, nonnegative, power, sqrt, velocity
 from ..domains import fraction, unlimited
@@ -63,7 +60,7 @@ class NAdam(Optimizer):
     array([0.471774, 1.528226])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 2e-3,
         "betas": (0.9, 0.999),
         "eps": 1e-8,
@@ -71,7 +68,7 @@ class NAdam(Optimizer):
         "momentum_decay": 4e-3,
         "decoupled_weight_decay": False,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    conventions = {
         "keras": {"lr": 1e-3, "eps": 1e-7, "momentum_decay": 1.0, "weight_decay_stage": "decoupled"},
         "optax": {"lr": 1e-3, "momentum_decay": inf},
     }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from .._optimizer import Optimizer
 from ..arithmetic import fabs, inf, nonnegative, over_group, power, sqrt, start, velocity
@@ -170,7 +169,7 @@ class Prodigy(Optimizer):
     array([0.999997, 1.000003])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1.0,
         "betas": (0.9, 0.999),
         "eps": 1e-8,
@@ -181,10 +180,10 @@ class Prodigy(Optimizer):
         "growth_rate": inf,
         "use_bias_correction": False,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {"use_bias_correction": True}}
+    conventions = {"optax": {"use_bias_correction": True}}
 
-    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+    def rule(self, options):
         return prodigy if options["decoupled_weight_decay"] else prodigy_coupled
 
-    def choose_weight_decay(self, options: Mapping[str, Any]) -> str | None:
+    def choose_weight_decay(self, options):
         return None if options["decoupled_weight_decay"] else self.weight_decay_stage

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, power, sqrt, velocity, where
 from ..domains import fraction
@@ -62,7 +59,7 @@ class RAdam(Optimizer):
     array([0.5, 2. ])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1e-3,
         "betas": (0.9, 0.999),
         "eps": 1e-8,
@@ -70,5 +67,5 @@ class RAdam(Optimizer):
         "decoupled_weight_decay": False,
         "eps_hat": True,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {"eps_hat": False}}
+    conventions = {"optax": {"eps_hat": False}}
     update = staticmethod(radam)

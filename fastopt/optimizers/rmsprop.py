@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import maximum, nonnegative, sqrt, velocity
 from ..domains import fraction
@@ -105,7 +102,7 @@ class RMSprop(Optimizer):
     array([0., 2.])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1e-2,
         "alpha": 0.99,
         "eps": 1e-8,
@@ -115,7 +112,7 @@ class RMSprop(Optimizer):
         "eps_inside": False,
         "lr_in_velocity": False,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    conventions = {
         "keras": {
             "lr": 1e-3,
             "alpha": 0.9,
@@ -127,7 +124,7 @@ class RMSprop(Optimizer):
         "optax": {"alpha": 0.9, "eps_inside": True, "lr_in_velocity": True},
     }
 
-    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+    def rule(self, options):
         if options["momentum"] == 0:
             return rmsprop_centered if options["centered"] else rmsprop
         return rmsprop_centered_momentum if options["centered"] else rmsprop_momentum

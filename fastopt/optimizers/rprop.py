@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from .._optimizer import Optimizer
 from ..arithmetic import maximum, minimum, nonnegative, sign, where
@@ -69,8 +68,8 @@ class Rprop(Optimizer):
     array([0.5, 1.5])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {"lr": 1e-2, "etas": (0.5, 1.2), "step_sizes": (1e-6, 50.0)}
-    tuple_arguments: ClassVar[Mapping[str, Any]] = {"etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")}
+    arguments = {"lr": 1e-2, "etas": (0.5, 1.2), "step_sizes": (1e-6, 50.0)}
+    tuple_arguments = {"etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")}
     weight_decay_stage = None
 
     update = staticmethod(rprop)

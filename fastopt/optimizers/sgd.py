@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import velocity
 from ..domains import real
@@ -89,7 +86,7 @@ class SGD(Optimizer):
     array([0.5, 2. ])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1e-3,
         "momentum": 0.0,
         "dampening": 0.0,
@@ -97,12 +94,12 @@ class SGD(Optimizer):
         "nesterov": False,
         "lr_in_velocity": False,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    conventions = {
         "keras": {"lr": 1e-2, "lr_in_velocity": True, "weight_decay_stage": "decoupled"},
         "optax": {},
     }
 
-    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+    def rule(self, options):
         if options["nesterov"]:
             if options["momentum"] == 0 or options["dampening"] != 0:
                 raise ValueError("nesterov: expected a momentum and no dampening")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import sign, velocity
 
@@ -58,8 +55,8 @@ class SignSGD(Optimizer):
     array([0.5, 1.5])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "momentum": 0.0, "weight_decay": 0.0}
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {}}
+    arguments = {"lr": 1e-3, "momentum": 0.0, "weight_decay": 0.0}
+    conventions = {"optax": {}}
 
-    def rule(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+    def rule(self, options):
         return signsgd if options["momentum"] == 0 else signum

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, power, sign, sqrt, velocity
 from ..domains import NONNEGATIVE, fraction
@@ -51,15 +48,15 @@ class Yogi(Optimizer):
     array([0.500744, 1.499685])
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {
+    arguments = {
         "lr": 1e-2,
         "betas": (0.9, 0.999),
         "eps": 1e-3,
         "weight_decay": 0.0,
         "initial_accumulator_value": 1e-6,
     }
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {"optax": {}}
+    conventions = {"optax": {}}
     update = staticmethod(yogi)
 
-    def initial_state(self, options: Mapping[str, Any]) -> dict[str, float]:
+    def initial_state(self, options):
         return dict.fromkeys(("m", "v"), NONNEGATIVE.check("initial_accumulator_value", options["initial_accumulator_value"]))
