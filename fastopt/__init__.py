@@ -32,13 +32,17 @@ __all__ += optimizers.__all__
 
 
 def __getattr__(name: str) -> Any:
-    """Import `cuda`, `testing` and `torch` on first use."""
+    """Import `cuda`, `testing`, `torch` and `RuleError` on first use."""
     if name in ("cuda", "testing", "torch"):
         import importlib
 
         return importlib.import_module(f"{__name__}.{name}")
+    if name == "RuleError":
+        from ._codegen.subset import RuleError
+
+        return RuleError
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "cuda", "testing", "torch"})
+    return sorted({*globals(), "RuleError", "cuda", "testing", "torch"} - {"Any"})

@@ -1,4 +1,4 @@
-"""``python -m fastopt [demo | info | bench]``: the worked example with every optimizer; this installation; its speed."""
+"""``python -m fastopt [demo | info | bench]``: the worked example; this installation; its speed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def examples() -> dict[str, tuple[type[fo.Optimizer], dict[str, Any], int | None
 
 
 def demo() -> int:
-    """Fit the line y = 2 x + 1 with every optimizer; return 1 if one ends more than 1 % above the optimum."""
+    """Fit the line y = 2 x + 1 with eight optimizers and schedules; return 1 if one ends more than 1 % above the optimum."""
     random = np.random.RandomState(0)
     x = random.rand(100, 1)
     y = 2 * x + 1 + 0.5 * random.randn(100, 1)

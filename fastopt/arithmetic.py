@@ -92,7 +92,7 @@ def scale_power(x, n):
 
 
 def _beyond(x, n):
-    """Return the exponent of that power of two."""
+    """Return the exponent of the power of two that `scale_power` returns."""
     if x == 0 or not math.isfinite(x):
         return 0
     e = math.frexp(x)[1] + int(n)

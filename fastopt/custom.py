@@ -171,7 +171,7 @@ def rule_of(texts: tuple[str, ...], module: str, qualname: str) -> Rule:
     for text in texts:
         file = f"<rule {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
         # So that its source can be read again.
-        linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # its source is read again
+        linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
         exec(builtins.compile(text, file, "exec"), space)
         functions.append(space[ast.parse(text).body[0].name])  # type: ignore[attr-defined]
     made = Rule(functions[0])

@@ -55,7 +55,7 @@ class Domain:
         if self.is_whole and value % 1:
             raise ValueError(f"{name}: {value}, expected a whole number")
         if not self.low <= value <= self.high:
-            above = "" if self.low == -FINITE else "1 < " if self.low == ABOVE_ONE else f"{self.low:g} <= "
+            above = {-FINITE: "", SMALLEST: "0 < ", ABOVE_ONE: "1 < "}.get(self.low, f"{self.low:g} <= ")
             below = {BELOW_ONE: " < 1", math.inf: "", FINITE: ", a finite number"}.get(self.high, f" <= {self.high:g}")
             raise ValueError(f"{name}: {value}, expected {above}{name}{below}")
         return value

@@ -167,7 +167,7 @@ def decoupled(p, *, keep):
 
 
 def late_decay_scalars(*, lr, weight_decay=0):
-    """Return the decay with the learning rate, which the update has already."""
+    """Return the part of the parameter that one step removes."""
     return {"decay": lr * weight_decay}
 
 
@@ -177,7 +177,7 @@ def late_decay(u, p, *, decay):
 
 
 def proximal_scalars(*, lr, weight_decay=0):
-    """Return the decay with the learning rate, which the update has already."""
+    """Return lr * weight_decay, and the factor of the proximal step."""
     return {"decay": lr * weight_decay, "shorter": 1 / (1 + lr * weight_decay)}
 
 

@@ -1,4 +1,4 @@
-"""Tests of users' rules against the promises that the package makes for its own."""
+"""Checks of users' rules against the package's promises, and the steps that results are compared with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ._arrays.memory import HOST
 from ._engine import dispatch
+from ._optimizer import Optimizer
 from .custom import Rule, compile
 
 SIZES = (1, 7, 256, 1000)
@@ -37,6 +39,7 @@ def check_rule(rule: Rule, **hyperparameters: Any) -> None:
 
     Examples
     --------
+    >>> import fastopt
     >>> from fastopt.arithmetic import sign
     >>> @fastopt.rule
     ... def vote(p, g, *, lr):
@@ -86,7 +89,7 @@ def check_arrays(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
         )
     for name, old, new in zip(formula.arrays, before, arrays, strict=True):
         assert np.array_equal(old, new), f"{rule.__name__} changes {name}, which it was given"
-    assert len(carry) == len(formula.carry), f"{rule.__name__}: {len(carry)} numbers are kept, expected {len(formula.carry)}"
+    assert len(carry) == len(formula.carry), f"{rule.__name__}: returns {len(carry)} carried numbers, expected {len(formula.carry)}"
 
 
 def stepped(optimizer: Any, n: int, dtype: Any, first: int, count: int) -> None:
@@ -110,7 +113,7 @@ def check_elements(rule: Rule, dtype: Any, hyperparameters: Any) -> None:
     same = np.array_equal(bits(whole), bits(np.concatenate([front, back]))) and np.array_equal(
         bits(whole), bits(turned[::-1].copy())
     )
-    assert same, f"{rule.__name__}: elements depend on where they are, expected each on its own"
+    assert same, f"{rule.__name__}: an element depends on its position or on others, expected independent elements"
     bad, fine = draw(300, dtype, 1), np.arange(300) != 123
     optimizer = made(rule, bad, hyperparameters)
     for k in range(3):
@@ -159,7 +162,55 @@ def check_kernel(rule: Rule, hyperparameters: Any) -> None:
             )
 
 
-__all__ = ["check_rule"]
+def reference_step(optimizer: Any, grads: Any, *, scale: float = 1.0) -> bool:
+    """Make one step in the Python of the optimizer's rules and stages, instead of its compiled kernels.
+
+    Parameters, state, counts and files are those that `step` makes, bit for bit; it is many times slower. Bound gradients are
+    released, and `report` has nothing of the last step.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Of NumPy arrays.
+    grads : object
+        Gradients in the structure of the parameters.
+    scale : float, default 1
+        Factor of the gradients.
+
+    Returns
+    -------
+    bool
+        As of `step`.
+
+    Raises
+    ------
+    TypeError
+        If the optimizer is none, or is of arrays on a device.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastopt
+    >>> from fastopt.testing import reference_step
+    >>> fast, slow = fastopt.Adam(np.ones(3)), fastopt.Adam(np.ones(3))
+    >>> fast.step(np.ones(3)) and reference_step(slow, np.ones(3))
+    True
+    >>> fast.fingerprint() == slow.fingerprint()
+    True
+    """
+    if not isinstance(optimizer, Optimizer) or optimizer._memory is not HOST:
+        raise TypeError(f"optimizer: {optimizer!r}, expected an optimizer of NumPy arrays")
+    layout = optimizer._structure, optimizer._parameters, optimizer._groups
+    optimizer._interpreted = True  # type: ignore[misc]
+    try:
+        optimizer._lay_out(*layout, [], [])
+        return optimizer.step(grads, scale=scale)
+    finally:
+        del optimizer._interpreted
+        optimizer._lay_out(*layout, [], [])
+
+
+__all__ = ["check_rule", "reference_step"]
 
 
 def interpreted_class(cls: Any) -> Any:

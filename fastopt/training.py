@@ -28,7 +28,7 @@ def has_rows(a: Any) -> bool:
 
 
 def rows_of(k: int, a: Any) -> Any:
-    """Return an array whose rows are numbered from 0."""
+    """Return array `k` of the data as numbers with rows, or raise."""
     if hasattr(a, "to_numpy"):
         a = a.to_numpy()
         # Columns of several types.

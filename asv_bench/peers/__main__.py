@@ -159,7 +159,7 @@ Written by `python asv_bench/peers` on {date}; `python -m fastopt bench` is its 
 
 - Machine: {processor}, {processors} processors, {system}, kernels for {instruction set}, NumPy's BLAS {blas}.
 - Versions: {versions}.
-- {rounds} rounds, {threads} threads. Not here: {absent}.
+- {rounds} rounds, {threads} threads. Not installed: {absent}.
 
 A cell is how many times as long as fastopt a peer takes for the same step: the median of the rounds' ratios, and their quartiles.
 Each competitor runs in a separate process, and all are visited in random order within a round, since two OpenMP runtimes in one
@@ -167,7 +167,7 @@ process slow each other, and machines change speed from second to second. Parame
 the learning rate is 1e-9, fastopt's gradients are bound unless said. `torch` is fused where it has a fused kernel, `numpy` in place
 with buffers, `keras` on its NumPy backend, `stream` a C loop that reads and writes what Adam does and computes next to nothing;
 thinc clears the gradient, which is filled again within its time. `one thread`, `two threads`, `unbound` and `functional` are
-fastopt with so many threads whatever the clock says, with a list of gradients, and without an optimizer object.
+fastopt with a fixed number of threads, with a list of gradients, and without an optimizer object.
 """
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .dtypes import DTYPES, bfloat16, is_bfloat16, plain
-from .overlap import check_disjoint, overlaps_itself, share
+from .overlap import check_disjoint, may_share_memory, overlaps_itself
 
 PAGE = 4096
 # Large arrays that a step reads together begin in a page this many bytes apart.
@@ -119,7 +119,7 @@ def of_torch(what: str, a: Any) -> np.ndarray:
 def check_array(what: str, a: object) -> np.ndarray:
     """Return the array, or raise the error that says why no kernel can read it."""
     if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
-        view = "; numpy.from_dlpack(x) is one over its memory" if hasattr(a, "__dlpack__") else ""
+        view = "; numpy.from_dlpack(x) shares its memory" if hasattr(a, "__dlpack__") else ""
         raise TypeError(f"{what}: {type(a).__name__}, expected a NumPy array{view}")
     if not a.dtype.isnative:
         raise TypeError(f"{what}: dtype {a.dtype} in foreign byte order, expected native")
@@ -163,7 +163,7 @@ def check_outputs(state: Sequence[str], inputs: Sequence[np.ndarray], g: np.ndar
         others = {"the gradient": g} | {n: b for j, (n, b) in enumerate(zip(names, inputs, strict=True)) if j != k or not in_place}
         others |= {f"out, {n}": b for n, b in zip(names[:k], out[:k], strict=True)}
         for what, b in others.items():
-            if share(a, b):
+            if may_share_memory(a, b):
                 raise ValueError(f"{where}: shares memory with {what}")
     return tuple(out)
 

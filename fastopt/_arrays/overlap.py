@@ -32,7 +32,7 @@ def overlaps_itself(a: np.ndarray) -> bool:
     return bool((np.diff(np.sort(offsets)) < a.itemsize).any())
 
 
-def share(a: np.ndarray, b: np.ndarray) -> bool:
+def may_share_memory(a: np.ndarray, b: np.ndarray) -> bool:
     """Return True if two arrays have a byte in common, or if that is too hard to tell."""
     try:
         return bool(np.shares_memory(a, b, max_work=10**6))  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ class Written:
         for group in self.groups:
             for i, (what, a) in enumerate(group.named if len(group.named) > 1 else ()):
                 for j in group.near(a, group.extents[i]):
-                    if i < j and share(a, group.named[j][1]):
+                    if i < j and may_share_memory(a, group.named[j][1]):
                         raise ValueError(f"{what} and {group.named[j][0]} share memory")
 
     def check_no_overlap(self, name: str, g: np.ndarray) -> None:
@@ -129,7 +129,7 @@ class Written:
         lo, hi = extent(g)
         for group in self.groups[max(0, bisect_right(self.starts, lo) - 1) : bisect_left(self.starts, hi)]:
             for k in group.near(g, (lo, hi)):
-                if share(g, group.named[k][1]):
+                if may_share_memory(g, group.named[k][1]):
                     raise ValueError(f"gradient of {name!r}: shares memory with {group.named[k][0]}")
 
 

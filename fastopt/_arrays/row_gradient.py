@@ -68,7 +68,7 @@ def check_rows(parameter: Any, g: Any, accumulate: int, exact: bool) -> RowGradi
     """
     name, p = parameter.name, parameter.array
     what = f"gradient of {name!r}"
-    check_kind(parameter, accumulate, exact)
+    check_rows_allowed(parameter, accumulate, exact)
     g = g if isinstance(g, RowGradient) else of_matrix(what, p, g)
     # A copy, which the caller cannot change later.
     indices = check_below(what, as_indices(f"{what}, indices", g.indices), p)
@@ -113,19 +113,21 @@ def walked_rows(parameter: Any) -> list[int]:
     return [0, *(k for k in parameter.order if 0 < k < parameter.array.ndim)]
 
 
-def check_kind(parameter: Any, accumulate: int, exact: bool) -> None:
+def check_rows_allowed(parameter: Any, accumulate: int, exact: bool) -> None:
     """Raise if a step of this parameter does more than update each row by itself."""
     name, p, order = parameter.name, parameter.array, parameter.order
     what = f"gradient of {name!r}"
     if parameter.rule.terms_scope:
-        raise ValueError(f"{what}: of rows; {parameter.rule.name} is a rule of whole matrices, expected an array, or another rule")
+        raise ValueError(f"{what}: of rows, which {parameter.rule.name} does not support; expected an array")
     if parameter.exponents:
         raise ValueError(f"{what}: of rows, which share the exponents of state in float8; expected another state_dtype")
     if accumulate > 1:
         raise ValueError(f"{what}: of rows, not with accumulate={accumulate}; expected the rows of all in one RowGradient")
     shaped = [f.name for f in (parameter.rule, *parameter.group.stages) if {*f.sums_arrays} - {"g"}] if exact else []
     if shaped:
-        raise ValueError(f"{what}: of rows; {shaped[0]} sums over all rows, expected mode='lazy', or to go without")
+        raise ValueError(
+            f"{what}: of rows; {shaped[0]} sums over all rows and cannot be combined with mode='exact', expected mode='lazy'"
+        )
     if p.ndim == 0:
         raise ValueError(f"{what}: of rows, expected a number: the parameter has no axis")
     if p.shape[0] > 1 and any(p.shape[k] != 1 for k in order[: order.index(0)] if k < p.ndim):

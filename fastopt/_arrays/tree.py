@@ -32,15 +32,16 @@ class Structure:
             kind = "a sequence" if self.keys is None else "a mapping"
             raise TypeError(f"{what}{self._place()}: {type(tree).__name__}, expected {kind} as for the parameters")
         if len(tree) != len(self.children):
-            self.refuse(tree, what)
+            self.raise_mismatch(tree, what)
 
-    def refuse(self, tree: Any, what: str = "gradients") -> NoReturn:
+    def raise_mismatch(self, tree: Any, what: str = "gradients") -> NoReturn:
         """Raise the error of other keys or another length."""
         if self.keys is None:
             raise ValueError(f"{what}{self._place()}: {len(tree)} entries, expected {len(self.children)}")
         missing = [k for k in self.keys if k not in tree]
         extra = [k for k in tree if k not in self.keys]
-        raise ValueError(f"{what}{self._place()}: missing keys {missing}, unexpected keys {extra}")
+        found = [f"{kind} keys {keys}" for kind, keys in (("missing", missing), ("unexpected", extra)) if keys]
+        raise ValueError(f"{what}{self._place()}: {', '.join(found)}")
 
     def _place(self) -> str:
         return f" of {self.path!r}" if self.path else ""
@@ -101,6 +102,6 @@ def collect(structure: Structure | None, tree: Any, what: str = "gradients") -> 
     for i, child in enumerate(structure.children):
         key = i if structure.keys is None else structure.keys[i]
         if structure.keys is not None and key not in tree:
-            structure.refuse(tree, what)
+            structure.raise_mismatch(tree, what)
         found += collect(child, tree[key], what)
     return found

@@ -21,7 +21,7 @@ HEAD = """\
 #include "library.h"
 """
 TAIL = """\
-static const fo_library fo_stage_array_library = {
+static const fo_library fo_kernel_library = {
     sizeof(fo_job), sizeof(fo_array), FO_STAGES, FO_RULE_AT, fo_describe, fo_task, fo_span, fo_sums_of, fo_before, fo_reduce_blocks,
     fo_after, fo_carry};
 
@@ -45,15 +45,15 @@ const fastopt_stage *fastopt_find_stage(const char *name)
 int32_t fastopt_apply(const fastopt_update *updates, int64_t count, int32_t threads)
 {
 #if defined(_OPENMP)
-    return fo_apply(&fo_stage_array_library, updates, count, threads ? threads : omp_get_max_threads());
+    return fo_apply(&fo_kernel_library, updates, count, threads ? threads : omp_get_max_threads());
 #else
-    return fo_apply(&fo_stage_array_library, updates, count, threads < 0 ? threads : 1);
+    return fo_apply(&fo_kernel_library, updates, count, threads < 0 ? threads : 1);
 #endif
 }
 
 int32_t fastopt_apply_part(const fastopt_update *updates, int64_t count, int32_t part, int32_t parts)
 {
-    return fo_apply_part(&fo_stage_array_library, updates, count, part, parts);
+    return fo_apply_part(&fo_kernel_library, updates, count, part, parts);
 }
 
 const char *fastopt_message(void) { return fo_said; }

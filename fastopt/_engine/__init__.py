@@ -1,1 +1,1 @@
-"""The compiled engine: kernels per instruction set, and the Stepper that runs them."""
+"""Engine: kernels, compiled and interpreted backends, and the Stepper that drives them."""

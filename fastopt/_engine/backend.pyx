@@ -32,8 +32,8 @@ cdef extern from "threads.h" nogil:
     double fo_now()
 
 cdef enum:
-    # After a matrix product, BLAS's threads spin for some milliseconds and would slow ours down. One thread updates this many
-    # elements in that time.
+    # After a matrix product, BLAS's threads spin for some milliseconds and slow other threads down. One thread updates this many
+    # elements in that time (about 6 ms).
     SPIN = 10000000
 
 

@@ -24,7 +24,7 @@ cdef extern from "block.h" nogil:
 
 
 # Buffers for a gradient that stages change; the first of each pair is free.
-cdef struct gradient_buffers_t:  # buffers for a gradient that stages shape: the first of each pair is free
+cdef struct gradient_buffers_t:
     void *narrow[2]  # In the parameter's precision.
     double *wide[2]
     bint is_wide  # The current gradient is in `wide`.
@@ -145,9 +145,9 @@ cdef inline void prefetch(const task_t *task, Py_ssize_t lo, bint all) noexcept 
 
 cdef inline bint fetch_gradient(const task_t *task, bint wide, Py_ssize_t lo, Py_ssize_t n, element *buffer, double *wide_buffer,
                                 void **arrays) noexcept nogil:
-    """Return the gradient's elements: in place, or decoded into a buffer.
+    """Set arrays[GRADIENT] to the gradient's elements, in place or decoded; return True if they are wider than the parameter.
 
-    Returns True if they are doubles and the parameter is not: a stage takes them so, and their format has more range than float.
+    They are doubles for float parameters if a stage takes doubles and the gradient's format has more range than float.
     """
     if element is float:
         if wide and (task.g.format == FLOAT64 or task.g.format == LONGDOUBLE):

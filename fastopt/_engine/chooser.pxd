@@ -4,14 +4,14 @@ What else runs on the processors decides whether threads pay, and it changes: no
 """
 
 cdef enum:
-    FIRST_TRUST = 32
-    AT_ONCE = 200  # Microseconds between steps in which an adapter may look at a thousand gradients.
+    FIRST_TRUST = 32  # Parallel steps, at first, before serial is timed again.
+    AT_ONCE = 200  # Microseconds; a shorter gap counts as no work between steps.
     QUIET = 6000  # Microseconds after which idle workers sleep.
 
 cdef struct measured_t:  # Steps of one size in one situation; durations in seconds.
     double serial  # Of a serial step.
-    double ahead  # Of a parallel step.
-    double quiet  # Total of serial steps since the last parallel one.
+    double parallel_time  # Of a parallel step.
+    double serial_since  # Total of serial steps since the last parallel one.
     double wait  # Total of serial steps before parallel is tried again.
     double penalty  # That wait, divided by what parallel lost.
     double lost  # By parallel steps since they were last ahead.
@@ -49,21 +49,21 @@ cdef inline void expect_threads(chooser_t *chooser) noexcept nogil:
 cdef inline void update_estimate(measured_t *m, double seconds) noexcept nogil:
     """Update from a step: stay parallel while it is ahead or loses little; else wait in proportion to the loss."""
     if not m.parallel:
-        m.quiet += seconds
+        m.serial_since += seconds
         if m.serial == 0:
             m.serial = seconds
         # A spinning worker slows serial steps down: steps that follow at once can only show that serial is faster.
         else:
-            m.serial = min(seconds, 0.75 * m.serial + 0.25 * seconds if m.quiet > 0.8e-6 * QUIET else m.serial)
+            m.serial = min(seconds, 0.75 * m.serial + 0.25 * seconds if m.serial_since > 0.8e-6 * QUIET else m.serial)
         m.wait -= seconds
         # Spinning may be all that parallel is ahead by.
-        if m.trying and m.serial < 1.4 * m.ahead:
+        if m.trying and m.serial < 1.4 * m.parallel_time:
             m.wait = 1e-6 * QUIET
         m.trying = False
         m.parallel = m.wait <= 0
         return
-    m.quiet = 0
-    m.ahead = seconds if m.ahead == 0 else min(seconds, 0.75 * m.ahead + 0.25 * seconds)
+    m.serial_since = 0
+    m.parallel_time = seconds if m.parallel_time == 0 else min(seconds, 0.75 * m.parallel_time + 0.25 * seconds)
     m.lost = max(0.0, m.lost + min(seconds - m.serial, m.most * m.serial))
     if m.lost == 0:
         m.penalty = 20

@@ -50,7 +50,7 @@ cdef class Update:
     ----------
     capsule : PyCapsule
         The kernels' table.
-    rule : Spec
+    formula : Spec
     """
 
     cdef object capsule, formula, names, bounds
@@ -246,5 +246,5 @@ cdef int packed(PyObject **arrays, int n, cnp.ndarray g) noexcept:
 
 
 cdef cnp.ndarray packed_gradient(object g, int order):
-    """Return the gradient in this order: itself, or a copy in C order."""
+    """Return the gradient if all arrays have one order, else a copy in C order."""
     return g if order != cnp.NPY_ANYORDER else layout.packed(g)

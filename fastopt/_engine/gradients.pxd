@@ -1,7 +1,6 @@
 """Gradients of a step: collected, checked, and described to the kernels."""
 
 from cpython.ref cimport PyObject
-from libc.stdint cimport uintptr_t
 
 from fastopt._engine.plan cimport Plan
 

@@ -55,7 +55,7 @@ cdef Py_ssize_t collect(object structure, object tree, PyObject **out, Py_ssize_
         if keys is None:
             if type(tree) is list:
                 if i >= len(<list> tree):  # A gradient's method may shorten the list that is being read.
-                    structure.refuse(tree)
+                    structure.raise_mismatch(tree)
                 item = (<list> tree)[i]
             else:
                 item = tree[i]
@@ -63,11 +63,11 @@ cdef Py_ssize_t collect(object structure, object tree, PyObject **out, Py_ssize_
             if not PyDict_Next(tree, &place, &key, &found) or key != <PyObject *> keys[i]:  # A dict in another order.
                 found = PyDict_GetItemWithError(tree, keys[i])
             if found == NULL:
-                structure.refuse(tree)
+                structure.raise_mismatch(tree)
             item = <object> found
         else:
             if keys[i] not in tree:
-                structure.refuse(tree)
+                structure.raise_mismatch(tree)
             item = tree[keys[i]]
         child = children[i]
         if child is None:

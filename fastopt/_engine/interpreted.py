@@ -55,14 +55,14 @@ class PythonBackend(Backend):
         """Return a gradient as the step reads it, or raise."""
         raise NotImplementedError
 
-    def check_no_overlap(self, parameter: Any, there: np.ndarray) -> None:
+    def check_no_overlap(self, parameter: Any, located: np.ndarray) -> None:
         """Raise if a gradient overlaps memory that a step writes."""
-        lo, hi = overlap.extent(there)
+        lo, hi = overlap.extent(located)
         k = bisect_right(self.ranges, (lo, hi))
-        if there.size and any(first < hi and lo < end for first, end in self.ranges[max(k - 1, 0) : k + 1]):
+        if located.size and any(first < hi and lo < end for first, end in self.ranges[max(k - 1, 0) : k + 1]):
             if self.written is None:
                 self.written = overlap.Written((what, self.located(a)) for s in self.parameters for what, a in s.written())
-            self.written.check_no_overlap(parameter.name, there)
+            self.written.check_no_overlap(parameter.name, located)
 
     def counters(self) -> list[Counter]:
         return list(self.each)

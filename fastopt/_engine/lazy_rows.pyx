@@ -77,7 +77,7 @@ cdef void replay(const plan_t *plan, Py_ssize_t i, lazy_rows_t *lazy_rows, bint 
 
 
 cdef int begin_lazy_rows(Plan plan, Py_ssize_t i) except -1:
-    """Count the steps of each row from now on."""
+    """Allocate the step counts and the log of a parameter's rows."""
     cdef task_t *task = &plan.core.tasks[i]
     cdef Py_ssize_t count = plan.parameters[i].array.shape[0]
     cdef lazy_rows_t *lazy_rows = <lazy_rows_t *> calloc(1, sizeof(lazy_rows_t))

@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint32_t, uintptr_t
 from fastopt._engine.chooser cimport chooser_t
 from fastopt._engine.passes cimport pass_t, plan_t
 from fastopt._engine.stepper cimport Backend
-from fastopt._engine.table cimport INPUTS, CARRY, SCALARS, STAGES, formula_t, factors_t, op_t, table_t
+from fastopt._engine.table cimport INPUTS, SCALARS, STAGES, formula_t, factors_t, op_t, table_t
 
 cdef enum:
     OPS = STAGES + 8  # Operations of a group's program, at most.
@@ -21,7 +21,7 @@ cdef struct logged_t:  # One step of a parameter, replayed later for rows that h
 cdef struct lazy_rows_t:  # Rows of a parameter that are behind.
     Py_ssize_t count  # Rows of the parameter.
     bint behind  # At least one row is behind.
-    int64_t *done  # Steps that each row has made, or NULL if none is behind.
+    int64_t *done  # Steps that each row has made; valid while `behind`.
     char *zeros  # A zero gradient, long enough for the rows of one call.
     Py_ssize_t next  # The row that the next step sweeps first.
     logged_t[LOGGED] log  # The last steps; step t is at t modulo LOGGED.
@@ -49,7 +49,7 @@ cdef class Plan(Backend):
     cdef pass_t update, sum_pass
     cdef chooser_t chooser
     cdef readonly object capsule, structure
-    cdef object written  # Ranges that a step writes, to compare with gradients; None if they are known to be apart.
+    cdef object written  # Ranges that a step writes, to compare with gradients; None until a gradient reaches into `ranges`.
     cdef readonly list parameters, groups  # `Parameter` and `Group` objects.
     cdef list arrays  # Private views of the parameters, whose shape nobody else can set.
     cdef list originals  # The same arrays as the caller holds them.
@@ -77,7 +77,7 @@ cdef class Plan(Backend):
     cdef Py_ssize_t space[3]  # Blocks of those index spaces.
     cdef Py_ssize_t n, n_groups, n_ranges
     cdef uintptr_t *ranges  # Memory that a step writes: disjoint, sorted pairs of first byte and end.
-    cdef Py_ssize_t *hint  # Range that held each gradient in the last step.
+    cdef Py_ssize_t *hint  # Index of the first written range after each gradient, in the last step.
     cdef double **hyperparameters  # Of each group: the rule's values, then those of the stages.
     cdef int *group_of  # Group of each parameter.
     cdef Py_ssize_t *firsts  # First parameter of each group that has a gradient.
@@ -96,7 +96,7 @@ cdef class Plan(Backend):
     cdef bint stepped  # There was a step since the layout.
     cdef Py_ssize_t *n_hyperparameters  # Length of those rows.
     cdef int64_t checks  # Stages that run for their sums only, a bit each.
-    cdef int finite_at, hold_at, gather_at  # Places of the stages that check, accumulate and average.
+    cdef int finite_at, hold_at  # Places of the stages that check and accumulate.
     cdef const formula_t **fallbacks  # Each group's rule for arrays that its rule does not accept, or NULL.
     cdef int *fallback_places  # Places of its hyperparameters, SCALARS for each group.
     cdef double[SCALARS] fallback_values  # Buffer for those values.
@@ -107,7 +107,7 @@ cdef class Plan(Backend):
     cdef Py_ssize_t chunks  # Chunks of rows of all factored arrays.
     cdef policy_t policy
     cdef bint nearest, exact, sparse  # exact: rows without a gradient are updated later; sparse: some gradient is a RowGradient.
-    cdef lazy_rows_t **lazy_rows  # Of each parameter; NULL if it has no rows that are behind.
+    cdef lazy_rows_t **lazy_rows  # Of each parameter; NULL until its first RowGradient with mode="exact".
     cdef unsigned int seed
     cdef int accumulate
     cdef Arena arena  # Memory of all pointers above.

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 # cython: auto_pickle=False, autotestdict=False, binding=False, embedsignature=True, embedsignature.format=clinic
-"""Plan: where the arrays of each parameter lie, what its group has, and the memory of a step's numbers."""
+"""Plan: layout of parameters and groups, and scratch memory of a step."""
 
 from cpython.ref cimport PyObject
 from libc.stdint cimport int16_t, int64_t, uintptr_t
@@ -11,7 +11,7 @@ from fastopt._engine.chooser cimport reset_estimates
 from fastopt._engine.passes cimport PASS_STEP, pass_t, plan_t
 from fastopt._engine.stepper cimport Backend
 from fastopt._engine.table cimport (
-    ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, FLOAT8, FLOAT32, FLOAT64, GROUP, INPUTS, CARRY, LINES, MATRIX, MEASURES, SCALARS,
+    ACCUMULATES, ARRAY, BLOCK, CHECKS, FLOAT8, FLOAT32, FLOAT64, GROUP, INPUTS, CARRY, LINES, MATRIX, MEASURES, SCALARS,
     STAGES,
     UFLOAT8, WHOLE, formula_t, factors_t, op_t, table_t, task_t,
 )
@@ -72,7 +72,7 @@ cdef class Plan(Backend):
         self.policy = <policy_t> <int> POLICIES.index(settings.nonfinite)
         self.accumulate, self.exact = settings.accumulate, settings.mode == "exact"
         self.nearest, self.seed = settings.rounding == "nearest", settings.seed
-        self.finite_at, self.hold_at, self.gather_at = (place_of(table, kind) for kind in (CHECKS, ACCUMULATES, AVERAGES))
+        self.finite_at, self.hold_at = place_of(table, CHECKS), place_of(table, ACCUMULATES)
         self.checks = <int64_t> (self.policy != ZERO) << self.finite_at
         for i in range(table.n_stages):
             self.checks |= <int64_t> (table.stages[i].kind == MEASURES) << i

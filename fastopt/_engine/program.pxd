@@ -54,7 +54,7 @@ cdef inline void build_program(op_t *first, const table_t *table, const formula_
 
     Stages of mask `checks` end with their sums. `stage_c` has INPUTS scalars for each stage; `sums_c` has those of the rule's
     sums, `stride` apart from one parameter to the next.
-        """
+    """
     cdef const formula_t *stage
     cdef op_t *op = first
     cdef int k, j

@@ -125,33 +125,33 @@ cdef void average_lines(Plan plan, Py_ssize_t i, const double *c) noexcept:
     cdef factors_t *factors = task.factors
     cdef Py_ssize_t k, j, chunk
     cdef double total, w = c[0]
-    cdef char *of_rows = NULL
-    cdef char *of_columns = NULL
-    cdef char *of_ratios = NULL
+    cdef char *row_factor = NULL
+    cdef char *column_factor = NULL
+    cdef char *row_ratio = NULL
     cdef bint wide = task.p.format == FLOAT64
     for k in range(task.rule.states):
         if task.formats[k] == ROWS:
-            of_rows = task.state[k]
+            row_factor = task.state[k]
         elif task.formats[k] == COLUMNS:
-            of_columns = task.state[k]
+            column_factor = task.state[k]
         elif task.formats[k] == RATIOS:
-            of_ratios = task.state[k]
+            row_ratio = task.state[k]
     for k in range(factors.matrices * factors.rows):
-        join(of_rows, k, factors.row_sums[k] / factors.columns, w, wide)
+        join(row_factor, k, factors.row_sums[k] / factors.columns, w, wide)
     for k in range(factors.matrices):
         for j in range(factors.columns):
             total = 0
             for chunk in range(k * factors.chunks, (k + 1) * factors.chunks):
                 total = total + factors.column_sums[chunk * factors.columns + j]
-            join(of_columns, k * factors.columns + j, total / factors.rows, w, wide)
+            join(column_factor, k * factors.columns + j, total / factors.rows, w, wide)
         total = 0
         for j in range(k * factors.rows, (k + 1) * factors.rows):
-            total = total + as_double(of_rows, j, wide)
+            total = total + as_double(row_factor, j, wide)
         total = total / factors.rows
         if total < c[1]:
             total = c[1]
         for j in range(k * factors.rows, (k + 1) * factors.rows):
-            join(of_ratios, j, as_double(of_rows, j, wide) / total, 1, wide)
+            join(row_ratio, j, as_double(row_factor, j, wide) / total, 1, wide)
 
 
 cdef inline void join(char *averages, Py_ssize_t k, double x, double w, bint wide) noexcept:

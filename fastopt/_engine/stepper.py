@@ -103,9 +103,9 @@ class Backend:
         """Expect that the caller computes its gradients with the threads of this process's OpenMP, as PyTorch does."""
 
     def program(self, accumulating: bool) -> list[list[tuple[str, str, bool, bool]]]:
-        """Return each group's operations in the last step: kind, stage, whether it takes and gives doubles.
+        """Return each group's operations in the next step at a scale of 1: kind, stage, whether it takes and gives doubles.
 
-        `accumulating` says whether that step accumulated gradients.
+        `accumulating` says whether that step accumulates gradients.
         """
         raise NotImplementedError
 

@@ -19,7 +19,7 @@ cdef inline format_t format_of(int type_num):
 
 cdef inline void describe_view(view_t *v, cnp.ndarray a, const Py_ssize_t *order, format_t format, uintptr_t *first,
                                uintptr_t *end) noexcept:
-    """Describe an array in this order of its axes, and return where its bytes begin and end.
+    """Describe an array in this order of its axes, and set `first` and `end` to its first byte and end.
 
     One axis more than the array's has the two reals of a complex number, or the one element of a 0-d array.
     """

@@ -46,7 +46,7 @@ def resolve(cls: Any, positional: Sequence[Any], convention: str, options: dict[
     decay = preset.pop("weight_decay_stage", cls.weight_decay_stage)
     given = dict(zip(cls.arguments, positional, strict=False))
     if len(positional) > len(cls.arguments) or set(given) & set(options):
-        raise TypeError(f"{name}: arguments given twice or too many, expected params, {', '.join(cls.arguments)}")
+        raise TypeError(f"{name}: an argument is given twice, or there are too many; expected params, {', '.join(cls.arguments)}")
     check_nesting({**given, **options})
     given |= {k: options.pop(k) for k in cls.arguments if k in options}
     common = {k: options.pop(k, default) for k, default in {**OPTIONS, **cls.option_defaults}.items()}
@@ -96,7 +96,7 @@ def make_group(optimizer: Any, options: Mapping[str, Any], arrays: Sequence[Any]
     options = {key: checked_option(cls, key, value, domains) for key, value in options.items()}
     for key in cls.unsupported_options:
         if options[key] is not OPTIONS[key] and options[key] != OPTIONS[key]:
-            raise ValueError(f"{key}: not with {cls.__name__}, whose other points it would not shape")
+            raise ValueError(f"{key}: not supported by {cls.__name__}, which would apply it to only one of its two iterates")
     rule, fallback = spec.of(optimizer.rule(options)), optimizer.fallback_rule(options)
     decay = optimizer.choose_weight_decay(options)
     if options["step_scale"] is not None and decay == "decoupled":

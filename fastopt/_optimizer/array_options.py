@@ -81,8 +81,10 @@ def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tupl
             each["factor"] = x
     if (pair := options["bounds"]) is not None:
         if not isinstance(pair, tuple) or len(pair) != 2:
-            raise ValueError("bounds: expected (low, high), of numbers or arrays; of pairs b that is tuple(np.array(b, float).T)")
-        refuse_pairs(pair, [name.removeprefix(f"{path}/") for name, _ in leaves])
+            raise ValueError(
+                "bounds: expected (low, high), of numbers or arrays; for a list b of pairs pass tuple(np.array(b, float).T)"
+            )
+        check_pairs(pair, [name.removeprefix(f"{path}/") for name, _ in leaves])
         low, high = (
             per_parameter(f"bounds, {side}", x, path, leaves, none)
             for side, x, none in (("low", pair[0], -math.inf), ("high", pair[1], math.inf))
@@ -96,7 +98,7 @@ def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tupl
     return found
 
 
-def refuse_pairs(bounds: tuple[Any, Any], names: Sequence[str]) -> None:
+def check_pairs(bounds: tuple[Any, Any], names: Sequence[str]) -> None:
     """Raise for bounds of two numbers that could be meant as (low, high) or as a pair for each."""
     if all(type(side) in (tuple, list) and len(side) == 2 and all(x is None or np.ndim(x) == 0 for x in side) for side in bounds):
         (a, b), (c, d) = bounds

@@ -137,8 +137,9 @@ def check_form(optimizer: Any, saved: Any, params: Mapping[str, Any] | None) -> 
 def check_settings(optimizer: Any, saved: Mapping[str, Any], policy: str | None) -> None:
     """Raise if settings differ that decide which state exists; without a policy also those that decide what a step does."""
     settings = optimizer._settings
-    if saved.get("seed", 0) != settings.seed:
-        raise ValueError(f"seed: saved {saved['seed']}, here {settings.seed}; construct with it")
+    if (seed := saved.get("seed", 0)) != settings.seed:
+        raise ValueError(f"seed: saved {seed}, here {settings.seed}; construct with it")
+    check_kinds("state", {"settings": {}, **saved}, {"settings": Mapping})
     for name, theirs in saved.get("settings", {}).items():
         ours = getattr(settings, name, theirs)
         if name in STORED and theirs != ours:
@@ -190,9 +191,11 @@ def hyperparameters_of(optimizer: Any, saved: Sequence[Mapping[str, Any]], polic
             if policy == "keep" or (mine == found and "callable" not in str(mine)):
                 continue
             where = f"{key} of group {k}"
+            restorable = known and "schedule" not in str(found) and group.settable(key)
             if policy is None:
-                raise ValueError(f"{where}: saved {found}, here {mine}; say hyperparameters='keep' or 'restore'")
-            if not known or "schedule" in str(found) or not group.settable(key):
+                choices = "'keep' or 'restore'" if restorable else "'keep'"
+                raise ValueError(f"{where}: saved {found}, here {mine}; say hyperparameters={choices}")
+            if not restorable:
                 raise ValueError(f"{where}: {found} cannot be restored: construct with it and say hyperparameters='keep'")
             yield group, key, restored(group, where, key, found)
 
@@ -296,8 +299,8 @@ def check_count(what: str, x: Any) -> int:
 
 def check_unit(x: Any) -> int:
     """Return the exponent of the gathered gradients' unit from a file, or raise."""
-    if check_count("gathered_unit", x) > MOST_STEPS.bit_length():
-        raise ValueError(f"gathered_unit: {x}, expected at most {MOST_STEPS.bit_length()}")
+    if isinstance(x, bool) or not isinstance(x, (int, np.integer)) or not 0 <= x <= MOST_STEPS.bit_length():
+        raise ValueError(f"gathered_unit: {x!r}, expected a whole exponent of at most {MOST_STEPS.bit_length()}")
     return int(x)
 
 

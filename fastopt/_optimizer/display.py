@@ -12,7 +12,7 @@ from .options import OF_OPTIMIZERS, OPTIONS
 def text(optimizer: Any) -> str:
     """Return one line: options that differ from the defaults, number of arrays, elements and steps."""
     options = ", ".join(f"{k}={v!r}" for k, v in differing(optimizer, optimizer._groups[0]).items())
-    more = f", and {len(optimizer._groups) - 1} more groups" if len(optimizer._groups) > 1 else ""
+    more = f", and {len(optimizer._groups) - 1} more" if len(optimizer._groups) > 1 else ""
     return f"<{type(optimizer).__name__}({options}){more}: {size_of(optimizer)}>"
 
 

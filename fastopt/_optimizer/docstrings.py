@@ -18,9 +18,9 @@ PARAMS = """params : arrays
     ``[{"params": ..., "lr": ...}, ...]``."""
 ARGUMENTS = {
     "lr": "Learning rate: about the largest change of an element in a step, in the parameter's unit. Usual: 1e-4 to 1e-2.",
-    "betas": "Decay rates of the averages of the gradient and of its square, in [0, 1).",
+    "betas": "Decay rates of the averages of the gradient and of its square, in [0, 1). Usual: (0.9, 0.99) to (0.95, 0.9999).",
     "eps": "Added to the root of the second moment, in the gradient's unit; damps tiny gradients. Usual: 1e-16 to 1e-6.",
-    "eps_root": "Added to the corrected second moment, inside the root, in the unit of the squared gradient.",
+    "eps_root": "Added to the corrected second moment, inside the root, in the unit of the squared gradient. Usual: 0 to 1e-8.",
     "eps_hat": "Add `eps` before the bias correction of the second moment, not after it.",
     "decoupled_weight_decay": "Decay before the rule, ``p *= 1 - lr * weight_decay``, instead of the L2 penalty.",
     "initial_accumulator_value": "First value of the sum of squared gradients.",
@@ -31,8 +31,7 @@ WEIGHT_DECAY = {
     "late_decay": "Decoupled weight decay: ``lr * weight_decay * p`` is part of the update. Usual: 0 to 0.1.",
 }
 COMMON = """convention : {%s}, default "torch"
-    Package whose formula and defaults to use, if they differ under one name. Keras' weight decay is
-    decoupled.
+    Package whose formula and defaults to use, if they differ under one name.%s
 **options
     Options of every optimizer. Numbers can be schedules; options of the first list can differ
     between groups:
@@ -111,11 +110,12 @@ def shown(default: Any) -> str:
 def common(conventions: Sequence[str], whole: bool = False) -> str:
     """Return the entries of all optimizers; with `whole`, they describe every option."""
     known = ", ".join(f'"{name}"' for name in conventions)
+    keras = " Keras' weight decay is\n    decoupled." if whole or "keras" in conventions else ""
     tables: tuple[Mapping[str, Option], ...] = (OF_GROUPS, OF_OPTIMIZERS)
     if whole:
-        return COMMON % (known, *("\n".join(map(listed, table.values())) for table in tables), "")
+        return COMMON % (known, keras, *("\n".join(map(listed, table.values())) for table in tables), "")
     names = (wrapped(", ".join(f"``{name}``" for name in table) + ".") for table in tables)
-    return COMMON % (known, *names, "\n\n    `fastopt.Optimizer` describes them.")
+    return COMMON % (known, keras, *names, "\n\n    `fastopt.Optimizer` describes them.")
 
 
 def listed(option: Option) -> str:

@@ -117,7 +117,9 @@ class Group(MutableMapping[str, Any]):
         if self.settable(key):
             self._set(key, value)
         elif value is not self.options[key] and (key in ARRAY_OPTIONS or value != self.options[key]):
-            raise ValueError(f"{key}: {self.options[key]!r} was chosen at construction and stays (rule {self.rule.name!r})")
+            raise ValueError(
+                f"{key}: {self.options[key]!r} was chosen at construction and cannot be changed later (rule {self.rule.name!r})"
+            )
 
     def _set(self, key: str, value: Any) -> None:
         # A choice, which was checked before.

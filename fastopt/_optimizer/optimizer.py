@@ -51,7 +51,7 @@ class Optimizer(Stepper):
         The update function of arrays that the rule does not accept; True if a group uses it for every array; the arguments that
         set its hyperparameters.
     ``weight_decay_stage``, or ``choose_weight_decay(options)``
-        The stage that ``weight_decay`` is ("l2", "decoupled", "late_decay", "proximal"); None if the rule has it.
+        The stage that applies ``weight_decay`` ("l2", "decoupled", "late_decay", "proximal"); None if the rule has it.
     ``initial_state(options)``, ``constants(options, arrays)``
         First values of state that does not begin at zero. Hyperparameters that a string argument, or None, stands for.
     """
@@ -102,6 +102,8 @@ class Optimizer(Stepper):
         return {}
 
     def __init__(self, params: Any, *positional: Any, convention: str = "torch", **options: Any) -> None:
+        if type(self) is Optimizer:
+            raise TypeError("Optimizer: a base class, expected a subclass such as fastopt.Adam, or fastopt.optimizer(rule, params)")
         found = arguments.resolve(type(self), positional, convention, options)
         self._convention = convention
         self.defaults, self._settings, self.weight_decay_stage = found.defaults, found.settings, found.weight_decay_stage
@@ -196,7 +198,7 @@ class Optimizer(Stepper):
         """State by parameter name: a mapping with the step count ``"step"``, the rule's carried numbers, and its arrays.
 
         Arrays are live views; those stored in fewer bits are read-only copies in float32. ``"gathered"``, with ``accumulate=k``, is
-        in units of the smallest power of two that is at least k. Every entry can be set, which is checked and in place:
+        in units of the smallest power of two that is at least k. Every entry can be set in place, and shape and dtype are checked:
         ``optimizer.state["w"]["m"] = array``, ``optimizer.state["w"]["step"] = 5`` (`steps` sets all counts at once).
         """
         if len(self._places) != len(self._parameters):
@@ -252,8 +254,9 @@ class Optimizer(Stepper):
     def explain(self, name: str, index: Any, grad: float) -> None:
         """Print every intermediate of one element's next step: the lines of its rule, and the stages around it.
 
-        Nothing changes. Of elements stored below 32 bits, values before rounding are shown. A stage that needs sums over arrays,
-        such as clipping by norm, is shown as if it changed nothing, with a note.
+        Parameters and state keep their values; rows that are behind are caught up, and schedules are evaluated. Values are shown
+        before they are rounded to less than 32 bits. A stage that needs sums over arrays, such as clipping by norm, is shown as if
+        it changed nothing, with a note.
 
         Parameters
         ----------
@@ -280,7 +283,8 @@ class Optimizer(Stepper):
     def catch_up(self, rows: Any = None) -> None:
         """Make the steps that rows without a gradient are behind (``mode="exact"``). Call it before you read or write them.
 
-        `save`, `state_dict`, copies, `load_state_dict`, `reset`, `fingerprint`, `average` and `report` call it for all rows.
+        `save`, `state_dict`, copies, `load`, `load_state_dict`, `reset`, `fingerprint`, `state`, `average`, `report`, `explain` and
+        `add_group` call it for all rows, as does setting `steps`.
 
         Parameters
         ----------

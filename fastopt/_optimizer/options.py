@@ -79,19 +79,17 @@ OF_GROUPS = {
     option.name: option
     for option in (
         Option("maximize", False, "maximize instead of minimizing", ("scale",), is_late=True),
-        Option(
-            "clip_value", math.inf, "largest magnitude of an element of the gradient", ("clip_value", "unclipped"), is_late=True
-        ),
+        Option("clip_value", math.inf, "clip each element of the gradient to [-x, x]", ("clip_value", "unclipped"), is_late=True),
         Option(
             "clip_norm",
             math.inf,
-            "largest norm of an array's gradient; can be set later if given at construction",
+            "largest L2 norm of each array's gradient, which is scaled down to it; can be set later if given at construction",
             ("clip_norm", "unclipped"),
         ),
         Option(
             "clip_global_norm",
             math.inf,
-            "largest common norm of the gradients of all groups that have it; can be set as `clip_norm`",
+            "largest L2 norm of the gradients of all groups that have it, together; can be set later if given at construction",
             ("clip_global_norm", "unclipped"),
         ),
         Option(
@@ -115,7 +113,7 @@ OF_GROUPS = {
             ("bounds", "release", "moves"),
             is_array=True,
         ),
-        Option("ema", 0.0, "decay rate of averages of the parameters, which ``average`` has", ("ema",)),
+        Option("ema", 0.0, "decay rate of averages of the parameters, available as ``average``", ("ema",)),
     )
 }
 OF_OPTIMIZERS = {
@@ -135,7 +133,7 @@ OF_OPTIMIZERS = {
         Option(
             "norms",
             False,
-            "compute the norms of each step for ``report()``, which costs another pass",
+            "compute the norms of each step for ``report()``, which costs another pass over memory",
             ("norms", "unclipped", "moves"),
         ),
         Option(

@@ -16,7 +16,8 @@ class ParameterState(MutableMapping[str, Any]):
     """State of one parameter by name.
 
     ``"step"`` is its step count; carried numbers of the rule have their own names. Arrays are live views; those stored in fewer
-    bits are read-only copies in float32. Every entry can be set, which is checked and in place.
+    bits are read-only copies in float32. Every entry can be set in place; shape and dtype are
+    checked. ``"gathering"`` is True if accumulated gradients wait for the next step.
     """
 
     def __init__(self, owner: Optimizer, parameter: Parameter, place: int) -> None:

@@ -25,7 +25,7 @@ class Work:
     ----------
     shapes : of the arrays
     peers : names of `PEERS`
-        Competitors besides fastopt.
+        Competitors of fastopt.
     rule : name of an optimizer
     options : of fastopt's optimizer
     dtype : {"float32", "float64", "bfloat16"}

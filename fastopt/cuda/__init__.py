@@ -1,7 +1,7 @@
 """Optimizers on CUDA devices: the same classes, options and files for parameters that are CuPy arrays (extra ``cuda``).
 
 The kernels are rendered from the same rules as those of the CPU and compiled with the same arithmetic: IEEE division and square
-root, no contraction, subnormals flushed only in the steps of those who ask for it. Sums are in the same order. So the bits are
+root, no contraction, subnormals flushed only with ``flush_subnormals=True``. Sums are in the same order. So the bits are
 those of the CPU.
 """
 

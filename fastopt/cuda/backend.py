@@ -28,7 +28,7 @@ class CudaBackend(PythonBackend):
     def __init__(
         self, structure: Structure | None, parameters: list[Any], groups: list[Any], settings: Any, memory: DeviceMemory
     ) -> None:
-        wide = [s.name for s in parameters if s.real.itemsize == 8] if settings.flush_subnormals else []
+        wide = [s.name for s in parameters if s.real.type(0).real.itemsize == 8] if settings.flush_subnormals else []
         if wide:
             raise ValueError(f"flush_subnormals: {wide[0]!r} is of 64 bits, where CUDA never flushes; expected narrower parameters")
         self.memory = memory
@@ -93,10 +93,10 @@ class CudaBackend(PythonBackend):
         """Return a gradient as the step reads it, as the caller gave it, and its rows."""
         indices = None
         if is_rows(g):
-            indices, flat, there = self.memory.rows(parameter, g, self.settings.accumulate, self.settings.mode == "exact")
+            indices, flat, located = self.memory.rows(parameter, g, self.settings.accumulate, self.settings.mode == "exact")
         else:
-            flat, there = self.memory.gradient(parameter.name, parameter.array, parameter.order, g)
-        self.check_no_overlap(parameter, there)
+            flat, located = self.memory.gradient(parameter.name, parameter.array, parameter.order, g)
+        self.check_no_overlap(parameter, located)
         return flat, g, indices
 
     def prepare(self, count: int, scale: float, cleared: list[Any] | None, accumulating: bool) -> None:
@@ -112,10 +112,10 @@ class CudaBackend(PythonBackend):
             ]
         self.active = [g is not None for g in self.gradients]
         if any(self.active):
-            self.tell_gradients(cleared is not None)
+            self.set_gradient_args(cleared is not None)
             self.tables.load()
 
-    def tell_gradients(self, clears: bool) -> None:
+    def set_gradient_args(self, clears: bool) -> None:
         """Write the gradients' addresses and the elements that they update into the arguments."""
         args = self.tables.args
         args["active"] = self.active

@@ -42,7 +42,8 @@ FO_INLINE void fo_fold_block(const double *terms, int squares, fo_partial *parti
         for (int j = 0; j < FO_SUMS; j++) some |= scales[j] != 1;
         if (again && !some) break;
         if (thread < FO_SUMS * 16)
-            lanes[thread] = fo_fold_lane(all + thread / 16 * FO_BLOCK + thread % 16, squares >> thread / 16 & 1, scales[thread / 16]);
+            lanes[thread] = fo_fold_lane(all + thread / 16 * FO_BLOCK + thread % 16,
+                                         squares >> thread / 16 & 1, scales[thread / 16]);
         __syncthreads();
         if (thread < FO_SUMS) {
             double *x = lanes + thread * 16;

@@ -59,8 +59,8 @@ FO_INLINE const double *fo_stage_c(const fo_now *now, int id, const fo_f64 *) { 
 FO_INLINE float *fo_stage_array(const fo_array *a, int k, int64_t i, const fo_f32 *) { return fo_stage_array_f32(a, k, i); }
 FO_INLINE double *fo_stage_array(const fo_array *a, int k, int64_t i, const fo_f64 *) { return fo_stage_array_f64(a, k, i); }
 
-/* Defined in kernels.cu: the active stages of an element before and after its rule, up to stage `last`; scope and terms of their sums;
-   their scalars. */
+/* Defined in kernels.cu: the active stages of an element before and after its rule, up to stage `last`; scope and terms of
+   their sums; their scalars. */
 template <class real> FO_INLINE void before(const fo_array *a, const fo_now *now, int64_t i, int last, fo_element<real> *e);
 template <class real> FO_INLINE void after(const fo_array *a, const fo_now *now, int64_t i, int last, int velocity,
     fo_element<real> *e);
@@ -218,8 +218,8 @@ FO_INLINE void fo_join(const fo_array *a, int k, int64_t i, double x, double w)
     else ((float *)a->state[k])[i] = (float)x;
 }
 
-/* Add the sums of blocks exactly, for each parameter, each group, or all, and write the numbers that scalars take. `y` has the scope,
-   whether they are means, and the mask of squares. Each thread adds some blocks, then all add their limbs. */
+/* Add the sums of blocks exactly, for each parameter, each group, or all, and write the numbers that scalars take. `y` has the
+   scope, whether they are means, and the mask of squares. Each thread adds some blocks, then all add their limbs. */
 FO_KERNEL add_blocks(const fo_plan *plan, int64_t id, int64_t y, int64_t targets)
 {
     const int scope = (int)y & 3, mean = (int)y >> 2 & 1, squares = (int)(y >> 3), thread = (int)threadIdx.x;

@@ -44,14 +44,14 @@ class Run:
     def set_masks(self, scale: float) -> None:
         """Set the masks of each group's stages, and all hyperparameters."""
         tables = self.tables
-        set_masks = np.zeros((2, len(tables.groups)), np.uint64)
+        masks = np.zeros((2, len(tables.groups)), np.uint64)
         for k, group in enumerate(tables.groups):
             values = group.current_values(scale)
             tables.h[k] = np.array([*values.values(), 0.0])[tables.indices[k]]
             for op in program(group.stages, values, self.settings.nonfinite, self.accumulating):
-                set_masks[:, k] |= masks_of(op, values)
-        tables.args["on"], tables.args["summed"] = (x[tables.table["group"]] for x in set_masks)
-        self.on, self.sums = (int(np.bitwise_or.reduce(x)) for x in set_masks)
+                masks[:, k] |= masks_of(op, values)
+        tables.args["on"], tables.args["summed"] = (x[tables.table["group"]] for x in masks)
+        self.on, self.sums = (int(np.bitwise_or.reduce(x)) for x in masks)
         self.summed = frozenset(name for name, k in PLACES.items() if self.sums >> k & 1)
         tables.args["known"] = -1
         if any(tables.together):

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._arrays import dtypes, layout
 from .._arrays.memory import Memory
-from .._arrays.row_gradient import RowGradient, as_indices, check_below, check_kind, of_matrix, walked_rows
+from .._arrays.row_gradient import RowGradient, as_indices, check_below, check_rows_allowed, of_matrix, walked_rows
 
 
 def is_cupy(a: object) -> bool:
@@ -110,20 +110,20 @@ class DeviceMemory(Memory):
         if not a.size:
             return np.empty(a.shape, dtypes.bfloat16 if narrow else a.dtype)
         said = {"shape": a.shape, "strides": a.strides, "typestr": "<u2" if narrow else a.dtype.str, "version": 3}
-        there = np.asarray(SimpleNamespace(__array_interface__={**said, "data": (a.data.ptr, False)}))
-        return there.view(dtypes.bfloat16) if narrow else there
+        located = np.asarray(SimpleNamespace(__array_interface__={**said, "data": (a.data.ptr, False)}))
+        return located.view(dtypes.bfloat16) if narrow else located
 
     def rows(self, parameter: Any, g: Any, accumulate: int, exact: bool) -> tuple[Any, Any, np.ndarray]:
         """Return a gradient of rows as `gradient` does: ascending rows, their values on the device, and their address."""
         name, p, what = parameter.name, parameter.array, f"gradient of {parameter.name!r}"
-        check_kind(parameter, accumulate, exact)
+        check_rows_allowed(parameter, accumulate, exact)
         g = g if isinstance(g, RowGradient) else of_matrix(what, p, g)
         values, indices = g.values, check_below(what, as_indices(f"{what}, indices", g.indices), p)
         if not is_cupy(values):
             raise TypeError(f"{what}: values of {type(values).__name__}, expected an array on device {self.device}")
         self.check_device(what, values)
-        there = self.located(values)
-        layout.check_gradient(name, p, there, (indices.size, *p.shape[1:]))
+        located = self.located(values)
+        layout.check_gradient(name, p, located, (indices.size, *p.shape[1:]))
         values = self.view(values)
         # Each row once, with the sum of its values in the given order.
         if (np.diff(indices) <= 0).any():
@@ -138,7 +138,7 @@ class DeviceMemory(Memory):
             values = total
         flat = values.transpose(walked_rows(parameter))
         flat = flat if flat.flags.c_contiguous else self.cupy.ascontiguousarray(flat)
-        return self.cupy.asarray(indices), flat, there
+        return self.cupy.asarray(indices), flat, located
 
     def gradient(self, name: str, p: Any, order: Sequence[int], g: Any) -> tuple[Any, np.ndarray]:
         """Return a gradient as an array of this device, contiguous in the parameter's order of axes, and its address.
@@ -163,8 +163,8 @@ class DeviceMemory(Memory):
         if not is_cupy(g):
             raise TypeError(f"{what}: {type(g).__name__}, expected an array on device {self.device}")
         self.check_device(what, g)
-        there = self.located(g)
-        layout.check_gradient(name, p, there)
+        located = self.located(g)
+        layout.check_gradient(name, p, located)
         walked = [k for k in order if k < g.ndim]
         flat = self.view(g).transpose(walked)
-        return (flat if flat.flags.c_contiguous else self.cupy.ascontiguousarray(flat)), there
+        return (flat if flat.flags.c_contiguous else self.cupy.ascontiguousarray(flat)), located

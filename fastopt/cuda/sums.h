@@ -112,22 +112,22 @@ FO_KERNEL divide_rows(FO_ARGUMENTS)
 {
     __shared__ double mean;
     const fo_array *a = plan->arrays + x;
-    int of_rows = 0, of_ratios = 0;
+    int row_factor = 0, row_ratio = 0;
     for (int k = 0; k < FO_STATES; k++) {
-        of_rows = a->formats[k] == FO_ROWS ? k : of_rows;
-        of_ratios = a->formats[k] == FO_RATIOS ? k : of_ratios;
+        row_factor = a->formats[k] == FO_ROWS ? k : row_factor;
+        row_ratio = a->formats[k] == FO_RATIOS ? k : row_ratio;
     }
     for (int64_t matrix = blockIdx.x; matrix < a->n / (a->rows * a->columns); matrix += gridDim.x) {
         __syncthreads();
         if (threadIdx.x == 0) {
             double total = 0;
-            for (int64_t j = matrix * a->rows; j < (matrix + 1) * a->rows; j++) total = total + fo_average(a, of_rows, j);
+            for (int64_t j = matrix * a->rows; j < (matrix + 1) * a->rows; j++) total = total + fo_average(a, row_factor, j);
             total = total / (double)a->rows;
             mean = total < plan->sums_c[x * FO_SCALARS + 1] ? plan->sums_c[x * FO_SCALARS + 1] : total;
         }
         __syncthreads();
         for (int64_t j = matrix * a->rows + threadIdx.x; j < (matrix + 1) * a->rows; j += FO_BLOCK)
-            fo_join(a, of_ratios, j, fo_average(a, of_rows, j) / mean, 1);
+            fo_join(a, row_ratio, j, fo_average(a, row_factor, j) / mean, 1);
     }
 }
 

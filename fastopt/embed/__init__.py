@@ -125,7 +125,7 @@ def rules() -> dict[str, dict[str, Any]]:
     ['m', 'v']
     """
     return {
-        name: {"states": rule.state, "hyperparameters": rule.hyperparameters, "carry": rule.carry}
+        name: {"states": list(rule.state), "hyperparameters": dict(rule.hyperparameters), "carry": dict(rule.carry)}
         for name, rule in RULES.items()
         if not rule.terms_scope
     }
@@ -147,7 +147,7 @@ def stages() -> dict[str, dict[str, Any]]:
     {'lr': None, 'weight_decay': 0.0}
     """
     return {
-        name: {"hyperparameters": stage.hyperparameters, "arrays": stage.stage_arrays}
+        name: {"hyperparameters": dict(stage.hyperparameters), "arrays": list(stage.stage_arrays)}
         for name, stage in STAGES.items()
         if not stage.is_for_optimizers
     }
@@ -193,8 +193,8 @@ def addresses() -> dict[str, int]:
 
     Raises
     ------
+    ImportError
         If this process runs without the compiled engine.
-        Where this process runs without the compiled engine.
 
     Examples
     --------

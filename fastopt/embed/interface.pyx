@@ -46,12 +46,12 @@ cdef extern from "apply.h" nogil:
                               int64_t lo, int64_t hi, fo_partial *partials) noexcept nogil
         void (*after)(const fastopt_update *u, void *job, int id, const double *totals) noexcept nogil
         const double *(*carry)(const void *job) noexcept nogil
-    const fastopt_stage_args *fo_use_at(const fastopt_update *u, int32_t j)
+    const fastopt_stage_args *fo_stage_args_at(const fastopt_update *u, int32_t j)
     int32_t fo_apply(const fo_library *library, const fastopt_update *updates, int64_t count, int64_t threads)
     int32_t fo_apply_part(const fo_library *library, const fastopt_update *updates, int64_t count, int32_t part, int32_t parts)
 
 cdef enum:
-    OPS = STAGES + 2
+    OPS = STAGES + 3  # All stages, the rule, the subtraction, the end.
     MOST_RULES = 4096
 
 cdef struct rule_t:  # The public part comes first, so that its address is that of the whole.
@@ -180,7 +180,7 @@ cdef void set_program(const fastopt_update *u, job_t *job) noexcept nogil:
     cdef int64_t on = 0, loose = 0
     cdef int k, j, taken
     for j in range(u.n_stages):
-        use = fo_use_at(u, j)
+        use = fo_stage_args_at(u, j)
         stage = <const stage_t *> use.stage
         if not is_neutral(stage.formula, use.hyperparameters):
             job.uses[stage.place] = use

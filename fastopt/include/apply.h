@@ -26,7 +26,8 @@ typedef struct {
     void (*span)(const void *job, int64_t lo, int64_t hi);
     fo_sums (*sums)(const void *job, int id);
     void (*before)(const fastopt_update *u, void *job); /* scalars of the rule's sums */
-    void (*reduce_blocks)(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums sums, int64_t lo,
+    void (*reduce_blocks)(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums sums,
+                          int64_t lo,
                    int64_t hi, fo_partial *partials);
     void (*after)(const fastopt_update *u, void *job, int id, const double *totals); /* scalars that need them */
     const double *(*carry)(const void *job);
@@ -59,7 +60,7 @@ static void fo_step(const fo_library *library, const fastopt_update *u, const vo
 }
 
 /* Update one part of all blocks. The part that has an update's last block also writes its carried numbers. */
-static void fo_walk(const fo_call *call, int64_t part, int64_t parts)
+static void fo_run_part(const fo_call *call, int64_t part, int64_t parts)
 {
     const fo_library *library = call->library;
     const int64_t lo = call->blocks * part / parts, hi = part + 1 == parts ? call->blocks + 1 : call->blocks * (part + 1) / parts;
@@ -81,29 +82,30 @@ static void fo_walk(const fo_call *call, int64_t part, int64_t parts)
     fo_leave(env);
 }
 
-static void fo_walk_all(const fo_call *call)
+static void fo_run_parts(const fo_call *call)
 {
     if (call->parts == 1) {
-        fo_walk(call, 0, 1);
+        fo_run_part(call, 0, 1);
         return;
     }
 #if defined(_OPENMP)
 #pragma omp parallel for num_threads(call->parts) schedule(static)
 #endif
-    for (int part = 0; part < call->parts; part++) fo_walk(call, part, call->parts);
+    for (int part = 0; part < call->parts; part++) fo_run_part(call, part, call->parts);
 }
 
-static void fo_add_part(const fo_call *call, int id, fo_sums sums, int part)
+static void fo_reduce_part(const fo_call *call, int id, fo_sums sums, int part)
 {
     const int64_t blocks = call->space[sums.whole];
     fo_env env = fo_enter(0);
-    call->library->reduce_blocks(call->jobs, call->tasks, call->count, call->starts[sums.whole], id, sums, blocks * part / call->parts,
+    call->library->reduce_blocks(call->jobs, call->tasks, call->count, call->starts[sums.whole], id, sums,
+                          blocks * part / call->parts,
                           blocks * (part + 1) / call->parts, call->partials);
     fo_leave(env);
 }
 
 /* Compute the sums of a stage or rule, exactly from blocks that are summed in a fixed order, and the scalars that need them. */
-static void fo_sum_up(const fo_call *call, int id, fo_sums wanted)
+static void fo_reduce(const fo_call *call, int id, fo_sums wanted)
 {
     const fo_library *library = call->library;
     const ptrdiff_t *starts = call->starts[wanted.whole];
@@ -111,12 +113,12 @@ static void fo_sum_up(const fo_call *call, int id, fo_sums wanted)
     double given[2 * FO_MOST_SUMS] = {0};
     fo_env env;
     if (call->parts == 1)
-        fo_add_part(call, id, wanted, 0);
+        fo_reduce_part(call, id, wanted, 0);
     else {
 #if defined(_OPENMP)
 #pragma omp parallel for num_threads(call->parts) schedule(static)
 #endif
-        for (int part = 0; part < call->parts; part++) fo_add_part(call, id, wanted, part);
+        for (int part = 0; part < call->parts; part++) fo_reduce_part(call, id, wanted, part);
     }
     env = fo_enter(0);
     for (int64_t k = 0; k < call->count; k++) {
@@ -142,7 +144,7 @@ static int32_t fo_prepare_all(const fo_call *call)
     for (int64_t k = 0; k < call->count; k++) {
         const fastopt_rule *rule = fo_update_at(call->updates, k)->rule;
         if (rule->n_sums && summing && rule != summing)
-            return fo_refuse(FASTOPT_BAD_STRUCT, "rules %s and %s both sum over arrays, expected a call for each", summing->name,
+            return fo_fail(FASTOPT_BAD_STRUCT, "rules %s and %s both sum over arrays, expected a call for each", summing->name,
                              rule->name);
         if (rule->n_sums) summing = rule;
     }
@@ -156,7 +158,7 @@ static int32_t fo_prepare_all(const fo_call *call)
                 if (sums.count) wanted = sums;
                 if (sums.count && of_rule) library->before(fo_update_at(call->updates, k), job);
             }
-            if (wanted.count) fo_sum_up(call, id, wanted);
+            if (wanted.count) fo_reduce(call, id, wanted);
         }
     return FASTOPT_OK;
 }
@@ -174,7 +176,7 @@ static int32_t fo_apply_described(fo_call *call)
     call->starts[1] = (ptrdiff_t *)malloc(count * sizeof(ptrdiff_t));
     call->partials = (fo_partial *)malloc(((size_t)call->blocks + 1) * FO_MOST_SUMS * sizeof(fo_partial));
     if (!call->jobs || !call->tasks || !call->starts[0] || !call->starts[1] || !call->partials)
-        code = fo_refuse(FASTOPT_NO_MEMORY, "no memory for %lld updates", (long long)call->count);
+        code = fo_fail(FASTOPT_NO_MEMORY, "no memory for %lld updates", (long long)call->count);
     for (int64_t k = 0; k < call->count && !code; k++) {
         const fastopt_update *u = fo_update_at(call->updates, k);
         char *job = call->jobs + (size_t)k * library->job_size;
@@ -188,7 +190,7 @@ static int32_t fo_apply_described(fo_call *call)
     call->space[0] = blocks;
     call->space[1] = (place + 255) / 256;
     if (!code) code = fo_prepare_all(call);
-    if (!code) fo_walk_all(call);
+    if (!code) fo_run_parts(call);
     free(call->jobs);
     free(call->tasks);
     free(call->starts[0]);
@@ -203,7 +205,7 @@ static int32_t fo_apply(const fo_library *library, const fastopt_update *updates
     fo_call call = {0};
     const int32_t code = fo_check(updates, count, 0, 1);
     if (code || count == 0) return code;
-    if (threads < 1) return fo_refuse(FASTOPT_BAD_NUMBER, "%lld threads", (long long)threads);
+    if (threads < 1) return fo_fail(FASTOPT_BAD_NUMBER, "%lld threads, expected at least 1", (long long)threads);
     call.library = library;
     call.updates = updates;
     call.count = count;
@@ -213,11 +215,11 @@ static int32_t fo_apply(const fo_library *library, const fastopt_update *updates
     for (int64_t k = 0; k < count; k++) {
         const fastopt_update *u = fo_update_at(updates, k);
         int32_t before = u->rule->n_sums;
-        for (int32_t j = 0; j < u->n_stages; j++) before += fo_use_at(u, j)->stage->n_sums;
+        for (int32_t j = 0; j < u->n_stages; j++) before += fo_stage_args_at(u, j)->stage->n_sums;
         if (call.parts > 1) before += u->rule->n_carry; /* one thread may write them before another has read them */
         if (before) return fo_apply_described(&call);
     }
-    fo_walk_all(&call);
+    fo_run_parts(&call);
     return FASTOPT_OK;
 }
 
@@ -231,7 +233,7 @@ static int32_t fo_apply_part(const fo_library *library, const fastopt_update *up
     call.updates = updates;
     call.count = count;
     call.blocks = fo_blocks(updates, count);
-    fo_walk(&call, part, parts);
+    fo_run_part(&call, part, parts);
     return FASTOPT_OK;
 }
 #endif

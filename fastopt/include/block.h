@@ -27,8 +27,8 @@ FO_INLINE void fo_prefetch(const char *x, ptrdiff_t n)
 #endif
 }
 
-/* Round n floats to bfloat16 by the upper (else the lower) 16 bits of each random word. Returns 1 if all were common numbers: neither
-   infinite nor NaN nor what fo_bf16 would keep above zero or below infinity; if not, what was written is wrong. */
+/* Round n floats to bfloat16 by the upper (else the lower) 16 bits of each random word. Returns 1 if all were common numbers:
+   neither infinite nor NaN nor what fo_bf16 would keep above zero or below infinity; if not, what was written is wrong. */
 FO_INLINE int fo_common_bf16(int nonnegative, int upper, uint16_t *restrict out, const float *restrict x,
                              const uint32_t *restrict bits, ptrdiff_t n)
 {
@@ -46,7 +46,8 @@ FO_INLINE int fo_common_bf16(int nonnegative, int upper, uint16_t *restrict out,
 FO_INLINE void fo_narrow(int bf16, int stochastic, int nonnegative, uint16_t *restrict out, const float *restrict x,
                          const uint32_t *restrict bits, int shift, ptrdiff_t n)
 {
-    if (bf16 && stochastic && (shift ? fo_common_bf16(nonnegative, 0, out, x, bits, n) : fo_common_bf16(nonnegative, 1, out, x, bits, n)))
+    if (bf16 && stochastic &&
+        (shift ? fo_common_bf16(nonnegative, 0, out, x, bits, n) : fo_common_bf16(nonnegative, 1, out, x, bits, n)))
         return;
     for (ptrdiff_t i = 0; i < n; i++) {
         uint32_t random = stochastic ? bits[i] << shift : 0u;
@@ -59,8 +60,8 @@ FO_INLINE void fo_draw(uint32_t *restrict bits, uint32_t key, uint32_t first, pt
     for (ptrdiff_t i = 0; i < n; i++, x += FO_STEP) bits[i] = fo_mixed(x);
 }
 
-/* Sum a block of 256, or the squares of its numbers times `scale`: 16 lanes side by side, then halves of the lanes. `square` must be a
-   constant, and `scale` where it is 1. */
+/* Sum a block of 256, or the squares of its numbers times `scale`: 16 lanes side by side, then halves of the lanes. `square`
+   must be a constant, and `scale` where it is 1. */
 FO_INLINE double fo_fold_of(const double *x, int square, double scale)
 {
 #if defined(__GNUC__)
@@ -122,8 +123,8 @@ FO_INLINE double fo_fold_floats(const float *x, ptrdiff_t n)
 #endif
 }
 
-/* Sum a block's squares, as a number times 2^unit: if the squares leave the middle of the range of doubles, the elements are scaled by
-   a power of two first. Infinity and NaN remain. */
+/* Sum a block's squares, as a number times 2^unit: if the squares leave the middle of the range of doubles, the elements are
+   scaled by a power of two first. Infinity and NaN remain. */
 #if defined(__GNUC__)
 __attribute__((noinline, unused)) /* inlining it would slow fo_fold down */
 #endif

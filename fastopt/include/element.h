@@ -120,7 +120,8 @@ FO_INLINE void fo_store_f32(const fo_array *a, const fo_now *now, int64_t i, int
     else if (a->format == FO_FLOAT16)
         *(uint16_t *)p = fo_f16(e->p, bits, stochastic, 0);
     else if (a->split) {
-        if ((word & 0x7fffffffu) > 0x7f800000u) word = (word | 0x400000u) & 0xffff0000u; /* a NaN, whose low bits must not carry into the high ones */
+        /* The low bits of a NaN must not carry into the high ones. */
+        if ((word & 0x7fffffffu) > 0x7f800000u) word = (word | 0x400000u) & 0xffff0000u;
         *(uint16_t *)p = (uint16_t)((word + 0x8000u) >> 16);
         ((uint16_t *)a->master)[i] = (uint16_t)word;
     } else
@@ -162,6 +163,12 @@ FO_INLINE int fo_goes_on(const fo_now *now, uint64_t stages)
 FO_INLINE int fo_on(const fo_now *now, int stage, int last) { return stage < last && (now->on >> stage & 1); }
 
 /* Address of element i of an array that stages keep; some hold one value, repeated for a block. */
-FO_INLINE float *fo_stage_array_f32(const fo_array *a, int k, int64_t i) { return (float *)a->stage_arrays[k] + (a->scalar_arrays >> k & 1 ? 0 : i); }
-FO_INLINE double *fo_stage_array_f64(const fo_array *a, int k, int64_t i) { return (double *)a->stage_arrays[k] + (a->scalar_arrays >> k & 1 ? 0 : i); }
+FO_INLINE float *fo_stage_array_f32(const fo_array *a, int k, int64_t i)
+{
+    return (float *)a->stage_arrays[k] + (a->scalar_arrays >> k & 1 ? 0 : i);
+}
+FO_INLINE double *fo_stage_array_f64(const fo_array *a, int k, int64_t i)
+{
+    return (double *)a->stage_arrays[k] + (a->scalar_arrays >> k & 1 ? 0 : i);
+}
 #endif

@@ -59,7 +59,7 @@ typedef struct fastopt_stage {
     const char *name;
     int32_t n_hyperparameters, n_arrays, n_sums;
     const char *const *hyperparameters;
-    const double *neutral; /* hyperparameters without effect; NaN: none */
+    const double *neutral; /* values without effect; NaN: any value */
     const char *const *arrays; /* that it keeps, of the parameter's shape, in float32 (float64 for float64 parameters) */
     const double *lower, *upper; /* the closed range of each hyperparameter */
 } fastopt_stage;

@@ -101,7 +101,7 @@ static void fo_describe(const fastopt_update *u, void *given)
         job->plain = job->plain && a->formats[k] == a->format;
     }
     for (int32_t j = 0; j < u->n_stages; j++) {
-        const fastopt_stage_args *use = fo_use_at(u, j);
+        const fastopt_stage_args *use = fo_stage_args_at(u, j);
         const fo_stage *stage = (const fo_stage *)use->stage;
         if (fo_is_neutral(&stage->shown, use->hyperparameters)) continue;
         job->uses[stage->number] = use;
@@ -178,7 +178,8 @@ static void fo_before(const fastopt_update *u, void *given)
     if (job->rule->sums_scalars) job->rule->sums_scalars(u->t, job->carry, NULL, job->h, job->sums_c);
 }
 
-static void fo_reduce_blocks(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums sums, int64_t lo,
+static void fo_reduce_blocks(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums sums,
+                             int64_t lo,
                       int64_t hi, fo_partial *partials)
 {
     int64_t k = 0;

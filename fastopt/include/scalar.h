@@ -1,5 +1,5 @@
-/* Functions of single numbers for C, C++ and CUDA: those that a rule may call, with twins in fastopt/arithmetic.py, and storage formats
-   below 32 bits, with twins in fastopt/_arrays/dtypes.py that have the same bits. */
+/* Functions of single numbers for C, C++ and CUDA: those that a rule may call, with twins in fastopt/arithmetic.py, and storage
+   formats below 32 bits, with twins in fastopt/_arrays/dtypes.py that have the same bits. */
 #ifndef FASTOPT_SCALAR_H
 #define FASTOPT_SCALAR_H
 
@@ -123,11 +123,19 @@ FO_INLINE int fo_beyond(double x, double n)
 FO_INLINE double fo_scale_power(double x, double n) { return fo_ldexp(1.0, fo_beyond(x, n)); }
 FO_INLINE double fo_scale_factor(double x, double n) { return x == 0 || x - x != 0 ? x : fo_ldexp(x, n - fo_beyond(x, n)); }
 
-/* An element times such a number, rounded once from the double product. For floats, a factor in the middle of their range is the sum of
-   two floats of one sign (47 bits), and one fused operation adds the products. It rounds like the double product, unless that is within
-   2^-47 of the middle between two floats (subnormal results may differ by one unit), at the speed of floats. */
+/* An element times such a number, rounded once from the double product. For floats, a factor in the middle of their range is
+   the sum of two floats of one sign (47 bits), and one fused operation adds the products. It rounds like the double product,
+   unless that is within 2^-47 of the middle between two floats (subnormal results may differ by one unit), at the speed of
+   floats. */
 FO_INLINE double fo_scale_by(double x, double factor, double shift) { return factor * (shift * x); }
-FO_INLINE float fo_upper(double x) { uint64_t u; memcpy(&u, &x, sizeof u); u &= 0xffffffffe0000000u; memcpy(&x, &u, sizeof x); return (float)x; }
+FO_INLINE float fo_upper(double x)
+{
+    uint64_t u;
+    memcpy(&u, &x, sizeof u);
+    u &= 0xffffffffe0000000u;
+    memcpy(&x, &u, sizeof x);
+    return (float)x;
+}
 FO_INLINE int fo_is_usual(double factor, double shift)
 {
     const double size = factor < 0 ? -factor : factor;
@@ -185,8 +193,8 @@ FO_INLINE float fo_load_f32(const char *x) { float f; memcpy(&f, x, sizeof f); r
 FO_INLINE double fo_load_f64(const char *x) { double f; memcpy(&f, x, sizeof f); return f; }
 FO_INLINE float fo_load_bf16(const char *x) { uint16_t h; memcpy(&h, x, sizeof h); return fo_float((uint32_t)h << 16); }
 
-/* 32 random bits of a position, by a multiplicative hash of position * FO_STEP + key, whose next input is FO_STEP more. The upper bits
-   are the better ones. */
+/* 32 random bits of a position, by a multiplicative hash of position * FO_STEP + key, whose next input is FO_STEP more. The
+   upper bits are the better ones. */
 #define FO_STEP 0x9e3779b1u
 FO_INLINE uint32_t fo_mixed(uint32_t x)
 {
@@ -202,8 +210,8 @@ FO_INLINE uint32_t fo_key(uint32_t key, uint32_t number)
     return x ^ x >> 16;
 }
 
-/* Float to 16 bits, to nearest or stochastically. A nonnegative number above zero stays above zero: a second moment of zero would blow
-   an update up. */
+/* Float to 16 bits, to nearest or stochastically. A nonnegative number above zero stays above zero: a second moment of zero
+   would blow an update up. */
 FO_INLINE uint16_t fo_bf16(float x, uint32_t random, int stochastic, int nonnegative)
 {
     int32_t u = (int32_t)fo_bits(x), a = u & 0x7fffffff, carry = stochastic ? (int32_t)(random >> 16) : 0x7fff + (u >> 16 & 1);
@@ -228,7 +236,9 @@ FO_INLINE uint16_t fo_f16(float x, uint32_t random, int stochastic, int nonnegat
 
 /* Blocks of 8-bit floats that share an exponent: a code is the top of a float's bits, exponent and three of the mantissa, less an
    offset that brings the block's largest to the largest code. Zero is code zero. */
-#define FO_NOT_FINITE 32767  /* offset of a block that holds a NaN: all of it reads as NaN; an infinity becomes the largest number, and so does what would be carried to one */
+/* Offset of a block that holds a NaN: all of it reads as NaN. An infinity becomes the largest number, as does a number rounded
+   to one. */
+#define FO_NOT_FINITE 32767
 FO_INLINE int fo_exponent(uint32_t largest, int codes)
 {
     if (largest > 0x7f700000u && largest <= 0x7f800000u) largest = 0x7f700000u;

@@ -18,7 +18,8 @@ typedef struct {
     double first;   /* addend with its unit: alone, it is the total */
     int unit;
     double special; /* sum of the infinite and NaN addends */
-    int lo, hi;     /* with a second one, the sum is that of limbs[k] * 2^(32 k + FO_LOWEST) over lo <= k < hi; others are not set */
+    /* With a second one, the sum is that of limbs[k] * 2^(32 k + FO_LOWEST) over lo <= k < hi; others are not set. */
+    int lo, hi;
     int64_t limbs[FO_LIMBS];
 } fo_total;
 

@@ -15,7 +15,7 @@ class AdamW(Adam):
 
     Notes
     -----
-    As `Adam`, whose moments do not see the decay.
+    ``p *= 1 - lr * weight_decay``, then Adam's step: the decay does not enter the moments.
 
     References
     ----------

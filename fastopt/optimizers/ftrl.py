@@ -31,8 +31,10 @@ class FTRL(Optimizer):
         Learning rate: factor of the gradient over its root of summed squares, in the parameter's unit. Usual: 1e-3 to 0.5.
     beta
         Added to that root, in the gradient's unit. Usual: 0 to 1.
-    l1, l2
-        Penalty of the absolute value, and of half the square.
+    l1
+        Factor of the sum of absolute values; sets small parameters to 0. Usual: 0 to 1.
+    l2
+        Factor of half the sum of squares. Usual: 0 to 1.
     initial_accumulator_value : float
         First value of the sum of squared gradients.
     l2_doubled

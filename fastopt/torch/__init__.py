@@ -105,7 +105,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         before = {
             id(p): (parameter, counted) for p, parameter, counted in zip(self.tensors, self.fast._parameters, each, strict=True)
         }
-        before_pickle = dict(vars(self))
+        attributes = dict(vars(self))
         try:
             self._build()
             now, _ = self.fast._counters()
@@ -116,9 +116,9 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 now[k] = (t, numbers if len(numbers) == len(now[k][1]) else now[k][1], pending)
             self.fast._set_counters(now, overall)
         except BaseException:
-            self.__dict__.update(before_pickle)
+            self.__dict__.update(attributes)
             raise
-        self._state.lay()
+        self._state.attach_engine()
 
     @property
     def state(self) -> State:
@@ -135,13 +135,13 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             self._state.pull()
             given, state = dict(entries), State(self)
             state.check(given)
-            self._state.leave(copied=True)
+            self._state.detach_all(copied=True)
             self._state = state
             for key in [key for key in state if key not in given]:
                 del state[key]
             state.update(given)
 
-    def _take(self, entries: Mapping[Any, Any], counts: Mapping[str, Any] | None = None) -> None:
+    def _load_entries(self, entries: Mapping[Any, Any], counts: Mapping[str, Any] | None = None) -> None:
         """Load state, all or nothing; parameters without an entry begin anew. `counts` is from `_counts`."""
         state, counts = State(self), counts or {}
         pending = counts.get("pending", [False] * len(self.tensors))
@@ -161,7 +161,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 named.parameter.stage_arrays["gathered"] *= named.parameter.real.type(2.0**unit)
         if hasattr(self, "_state"):
             # The engine that it showed is gone.
-            self._state.leave(copied=False)
+            self._state.detach_all(copied=False)
         self._state = state
         state.put_others(entries)
 
@@ -237,12 +237,12 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             entries |= {k: x for k, x in loading["state"].items() if k not in saved}
             counts = loading.get("fastopt")
         self._build()
-        self._take(entries, counts)
+        self._load_entries(entries, counts)
 
     def _sync(self) -> None:
         """Update the engine with what has changed in the groups, and in counts, since the last step."""
         self._state.pull()
-        if self._is_of_others():
+        if self._groups_changed():
             self._rebuild()
             return
         changes = [
@@ -259,7 +259,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         elif changes:
             self._set(changes)
 
-    def _is_of_others(self) -> bool:
+    def _groups_changed(self) -> bool:
         """Return True if the groups have other parameters or options than the engine."""
         params = self._params()
         if len(params) != len(self.tensors) or not all(map(operator.is_, params, self.tensors)):
@@ -290,7 +290,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
         Parameters
         ----------
-        Evaluates the model again and returns the loss.
+        closure : callable, optional
             Evaluates the model again and returns the loss.
 
         Returns

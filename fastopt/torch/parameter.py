@@ -147,14 +147,14 @@ class TorchParameter:
         if x is None and key in OPTIONAL:
             return []  # Of another optimizer, which has none.
         if not isinstance(x, torch.Tensor) or x.numel() != target.numel():
-            told = "nothing" if x is None else f"shape {tuple(getattr(x, 'shape', ()))}"
-            raise ValueError(f"{named}: {told}, expected a tensor of shape {tuple(target.shape)}")
+            found = "nothing" if x is None else f"shape {tuple(getattr(x, 'shape', ()))}"
+            raise ValueError(f"{named}: {found}, expected a tensor of shape {tuple(target.shape)}")
         check_kind(named, x, target)
         return [(target, x.reshape(target.shape))]
 
 
 def check_kind(named: str, x: torch.Tensor, target: torch.Tensor) -> None:
-    """Raise unless a tensor has numbers, and the shape of an array of state."""
+    """Raise unless a tensor's dtype can be stored in an array of state."""
     numeric = target.is_floating_point() or target.is_complex()
     lost = x.is_meta or (x.is_complex() and not target.is_complex())
     if lost or numeric != (x.is_floating_point() or x.is_complex()) or (not numeric and x.dtype != target.dtype):

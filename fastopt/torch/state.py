@@ -45,7 +45,7 @@ class Entry(Written):
         super().__init__()
         self.state, self.place = state, place
 
-    def held(self, name: str) -> Any:
+    def stored(self, name: str) -> Any:
         """Return an entry for internal use. If users read one, they may give its tensor other memory, which is then looked for."""
         return super().__getitem__(name)
 
@@ -78,7 +78,7 @@ class Entry(Written):
         """Show the engine's arrays; tensors that users have read show them too, even after a new layout."""
         shown = self.tensors()
         for name in shown.keys() & self.keys():
-            self.held(name).data, shown[name] = shown[name], self.held(name)
+            self.stored(name).data, shown[name] = shown[name], self.stored(name)
         super().update(shown)
         assert self.state is not None
         self.state.renew([self.place], [self.state.owner.fast._backend.counter(self.place)])
@@ -100,7 +100,7 @@ class Entry(Written):
         """Give tensors that users have read their own copy, before their memory is overwritten."""
         for name, x in self.tensors().items():
             if name in names and name in self:
-                self.held(name).data = self.held(name).clone()
+                self.stored(name).data = self.stored(name).clone()
                 super().__setitem__(name, x)
 
     def checked(self, changed: Mapping[Any, Any]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], tuple[int, list[float], bool]]:
@@ -130,13 +130,13 @@ class Entry(Written):
         known = names | {name for name in self.state.parameters[self.place].widened if changed.get(name) is not None}
         self.write_engine({name: x for name, x in changed.items() if name in known})
         super().update({name: x for name, x in changed.items() if name not in known})
-        self.forget(anew & self.keys())
+        self.delete_entries(anew & self.keys())
 
     def write_engine(self, changed: Mapping[Any, Any]) -> None:
         """Write entries to the engine, all or none, and show them."""
         assert self.state is not None
         fast = self.state.owner.fast
-        changed = {name: x for name, x in changed.items() if not (name in self and x is self.held(name))}
+        changed = {name: x for name, x in changed.items() if not (name in self and x is self.stored(name))}
         writes, counted = self.checked(changed)
         if changed:
             with fast._exclusive():
@@ -146,7 +146,7 @@ class Entry(Written):
                 fast._backend.set_counter(self.place, counted)
             self.fill()
 
-    def leave(self) -> None:
+    def detach_copy(self) -> None:
         """Keep a copy of the engine's state, which goes on without this entry."""
         if self.state is not None:
             own = dict(self)
@@ -169,14 +169,14 @@ class Entry(Written):
         """Copy tensors whose memory users have replaced, as by ``x.data = y``, and point them to the engine again."""
         assert self.state is not None
         own = self.tensors()
-        moved = [name for name in own.keys() & self.keys() if self.held(name).data_ptr() != own[name].data_ptr()]
+        moved = [name for name in own.keys() & self.keys() if self.stored(name).data_ptr() != own[name].data_ptr()]
         if not moved:
             return
         parameter = self.state.parameters[self.place]
         for name in moved:
-            if self.held(name).is_shared():
+            if self.stored(name).is_shared():
                 raise ValueError(f"state {name!r} of {parameter.parameter.name!r}: in shared memory, expected the optimizer's own")
-        writes, counted = self.checked({name: self.held(name) for name in moved})
+        writes, counted = self.checked({name: self.stored(name) for name in moved})
         with self.state.owner.fast._exclusive(), torch.no_grad():
             self.state.owner.fast._backend.catch_up(None)
             for target, x in writes:
@@ -185,7 +185,7 @@ class Entry(Written):
                 self.state.owner.fast._backend.set_counter(self.place, counted)
                 self.state.renew([self.place], [counted])
         for name in moved:
-            self.held(name).data = own[name]
+            self.stored(name).data = own[name]
 
     def pull(self) -> None:
         """Write to the engine what users have changed in place: step count, carried numbers, memory of tensors."""
@@ -202,7 +202,7 @@ class Entry(Written):
                 fast._backend.set_counter(place, counted)
             self.state.renew([place], [counted])
 
-    def forget(self, names: set[Any]) -> None:
+    def delete_entries(self, names: set[Any]) -> None:
         """Delete entries: their arrays begin anew, and after the last one all counters."""
         if self.state is not None and names & self.engine_names() != self.engine_names() & set(self):
             self.pull()
@@ -233,17 +233,17 @@ class Entry(Written):
     def __delitem__(self, name: Any) -> None:
         if name not in self:
             raise KeyError(name)
-        self.forget({name})
+        self.delete_entries({name})
 
     def pop(self, name: Any, *default: Any) -> Any:
         if name not in self:
             return super().pop(name, *default)
-        x = self.held(name)
-        self.forget({name})
+        x = self.stored(name)
+        self.delete_entries({name})
         return x
 
     def clear(self) -> None:
-        self.forget(set(self))
+        self.delete_entries(set(self))
 
     def __reduce__(self) -> Any:
         return dict, (dict(self),)
@@ -255,15 +255,15 @@ class State(Written):
     def __init__(self, owner: Optimizer) -> None:
         super().__init__()
         self.owner = owner
-        self.lay()
+        self.attach_engine()
 
-    def lay(self) -> None:
+    def attach_engine(self) -> None:
         """Find the arrays of a new engine."""
         parameters = self.owner.fast._parameters
         self.places = {p: k for k, p in enumerate(self.owner.tensors)}
         for p, entry in super().items():
             if isinstance(entry, Entry) and p not in self.places:
-                entry.leave()
+                entry.detach_copy()
         self.parameters = [TorchParameter(parameter, self.owner.names) for parameter in parameters]
         self.steps, self.counted = np.zeros(len(parameters), np.float32), np.zeros(len(parameters), np.float32)
         width = max([len(parameter.number_names) for parameter in self.parameters], default=0)
@@ -290,19 +290,19 @@ class State(Written):
             super().__setitem__(p, given)
             raise
 
-    def leave(self, copied: bool) -> None:
+    def detach_all(self, copied: bool) -> None:
         """Become a plain dict of the present state: copied, unless nobody will write to its memory."""
         if copied:
-            self.look()
+            self.refresh()
         for entry in self.live():
             if copied:
-                entry.leave()
+                entry.detach_copy()
             else:
                 entry.state = None
         self.places = {}
 
     def put_others(self, entries: Mapping[Any, Any]) -> None:
-        """Put what entries of a checkpoint have besides state of the engine."""
+        """Put the entries of a checkpoint that are not state of the engine."""
         for key, entry in entries.items():
             if key not in self.places:
                 self[key] = entry
@@ -339,7 +339,7 @@ class State(Written):
             self.renew([place], [counter])
         return found
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Find the entries of all parameters that have state."""
         for p in self.places:
             self.entry(p)
@@ -388,8 +388,8 @@ class State(Written):
         if old is not None:
             old.pull()
             new.fill()
-            old.leave()
-        new.forget({name for name in new if name not in given})
+            old.detach_copy()
+        new.delete_entries({name for name in new if name not in given})
         super().__setitem__(p, new)
         self.incomplete.discard(new.place)
         new.write(given)
@@ -429,31 +429,31 @@ class State(Written):
         return (key in self.places and self.entry(key) is not None) or super().__contains__(key)
 
     def __iter__(self) -> Iterator[Any]:
-        self.look()
+        self.refresh()
         return super().__iter__()
 
     def __len__(self) -> int:
-        self.look()
+        self.refresh()
         return super().__len__()
 
     def __repr__(self) -> str:
-        self.look()
+        self.refresh()
         return super().__repr__()
 
     def __eq__(self, other: object) -> bool:
-        self.look()
+        self.refresh()
         return super().__eq__(other)
 
     def keys(self) -> Any:
-        self.look()
+        self.refresh()
         return super().keys()
 
     def values(self) -> Any:
-        self.look()
+        self.refresh()
         return super().values()
 
     def items(self) -> Any:
-        self.look()
+        self.refresh()
         return super().items()
 
     def copy(self) -> Any:
@@ -483,7 +483,7 @@ class State(Written):
                 entry.pull()
                 emptied = Entry(self, entry.place)
                 emptied.fill()
-                entry.leave()
+                entry.detach_copy()
                 emptied.clear()
                 self.incomplete.discard(entry.place)
             super().__delitem__(key)
@@ -491,7 +491,7 @@ class State(Written):
         return super().pop(key)
 
     def clear(self) -> None:
-        self.look()
+        self.refresh()
         for key in list(super().keys()):
             self.pop(key)
 

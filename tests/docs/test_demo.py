@@ -1,0 +1,114 @@
+"""The main job, the mini-batch loop, and the documentation's examples."""
+
+import doctest
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastopt as fo
+from fastopt._optimizer.options import OPTIONS, check_settings
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_the_worked_example(tmp_path):
+    out = subprocess.run([sys.executable, "-m", "fastopt"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "loss 0.24810966, weight 1.96846751, bias 1.11107554" in out
+    above = {name: float(x) for name, x in re.findall(r"^(\S.*?)\s+0\.\d{6}\s+(\S+)%", out, re.M)}
+    assert len(above) == 8 and max(above.values()) < 1 and above["SGD"] < 0.5
+    table = (REPOSITORY / "README.md").read_text().split("## Worked example")[1].split("##")[0]
+    told = [float(x) for x in re.findall(r"\| (\d\.\d\d) % \|", table)]
+    np.testing.assert_allclose(told, list(above.values()), atol=0.0051)
+
+
+def test_info():
+    out = subprocess.run([sys.executable, "-m", "fastopt", "info"], capture_output=True, text=True, check=True).stdout
+    assert re.search(r"instruction set: +(x86-64-v[34]|baseline)", out) and "openmp" in out
+
+
+def test_importing_needs_numpy_alone():
+    code = "import sys, fastopt; print(' '.join(m for m in ('scipy', 'tqdm', 'matplotlib', 'torch', 'Cython') if m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+OPTIMIZERS = sorted({getattr(fo, name).__module__ for name in fo.optimizers.__all__})
+
+
+@pytest.mark.parametrize(
+    "module",
+    [fo.schedules, fo.training, fo.functional, fo.embed, fo.testing, fo.torch, *(sys.modules[name] for name in OPTIMIZERS)],
+)
+def test_docstrings(module):
+    result = doctest.testmod(module)
+    assert result.attempted and not result.failed
+
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_examples_of_the_docs(page, tmp_path):
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        if "import torch" in code:
+            pytest.importorskip("torch")
+        (tmp_path / "example.py").write_text(code)  # rules are read from their source
+        environment = {**os.environ, "FASTOPT_CACHE_DIR": str(tmp_path)}
+        subprocess.run([sys.executable, "example.py"], cwd=tmp_path, check=True, env=environment)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_of_the_docs(page):
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        path, _, heading = link.partition("#")
+        if "://" not in path:
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if heading else []
+            assert not heading or heading in [x.lower().replace(" ", "-") for x in headings], link
+
+
+def test_the_docs_list_every_optimizer_with_its_arguments():
+    text = (REPOSITORY / "docs" / "optimizers.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| (`lr=.*) \| (.*) \|$", text, re.MULTILINE)
+    assert [name for name, *_ in rows] == fo.optimizers.__all__
+    for name, arguments, conventions in rows:
+        signature = inspect.signature(getattr(fo, name)).parameters.values()
+        expected = [f"`{x.name}={x.default!r}`" for x in signature if x.name not in ("params", "convention", "options")]
+        assert ", ".join(expected) == arguments
+        assert conventions.split(", ") == ([*getattr(fo, name).conventions] or [""])
+    options = re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", text, re.MULTILINE)
+    defaults = {**OPTIONS, **vars(check_settings({}))}
+    assert {name: default.strip("'") for name, default in options} == {k: str(x) for k, x in defaults.items()}
+    names = ", ".join(f"`{name}`" for name in fo.optimizers.__all__)
+    assert f"\n{names}\n" in (REPOSITORY / "README.md").read_text()
+
+
+def test_fit_refuses():
+    optimizer = fo.SGD(np.zeros(1))
+    for data, options in [
+        ((np.ones(2), np.ones(3)), {}),
+        (np.ones(0), {}),
+        (np.ones(2), {"epochs": 0}),
+        (np.ones(2), {"batch_size": 0}),
+    ]:
+        with pytest.raises(ValueError, match="expected"):
+            fo.training.fit(lambda p, *x: (0.0, np.zeros(1)), optimizer.params, data, optimizer, **options)
+    with pytest.raises(ValueError, match="not the arrays that the optimizer updates"):
+        fo.training.fit(lambda p, *x: (0.0, np.zeros(1)), np.zeros(1), np.ones(2), optimizer)
+    with pytest.raises(TypeError, match="expected an optimizer"):
+        fo.training.fit(lambda p, *x: (0.0, np.zeros(1)), np.zeros(1), np.ones(2), fo.SGD)
+    assert optimizer.steps == 0
+
+
+def test_digits(tmp_path):
+    pytest.importorskip("sklearn")
+    program = [sys.executable, REPOSITORY / "examples" / "digits.py", "Adam"]
+    out = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    found = {name: float(x) for name, x in re.findall(r"^(\S.*?)  +loss .*accuracy (\S+)%", out, re.M)}
+    assert found["64-64-10 network"] >= 97 and found["softmax regression"] > 90

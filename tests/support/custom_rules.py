@@ -1,0 +1,58 @@
+"""Custom rules for tests, in a module where pickle finds them."""
+
+import fastopt as fo
+from fastopt.arithmetic import maximum, minimum, nonnegative, power, sqrt, velocity
+
+
+@fo.rule
+def again(p, g, m: velocity, v: nonnegative, *, step_size, w1, keep, w2, eps, root):
+    """Adam, as the package has it."""
+    m = m + w1 * (g - m)
+    v = keep * v + w2 * g * g
+    return step_size * m / (sqrt(v + root) + eps), m, v
+
+
+@again.scalars
+def _(t, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, eps_root=0):
+    correct = 1 - power(beta2, t)
+    c2 = sqrt(correct)
+    return {
+        "step_size": lr * c2 / (1 - power(beta1, t)),
+        "w1": 1 - beta1,
+        "keep": beta2,
+        "w2": 1 - beta2,
+        "eps": eps * c2,
+        "root": eps_root * correct,
+    }
+
+
+@fo.rule
+def average(p, g, m, *, lr, w=0.1):
+    m = m + w * (g - m)
+    return lr * m, m
+
+
+@fo.rule
+def clipped(p, g, *, lr, weight_decay=0.0):
+    """Descend by limited steps, with a weight decay of any sign."""
+    g = minimum(maximum(g + weight_decay * p, -lr), lr)
+    return lr * g
+
+
+@fo.rule
+def counting(p, g, *, lr):
+    """A number lives from step to step."""
+    return lr * g
+
+
+@counting.scalars
+def _(t, total=0, *, lr=0.1):
+    total = total + t
+    return {"lr": lr / total}, total
+
+
+@fo.rule
+def falling(p, g, m: nonnegative, *, lr=0.1):
+    """A tag that is not true."""
+    m = m - g
+    return lr * m, m
