@@ -381,7 +381,7 @@ def test_errors(case):
 @pytest.mark.parametrize("case", sorted(ADAFACTOR | MUON))
 def test_rules_of_matrices_refuse_rows(case):
     p = start()
-    with pytest.raises(ValueError, match="of rows, which .* does not support"):
+    with pytest.raises(ValueError, match=r"of rows, which .* does not support"):
         make(case, p).step(fo.RowGradient([0], np.ones((1, WIDTH))))
     assert same(p, start())
 
