@@ -87,6 +87,11 @@ class Rule:
         Returns
         -------
         function
+
+        Raises
+        ------
+        RuntimeError
+            If the rule has been used already.
         """
         if "formula" in vars(self):
             raise RuntimeError(f"{self.__name__}.scalars: this rule is already in use")
@@ -318,6 +323,8 @@ def compile(rule: Rule) -> Rule:
 
     Raises
     ------
+    TypeError
+        If it is not what `rule` makes.
     RuleError
         If the rule is outside the subset; a SyntaxError that names the line.
     ImportError

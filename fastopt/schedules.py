@@ -39,6 +39,7 @@ class Schedule:
     @overload
     def __call__(self, step: NDArray[np.floating | np.integer]) -> NDArray[np.float64]: ...
     def __call__(self, step: float | NDArray[np.floating | np.integer]) -> float | NDArray[np.float64]:
+        """Return the value at a step (0, 1, ...), or an array of values at an array of steps."""
         at = self.function()
         if isinstance(step, np.ndarray):
             return np.array([at(float(s)) for s in step.ravel()], np.float64).reshape(step.shape)

@@ -32,6 +32,8 @@ def check_rule(rule: Rule, **hyperparameters: Any) -> None:
     ------
     AssertionError
         If a promise does not hold.
+    TypeError
+        If `rule` is not what `fastopt.rule` makes, or a hyperparameter without default is missing.
     RuleError
         If the rule is outside the subset; a SyntaxError that names the line.
     ImportError

@@ -12,8 +12,9 @@ try:
     files = rendered()
 except RuleError as error:
     sys.exit(str(error))
+stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
 if "--check" not in sys.argv[1:]:
-    for path, text in files.items():
-        path.write_text(text)
-elif stale := [str(path) for path, text in files.items() if not path.exists() or path.read_text() != text]:
-    sys.exit(f"stale: {', '.join(stale)}; run python fastopt/_codegen")
+    for path in stale:  # Others keep their dates, so that a build leaves them alone.
+        path.write_text(files[path])
+elif stale:
+    sys.exit(f"stale: {', '.join(map(str, stale))}; run python fastopt/_codegen")

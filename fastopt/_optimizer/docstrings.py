@@ -23,7 +23,7 @@ ARGUMENTS = {
     "eps_root": "Added to the corrected second moment, inside the root, in the unit of the squared gradient. Usual: 0 to 1e-8.",
     "eps_hat": "Add `eps` before the bias correction of the second moment, not after it.",
     "decoupled_weight_decay": "Decay before the rule, ``p *= 1 - lr * weight_decay``, instead of the L2 penalty.",
-    "initial_accumulator_value": "First value of the sum of squared gradients.",
+    "initial_accumulator_value": "First value of the sum of squared gradients. Usual: 0 to 0.1.",
 }
 WEIGHT_DECAY = {
     "l2": "L2 penalty: ``weight_decay * p`` is added to the gradient. Usual: 0 to 1e-3.",

@@ -274,7 +274,7 @@ class Optimizer(Stepper):
         KeyError, IndexError
             If there is no such parameter or element.
         ValueError
-            If the rule sums over arrays, or the parameter is complex.
+            If the rule sums over arrays, or the parameter is complex or on a device.
         """
         from . import explain
 
@@ -343,7 +343,14 @@ class Optimizer(Stepper):
                 parameter.reset()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a copy of state, step counts and hyperparameters; arrays in C order."""
+        """Return a copy of state, step counts and hyperparameters; arrays in C order.
+
+        Returns
+        -------
+        dict
+            ``"state"`` (by parameter and entry), ``"groups"``, ``"steps"``, ``"settings"`` and what `load_state_dict` checks:
+            plain numbers, strings and arrays. Parameters are not in it.
+        """
         with self._exclusive():
             return checkpoint.state_of(self)
 
@@ -404,11 +411,19 @@ class Optimizer(Stepper):
         ------
         ValueError
             If the file does not fit. Nothing has changed.
+        OSError
+            If it cannot be read.
         """
         return checkpoint.load(self, path, hyperparameters)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of parameters, state and step counts, which is the same on every machine (all NaNs are equal)."""
+        """Return the SHA-256 of parameters, state and step counts, which is the same on every machine (all NaNs are equal).
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+        """
         return checkpoint.fingerprint(self)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -147,8 +147,8 @@ OF_OPTIMIZERS = {
         Option(
             "master",
             None,
-            'keep bfloat16 parameters also as ``"float32"`` copies, from which each step starts, whatever was written to the '
-            'parameters, or keep the bits that bfloat16 drops (``"split"``)',
+            '``"float32"``: keep a float32 copy of bfloat16 parameters, from which each step starts, so that what you write to the '
+            'parameters is lost; ``"split"``: keep the 16 bits that bfloat16 drops',
             choices=(None, "float32", "split"),
         ),
         Option(

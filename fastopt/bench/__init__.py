@@ -71,7 +71,8 @@ def run(
         Threads that each may use.
     seconds : float
         Minimum duration of a visit, in seconds.
-    told : function of a str
+    write : function of a str
+        Receives each line.
     into : dict, optional
         Receives results as they come, so that an interrupted run leaves them.
 

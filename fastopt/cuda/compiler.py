@@ -33,6 +33,8 @@ def source(rules: Any = None) -> str:
     ------
     ValueError
         If there is no such rule.
+    TypeError
+        If a rule is neither a name nor what `fastopt.rule` makes.
     """
     known, stages = formulas()
     return inline_headers(cuda.render(select_rules(rules, known), stages))

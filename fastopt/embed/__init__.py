@@ -69,6 +69,8 @@ def source(language: str, rules: Any = None) -> str:
     ------
     ValueError
         If the language or a rule does not exist, or (in C) the rule works on whole matrices.
+    TypeError
+        If a rule is neither a name nor what `fastopt.rule` makes.
 
     Notes
     -----
@@ -161,16 +163,41 @@ def find_rule(name: str) -> int:
     name : str
         As in `functional`.
 
+    Returns
+    -------
+    int
+        Address, valid as long as the process lives.
+
     Raises
     ------
     ValueError
         If there is no such rule.
+    ImportError
+        If this process runs without the compiled engine.
     """
     return _found("rule", name)
 
 
 def find_stage(name: str) -> int:
-    """Return the address of a stage's ``fastopt_stage``, such as "l2" or "clip_norm"; see `find_rule`."""
+    """Return the address of a stage's ``fastopt_stage``.
+
+    Parameters
+    ----------
+    name : str
+        Such as "l2" or "clip_norm"; `stages` has all.
+
+    Returns
+    -------
+    int
+        Address, valid as long as the process lives.
+
+    Raises
+    ------
+    ValueError
+        If there is no such stage.
+    ImportError
+        If this process runs without the compiled engine.
+    """
     return _found("stage", name)
 
 

@@ -33,9 +33,10 @@ class AdaBelief(Optimizer):
     Parameters
     ----------
     betas
-        Decay rates of the averages of the gradient and of its squared distance from that average, in [0, 1).
+        Decay rates of the averages of the gradient and of its squared distance from that average, in [0, 1). Usual:
+        (0.9, 0.999) to (0.95, 0.9999).
     eps_root
-        Added to the average of squares in each step, in the unit of the squared gradient.
+        Added to the average of squares in each step, in the unit of the squared gradient. Usual: 1e-16 to 1e-8.
 
     Notes
     -----

@@ -28,7 +28,7 @@ class Adadelta(Optimizer):
     lr
         Factor of the step, without unit: steps have the parameter's unit by themselves. Usual: 0.1 to 1.
     rho
-        Decay rate of the averages of squared gradients and of squared steps, in [0, 1).
+        Decay rate of the averages of squared gradients and of squared steps, in [0, 1). Usual: 0.9 to 0.95.
     eps
         Added to both averages inside the roots; its root is the size of the first steps. Usual: 1e-8 to 1e-4.
 

@@ -126,12 +126,12 @@ class Adafactor(Optimizer):
     lr
         Largest step relative to the parameter's root mean square. Usual: 1e-3 to 1e-2.
     beta2_decay
-        The newest squares have the weight ``t**beta2_decay``; at most 0.
+        The newest squares have the weight ``t**beta2_decay``; at most 0. Usual: -0.8 to -0.5.
     eps
         Smallest root of a second moment, where None is the machine epsilon (the largest, if a group has several dtypes); and
-        smallest root mean square of a parameter.
+        smallest root mean square of a parameter. Usual: (None, 1e-3).
     d
-        Largest root mean square of the update before scaling, at least 1.
+        Largest root mean square of the update before scaling, at least 1. Usual: 1 to 2.
     eps_inside
         Add the first `eps`, which must be small then (1e-30), to each squared gradient (Keras, and the paper).
 

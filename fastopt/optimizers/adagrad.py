@@ -30,9 +30,9 @@ class Adagrad(Optimizer):
     lr
         Learning rate: size of the first step, in the parameter's unit. Usual: 1e-3 to 0.5.
     lr_decay
-        The learning rate of step t is ``lr / (1 + (t - 1) * lr_decay)``.
+        The learning rate of step t is ``lr / (1 + (t - 1) * lr_decay)``. Usual: 0 to 1e-3.
     initial_accumulator_value : float
-        First value of the sum of squared gradients.
+        First value of the sum of squared gradients. Usual: 0 to 0.1.
     eps_inside
         Add `eps` inside the root (Keras, optax).
 

@@ -31,7 +31,7 @@ class Adamax(Optimizer):
     Parameters
     ----------
     betas
-        Decay rates of the average of the gradient, and of the largest magnitude, in [0, 1).
+        Decay rates of the average of the gradient, and of the largest magnitude, in [0, 1). Usual: (0.9, 0.999).
     eps
         Added to the magnitude of the gradient, in its unit. Usual: 1e-16 to 1e-6.
     eps_inside

@@ -46,6 +46,7 @@ class Adan(Optimizer):
     ----------
     betas
         Decay rates of the averages of the gradient, of its change, and of the square of both together, in [0, 1).
+        Usual: (0.98, 0.92, 0.99).
     weight_decay
         Decoupled and proximal: ``(p - update) / (1 + lr * weight_decay)``. Usual: 0 to 0.1.
     no_prox

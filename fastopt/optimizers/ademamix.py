@@ -41,11 +41,12 @@ class AdEMAMix(Optimizer):
     Parameters
     ----------
     betas
-        Decay rates of the fast average of the gradient, of the average of its square, and of the slow average, in [0, 1).
+        Decay rates of the fast average of the gradient, of the average of its square, and of the slow average, in [0,
+        1). Usual: (0.9, 0.999, 0.9999).
     alpha
         Weight of the slow average. Usual: 4 to 10.
     warmup
-        Steps in which `alpha` and the half-life of the slow average grow to their values.
+        Steps in which `alpha` and the half-life of the slow average grow to their values. Usual: 0, or all steps of the run.
 
     Notes
     -----

@@ -33,11 +33,11 @@ class ASGD(Optimizer):
         Learning rate: factor of the gradient, in the parameter's unit divided by the gradient's. Usual: 1e-4 to 1, depending on
         the loss.
     lambd
-        Decay of the parameter, and of the learning rate.
+        Decay of the parameter, and of the learning rate. Usual: 1e-5 to 1e-3.
     alpha
-        Exponent of the learning rate's decay.
+        Exponent of the learning rate's decay. Usual: 0.6 to 1.
     t0
-        Step after which averages begin; before, they are the parameters.
+        Step after which averages begin; before, they are the parameters. Usual: after one or more passes over the data.
 
     Notes
     -----

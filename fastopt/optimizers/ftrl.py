@@ -36,7 +36,7 @@ class FTRL(Optimizer):
     l2
         Factor of half the sum of squares. Usual: 0 to 1.
     initial_accumulator_value : float
-        First value of the sum of squared gradients.
+        First value of the sum of squared gradients. Usual: 0 to 0.1.
     l2_doubled
         `l2` is the penalty of the square, not of half of it (Keras).
 

@@ -48,7 +48,7 @@ class LARS(Optimizer):
     weight_decay
         L2 penalty, also part of the ratio. Usual: 0 to 1e-3.
     trust_coefficient
-        Factor of the ratio.
+        Factor of the ratio. Usual: 1e-3 to 1e-2.
     eps
         Added to the divisor of the ratio, in the gradient's unit. Usual: 0 to 1e-8.
 

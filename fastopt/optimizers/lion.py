@@ -27,7 +27,7 @@ class Lion(Optimizer):
         Learning rate: the change of every element in a step, in the parameter's unit. Usual: 1e-5 to 1e-3, about a tenth of
         Adam's.
     betas
-        Weight of the momentum in the update, and its decay rate, in [0, 1).
+        Weight of the momentum in the update, and its decay rate, in [0, 1). Usual: (0.9, 0.99) to (0.95, 0.98).
 
     Notes
     -----

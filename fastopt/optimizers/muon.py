@@ -53,21 +53,21 @@ class Muon(Optimizer):
     lr
         Learning rate: factor of the orthogonal update (`adjust_lr_fn`), in the parameter's unit. Usual: 1e-3 to 0.05.
     momentum
-        Decay rate of the average of the gradient, in [0, 1).
+        Decay rate of the average of the gradient, in [0, 1). Usual: 0.9 to 0.98.
     nesterov
         Orthogonalize the look-ahead of the average, ``momentum * buf + (1 - momentum) * g``.
     ns_coefficients
-        Coefficients of the quintic polynomial that moves singular values towards 1.
+        Coefficients of the quintic polynomial that moves singular values towards 1. Usual: the default.
     eps
         Smallest norm to divide a matrix by. Usual: 1e-7.
     ns_steps
-        Number of applications of the polynomial.
+        Number of applications of the polynomial. Usual: 5.
     adjust_lr_fn
         Size of the update of a matrix of shape (m, n): ``sqrt(max(1, m / n))``, or that of AdamW, ``0.2 * sqrt(max(m, n))``.
     betas
-        AdamW's decay rates.
+        AdamW's decay rates, in [0, 1). Usual: (0.9, 0.95) to (0.9, 0.999).
     adam_eps
-        AdamW's `eps`.
+        AdamW's `eps`, in the gradient's unit. Usual: 1e-10 to 1e-6.
     orthogonalize
         False, for a group of embeddings or a last layer: AdamW for all its arrays.
 

@@ -38,7 +38,7 @@ class NAdam(Optimizer):
     Parameters
     ----------
     momentum_decay
-        Speed of the momentum's schedule; infinite: at its end from the start (optax).
+        Speed of the momentum's schedule; infinite: at its end from the start (optax). Usual: 4e-3.
 
     Notes
     -----

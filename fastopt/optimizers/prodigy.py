@@ -145,14 +145,18 @@ class Prodigy(Optimizer):
     d0
         First estimate of the distance, in the parameter's unit. Usual: 1e-8 to 1e-4.
     d_coef
-        Factor of later estimates.
+        Factor of later estimates. Usual: 0.5 to 2.
     growth_rate
-        Largest factor by which an estimate can grow in a step.
+        Largest factor by which an estimate can grow in a step. Usual: 1.02 to inf.
     use_bias_correction
         Use Adam's bias correction in the learning rate.
 
     Notes
     -----
+    ``m = beta1 * m + (1 - beta1) * d * g``, ``v = beta2 * v + (1 - beta2) * (d * g) ** 2``,
+    ``p -= dlr * m / (sqrt(v) + d * eps)``, where ``dlr = d * lr``. Then ``d = max(d, d_coef * r / sum(abs(s)))``: ``r`` and ``s``
+    are sums of ``d * dlr * sum(g * (p0 - p))`` and ``d * dlr * g`` that decay by ``sqrt(beta2)``, and ``p0`` is the start.
+
     The estimate ``d`` is kept, for all arrays of a group together, in ``state[name]["d"]``.
 
     References

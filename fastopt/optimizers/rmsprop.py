@@ -71,9 +71,9 @@ class RMSprop(Optimizer):
     Parameters
     ----------
     alpha
-        Decay rate of the average of the squared gradient, in [0, 1).
+        Decay rate of the average of the squared gradient, in [0, 1). Usual: 0.9 to 0.99.
     momentum
-        Decay rate of the buffer; 0 at construction keeps none.
+        Decay rate of the buffer; 0 at construction keeps none. Usual: 0 or 0.9.
     centered
         Divide by the standard deviation instead of the root mean square.
     eps_inside

@@ -45,9 +45,9 @@ class Rprop(Optimizer):
     lr
         Size of the first step, in the parameter's unit. Usual: 1e-3 to 0.1.
     etas
-        Factors of a step size if the sign has changed, and if it has not.
+        Factors of a step size if the sign has changed, and if it has not. Usual: (0.5, 1.2).
     step_sizes
-        Smallest and largest step size.
+        Smallest and largest step size. Usual: (1e-6, 50).
 
     Notes
     -----

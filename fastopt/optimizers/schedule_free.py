@@ -33,9 +33,9 @@ class ScheduleFreeSGD(Optimizer):
         Learning rate: factor of the gradient, in the parameter's unit divided by the gradient's. Usual: 0.1 to 10, depending on
         the loss.
     momentum
-        Weight of the average in the points where gradients are taken, in [0, 1).
+        Weight of the average in the points where gradients are taken, in [0, 1). Usual: 0.9 to 0.98.
     warmup
-        Steps in which the learning rate grows to its value.
+        Steps in which the learning rate grows to its value. Usual: 0 to a tenth of all steps.
     warmup_from_zero
         Step t has the rate of t - 1 steps of warm-up, 0 in the first, but the weight of t in the average (optax).
 

@@ -57,7 +57,7 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
     ----------
     betas
         Weight of the average in the points where gradients are taken, and decay rate of the average of the squared gradient, in
-        [0, 1).
+        [0, 1). Usual: (0.9, 0.999) to (0.98, 0.999).
     weight_decay
         Decoupled weight decay, at the points where gradients are taken. Usual: 0 to 0.1.
 

@@ -60,7 +60,7 @@ class SGD(Optimizer):
     momentum
         Decay rate of the buffer; 0 at construction keeps none. Usual: 0.9.
     dampening
-        Part of each gradient, after the first, that the buffer leaves out.
+        Part of each gradient, after the first, that the buffer leaves out. Usual: 0.
     nesterov
         Use Nesterov's momentum, which needs a momentum and no dampening.
     lr_in_velocity

@@ -35,7 +35,7 @@ class SignSGD(Optimizer):
     lr
         Learning rate: the change of every element in a step, in the parameter's unit. Usual: 1e-5 to 1e-3.
     momentum
-        Decay rate of the average, below 1; 0 at construction keeps none.
+        Decay rate of the average, below 1; 0 at construction keeps none. Usual: 0.9.
 
     Notes
     -----

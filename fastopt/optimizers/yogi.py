@@ -26,7 +26,7 @@ class Yogi(Optimizer):
     Parameters
     ----------
     initial_accumulator_value : float
-        First value of both averages.
+        First value of both averages. Usual: 1e-6 to 1e-3.
 
     Notes
     -----

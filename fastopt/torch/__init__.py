@@ -87,7 +87,18 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self.signature = [] if self.exchange else storage_signature(self.tensors)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group as torch does; existing state stays."""
+        """Add a group as torch does; existing state stays.
+
+        Parameters
+        ----------
+        param_group : dict
+            ``"params"``, and hyperparameters and options that differ from the defaults.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the group does not fit. Nothing has changed.
+        """
         before = list(self.param_groups)
         super().add_param_group(param_group)
         if hasattr(self, "fast"):
@@ -182,7 +193,13 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         return {"whole": list(overall), "pending": [bool(pending) for _, _, pending in each], "gathered_unit": unit}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return torch's state, and counts under ``"fastopt"``."""
+        """Return torch's state, and counts under ``"fastopt"``.
+
+        Returns
+        -------
+        dict
+            ``"state"`` and ``"param_groups"``, which torch's optimizer of the same name can load, and ``"fastopt"``.
+        """
         self._sync()
         self.fast.catch_up()
         found: dict[str, Any] = super().state_dict()

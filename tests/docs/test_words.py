@@ -134,6 +134,10 @@ def test_a_docstring_describes_every_argument(name):
             assert argument in described, argument
             if parameter.default not in (inspect.Parameter.empty, None):
                 assert eval(described[argument], {"inf": math.inf}) == parameter.default, argument
+    for argument, default in getattr(fo, name).arguments.items():
+        if not isinstance(default, (bool, str)):
+            text = re.search(rf"^{argument} : .*\n((?:    .*\n)+)", section + "\n", re.MULTILINE)[1]
+            assert re.search(r"Usual:\s", text), argument
     for heading in ("Notes", "References", "Examples"):
         assert f"\n{heading}\n{'-' * len(heading)}\n" in doc
     references = doc.split("References\n----------\n")[1].split("\n\n")[0]
