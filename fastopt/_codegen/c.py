@@ -136,6 +136,7 @@ def assignments(function: Function, text: Text, given: Sequence[str]) -> list[st
 
 
 def uses(expression: ast.expr, name: str) -> bool:
+    """Return True if an expression has a name."""
     return any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(expression))
 
 
@@ -156,7 +157,7 @@ def squares(function: Function | None) -> int:
 
 
 def shape(
-    stages: Sequence[RuleIR], real: str, places: Mapping[str, str], own: str, call: Callable[[RuleIR, str, bool], str]
+    stages: Sequence[RuleIR], real: str, places: Mapping[str, str], stage_array: str, call: Callable[[RuleIR, str, bool], str]
 ) -> list[str]:
     """Return consecutive stages, each under the condition that it is active.
 
@@ -182,7 +183,7 @@ def shape(
             if not any(of_gradient[k + 1 : k + 2]):
                 lines += [f"    e->g = ({real})e->w;"]
             continue
-        arguments = [places.get(a) or own.replace("{}", a.upper()) for a in s.arrays]
+        arguments = [places.get(a) or stage_array.replace("{}", a.upper()) for a in s.arrays]
         text = f"{arguments[0]} = {call(s, ', '.join(arguments), False)};"
         if s.arrays[0] == "m":
             lines += [

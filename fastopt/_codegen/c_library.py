@@ -74,11 +74,14 @@ def render(rules: Sequence[RuleIR], stages: Sequence[RuleIR], domains: Domains) 
         parts += around(stages, first, subtract, real)
     for rule in rules:
         parts += [formula(rule), *(steps(rule, real) for real in REALS), terms(rule)]
-    own = c.stage_array_names(stages)
+    stage_arrays = c.stage_array_names(stages)
     parts += [table("fo_formula", "fo_rules", "FO_N_RULES", [row(rule, domains[rule.name]) for rule in rules])]
     parts += [
         table(
-            "fo_stage", "fo_stages", "FO_N_STAGES", [stage_row(s, k, own, domains[f"{s.name} stage"]) for k, s in enumerate(stages)]
+            "fo_stage",
+            "fo_stages",
+            "FO_N_STAGES",
+            [stage_row(s, k, stage_arrays, domains[f"{s.name} stage"]) for k, s in enumerate(stages)],
         )
     ]
     return "\n\n".join("\n".join(lines) for lines in [*parts, [TAIL.rstrip()]]) + "\n"
@@ -211,13 +214,14 @@ def row(f: RuleIR, domains: Sequence[tuple[float, float]]) -> str:
     return f"{{{{{', '.join(shown)}}}, {', '.join([*numbers, f'{f.name}_scalars', of_sums, *functions])}}},"
 
 
-def stage_row(f: RuleIR, k: int, own: Sequence[str], domains: Sequence[tuple[float, float]]) -> str:
+def stage_row(f: RuleIR, k: int, stage_arrays: Sequence[str], domains: Sequence[tuple[float, float]]) -> str:
+    """Return the row that describes a stage, with its functions."""
     h = f.scalars.hyperparameters
-    arrays = [a for a in f.arrays if a in own]
+    arrays = [a for a in f.arrays if a in stage_arrays]
     sums = len(f.sums.results) if f.sums and f.kind != "checks" else 0
     shown = ["sizeof(fastopt_stage)", "&fo_owner", f'"{f.name}"', str(len(h)), str(len(arrays)), str(sums)]
     shown += [strings(h), doubles([value(x) for x in f.scalars.defaults]), strings(arrays)]
-    places = ", ".join(str(own.index(a)) for a in arrays) or "0"
-    whole = int(f.scope in ("over_group", "over_all"))
+    places = ", ".join(str(stage_arrays.index(a)) for a in arrays) or "0"
+    over_all = int(f.scope in ("over_group", "over_all"))
     shown += [doubles([x for x, _ in domains]), doubles([x for _, x in domains])]
-    return f"{{{{{', '.join(shown)}}}, {k}, {whole}, {c.squares(f.sums)}, {int(f.is_limit)}, {{{places}}}, {f.name}_scalars}},"
+    return f"{{{{{', '.join(shown)}}}, {k}, {over_all}, {c.squares(f.sums)}, {int(f.is_limit)}, {{{places}}}, {f.name}_scalars}},"

@@ -52,8 +52,8 @@ def formula(f: RuleIR) -> list[str]:
 
 def adapter(kind: str, f: RuleIR, arrays: Sequence[str]) -> list[str]:
     """Return the terms of sums for one element."""
-    own = {a: f"*fo_stage_array(a, FO_{a.upper()}, i, e)" for a in arrays if a not in PLACES}
-    places = PLACES | ({a: f"e->state[{k}]" for k, a in enumerate(f.state)} if f.is_rule else own)
+    kept = {a: f"*fo_stage_array(a, FO_{a.upper()}, i, e)" for a in arrays if a not in PLACES}
+    places = PLACES | ({a: f"e->state[{k}]" for k, a in enumerate(f.state)} if f.is_rule else kept)
     found = [places[a] for a in arrays] if f.is_rule else c.summed(f, places)
     given = ", ".join([*found, "c", "out"])
     where = "" if f.is_rule else "const fo_array *a, int64_t i, "

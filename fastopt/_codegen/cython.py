@@ -96,11 +96,6 @@ def render(rules: Sequence[RuleIR], stages: Sequence[RuleIR]) -> str:
     return "\n\n".join(parts)
 
 
-def stage_array_names(stages: Sequence[RuleIR]) -> list[str]:
-    """Return the names of the arrays that stages keep."""
-    return list(dict.fromkeys(a for s in stages for a in s.arrays if a not in SHARED_ARRAYS))
-
-
 def signature(formula: RuleIR) -> str:
     """Return all names of a rule or stage that the engine passes by position."""
     scalars, sums, terms = formula.scalars, formula.sums, formula.terms
@@ -165,7 +160,7 @@ def _scalars(scalars: Scalars, formula: RuleIR) -> str:
     before = scalars.name.endswith(("_sums_scalars", "_terms_scalars"))
     expressions += () if before else scalars.after
     for names, source in ((scalars.carry, "carry"), (scalars.sums, "sums"), (scalars.hyperparameters, "h")):
-        used = tuple(n for n in names if any(_uses(e, n) for e in expressions))
+        used = tuple(n for n in names if any(c.uses(e, n) for e in expressions))
         lines += _unpack(used, source, "double", formula.scalars.hyperparameters if source == "h" else names)
     lines += _assignments(scalars)
     for i, (name, e) in enumerate(scalars.values):
@@ -206,7 +201,7 @@ def _loop(function: Function, name: str, pointers: list[str], scalars: list[str]
 def _used(function: Function, text: str, real: str) -> list[str]:
     """Return the arrays that a loop with these stores reads."""
     expressions = [e for _, e in function.body] + [e for _, e in function.results if _text(e, _Literals(real)) in text]
-    return [a for a in function.arrays if any(_uses(e, a) for e in expressions) or (a == "p" and "p_[i] = p" in text)]
+    return [a for a in function.arrays if any(c.uses(e, a) for e in expressions) or (a == "p" and "p_[i] = p" in text)]
 
 
 def _instances(name: str, arguments: list[str]) -> str:
@@ -227,10 +222,6 @@ def _wrap(head: str, arguments: list[str], tail: str) -> list[str]:
             lines.append(" " * (len(head) - 1))
         lines[-1] += piece if lines[-1].endswith("(") else f" {piece}"
     return lines
-
-
-def _uses(expression: ast.expr, name: str) -> bool:
-    return any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(expression))
 
 
 def _cast(k: int | str) -> str:
@@ -294,15 +285,15 @@ def _sum_terms(name: str, function: Function, formula: RuleIR) -> str:
             stores += [f"out_[{place}] = {text}"]
     pointers = ["double *restrict out_", *(f"const real *restrict {a}_" for a in function.arrays)]
     expressions = [e for _, e in (*function.body, *function.results)]
-    used = tuple(n for n in function.scalars if any(_uses(e, n) for e in expressions))
+    used = tuple(n for n in function.scalars if any(c.uses(e, n) for e in expressions))
     loop = _loop(function, name, pointers, _unpack(used, "c", "double", function.scalars), "double", stores)
     given = [formula.arrays.index(a) for a in function.arrays] if formula.is_rule else list(range(len(function.arrays)))
     return loop + "\n" + _instances(name, ["<double *> a[UPDATE]", *(_cast(k) for k in given)])
 
 
-def _codes(arrays: Sequence[str], own: Sequence[str]) -> str:
+def _codes(arrays: Sequence[str], stage_arrays: Sequence[str]) -> str:
     """Return the places of a stage's arrays, as a C array; empty if it takes none by number."""
-    return ", ".join(SHARED_ARRAYS[a] if a in SHARED_ARRAYS else f"STAGE_ARRAY + {own.index(a)}" for a in arrays)
+    return ", ".join(SHARED_ARRAYS[a] if a in SHARED_ARRAYS else f"STAGE_ARRAY + {stage_arrays.index(a)}" for a in arrays)
 
 
 def _row(name: str, to: str, *values: object) -> list[str]:
@@ -335,35 +326,35 @@ def _sums_row(f: RuleIR, to: str, arrays: str) -> list[str]:
 
 def _rule_row(f: RuleIR, to: str) -> list[str]:
     """Return the calls that fill the row of a rule."""
-    tagged = [sum(1 << k for k, x in enumerate(f.function.tags[2:]) if x == tag) for tag in ("velocity", "nonnegative", "scratch")]
+    tagged = [c.bits(f, tag) for tag in ("velocity", "nonnegative", "scratch")]
     return [*_common(f, to), *_row("describe_rule", to, len(f.state), *tagged), *_sums_row(f, to, "")]
 
 
-def _stage_row(f: RuleIR, to: str, k: int, own: Sequence[str]) -> list[str]:
+def _stage_row(f: RuleIR, to: str, k: int, stage_arrays: Sequence[str]) -> list[str]:
     """Return the calls that fill the row of a stage."""
     lines = _common(f, to)
     defaults = [x.replace("inf", "INFINITY") or "NAN" for x in f.scalars.defaults]
     lines += [f"NEUTRAL[{k}][{j}] = {x}" for j, x in enumerate(defaults)]
-    codes = f"[{_codes(f.arrays, own)}]"
+    codes = f"[{_codes(f.arrays, stage_arrays)}]"
     lines += _row("describe_stage", to, f.kind.upper() or "TRANSFORMS", f"&NEUTRAL[{k}][0]", len(f.arrays), codes)
     if f.arrays == ("g",):
         mixed = [f"{f.name}_{kind}" for kind in ("widen", "narrow", "exact")]
         lines += _row("describe_mixed", to, *mixed, f.is_passive, f.is_limit)
-    return lines + _sums_row(f, to, _codes(f.sums.arrays, own) if f.sums else "")
+    return lines + _sums_row(f, to, _codes(f.sums.arrays, stage_arrays) if f.sums else "")
 
 
 def _table(rules: Sequence[RuleIR], stages: Sequence[RuleIR]) -> str:
     """Return the tables of rules and stages, and the capsule that gives them to the engine."""
-    own = stage_array_names(stages)
+    stage_arrays = c.stage_array_names(stages)
     lines = [f"cdef formula_t[{len(rules)}] RULES"]
     if stages:
         lines += [f"cdef formula_t[{len(stages)}] STAGES", f"cdef double[{len(stages)}][INPUTS] NEUTRAL"]
-        lines += [f"cdef const char *STAGE_ARRAY_NAMES[{len(own)}]"]
-        lines += [f'STAGE_ARRAY_NAMES[{k}] = b"{name}"' for k, name in enumerate(own)]
+        lines += [f"cdef const char *STAGE_ARRAY_NAMES[{len(stage_arrays)}]"]
+        lines += [f'STAGE_ARRAY_NAMES[{k}] = b"{name}"' for k, name in enumerate(stage_arrays)]
     for k, f in enumerate(rules):
         lines += ["", *_rule_row(f, f"RULES[{k}]")]
     for k, f in enumerate(stages):
-        lines += ["", *_stage_row(f, f"STAGES[{k}]", k, own)]
+        lines += ["", *_stage_row(f, f"STAGES[{k}]", k, stage_arrays)]
     lines += ["", "cdef table_t TABLE_"]
     lines += [f"TABLE_.version, TABLE_.isa, TABLE_.n_rules, TABLE_.rules = VERSION, FO_ISA, {len(rules)}, &RULES[0]"]
     if stages:
@@ -376,6 +367,6 @@ def _table(rules: Sequence[RuleIR], stages: Sequence[RuleIR]) -> str:
         lines += [
             f"TABLE_.n_stages, TABLE_.stages, TABLE_.rule_at, TABLE_.subtract_at = {len(stages)}, &STAGES[0], {first}, {last}"
         ]
-        lines += [f"TABLE_.n_stage_arrays, TABLE_.stage_arrays = {len(own)}, &STAGE_ARRAY_NAMES[0]"]
+        lines += [f"TABLE_.n_stage_arrays, TABLE_.stage_arrays = {len(stage_arrays)}, &STAGE_ARRAY_NAMES[0]"]
     lines += ['TABLE = PyCapsule_New(&TABLE_, "fastopt.table", NULL)']
     return "\n".join(lines) + "\n"

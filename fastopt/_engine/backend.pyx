@@ -218,8 +218,8 @@ cdef class CompiledBackend(Plan):
         if self.sums[k] == NULL or not self.done >> k & 1:
             return None
         entries = self.n if self.core.table.stages[k].scope == ARRAY else 1
-        given = len(spec.STAGES[stage].reduced)
-        return [[self.sums[k][i * TOTALS + j] for j in range(given)] for i in range(entries)]
+        count = len(spec.STAGES[stage].reduced)
+        return [[self.sums[k][i * TOTALS + j] for j in range(count)] for i in range(entries)]
 
     def last_hyperparameters(self):
         cdef Py_ssize_t i, j

@@ -120,7 +120,7 @@ cdef int set_stashed(Plan plan) except -1:
         if g is None:
             continue
         if type(g) is not cnp.ndarray and row_gradient.is_rows(g):
-            take_rows(plan, i, g)
+            set_rows(plan, i, g)
             sparse = True
             continue
         p = <cnp.ndarray> plan.arrays[i]
@@ -141,7 +141,7 @@ cdef int set_stashed(Plan plan) except -1:
     return 0
 
 
-cdef int take_rows(Plan plan, Py_ssize_t i, object g) except -1:
+cdef int set_rows(Plan plan, Py_ssize_t i, object g) except -1:
     """Check a gradient of rows, and describe it to its task."""
     cdef task_t *task = &plan.core.tasks[i]
     cdef cnp.ndarray values, indices

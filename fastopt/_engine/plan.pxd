@@ -30,7 +30,7 @@ cdef enum policy_t:  # What happens to a gradient that is not finite.
     PROPAGATE
     SKIP
     RAISE
-    ZERO
+    ZERO_ELEMENTS
 
 
 cdef class Arena:

@@ -73,7 +73,7 @@ cdef class Plan(Backend):
         self.accumulate, self.exact = settings.accumulate, settings.mode == "exact"
         self.nearest, self.seed = settings.rounding == "nearest", settings.seed
         self.finite_at, self.hold_at = place_of(table, CHECKS), place_of(table, ACCUMULATES)
-        self.checks = <int64_t> (self.policy != ZERO) << self.finite_at
+        self.checks = <int64_t> (self.policy != ZERO_ELEMENTS) << self.finite_at
         for i in range(table.n_stages):
             self.checks |= <int64_t> (table.stages[i].kind == MEASURES) << i
         most = min(settings.threads or 0, 1 << 16)

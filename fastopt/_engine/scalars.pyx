@@ -7,7 +7,7 @@ from cpython.ref cimport PyObject
 from libc.math cimport NAN
 from libc.stdint cimport int64_t
 
-from fastopt._engine.plan cimport OPS, ZERO, Plan, hyperparameter, hyperparameters_of
+from fastopt._engine.plan cimport OPS, ZERO_ELEMENTS, Plan, hyperparameter, hyperparameters_of
 from fastopt._engine.program cimport build_program, is_loose
 from fastopt._engine.reductions cimport sum_arrays
 from fastopt._engine.table cimport (
@@ -82,7 +82,7 @@ cdef bint prepare_stage(Plan plan, int k, double scale, int parts) noexcept:
     cdef double[INPUTS] h
     cdef Py_ssize_t i, group
     cdef int j
-    if stage.sums and not (k == plan.finite_at and plan.policy == ZERO):
+    if stage.sums and not (k == plan.finite_at and plan.policy == ZERO_ELEMENTS):
         sum_arrays(plan, k, stage, parts)
         if k == plan.finite_at:
             for i in range(plan.n):

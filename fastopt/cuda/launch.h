@@ -25,7 +25,7 @@ typedef struct {
     const int64_t *order;  /* first block of each parameter in the index space of steps, and its number; sorted by rule */
     const int64_t *ranges; /* first block and end of the sums of each parameter, each group, and all */
     const double *h;       /* hyperparameters of each group: rule, fallback, each stage */
-    const double *carry;    /* carried numbers of each parameter, before and after the step */
+    const double *carry;   /* carried numbers of each parameter, before and after the step */
     double *carry_after;
     double *c64; /* scalars of each parameter: of its rule, its sums and its stages, as doubles and as floats */
     double *sums_c;

@@ -31,7 +31,7 @@ cdef extern from "apply.h" nogil:
     const char fo_owner
     char *fo_said
     ctypedef struct fo_sums:
-        int count, squares, whole, mean
+        int count, squares, over_all, mean
     ctypedef struct fo_partial:
         pass
     ctypedef struct fo_library:
@@ -238,7 +238,7 @@ cdef fo_sums sums(const void *job_pointer, int id) noexcept nogil:
     cdef const formula_t *f = job.rule if id == TABLE.n_stages else &TABLE.stages[id]
     if id == TABLE.n_stages or (job.has_stages and job.uses[id] != NULL):
         found.count, found.squares = f.sums if id == TABLE.n_stages else sums_of(id), f.squares
-        found.whole, found.mean = f.scope != ARRAY, f.mean
+        found.over_all, found.mean = f.scope != ARRAY, f.mean
     return found
 
 
@@ -303,12 +303,12 @@ cdef const char **names(list strings) except NULL:
     return found
 
 
-cdef double *numbers(list strings) except NULL:
-    cdef double *found = <double *> calloc(len(strings) + 1, sizeof(double))
+cdef double *doubles(list values) except NULL:
+    cdef double *found = <double *> calloc(len(values) + 1, sizeof(double))
     cdef Py_ssize_t k
     if found == NULL:
         raise MemoryError
-    for k, x in enumerate(strings):
+    for k, x in enumerate(values):
         found[k] = x
     return found
 
@@ -328,10 +328,10 @@ cdef int add_rule(object formula, const formula_t *compiled) except -1:
     shown.n_carry, shown.n_sums = len(formula.carry), len(formula.sums)
     shown.states, shown.hyperparameters, shown.carry = names(list(formula.state)), names(h), names(list(formula.carry))
     shown.start_mask = sum(1 << k for k, name in enumerate(formula.state) if formula.tags.get(name) == "start")
-    shown.defaults = numbers([NAN if x is None else x for x in formula.hyperparameters.values()])
-    shown.lower = numbers([domain.low for domain in formula.domains.values()])
-    shown.upper = numbers([domain.high for domain in formula.domains.values()])
-    shown.initial = numbers(list(formula.carry.values()))
+    shown.defaults = doubles([NAN if x is None else x for x in formula.hyperparameters.values()])
+    shown.lower = doubles([domain.low for domain in formula.domains.values()])
+    shown.upper = doubles([domain.high for domain in formula.domains.values()])
+    shown.initial = doubles(list(formula.carry.values()))
     RULE_LIST[N_RULES] = rule
     N_RULES += 1
     return 0
@@ -353,9 +353,9 @@ cdef int add_stage(stage_t *stage, object formula, int place) except -1:
     shown.n_hyperparameters, shown.n_arrays = len(formula.hyperparameters), len(formula.stage_arrays)
     shown.n_sums = sums_of(place)
     shown.hyperparameters, shown.arrays = names(list(formula.hyperparameters)), names(formula.stage_arrays)
-    shown.neutral = numbers([NAN if x is None else x for x in formula.hyperparameters.values()])
-    shown.lower = numbers([domain.low for domain in formula.domains.values()])
-    shown.upper = numbers([domain.high for domain in formula.domains.values()])
+    shown.neutral = doubles([NAN if x is None else x for x in formula.hyperparameters.values()])
+    shown.lower = doubles([domain.low for domain in formula.domains.values()])
+    shown.upper = doubles([domain.high for domain in formula.domains.values()])
     return 0
 
 

@@ -13,7 +13,7 @@ enum { FO_MOST_SUMS = 4, FO_JOB = 8192 }; /* bytes of a job, at most */
 typedef struct { /* the sums of a stage or rule */
     int count; /* 0: nothing */
     int squares; /* mask of the sums of squares */
-    int whole; /* over all updates of the call */
+    int over_all; /* over all updates of the call */
     int mean;
 } fo_sums;
 
@@ -96,9 +96,9 @@ static void fo_run_parts(const fo_call *call)
 
 static void fo_reduce_part(const fo_call *call, int id, fo_sums sums, int part)
 {
-    const int64_t blocks = call->space[sums.whole];
+    const int64_t blocks = call->space[sums.over_all];
     fo_env env = fo_enter(0);
-    call->library->reduce_blocks(call->jobs, call->tasks, call->count, call->starts[sums.whole], id, sums,
+    call->library->reduce_blocks(call->jobs, call->tasks, call->count, call->starts[sums.over_all], id, sums,
                           blocks * part / call->parts,
                           blocks * (part + 1) / call->parts, call->partials);
     fo_leave(env);
@@ -108,7 +108,7 @@ static void fo_reduce_part(const fo_call *call, int id, fo_sums sums, int part)
 static void fo_reduce(const fo_call *call, int id, fo_sums wanted)
 {
     const fo_library *library = call->library;
-    const ptrdiff_t *starts = call->starts[wanted.whole];
+    const ptrdiff_t *starts = call->starts[wanted.over_all];
     fo_total totals[FO_MOST_SUMS];
     double given[2 * FO_MOST_SUMS] = {0};
     fo_env env;
@@ -124,13 +124,13 @@ static void fo_reduce(const fo_call *call, int id, fo_sums wanted)
     for (int64_t k = 0; k < call->count; k++) {
         const fastopt_update *u = fo_update_at(call->updates, k);
         char *job = call->jobs + (size_t)k * library->job_size;
-        const int64_t first = wanted.whole ? 0 : starts[k] / 256;
-        const int64_t end = wanted.whole ? call->space[1] : (starts[k] + u->n + 255) / 256;
-        for (int j = 0; j < wanted.count && (k == 0 || !wanted.whole); j++) {
+        const int64_t first = wanted.over_all ? 0 : starts[k] / 256;
+        const int64_t end = wanted.over_all ? call->space[1] : (starts[k] + u->n + 255) / 256;
+        for (int j = 0; j < wanted.count && (k == 0 || !wanted.over_all); j++) {
             fo_total_clear(totals + j);
             fo_total_add_blocks(totals + j, call->partials + first * wanted.count + j, end - first, wanted.count);
         }
-        if (k == 0 || !wanted.whole) fo_reduce_totals(totals, wanted.count, wanted.squares, wanted.mean ? (double)u->n : -1, given);
+        if (k == 0 || !wanted.over_all) fo_reduce_totals(totals, wanted.count, wanted.squares, wanted.mean ? (double)u->n : -1, given);
         if (library->sums(job, id).count) library->after(u, job, id, given);
     }
     fo_leave(env);

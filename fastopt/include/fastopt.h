@@ -45,7 +45,7 @@ typedef struct fastopt_rule {
     const char *name;
     int32_t n_states, n_hyperparameters, n_carry, n_sums;
     const char *const *states;          /* they begin at zero, except */
-    uint32_t start_mask;                 /* those with a bit here, which begin as copies of the parameter */
+    uint32_t start_mask;                /* those with a bit here, which begin as copies of the parameter */
     const char *const *hyperparameters; /* with defaults and closed ranges */
     const double *defaults, *lower, *upper;
     const char *const *carry;           /* numbers that are carried from step to step, with first values */
@@ -89,8 +89,8 @@ typedef struct fastopt_update {
     int16_t *low_bits;                                 /* or the low bits that bfloat16 drops, or NULL */
     const double *hyperparameters;                     /* in the rule's order; NULL: defaults */
     const double *carry_in;                            /* NULL: first values */
-    double *carry_out;                                  /* for the next step; may be carry_in, unless parts > 1 */
-    const fastopt_stage_args *stages;                         /* in any order: they run in the library's */
+    double *carry_out;                                 /* for the next step; may be carry_in, unless parts > 1 */
+    const fastopt_stage_args *stages;                  /* in any order: they run in the library's */
     int32_t n_stages;
     uint32_t seed;                                     /* of stochastic rounding, together with t and position: */
     int64_t position;                                  /* of the first element, in the concatenation of all arrays */

@@ -11,7 +11,7 @@
 
 typedef struct {
     fastopt_rule shown; /* first, so that its address is that of the whole */
-    int nonnegative, whole, mean, squares;
+    int nonnegative, over_all, mean, squares;
     void (*scalars)(int64_t t, double *carry, const double *sums, const double *h, double *c);
     void (*sums_scalars)(int64_t t, double *carry, const double *sums, const double *h, double *c);
     void (*plain_f32)(float *p, const float *g, char *const *state, int64_t lo, int64_t n, const float *c,
@@ -25,7 +25,7 @@ typedef struct {
 
 typedef struct {
     fastopt_stage shown;
-    int number, whole, squares, limits, places[FASTOPT_ARRAYS]; /* places: of its arrays, among those of all stages */
+    int number, over_all, squares, limits, places[FASTOPT_ARRAYS]; /* places: of its arrays, among those of all stages */
     void (*scalars)(int64_t t, double *carry, const double *sums, const double *h, double *c);
 } fo_stage;
 
@@ -162,12 +162,12 @@ static fo_sums fo_sums_of(const void *given, int id)
     if (id == FO_STAGES) {
         found.count = job->rule->shown.n_sums;
         found.squares = job->rule->squares;
-        found.whole = job->rule->whole;
+        found.over_all = job->rule->over_all;
         found.mean = job->rule->mean;
     } else if (job->uses[id]) {
         found.count = job->uses[id]->stage->n_sums;
         found.squares = ((const fo_stage *)job->uses[id]->stage)->squares;
-        found.whole = ((const fo_stage *)job->uses[id]->stage)->whole;
+        found.over_all = ((const fo_stage *)job->uses[id]->stage)->over_all;
     }
     return found;
 }
