@@ -277,6 +277,7 @@ def test_stages_out_of_their_domains_and_arrays_that_overlap_are_refused(library
     assert library.apply(u.ctypes.data, 1, 1) == 4 and all((a == 1).all() for a in carry)
 
 
+@pytest.mark.full
 def test_rules_of_one_library_are_not_the_other_ones(standalone):
     package = Library(embed.addresses())
     u, _ = one(standalone)

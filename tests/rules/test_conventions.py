@@ -202,7 +202,8 @@ def test_prodigy_is_its_authors(options, theirs, capsys):
     compare(params, by_torch(prodigyopt.Prodigy, {"lr": 1.0, "d0": 1e-3, **theirs}, 50)[0], 1e-10)
 
 
-@pytest.mark.parametrize("decay", [pytest.param(0.0, marks=pytest.mark.full), 0.1])
+@pytest.mark.full
+@pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_prodigy_is_optaxs(optax, decay):
     import jax
 
