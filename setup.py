@@ -87,4 +87,4 @@ EXTENSIONS += [extension(f"_engine.kernels_{isa}", kept(f"kernels_{isa}.pyx", KE
 COMPILED = cythonize(EXTENSIONS, build_dir="build/c", include_path=["."])
 for module in COMPILED:
     module.optional = True  # without a compiler, or with an old one, fastopt does without what was not built
-setup(ext_modules=COMPILED, cmdclass={"build_ext": BuildExt})
+setup(ext_modules=COMPILED, cmdclass={"build_ext": BuildExt}, options={"build_ext": {"parallel": os.cpu_count()}})
