@@ -188,6 +188,8 @@ def reference_step(optimizer: Any, grads: Any, *, scale: float = 1.0) -> bool:
     ------
     TypeError
         If the optimizer is none, or is of arrays on a device.
+    RuntimeError
+        If a step of this optimizer is at work, as in its schedules. Nothing has changed.
 
     Examples
     --------
@@ -202,14 +204,21 @@ def reference_step(optimizer: Any, grads: Any, *, scale: float = 1.0) -> bool:
     """
     if not isinstance(optimizer, Optimizer) or optimizer._memory is not HOST:
         raise TypeError(f"optimizer: {optimizer!r}, expected an optimizer of NumPy arrays")
-    layout = optimizer._structure, optimizer._parameters, optimizer._groups
-    optimizer._interpreted = True  # type: ignore[misc]
+    use_interpreter(optimizer, True)
     try:
-        optimizer._lay_out(*layout, [], [])
         return optimizer.step(grads, scale=scale)
     finally:
-        del optimizer._interpreted
-        optimizer._lay_out(*layout, [], [])
+        use_interpreter(optimizer, type(optimizer)._interpreted)
+
+
+def use_interpreter(optimizer: Any, interpreted: bool) -> None:
+    """Change the backend of an optimizer that is not at work; raise RuntimeError within a step."""
+    with optimizer._exclusive():
+        optimizer._interpreted = interpreted
+        try:
+            optimizer._lay_out(optimizer._structure, optimizer._parameters, optimizer._groups, [], [])
+        finally:
+            del optimizer._interpreted
 
 
 __all__ = ["check_rule", "reference_step"]

@@ -158,6 +158,7 @@ def test_a_schedule_cannot_call_the_optimizer(tmp_path):
             lambda: copy.copy(optimizer),
             lambda: optimizer.bind(np.ones(3)),
             lambda: optimizer.add_group({"params": np.zeros(1)}),
+            lambda: fo.testing.reference_step(optimizer, [np.ones(3)]),
         ):
             with pytest.raises(RuntimeError, match="at work"):
                 call()
