@@ -42,7 +42,7 @@ def test_every_name_of_the_configuration_is_one_of_asvs():
 
 
 def benchmarks():
-    """Of each class of benchmarks: its file, itself, and what takes its parameters."""
+    """Yield the file, the class and the functions that take its parameters, for each class of benchmarks."""
     for path in sorted((SUITE / "benchmarks").glob("*.py")):
         for cls in ast.parse(path.read_text()).body:
             own = isinstance(cls, ast.ClassDef) and {ast.unparse(base) for base in cls.bases} <= {"_Steps"}

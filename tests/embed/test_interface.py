@@ -339,7 +339,7 @@ def test_numba_finds_the_functions_by_cythons_names():
 
 
 def test_descriptions_are_copies():
-    """What callers do to them changes no rule."""
+    """Callers that change a description change no rule."""
     embed.rules()["adam"]["hyperparameters"]["lr"] = embed.stages()["decoupled"]["hyperparameters"]["lr"] = 7.0
     embed.rules()["adam"]["states"].clear()
     assert embed.rules()["adam"]["hyperparameters"]["lr"] == 1e-3 and embed.stages()["decoupled"]["hyperparameters"]["lr"] is None

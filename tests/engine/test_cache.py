@@ -72,7 +72,7 @@ def test_a_folder_that_others_can_write_to_is_no_cache(tmp_path, monkeypatch):
 
 
 def damaged(path, how):
-    """What can become of a file of the cache."""
+    """Damage a file of the cache."""
     if how == "cut":
         path.write_bytes(path.read_bytes()[:1000])
     elif how == "empty":

@@ -152,7 +152,7 @@ SPECIAL = np.array(
 
 
 def all_floats():
-    """Of every size, and the special ones."""
+    """Return floats of every size, and the special ones."""
     return np.concatenate(
         [SPECIAL, data(100_000, np.float32, 1), np.exp(data(100_000, np.float32, 2, 15)), -np.exp(data(1000, np.float32, 3, 10))]
     )
@@ -217,7 +217,7 @@ def test_the_second_moment_is_unbiased(state, rounding, fine):
 @pytest.mark.parametrize("state", ["bfloat16", "float16", "float8"])
 @pytest.mark.parametrize("rounding", ["stochastic", "nearest"])
 def test_a_tiny_second_moment_is_not_zero(state, rounding):
-    """As zero it would blow the update up."""
+    """A second moment of zero would blow the update up."""
     p = np.zeros(512, np.float32)
     g = np.full(512, 1e-19 if state == "bfloat16" else 1e-6, np.float32)
     g[::256] = 1.0 if state == "float8" else g[0]

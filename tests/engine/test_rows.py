@@ -19,7 +19,7 @@ ROWS, WIDTH = 40, 7
 
 
 def gradients(steps, rows=ROWS, shape=(WIDTH,), dtype=np.float64, seed=1):
-    """Of each step: indices, some twice, values, and the dense gradient."""
+    """Return indices, some twice, values, and the dense gradient of each step."""
     rng = np.random.default_rng(seed)
     for _ in range(steps):
         indices = rng.integers(0, rows, 6)
@@ -149,7 +149,7 @@ def test_exact_resume_and_copies_hold_what_was_behind(tmp_path):
 
 @pytest.mark.parametrize("case", sorted(set(CASES) - SUMS - MUON))
 def test_lazy_rows_are_updated_and_others_are_left(case):
-    """As a dense step for the rows touched; no bit of another row's parameter and state changes."""
+    """The rows touched make a dense step; no bit of another row's parameter and state changes."""
     p = start()
     q = p.copy()
     rows, dense = make(case, p), make(case, q)

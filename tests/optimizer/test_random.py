@@ -40,7 +40,7 @@ def lives(count):
 
 
 def magnitude(r, dtype):
-    """Of gradients: usual ones, and all that the dtype has."""
+    """Draw the magnitude of gradients: usual ones, and all that the dtype has."""
     info = np.finfo(dtype)
     if r.random() < 0.5:
         return 1.0
@@ -69,7 +69,7 @@ def gradient(r, shape, dtype):
 
 
 def shaped(grads, options, scale, params):
-    """What plain gradient descent subtracts, as fractions: the stages by their definitions."""
+    """Return what plain gradient descent subtracts, as fractions: the stages by their definitions."""
     sign = -1 if options.get("maximize") else 1
     found = []
     for total, count in grads:

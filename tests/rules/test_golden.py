@@ -49,7 +49,7 @@ def fingerprint(case, dtype):
 
 
 def drawn(n, seed, dtype):
-    """As `numbers`, of every format that parameters may have."""
+    """Return the values of `numbers` in any format that parameters may have."""
     if dtype == "bfloat16":
         return dtypes.narrowed(numbers(n, seed, np.float32), dtypes.BFLOAT16).view(fo.bfloat16)
     if dtype == "complex64":

@@ -47,7 +47,7 @@ SIZES = [1, 2, 300]
 
 
 def moved(optimizer, p, g, **step):
-    """What a step subtracts from a parameter of zeros, without another rounding."""
+    """Return what a step subtracts from a parameter of zeros, without another rounding."""
     optimizer.step(g, **step)
     return -p
 
@@ -104,7 +104,7 @@ def test_lars_of_doubles_over_their_whole_range(factor):
 
 
 def test_a_scaled_float_is_rounded_once_near_a_middle_too(isa):
-    """As a fused operation rounds; two operations on doubles would give the other neighbour."""
+    """It is rounded like a fused operation; two operations on doubles would give the other neighbour."""
     x, factor = np.float32(float.fromhex("0x1.9d07a6p+0")), float.fromhex("0x1.3f550e036310dp-1")
     p = np.zeros(40, np.float32)
     assert (moved(fo.SGD(p, lr=1.0), p, np.full(40, x), scale=factor) == float.fromhex("0x1.019ae2p+0")).all()

@@ -100,7 +100,7 @@ class Steps:
         assert self.library.apply(self.u.ctypes.data, len(self.u), threads) == 0, self.library.message()
 
     def step_in_parts(self, parts, t=1):
-        """As callers with their own threads do, the last part first."""
+        """Make a step in parts, as callers with their own threads do, the last part first."""
         self.u["t"] = t
         after = [np.zeros(6) for _ in self.u]
         if t > 1:

@@ -97,7 +97,7 @@ def test_groups():
 
 
 def test_single_parameter_steps_from_backward_hooks():
-    """As soon as a gradient is there, its parameter is updated and the gradient let go."""
+    """A parameter is updated as soon as its gradient is there, and the gradient released."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
     other = copy.deepcopy(model)

@@ -13,7 +13,7 @@ T = torch.optim
 
 @pytest.fixture(params=[True, False], ids=["exchange", "no exchange"])
 def exchange(request, monkeypatch):
-    """Where tensors lie is told by torch's half of DLPack in C, or, before torch 2.10, by their methods."""
+    """Tensors are located by torch's half of DLPack in C, or, before torch 2.10, by their methods."""
     if not request.param:
         monkeypatch.setattr(fo.torch, "EXCHANGE", None)
     else:
@@ -166,7 +166,7 @@ class Weight(torch.nn.Parameter):
 
 
 def test_memory_that_was_freed_is_refused(exchange):
-    """As sharded training frees it; the shape stays."""
+    """Sharded training frees memory so; the shape stays."""
     p = torch.nn.Parameter(torch.ones(1000))
     p.grad = torch.ones(1000)
     p.grad.untyped_storage().resize_(0)
