@@ -213,12 +213,14 @@ def reference_step(optimizer: Any, grads: Any, *, scale: float = 1.0) -> bool:
 
 def use_interpreter(optimizer: Any, interpreted: bool) -> None:
     """Change the backend of an optimizer that is not at work; raise RuntimeError within a step."""
-    with optimizer._exclusive():
-        optimizer._interpreted = interpreted
-        try:
-            optimizer._lay_out(optimizer._structure, optimizer._parameters, optimizer._groups, [], [])
-        finally:
-            del optimizer._interpreted
+    optimizer._exclusively(attach, optimizer, interpreted)
+
+
+def attach(optimizer: Optimizer, interpreted: bool) -> None:
+    """Give an optimizer another backend, within its lock."""
+    structure, parameters, groups = optimizer._structure, optimizer._parameters, optimizer._groups
+    backend = dispatch.backend(structure, parameters, groups, optimizer._settings, interpreted)
+    optimizer._attach(backend, structure, parameters, groups, optimizer._settings)
 
 
 __all__ = ["check_rule", "reference_step"]

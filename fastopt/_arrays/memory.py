@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from . import dtypes, layout
+from .changes import writing
 
 
 class Memory:
@@ -60,6 +61,11 @@ class Memory:
     def put(target: Any, values: Any) -> None:
         """Write numbers, or an array of this memory or of a file, into an array."""
         target[...] = values
+
+    @staticmethod
+    def writing(target: Any, values: Any) -> Callable[[], object]:
+        """Return the change that does so; see `commit`."""
+        return writing(target, values)
 
     @staticmethod
     def array(x: Any, dtype: np.dtype) -> Any:

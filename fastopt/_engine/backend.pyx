@@ -119,6 +119,7 @@ cdef class CompiledBackend(Plan):
             fo_leave(env)
         if fine:
             self.count_step(accumulating)
+            self.completed = True
         return 1 if fine else -1
 
     cdef void use_pending(self) noexcept:

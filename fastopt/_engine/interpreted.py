@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .._arrays import dtypes, layout, overlap
+from .._arrays.changes import commit, writing
 from .._arrays.row_gradient import check_rows, is_rows
 from .._arrays.tree import Structure, collect
 from ..domains import check_order
 from ..spec import STAGES
 from . import sums
-from .oracle import Work, advance, store, walked
+from .oracle import Work, advance, unwalked, walked
 from .program import program
 from .stepper import Backend, Counter
 
@@ -83,14 +85,14 @@ class PythonBackend(Backend):
         programs = [program(g.stages, g.current_values(1.0), self.settings.nonfinite, accumulating) for g in self.groups]
         return [[(op.kind, op.stage.name if op.stage else "", op.takes_wide, op.gives_wide) for op in ops] for ops in programs]
 
-    def count(self, carry: Sequence[list[float]], active: Sequence[bool], accumulating: bool) -> None:
-        """Count a completed step."""
-        if not accumulating:
-            self.last = [[float(x) for x in group.hyperparameters] for group in self.groups]
-        self.each = [
+    def counting(self, carry: Sequence[list[float]], active: Sequence[bool], accumulating: bool) -> list[Callable[[], object]]:
+        """Return the changes that count a completed step."""
+        last = self.last if accumulating else [[float(x) for x in group.hyperparameters] for group in self.groups]
+        each = [
             (t + (a and not accumulating), numbers, accumulating and (waits or a))
             for (t, _, waits), numbers, a in zip(self.each, carry, active, strict=True)
         ]
+        return [partial(setattr, self, name, x) for name, x in (("each", each), ("last", last), ("completed", True))]
 
 
 class InterpretedBackend(PythonBackend):
@@ -146,25 +148,21 @@ class InterpretedBackend(PythonBackend):
         if not fine:
             self.bad = found[CHECK]
             return -1
-        self.write(dtypes.key_of_step(settings.seed, count), accumulating)
-        for g in cleared or ():
-            if g is not None:
-                g[...] = 0
-        if not accumulating:
-            self.found = found
-        self.count([w.carry for w in works], active, accumulating)
+        writes = self.writes(dtypes.key_of_step(settings.seed, count), accumulating)
+        clearing = [writing(g, 0) for g in cleared or () if g is not None]
+        showing = [] if accumulating else [partial(setattr, self, "found", found)]
+        commit([*writes, *clearing, *showing, *self.counting([w.carry for w in works], active, accumulating)])
         return 1
 
-    def write(self, key: int, accumulating: bool) -> None:
-        """Write parameters and state, rounded with this key of random bits."""
-        writes: list[Any] = []
+    def writes(self, key: int, accumulating: bool) -> list[Callable[[], object]]:
+        """Return the writes of parameters and state, rounded with this key of random bits."""
+        found: list[Any] = []
         for w in self.works:
             if w.active:
-                writes += [] if accumulating else w.finish(self.settings, key)
+                found += [] if accumulating else w.finish(self.settings, key)
                 state = [(w.parameter.stage_arrays[name], w.order, w.arrays[name]) for name in w.parameter.stage_state]
-                writes += [w.with_untouched_rows(*x) for x in state]
-        for a, order, flat in writes:
-            store(a, order, flat)
+                found += [w.with_untouched_rows(*x) for x in state]
+        return [writing(a, unwalked(a, order, flat)) for a, order, flat in found]
 
     def exit(self) -> None:
         super().exit()
@@ -207,5 +205,5 @@ class Update:
         with np.errstate(all="ignore"):
             new = [arrays["p"] - update, *new]
         for a, x in zip(outputs, new, strict=True):
-            store(a, order, x)
+            a[...] = unwalked(a, order, x)
         return (*outputs, *after)

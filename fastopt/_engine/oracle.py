@@ -24,11 +24,11 @@ def walked(a: np.ndarray, order: Sequence[int], dtype: np.dtype | None = None) -
     return reals.transpose(order).reshape(-1).copy()
 
 
-def store(a: np.ndarray, order: Sequence[int], flat: np.ndarray) -> None:
-    """Write a flat array as `walked` reads it."""
+def unwalked(a: np.ndarray, order: Sequence[int], flat: np.ndarray) -> Any:
+    """Return a flat array, as `walked` reads it, in the shape and dtype of `a`."""
     shape, _, _ = layout.reals(a)
     reals = np.ascontiguousarray(flat.reshape([shape[k] for k in order]).transpose(np.argsort(order)))
-    a[...] = reals.view(a.dtype).reshape(a.shape) if a.size else 0
+    return reals.view(a.dtype).reshape(a.shape) if a.size else 0
 
 
 class Work:

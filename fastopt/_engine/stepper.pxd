@@ -1,5 +1,6 @@
 # Types of ``stepper.py`` when it is compiled.
 cdef class Backend:
+    cdef public bint completed
     cpdef exit(self)
     cpdef set_gradients(self, object grads)
     cpdef set_gradient_list(self, list grads)
@@ -17,9 +18,8 @@ cdef class Stepper:
     cdef readonly long long _count, _skipped, _gathered
     cdef long long _accumulate
 
-    cdef int _begin(self) except -1
-    cdef int _enter(self) except -1
-    cdef int _end(self) except -1
     cdef Backend _planned(self)
     cdef tuple _laid_out(self)
+    cdef bint _advance(self, object grads, double scale, bint listed) except -1
     cdef bint _execute(self, list bound, double scale) except -1
+    cdef int _skip(self, list cleared) except -1

@@ -8,11 +8,12 @@ This text has two uses: it is compiled with the types of ``stepper.pxd``, or run
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from fastopt._arrays.changes import commit
 from fastopt._arrays.tree import collect
 
 # Of one parameter: its steps, the numbers that its rule carries, and whether it has accumulated gradients.
@@ -24,7 +25,14 @@ class Backend:
 
     The methods `set_...` and `prepare` check their arguments and may raise; they write nothing. `run` makes the step. All of
     them, and `catch_up`, are called between `enter` and `exit`.
+
+    Attributes
+    ----------
+    completed : bool
+        True once `run` has written a step, even if it then raised because a signal handler did.
     """
+
+    completed: bool
 
     @property
     def on_device(self) -> bool:
@@ -137,36 +145,32 @@ class Stepper:
         self._accumulate, self._clears = settings.accumulate, settings.zero_grads
         self._raises = settings.nonfinite == "raise"
 
-    def _begin(self) -> None:
-        if self._busy:
-            raise RuntimeError("this optimizer is at work: in another thread, or in a step that calls what you passed")
-        if self._backend is None:
-            raise RuntimeError("this optimizer has no parameters: its constructor has not run")
-        # Nothing between the test and the assignment lets another thread run, in plain Python neither.
-        self._busy = True
-        if self._on_device:
-            self._enter()
+    def _exclusively(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Return ``work(*args)``, during which no step begins; raise within a step.
 
-    def _enter(self) -> None:
+        Whatever raises, also a signal handler, the lock is released. There is no call between the test and the assignment, nor
+        before the last one: no other thread runs there, and no signal handler.
+        """
+        if self._busy or self._backend is None:
+            raise_unavailable(self._busy)
         try:
-            self._backend.enter()
-        except BaseException:
-            self._busy = False
-            raise
-
-    def _end(self) -> None:
-        try:
-            self._backend.exit()
+            self._busy = True
+            if self._on_device:
+                self._backend.enter()
+            return work(*args)
         finally:
-            self._busy = False
+            try:
+                self._backend.exit()
+            finally:
+                self._busy = False
 
-    def _acquire(self) -> None:
-        """Take the lock, so that no step begins."""
-        self._begin()
+    def _commit(self, plan: Callable[..., list[Callable[[], object]]], *args: Any) -> None:
+        """Catch up, and make the changes that ``plan(*args)`` returns, with the lock held."""
+        self._exclusively(self._make, plan, args)
 
-    def _release(self) -> None:
-        """Release the lock."""
-        self._end()
+    def _make(self, plan: Callable[..., list[Callable[[], object]]], args: tuple[Any, ...]) -> None:
+        self._backend.catch_up(None)
+        commit(plan(*args))
 
     def _at_work(self) -> bool:
         """Return True while a step or another exclusive call is running."""
@@ -211,7 +215,7 @@ class Stepper:
     def _planned(self) -> Any:
         """Return the backend, or raise before the constructor has run."""
         if self._backend is None:
-            raise RuntimeError("this optimizer has no parameters: its constructor has not run")
+            raise_unavailable(False)
         return self._backend
 
     def bind(self, grads: Any) -> None:
@@ -227,26 +231,18 @@ class Stepper:
         TypeError, ValueError
             As `step`; TypeError also for anything but arrays, whose later values could not be seen.
         """
-        self._begin()
-        try:
-            self._bind(collect(self._structure, grads))
-        finally:
-            self._end()
+        self._exclusively(self._bind, grads)
 
     def _bind_list(self, grads: list[Any]) -> None:
         """Bind gradients in the parameters' order."""
-        self._begin()
-        try:
-            self._bind(grads)
-        finally:
-            self._end()
+        self._exclusively(self._bind, grads, True)
 
-    def _bind(self, grads: list[Any]) -> None:
-        found = self._backend.check_bindable(grads, self._clears)
+    def _bind(self, grads: Any, listed: bool = False) -> None:
+        found = self._backend.check_bindable(grads if listed else collect(self._structure, grads), self._clears)
         self._backend.set_gradient_list(found)
-        self._bound = found
         # NumPy does not resize in place what others refer to.
-        self._guards = [weakref.ref(g) for g in found if type(g) is np.ndarray]
+        guards = [weakref.ref(g) for g in found if type(g) is np.ndarray]
+        self._bound, self._guards = found, guards
 
     def _bound_list(self) -> list[Any] | None:
         """Return the bound gradients in the parameters' order."""
@@ -284,26 +280,34 @@ class Stepper:
         -----
         The GIL is released while arrays are updated, except for less than 2048 elements, where releasing it would take longer.
         """
-        self._begin()
-        try:
-            if grads is not None:
-                self._backend.set_gradients(grads)
-                return self._execute(None, scale)
-            if self._bound is None:
-                raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
-            self._backend.set_bound_gradients(self._bound)
-            return self._execute(self._bound, scale)
-        finally:
-            self._end()
+        return self._advance(grads, scale, False)
 
     def _step_list(self, grads: list[Any]) -> bool:
         """Update the parameters by gradients in the parameters' order."""
-        self._begin()
+        return self._advance(grads, 1.0, True)
+
+    def _advance(self, grads: Any, scale: float, listed: bool) -> bool:
+        """Make a step; `_exclusively` without the cost of its call."""
+        if self._busy or self._backend is None:
+            raise_unavailable(self._busy)
         try:
-            self._backend.set_gradient_list(grads)
-            return self._execute(None, 1.0)
+            self._busy = True
+            if self._on_device:
+                self._backend.enter()
+            if listed:
+                self._backend.set_gradient_list(grads)
+            elif grads is not None:
+                self._backend.set_gradients(grads)
+            elif self._bound is None:
+                raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
+            else:
+                self._backend.set_bound_gradients(self._bound)
+            return self._execute(None if grads is not None else self._bound, scale)
         finally:
-            self._end()
+            try:
+                self._backend.exit()
+            finally:
+                self._busy = False
 
     def _execute(self, bound: list[Any] | None, scale: float) -> bool:
         """Make the step of the gradients that were set. Return True if parameters were updated."""
@@ -312,18 +316,33 @@ class Stepper:
             raise ValueError(f"scale: {scale}, expected a number between -1e300 and 1e300")
         cleared = bound if self._clears else None
         self._backend.prepare(self._count, scale, cleared, accumulating)
-        done = self._backend.run(self._count, scale, cleared, accumulating)
-        if done < 0 and self._raises:
-            raise_nonfinite(self._backend.nonfinite())
-        if done < 0 and cleared is not None:
-            for g in cleared:
-                if g is not None:
-                    g[...] = 0
-        self._skipped += done < 0
-        if done > 0:
-            self._count += not accumulating
-            self._gathered = self._gathered + 1 if accumulating else 0
+        self._backend.completed = False
+        try:
+            done = self._backend.run(self._count, scale, cleared, accumulating)
+        finally:
+            # A handler that raises after the last write interrupts the caller, not the step.
+            if self._backend.completed:
+                self._count += not accumulating
+                self._gathered = self._gathered + 1 if accumulating else 0
+        if done < 0:
+            self._skip(cleared)
         return done > 0 and not accumulating
+
+    def _skip(self, cleared: list[Any] | None) -> None:
+        """Count a step that is skipped for its gradients, or raise."""
+        if self._raises:
+            raise_nonfinite(self._backend.nonfinite())
+        for g in cleared or ():
+            if g is not None:
+                g[...] = 0
+        self._skipped += 1
+
+
+def raise_unavailable(busy: bool) -> None:
+    """Raise the error of an optimizer that cannot begin a step."""
+    if busy:
+        raise RuntimeError("this optimizer is at work: in another thread, or in a step that calls what you passed")
+    raise RuntimeError("this optimizer has no parameters: its constructor has not run")
 
 
 def raise_nonfinite(bad: Mapping[str, int]) -> None:
@@ -339,6 +358,7 @@ FIELDS = {
 }  # fmt: skip
 # A compiled class has its fields before the constructor runs; plain Python needs defaults.
 if __file__.endswith(".py"):
+    Backend.completed = False
     for name, value in FIELDS.items():
         setattr(Stepper, name, value)
 

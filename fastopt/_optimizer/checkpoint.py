@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from .._arrays import dtypes
 from . import files
 from .groups import Group
+from .names import expected
 from .options import OPTIONS, WEIGHT_DECAY_STAGES
 from .parameter import Parameter
 
@@ -24,7 +25,10 @@ FORMAT = 1
 MOST_STEPS = 2**62
 # Settings that decide which arrays of state exist, and those that decide what a step does.
 STORED = ("state_dtype", "master")
-SAVED = (*STORED, "accumulate", "nonfinite", "rounding", "flush_subnormals")
+SAVED = (*STORED, "accumulate", "nonfinite", "rounding", "flush_subnormals", "mode")
+POLICIES = ("keep", "restore")
+# What to do about a hyperparameter that differs, by its name.
+Policy = Callable[[str], str | None]
 
 
 def state_of(optimizer: Any) -> dict[str, Any]:
@@ -68,32 +72,24 @@ def counter_of(parameter: Parameter, numbers: Mapping[str, Any]) -> tuple[int, l
     return step, carry, bool(numbers.get("gathering", False))
 
 
-@dataclass(frozen=True)
-class Changes:
-    """Changes that a load will make; all are checked."""
-
-    optimizer: Any
-    counters: list[tuple[int, list[float], bool]]
-    overall: tuple[int, int, int]
-    writes: list[tuple[Parameter, np.ndarray, np.ndarray]]
-    hyperparameters: list[tuple[Group, str, Any]]
-
-    def apply(self) -> None:
-        """Make the changes; nothing here raises."""
-        self.optimizer._set_counters(self.counters, self.overall)
-        for parameter, target, values in self.writes:
-            parameter.memory.put(target, values)
-        for group, key, value in self.hyperparameters:
-            group[key] = value
+def policy_of(optimizer: Any, given: Any) -> Policy:
+    """Return what to do about each hyperparameter and setting that differs: None, "keep" or "restore"."""
+    if given is None or (isinstance(given, str) and given in POLICIES):
+        return lambda name: given
+    if not isinstance(given, Mapping) or not all(x is None or x in POLICIES for x in given.values()):
+        raise ValueError(f"hyperparameters: {given!r}, expected None, 'keep' or 'restore', or a dict of those by name")
+    known = [*optimizer.defaults, *SAVED]
+    for name in given:
+        if name not in known:
+            raise ValueError(f"hyperparameters: no {name!r}, {expected(name, known)}")
+    return given.get
 
 
-def plan_load(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, policy: str | None) -> Changes:
+def plan_load(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, policy: Policy) -> list[Callable[[], object]]:
     """Return the changes that loading a state makes, or raise ValueError if anything does not fit.
 
     `saved` is from `state_of`; `params` are the parameters of a file, by name.
     """
-    if policy not in (None, "keep", "restore"):
-        raise ValueError(f"hyperparameters: {policy!r}, expected None, 'keep' or 'restore'")
     check_form(optimizer, saved, params)
     settings = optimizer._settings
     steps, gathered, skipped = (check_count(key, saved.get(key, 0)) for key in ("steps", "gathered", "skipped"))
@@ -112,9 +108,10 @@ def plan_load(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, poli
         writes += list(writes_of(parameter, sources, unit))
         if params is not None and not parameter.memory.writable(parameter.source):
             raise ValueError(f"parameter {parameter.name!r}: read-only, expected a writable array")
-    return Changes(
-        optimizer, counters, (steps, gathered, skipped), writes, list(hyperparameters_of(optimizer, saved["groups"], policy))
-    )
+    restored = hyperparameters_of(optimizer, saved["groups"], policy)
+    changes = [parameter.memory.writing(target, values) for parameter, target, values in writes]
+    changes += [change for group, key, value in restored for change in group.changes(key, value)]
+    return [partial(optimizer._set_counters, counters, (steps, gathered, skipped)), *changes]
 
 
 def check_form(optimizer: Any, saved: Any, params: Mapping[str, Any] | None) -> None:
@@ -134,8 +131,8 @@ def check_form(optimizer: Any, saved: Any, params: Mapping[str, Any] | None) -> 
         raise ValueError(f"state: rules {rules}, expected {mine}")
 
 
-def check_settings(optimizer: Any, saved: Mapping[str, Any], policy: str | None) -> None:
-    """Raise if settings differ that decide which state exists; without a policy also those that decide what a step does."""
+def check_settings(optimizer: Any, saved: Mapping[str, Any], policy: Policy) -> None:
+    """Raise if settings differ that decide which state exists; unless they are kept also those that decide what a step does."""
     settings = optimizer._settings
     if (seed := saved.get("seed", 0)) != settings.seed:
         raise ValueError(f"seed: saved {seed}, here {settings.seed}; construct with it")
@@ -144,13 +141,18 @@ def check_settings(optimizer: Any, saved: Mapping[str, Any], policy: str | None)
         ours = getattr(settings, name, theirs)
         if name in STORED and theirs != ours:
             raise ValueError(f"{name}: saved {theirs!r}, here {ours!r}; construct with it")
-        if policy is None and theirs != ours:
-            raise ValueError(f"{name}: saved {theirs!r}, here {ours!r}; say hyperparameters='keep'")
+        if policy(name) != "keep" and theirs != ours:
+            raise ValueError(f"{name}: saved {theirs!r}, here {ours!r}; construct with it, or say {keeping(name)}")
     for k, (theirs, group) in enumerate(zip(saved["groups"], optimizer._groups, strict=True)):
         decays = theirs.get("weight_decay") != 0 or group.get("weight_decay") != 0
-        if policy is None and decays and theirs.get("decay", decay_of(group)) != decay_of(group):
-            said = f"saved as {theirs['decay']}, here {decay_of(group)}; say hyperparameters='keep'"
+        if policy("weight_decay") != "keep" and decays and theirs.get("decay", decay_of(group)) != decay_of(group):
+            said = f"saved as {theirs['decay']}, here {decay_of(group)}; say {keeping('weight_decay')}"
             raise ValueError(f"weight_decay of group {k}: {said}")
+
+
+def keeping(name: str) -> str:
+    """Return the argument that keeps this optimizer's value, for errors."""
+    return f"hyperparameters={{{name!r}: 'keep'}}, or 'keep' for all"
 
 
 def writes_of(parameter: Parameter, sources: Mapping[str, Any], unit: int) -> Iterator[tuple[Parameter, np.ndarray, np.ndarray]]:
@@ -178,7 +180,7 @@ def fitting(what: str, target: np.ndarray, source: Any) -> np.ndarray:
     return source if source.base is None and source.flags.owndata else source.copy()
 
 
-def hyperparameters_of(optimizer: Any, saved: Sequence[Mapping[str, Any]], policy: str | None) -> Iterator[tuple[Group, str, Any]]:
+def hyperparameters_of(optimizer: Any, saved: Sequence[Mapping[str, Any]], policy: Policy) -> Iterator[tuple[Group, str, Any]]:
     """Yield hyperparameters to restore, checked; raise for a difference without a policy."""
     # Options that older files do not have are compared with their defaults.
     defaults = {**OPTIONS, **optimizer.option_defaults, **optimizer.arguments}
@@ -188,15 +190,15 @@ def hyperparameters_of(optimizer: Any, saved: Sequence[Mapping[str, Any]], polic
             is_default = group.options[key] is defaults[key] or mine == defaults[key]
             found = theirs.get(key, mine if is_default else None)
             known = key in theirs or is_default
-            if policy == "keep" or (mine == found and "callable" not in str(mine)):
+            if policy(key) == "keep" or (mine == found and "callable" not in str(mine)):
                 continue
             where = f"{key} of group {k}"
             restorable = known and "schedule" not in str(found) and group.settable(key)
-            if policy is None:
-                choices = "'keep' or 'restore'" if restorable else "'keep'"
-                raise ValueError(f"{where}: saved {found}, here {mine}; say hyperparameters={choices}")
+            if policy(key) is None:
+                choices = f"{keeping(key)}; or 'restore'" if restorable else keeping(key)
+                raise ValueError(f"{where}: saved {found}, here {mine}; say {choices}")
             if not restorable:
-                raise ValueError(f"{where}: {found} cannot be restored: construct with it and say hyperparameters='keep'")
+                raise ValueError(f"{where}: {found} cannot be restored: construct with it, and say {keeping(key)}")
             yield group, key, restored(group, where, key, found)
 
 
@@ -216,16 +218,15 @@ def save(optimizer: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] 
     """Write a restart file; see `Optimizer.save`."""
     arrays: dict[str, np.ndarray] = {}
     packed_extra = files.packed(dict(extra or {}), "extra", arrays)
-    with optimizer._exclusive():
-        saved = state_of(optimizer)
-        entries = saved["state"].items()
-        members = {f"state/{n}/{k}": a for n, entry in entries for k, a in entry.items() if isinstance(a, np.ndarray)}
-        members |= {f"param/{s.name}": s.memory.host(s.array) for s in optimizer._parameters} | arrays
-        state = {n: {k: x for k, x in entry.items() if not isinstance(x, np.ndarray)} for n, entry in entries}
-        files.write(path, {**saved, "state": state, "extra": packed_extra}, members)
+    saved = state_of(optimizer)
+    entries = saved["state"].items()
+    members = {f"state/{n}/{k}": a for n, entry in entries for k, a in entry.items() if isinstance(a, np.ndarray)}
+    members |= {f"param/{s.name}": s.memory.host(s.array) for s in optimizer._parameters} | arrays
+    state = {n: {k: x for k, x in entry.items() if not isinstance(x, np.ndarray)} for n, entry in entries}
+    files.write(path, {**saved, "state": state, "extra": packed_extra}, members)
 
 
-def load(optimizer: Any, path: str | os.PathLike[str], policy: str | None) -> dict[str, Any]:
+def load(optimizer: Any, path: str | os.PathLike[str], policy: Any) -> dict[str, Any]:
     """Read a restart file; see `Optimizer.load`."""
     meta, arrays = files.read(path)
     check_kinds(f"{path}", meta, {"extra": dict, "state": dict})
@@ -243,24 +244,21 @@ def load(optimizer: Any, path: str | os.PathLike[str], policy: str | None) -> di
     return extra
 
 
-def load_state(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, policy: str | None) -> None:
+def load_state(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, policy: Any) -> None:
     """Load a state, with the parameters of a file; see `Optimizer.load_state_dict`."""
-    with optimizer._exclusive():
-        optimizer._backend.catch_up(None)
-        plan_load(optimizer, saved, params, policy).apply()
+    optimizer._commit(plan_load, optimizer, saved, params, policy_of(optimizer, policy))
 
 
 def fingerprint(optimizer: Any) -> str:
     """Return the SHA-256 of parameters, state and step counts in a fixed order; see `Optimizer.fingerprint`."""
     digest = hashlib.sha256()
-    with optimizer._exclusive():
-        optimizer._backend.catch_up(None)
-        digest.update(f"{optimizer.steps}\0".encode())
-        for parameter, (step, carry, pending) in zip(optimizer._parameters, optimizer._counters()[0], strict=True):
-            counted = f"{step}{carry or ''}{'gathering' * pending}"
-            for key, a in {"": parameter.array, **parameter.state}.items():
-                digest.update(f"{parameter.name}\0{key}\0{counted}\0{a.shape}\0".encode())
-                digest.update(canonical(parameter.memory.host(a)))
+    optimizer._backend.catch_up(None)
+    digest.update(f"{optimizer.steps}\0".encode())
+    for parameter, (step, carry, pending) in zip(optimizer._parameters, optimizer._counters()[0], strict=True):
+        counted = f"{step}{carry or ''}{'gathering' * pending}"
+        for key, a in {"": parameter.array, **parameter.state}.items():
+            digest.update(f"{parameter.name}\0{key}\0{counted}\0{a.shape}\0".encode())
+            digest.update(canonical(parameter.memory.host(a)))
     return digest.hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html as markup
 from typing import Any
 
 from .groups import Group
@@ -18,6 +17,8 @@ def text(optimizer: Any) -> str:
 
 def html(optimizer: Any) -> str:
     """Return a table for notebooks: a row for each group, with what differs from the defaults in bold."""
+    import html as markup  # Slow to import, for notebooks alone.
+
     head = f"<caption>{markup.escape(type(optimizer).__name__)}: {size_of(optimizer)}</caption>"
     shown = [*optimizer.arguments, *(k for k in OPTIONS if any(k in differing(optimizer, g) for g in optimizer._groups))]
     rows = ["".join(f"<th>{markup.escape(k)}</th>" for k in ("parameters", *shown))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import textwrap
@@ -123,6 +124,7 @@ def listed(option: Option) -> str:
     return wrapped(f"- ``{option.name}={shown(option.default)}``: {option.doc};", "  ")
 
 
+@functools.cache
 def wrapped(text: str, hanging: str = "") -> str:
     """Return an indented paragraph."""
     text = re.sub("``.*?``", lambda code: code[0].replace(" ", "\0"), text)  # Code is never broken.

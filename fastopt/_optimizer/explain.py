@@ -22,18 +22,17 @@ FUNCTIONS = {
 
 def explain(optimizer: Any, name: Any, index: Any, grad: float) -> None:
     """Print the lines of an element; see `Optimizer.explain`."""
-    with optimizer._exclusive():
-        optimizer._backend.catch_up(None)
-        parameter = find_parameter(optimizer, name)
-        found = list(lines(optimizer, parameter, place_of_element(parameter, index), float(grad)))
-        each, (_, gathered, _) = optimizer._counters()
-        step = each[optimizer._parameters.index(parameter)][0] + 1
-        more = optimizer._settings.accumulate > 1 and gathered + 1 < optimizer._settings.accumulate
-        note = ", as if this were the last gradient of it" if more else ""
-        print(f"{name}[{index}], step {step} of {type(optimizer).__name__}{note}")
-        for text, value in found:
-            between = "  ->  " if " = " in text else " = "
-            print(f"  {text}" if value is None else f"  {text}{between}{value}")
+    optimizer._backend.catch_up(None)
+    parameter = find_parameter(optimizer, name)
+    found = list(lines(optimizer, parameter, place_of_element(parameter, index), float(grad)))
+    each, (_, gathered, _) = optimizer._counters()
+    step = each[optimizer._parameters.index(parameter)][0] + 1
+    more = optimizer._settings.accumulate > 1 and gathered + 1 < optimizer._settings.accumulate
+    note = ", as if this were the last gradient of it" if more else ""
+    print(f"{name}[{index}], step {step} of {type(optimizer).__name__}{note}")
+    for text, value in found:
+        between = "  ->  " if " = " in text else " = "
+        print(f"  {text}" if value is None else f"  {text}{between}{value}")
 
 
 def find_parameter(optimizer: Any, name: Any) -> Any:

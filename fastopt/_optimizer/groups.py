@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from functools import partial
+from operator import setitem
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from .._arrays.changes import commit
 from .._arrays.tree import check_nesting
 from ..domains import NONNEGATIVE, Domain, check_order
 from ..schedules import Schedule
 from ..spec import STAGES, Spec
+from .names import expected
 from .options import ARRAY_OPTIONS, DOMAINS
 
 
@@ -72,8 +76,7 @@ class Group(MutableMapping[str, Any]):
                 self.hyperparameters[self.index[name]] = x
         self.scheduled: dict[str, tuple[str, Callable[[int], float], int, float, float]] = {}
         self.options = dict(options)
-        for key, value in options.items():
-            self._set(key, value)
+        self._set(options)
         self.chosen = dict(self.options)
 
     def rule_of(self, shape: Sequence[int]) -> Spec:
@@ -112,32 +115,40 @@ class Group(MutableMapping[str, Any]):
         raise TypeError(f"{key}: a hyperparameter cannot be deleted")
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key not in self.options:
-            raise ValueError(f"{key}: no such hyperparameter, expected one of {', '.join(self.options)}")
-        if self.settable(key):
-            self._set(key, value)
-        elif value is not self.options[key] and (key in ARRAY_OPTIONS or value != self.options[key]):
-            raise ValueError(
-                f"{key}: {self.options[key]!r} was chosen at construction and cannot be changed later (rule {self.rule.name!r})"
-            )
+        self.update({key: value})
 
-    def _set(self, key: str, value: Any) -> None:
+    def update(self, *given: Any, **named: Any) -> None:
+        """Set several hyperparameters at once; all are checked before the first is set."""
+        values = dict(*given, **named)
+        for key, value in values.items():
+            if key not in self.options:
+                raise ValueError(f"{key}: no such hyperparameter, {expected(key, self.options)}")
+            fixed = not self.settable(key)
+            if fixed and value is not self.options[key] and (key in ARRAY_OPTIONS or value != self.options[key]):
+                raise ValueError(
+                    f"{key}: {self.options[key]!r} was chosen at construction and cannot be changed later (rule {self.rule.name!r})"
+                )
+        self._set({key: value for key, value in values.items() if self.settable(key)})
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        commit([change for key, value in values.items() for change in self.changes(key, value)])
+
+    def changes(self, key: str, value: Any) -> list[Callable[[], object]]:
+        """Return the changes that set an option, or raise if its numbers do not fit."""
         # A choice, which was checked before.
         if key in ARRAY_OPTIONS or isinstance(self.options[key], (bool, str)):
-            if key in self.index:
-                self.hyperparameters[self.index[key]] = value
-            return
+            return [partial(setitem, self.hyperparameters, self.index[key], value)] if key in self.index else []
         checked = self.checked(key, value)
         kept = tuple(x if callable(x) or (x is None and n in self.constants) else number for n, x, number in checked)
-        self.options[key] = kept if key in self.tuple_arguments else kept[0]
+        found: list[Callable[[], object]] = [partial(setitem, self.options, key, kept if key in self.tuple_arguments else kept[0])]
         for name, x, number in checked if self.settable(key) else ():
             if number is None:
                 function = x.function() if isinstance(x, Schedule) else x
-                domain = self.domains.get(name, NONNEGATIVE)
-                self.scheduled[name] = (name, function, self.index[name], domain.low, domain.high)
+                domain, place = self.domains.get(name, NONNEGATIVE), self.index[name]
+                found += [partial(setitem, self.scheduled, name, (name, function, place, domain.low, domain.high))]
             else:
-                self.scheduled.pop(name, None)
-                self.hyperparameters[self.index[name]] = number
+                found += [partial(self.scheduled.pop, name, None), partial(setitem, self.hyperparameters, self.index[name], number)]
+        return found
 
     def checked(self, key: str, value: Any) -> list[tuple[str, Any, float | None]]:
         """Return name, value and number of each hyperparameter of an option; the number of a schedule is None."""

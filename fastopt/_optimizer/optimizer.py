@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copyreg
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .._arrays import overlap
+from .._arrays.changes import commit
 from .._arrays.memory import HOST, Memory
 from .._arrays.row_gradient import check_indices
 from .._arrays.tree import Structure, collect, flatten, unflatten
@@ -20,6 +21,7 @@ from .._engine.stepper import FIELDS, Stepper
 from . import arguments, checkpoint, display, docstrings, report, state
 from .array_options import clipped_starts, operands
 from .checkpoint import check_count
+from .files import is_key
 from .groups import Group, check_hyperparameter
 from .options import ARRAY_OPTIONS
 from .parameter import Parameter
@@ -117,10 +119,16 @@ class Optimizer(Stepper):
 
     def _build(self, params: Any, options: list[dict[str, Any]], grouped: bool, start: bool = True) -> None:
         """Lay out parameters and groups; with `start`, move parameters between their bounds."""
+        # A second construction must not begin within a step either: the backend at work has to stay.
+        if self._backend is None:
+            self._lay_out_all(params, options, grouped, start)
+        else:
+            self._exclusively(self._lay_out_all, params, options, grouped, start)
+
+    def _lay_out_all(self, params: Any, options: list[dict[str, Any]], grouped: bool, start: bool) -> None:
         memory = dispatch.memory_of(params)
         structure, given = flatten(params)
-        # A second construction must not begin within a step either: the backend at work has to stay.
-        with nullcontext() if self._backend is None else self._exclusive(), memory.device_context():
+        with memory.device_context():
             self._grouped, self._memory = grouped, memory
             leaves = self._adopted(given)
             check_parameters(leaves, self._memory)
@@ -142,13 +150,11 @@ class Optimizer(Stepper):
         new: Sequence[Parameter],
     ) -> None:
         """Use these parameters, of which the last ones were `given`, in this form; move the new ones between their bounds."""
-        starts = clipped_starts(new)
+        starts = [change for parameter, within in clipped_starts(new) for change in parameter.beginning(within)]
         backend = dispatch.backend(structure, parameters, groups, self._settings, self._interpreted)
-        self._attach(backend, structure, parameters, groups, self._settings)
         for parameter, (_, a) in zip(parameters[len(parameters) - len(given) :], given, strict=True):
             parameter.original = a
-        for parameter, within in starts:
-            parameter.begin(within)
+        commit([partial(self._attach, backend, structure, parameters, groups, self._settings), *starts])
 
     def _adopted(self, given: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
         """Return parameters by name, those of other libraries as arrays over their memory."""
@@ -161,15 +167,6 @@ class Optimizer(Stepper):
             Parameter(name, a, group, initial, array_options, self._settings, self._memory)
             for (name, a), array_options in zip(leaves, each, strict=True)
         ]
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """Hold the lock: no step begins inside, and this does not begin inside a step."""
-        self._acquire()
-        try:
-            yield
-        finally:
-            self._release()
 
     @property
     def params(self) -> Any:
@@ -190,8 +187,7 @@ class Optimizer(Stepper):
     @lr.setter
     def lr(self, value: Any) -> None:
         check_hyperparameter("lr", value)
-        for group in self._groups:
-            group["lr"] = value
+        commit([change for group in self._groups for change in group.changes("lr", value)])
 
     @property
     def state(self) -> state.State:
@@ -212,11 +208,13 @@ class Optimizer(Stepper):
 
     @steps.setter
     def steps(self, value: Any) -> None:
-        count = check_count("steps", value)
-        with self._exclusive():
-            self._backend.catch_up(None)
-            each, overall = self._counters()
-            self._set_counters([(count, carry, pending) for _, carry, pending in each], (count, *overall[1:]))
+        self._commit(self._counting_from, check_count("steps", value))
+
+    def _counting_from(self, count: int) -> list[Callable[[], object]]:
+        """Return the change that sets all counts of steps."""
+        each, (_, gathered, skipped) = self._counters()
+        counted: Any = [(count, carry, pending) for _, carry, pending in each]
+        return [partial(self._set_counters, counted, (count, gathered, skipped))]
 
     @property
     def average(self) -> Any:
@@ -229,8 +227,7 @@ class Optimizer(Stepper):
     def _catch_up_unless_at_work(self) -> None:
         """Make the steps that rows are behind before something is read, unless a schedule reads it within a step."""
         if not self._at_work():
-            with self._exclusive():
-                self._backend.catch_up(None)
+            self._exclusively(self._backend.catch_up, None)
 
     def _average_of(self, parameter: Parameter) -> Any:
         return parameter.stage_arrays["averaged"].view() if "averaged" in parameter.stage_arrays else parameter.original
@@ -278,7 +275,7 @@ class Optimizer(Stepper):
         """
         from . import explain
 
-        explain.explain(self, name, index, grad)
+        self._exclusively(explain.explain, self, name, index, grad)
 
     def catch_up(self, rows: Any = None) -> None:
         """Make the steps that rows without a gradient are behind (``mode="exact"``). Call it before you read or write them.
@@ -297,14 +294,14 @@ class Optimizer(Stepper):
         TypeError, ValueError
             If a row does not exist, or the rows are not nested like the parameters.
         """
-        with self._exclusive():
-            if rows is None:
-                self._backend.catch_up(None)
-                return
-            found = collect(self._structure, rows, "rows")
-            self._backend.catch_up(
-                [None if x is None else check_indices(s.name, s.array, x) for s, x in zip(self._parameters, found, strict=True)]
-            )
+        self._exclusively(self._catch_up, rows)
+
+    def _catch_up(self, rows: Any) -> None:
+        found: Any = None
+        if rows is not None:
+            each = zip(self._parameters, collect(self._structure, rows, "rows"), strict=True)
+            found = [None if x is None else check_indices(s.name, s.array, x) for s, x in each]
+        self._backend.catch_up(found)
 
     def add_group(self, group: dict[str, Any]) -> None:
         """Add parameters with their own hyperparameters to an optimizer that was built from groups.
@@ -321,26 +318,29 @@ class Optimizer(Stepper):
         TypeError, ValueError
             As the constructor. Nothing has changed.
         """
-        with self._exclusive():
-            if not self._grouped or self._structure is None:
-                raise ValueError("add_group: this optimizer was not built from groups, expected [{'params': ...}, ...]")
-            if not isinstance(group, dict) or "params" not in group:
-                raise ValueError("add_group: expected a dict with 'params'")
-            child, given = flatten(group["params"], str(len(self._groups)))
-            leaves = self._adopted(given)
-            check_parameters(leaves, self._memory, self._parameters)
-            added = arguments.make_group(self, arguments.group_options(group, self.defaults), [a for _, a in leaves])
-            new = self._make_parameters(added, str(len(self._groups)), leaves)
-            structure = Structure(None, [*self._structure.children, child], "")
-            self._lay_out(structure, self._parameters + new, [*self._groups, added], given, new)
+        self._exclusively(self._add_group, group)
+
+    def _add_group(self, group: Any) -> None:
+        if not self._grouped or self._structure is None:
+            raise ValueError("add_group: this optimizer was not built from groups, expected [{'params': ...}, ...]")
+        if not isinstance(group, dict) or "params" not in group:
+            raise ValueError("add_group: expected a dict with 'params'")
+        child, given = flatten(group["params"], str(len(self._groups)))
+        leaves = self._adopted(given)
+        check_parameters(leaves, self._memory, self._parameters)
+        added = arguments.make_group(self, arguments.group_options(group, self.defaults), [a for _, a in leaves])
+        new = self._make_parameters(added, str(len(self._groups)), leaves)
+        structure = Structure(None, [*self._structure.children, child], "")
+        self._lay_out(structure, self._parameters + new, [*self._groups, added], given, new)
 
     def reset(self) -> None:
         """Reset state and step counts to those of a new optimizer; parameters stay as they are."""
-        with self._exclusive():
-            self._backend.catch_up(None)
-            self._set_counters([(0, list(s.rule.carry.values()), False) for s in self._parameters], (0, 0, 0))
-            for parameter in self._parameters:
-                parameter.reset()
+        self._commit(self._resetting)
+
+    def _resetting(self) -> list[Callable[[], object]]:
+        first: Any = [(0, list(s.rule.carry.values()), False) for s in self._parameters]
+        writes = [change for parameter in self._parameters for change in parameter.resetting()]
+        return [partial(self._set_counters, first, (0, 0, 0)), *writes]
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of state, step counts and hyperparameters; arrays in C order.
@@ -351,8 +351,7 @@ class Optimizer(Stepper):
             ``"state"`` (by parameter and entry), ``"groups"``, ``"steps"``, ``"settings"`` and what `load_state_dict` checks:
             plain numbers, strings and arrays. Parameters are not in it.
         """
-        with self._exclusive():
-            return checkpoint.state_of(self)
+        return self._exclusively(checkpoint.state_of, self)  # type: ignore[no-any-return]
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *, hyperparameters: str | None = None) -> None:
         """Load state, step counts and, if asked, hyperparameters.
@@ -391,7 +390,7 @@ class Optimizer(Stepper):
         OSError
             If the system cannot write.
         """
-        checkpoint.save(self, path, extra)
+        self._exclusively(checkpoint.save, self, path, extra)
 
     def load(self, path: str | os.PathLike[str], *, hyperparameters: str | None = None) -> dict[str, Any]:
         """Load a file of `save` into these parameters, in place, and into this optimizer.
@@ -424,19 +423,20 @@ class Optimizer(Stepper):
         str
             64 hexadecimal digits.
         """
-        return checkpoint.fingerprint(self)
+        return self._exclusively(checkpoint.fingerprint, self)  # type: ignore[no-any-return]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        with self._exclusive():
-            state = {
-                "params": self.params,
-                "grouped": self._grouped,
-                "groups": [(g.chosen, dict(g.options)) for g in self._groups],
-                "saved": checkpoint.state_of(self),
-                "bound": self._bound_list(),
-                "attributes": {k: v for k, v in vars(self).items() if k not in FIELDS and k not in ("_places", "_memory")},
-            }
-        return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
+        return copyreg.__newobj__, (type(self),), self._exclusively(self._pickled)  # type: ignore[attr-defined]
+
+    def _pickled(self) -> dict[str, Any]:
+        return {
+            "params": self.params,
+            "grouped": self._grouped,
+            "groups": [(g.chosen, dict(g.options)) for g in self._groups],
+            "saved": checkpoint.state_of(self),
+            "bound": self._bound_list(),
+            "attributes": {k: v for k, v in vars(self).items() if k not in FIELDS and k not in ("_places", "_memory")},
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state["attributes"])
@@ -483,7 +483,7 @@ def check_parameters(leaves: list[tuple[str, Any]], memory: Memory, existing: Se
     for name, a in leaves:
         if name in arrays or name in names:
             raise ValueError(f"params: two parameters have the name {name!r}")
-        if "\0" in name or (not name.isprintable() and "\ud800" <= max(name) <= "\udfff"):
+        if not is_key(name):
             raise ValueError(f"params: the name {name!r} holds a null character or half a character, which a file's names cannot")
         memory.check(f"parameter {name!r}", a)
         arrays[name] = a

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .._arrays import dtypes, layout
+from .._arrays.changes import commit
 from .._arrays.memory import Memory
 from . import state
 from .array_options import between
@@ -64,7 +65,7 @@ class Parameter:
         if settings.master and self.array.dtype == dtypes.BFLOAT16:
             self.master = self._zeros(np.dtype(np.float32 if settings.master == "float32" else np.int16))
         self._make_stage_arrays(operands)
-        self.reset()
+        commit(self.resetting())
 
     def _zeros(self, dtype: np.dtype) -> Any:
         """Return zeros of the parameter's shape and order of axes."""
@@ -164,11 +165,10 @@ class Parameter:
             return self.shaped(codes, a.shape), exponents
         return (dtypes.narrowed(x, a.dtype, None, self.unsigned(key)).reshape(a.shape),)
 
-    def put(self, key: str, encoded: tuple[np.ndarray, ...]) -> None:
-        """Write the result of `encoded`."""
-        self.memory.put(self.state[key], encoded[0])
-        if key in self.exponents:
-            self.memory.put(self.exponents[key], encoded[1])
+    def writes(self, key: str, value: Any) -> list[Callable[[], object]]:
+        """Return the changes that set an array of state; raise as `encoded`."""
+        targets = (self.state[key], self.exponents.get(key))
+        return [self.memory.writing(*w) for w in zip(targets, self.encoded(key, value), strict=False)]
 
     def value(self) -> np.ndarray:
         """Return a copy of the parameter in the dtype that rules compute in."""
@@ -185,35 +185,40 @@ class Parameter:
         walked = [k for k in self.order if k < len(shape)]
         return flat.reshape([shape[k] for k in walked]).transpose(np.argsort(walked))
 
-    def begin(self, value: np.ndarray) -> None:
-        """Begin at this value, given in the dtype that rules compute in."""
+    def beginning(self, value: np.ndarray) -> list[Callable[[], object]]:
+        """Return the changes that begin at this value, given in the dtype that rules compute in."""
+        shape, writing = self.array.shape, self.memory.writing
         if self.master is not None and self.master.dtype == np.int16:
             codes, rest = dtypes.split(value)
-            self.memory.put(self.array, codes.reshape(self.array.shape))
-            self.memory.put(self.master, rest.reshape(self.array.shape))
+            found = [writing(self.array, codes.reshape(shape)), writing(self.master, rest.reshape(shape))]
         else:
-            self.memory.put(self.array, dtypes.narrowed(value, self.array.dtype).reshape(self.array.shape))
-            if self.master is not None:
-                self.memory.put(self.master, value)
-        self.reset({*self.state, *self.rule_state} - {"master"})
+            codes = dtypes.narrowed(value, self.array.dtype).reshape(shape)
+            found = [writing(self.array, codes), *([] if self.master is None else [writing(self.master, value)])]
+            value = dtypes.widened(codes) if self.master is None else value
+        return found + self.resetting({*self.state, *self.rule_state} - {"master"}, value)
 
-    def reset(self, keys: Collection[str] | None = None) -> None:
-        """Reset state to its first values; all of it, or these names."""
+    def resetting(self, keys: Collection[str] | None = None, value: Any = None) -> list[Callable[[], object]]:
+        """Return the changes that reset state to its first values: all of it, or these names; `value` is the parameter's then."""
         chosen = set(self.state) | set(self.rule_state) if keys is None else set(keys)
+        writes: list[tuple[Any, Any]] = []
+        begins_there = "start" in {*self.rule.tags.values(), *self.stage_state.values()} or self.master is not None
+        if value is None and begins_there:
+            value = self.memory.widened(self.array) if "master" in chosen else self.value()
         if self.master is not None and "master" in chosen:
-            self.master[...] = 0 if self.master.dtype == np.int16 else self.memory.widened(self.array)
+            writes += [(self.master, 0 if self.master.dtype == np.int16 else value)]
         for key in chosen & set(self.rule_state):
-            a, first = self.rule_state[key], self.initial.get(key, 0.0)
-            if self.rule.tags.get(key) == "start":
-                a[...] = self.value()
-            # All blocks are alike.
-            elif key in self.exponents:
-                codes, exponents = dtypes.narrowed8(np.full(1, first, np.float32), self.rule.tags.get(key) == "nonnegative")
-                a[...], self.exponents[key][...] = codes[0], exponents[0]
-            else:
-                a[...] = dtypes.narrowed(np.full(1, self._both(first), self.real), a.dtype)[0]
-        for key in set(self.stage_state) & chosen:
-            self.stage_arrays[key][...] = self.value() if self.stage_state[key] == "start" else 0
+            starts = self.rule.tags.get(key) == "start"
+            writes += [(self.rule_state[key], value)] if starts else self._firsts(key)
+        writes += [(self.stage_arrays[k], value if tag == "start" else 0) for k, tag in self.stage_state.items() if k in chosen]
+        return [self.memory.writing(*w) for w in writes]
+
+    def _firsts(self, key: str) -> list[tuple[Any, Any]]:
+        """Return a rule's array of state, and its exponents, with the numbers that each begins with."""
+        a, first = self.rule_state[key], self.initial.get(key, 0.0)
+        if key in self.exponents:
+            codes, exponents = dtypes.narrowed8(np.full(1, first, np.float32), self.unsigned(key))
+            return [(a, codes[0]), (self.exponents[key], exponents[0])]
+        return [(a, dtypes.narrowed(np.full(1, self._both(first), self.real), a.dtype)[0])]
 
     def change_matrix(self) -> None:
         """Apply the rule's function of matrices to its terms."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,20 +46,21 @@ class ParameterState(MutableMapping[str, Any]):
     def update(self, *given: Any, **named: Any) -> None:
         """Set several entries at once; all are checked before the first is written."""
         values = dict(*given, **named)
-        parameter, owner = self._parameter, self._owner
-        numbers = self._numbers()
-        if unknown := [name for name in values if name not in numbers and name not in parameter.state_names]:
-            raise KeyError(f"state of {parameter.name!r}: {unknown[0]!r}, expected one of {', '.join(map(repr, self))}")
-        with owner._exclusive():
-            owner._backend.catch_up(None)
-            arrays = [(name, parameter.encoded(name, x)) for name, x in values.items() if name in parameter.state_names]
-            from .checkpoint import counter_of
+        if unknown := values.keys() - {*self._numbers(), *self._parameter.state_names}:
+            known = ", ".join(map(repr, self))
+            raise KeyError(f"state of {self._parameter.name!r}: {min(unknown)!r}, expected one of {known}")
+        self._owner._commit(self._changes, values)
 
-            counted = counter_of(parameter, {**numbers, **{k: x for k, x in values.items() if k in numbers}})
-            for name, encoded in arrays:
-                parameter.put(name, encoded)
-            if values.keys() & numbers.keys():
-                owner._backend.set_counter(self._place, counted)
+    def _changes(self, values: Mapping[str, Any]) -> list[Callable[[], object]]:
+        """Return the changes that set entries, or raise."""
+        from .checkpoint import counter_of
+
+        parameter, numbers = self._parameter, self._numbers()
+        changes = [w for name, x in values.items() if name in parameter.state_names for w in parameter.writes(name, x)]
+        if given := {name: x for name, x in values.items() if name in numbers}:
+            counted = counter_of(parameter, {**numbers, **given})
+            changes += [partial(self._owner._backend.set_counter, self._place, counted)]
+        return changes
 
     def __delitem__(self, name: str) -> None:
         raise TypeError(f"state of {self._parameter.name!r}: {name!r} cannot be deleted, expected another value, or reset()")

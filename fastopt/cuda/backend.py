@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .._arrays import dtypes, overlap
+from .._arrays.changes import commit, make, writing
 from .._arrays.row_gradient import is_rows
 from .._arrays.tree import Structure
 from .._codegen.capacity import CARRY, TOTALS
@@ -34,6 +36,7 @@ class CudaBackend(PythonBackend):
         self.memory = memory
         super().__init__(structure, parameters, groups, settings)
         self.done: frozenset[str] = frozenset()
+        self.entered = False
         self.tables = Tables(memory, parameters, groups, settings.flush_subnormals)
         self.tables.record_event()
 
@@ -44,6 +47,7 @@ class CudaBackend(PythonBackend):
     def enter(self) -> None:
         self.device_context = self.memory.device_context()
         self.device_context.__enter__()
+        self.entered = True
         self.tables.wait_for_last()
 
     def exit(self) -> None:
@@ -52,7 +56,9 @@ class CudaBackend(PythonBackend):
         try:
             self.tables.record_event()
         finally:
-            self.device_context.__exit__(None, None, None)
+            if self.entered:
+                self.entered = False
+                self.device_context.__exit__(None, None, None)
 
     def located(self, a: Any) -> np.ndarray:
         return self.memory.located(a)
@@ -150,13 +156,14 @@ class CudaBackend(PythonBackend):
         if not run.check_sums():
             self.bad = run.counted
             return -1
-        run.finish()
-        for x, done in zip(self.grads, self.tables.args["clear"], strict=True):
-            if cleared is not None and x is not None and not done:
-                x[1][...] = 0
-        if not accumulating:
-            self.done = run.summed
-        self.count([carry for _, carry, _ in self.each], self.active, accumulating)
+        left = zip(self.grads if cleared is not None else (), self.tables.args["clear"], strict=False)
+        clearing = [writing(x[1], 0) for x, done in left if x is not None and not done]
+        showing = [] if accumulating else [partial(setattr, self, "done", run.summed)]
+        counting = self.counting([carry for _, carry, _ in self.each], self.active, accumulating)
+        try:
+            make([*run.finish(), *showing, *counting])
+        finally:
+            commit(clearing if self.completed else [])
         return 1
 
     def nonfinite(self) -> dict[str, int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from .._arrays.changes import make
 from .._codegen.capacity import BLOCK, TERMS, TOTALS
 from .._codegen.capacity import STAGES as N_STAGES
 from .._engine.program import HOLD_AT, PLACES, Op, program
@@ -40,6 +42,12 @@ class Run:
         for name in ("carry", "carry_after"):
             plan[name] = tables.buffers[name].data.ptr
         tables.upload_args()
+        self.launches: list[Callable[[], object]] = []
+
+    def launch(self, rule: str, kernel: str, blocks: int, x: int = 0, y: int = 0, z: int = 0) -> None:
+        """Note a launch, unless it has nothing to do."""
+        if blocks > 0:
+            self.launches += [self.tables.launching(rule, kernel, blocks, x, y, z)]
 
     def set_masks(self, scale: float) -> None:
         """Set the masks of each group's stages, and all hyperparameters."""
@@ -66,28 +74,31 @@ class Run:
         self.run_stages(CHECK_AT)
         self.sum_stage([*STAGES.values()][CHECK_AT])
         self.next_stage += 1
+        make(self.launches)
+        self.launches = []
         tables = self.tables
         totals = tables.memory.host(tables.buffers["totals"]).reshape(-1, tables.room, TOTALS)[CHECK_AT]
         self.counted = [[float(x) for x in row] for row in totals[: len(tables.parameters)]]
         return not any(row[0] > 0 for row in self.counted)
 
-    def finish(self) -> None:
-        """Launch the rest of the step."""
+    def finish(self) -> list[Callable[[], object]]:
+        """Return the launches of the rest of the step; those that write parameters and lasting state come last."""
         tables = self.tables
         if self.accumulating:
             self.run_stages(HOLD_AT + 1)
             self.prepare_stages()
             blocks = tables.spaces[0]
-            tables.launch(tables.rules[0], "gather_gradients", blocks, 0, blocks, HOLD_AT + 1)
-            return
+            self.launch(tables.rules[0], "gather_gradients", blocks, 0, blocks, HOLD_AT + 1)
+            return self.launches
         self.run_stages(RULE_AT)
         self.prepare_rules()
         self.run_stages(len(STAGES))
         self.prepare_stages()
         for rule, (lo, hi) in tables.spans.items():
-            tables.launch(rule, f"{rule}_step", hi - lo, lo, hi)
+            self.launch(rule, f"{rule}_step", hi - lo, lo, hi)
         buffers = tables.buffers
-        buffers["carry"], buffers["carry_after"] = buffers["carry_after"], buffers["carry"]
+        exchanged = {"carry": buffers["carry_after"], "carry_after": buffers["carry"]}
+        return [*self.launches, partial(buffers.update, exchanged)]
 
     def run_stages(self, end: int) -> None:
         """Launch the sums of the stages before `end`, and note which scalars they need."""
@@ -104,7 +115,7 @@ class Run:
 
     def prepare_stages(self) -> None:
         if self.pending:
-            self.tables.launch(self.tables.rules[0], "prepare_stages", self.threads(), self.pending)
+            self.launch(self.tables.rules[0], "prepare_stages", self.threads(), self.pending)
         self.pending = 0
 
     def sum_stage(self, stage: Spec) -> None:
@@ -112,17 +123,17 @@ class Run:
         tables, scope, id_ = self.tables, SCOPES[stage.scope], PLACES[stage.name]
         assert set(stage.sums_arrays) <= {"g"} or scope == 0, "each rule writes the sums of whole blocks"
         if set(stage.sums_arrays) <= {"g"}:
-            tables.launch(tables.rules[0], "sum_gradients", tables.spaces[scope], id_, scope)
+            self.launch(tables.rules[0], "sum_gradients", tables.spaces[scope], id_, scope)
         else:
             for k, rule in enumerate(tables.rules):
-                tables.launch(rule, f"{rule}_sum", tables.spaces[scope], id_, scope, k)
+                self.launch(rule, f"{rule}_sum", tables.spaces[scope], id_, scope, k)
         self.add_blocks(id_, stage)
 
     def add_blocks(self, id_: int, formula: Spec) -> None:
         tables, scope = self.tables, SCOPES[formula.scope]
         targets = (len(tables.parameters), len(tables.groups), 1)[scope]
         squares = sum(1 << k for k, name in enumerate(formula.sums) if name in formula.squares)
-        tables.launch(
+        self.launch(
             tables.rules[0], "add_blocks", targets, id_, scope + 4 * formula.scope.startswith("mean") + 8 * squares, targets
         )
 
@@ -134,36 +145,36 @@ class Run:
             self.prepare_stages()
         for k, (name, rule) in enumerate(rules.items()):
             if rule.terms_scope:
-                tables.launch(name, f"{name}_prepare", self.threads(), TERMS, 0, k)
+                self.launch(name, f"{name}_prepare", self.threads(), TERMS, 0, k)
                 self.matrices(name, rule)
         scope = 0
         for k, (name, rule) in enumerate(rules.items()):
             if rule.sums:
                 scope = SCOPES[rule.scope]
-                tables.launch(name, f"{name}_prepare", self.threads(), N_STAGES, scope, k)
-                tables.launch(name, f"{name}_sum", tables.spaces[scope], N_STAGES, scope, k)
+                self.launch(name, f"{name}_prepare", self.threads(), N_STAGES, scope, k)
+                self.launch(name, f"{name}_sum", tables.spaces[scope], N_STAGES, scope, k)
         for rule in [rule for rule in rules.values() if rule.sums][:1]:
             self.add_blocks(N_STAGES, rule)
         for k, name in enumerate(rules):
-            tables.launch(name, f"{name}_prepare", self.threads(), 0, scope, k)
+            self.launch(name, f"{name}_prepare", self.threads(), 0, scope, k)
 
     def matrices(self, name: str, rule: Spec) -> None:
         """Launch the factors, or change the matrices, of a rule's terms."""
         tables = self.tables
         if rule.terms_scope == "matrix_terms":
             lo, hi = tables.spans[name]
-            tables.launch(name, f"{name}_write_terms", hi - lo, lo, hi)
+            self.launch(name, f"{name}_write_terms", hi - lo, lo, hi)
         for i, parameter in enumerate(tables.parameters):
             if parameter.rule is not rule or not tables.args[i]["active"] or not parameter.array.size:
                 continue
             if rule.terms_scope == "matrix_terms":
-                parameter.change_matrix()
+                self.launches += [parameter.change_matrix]
                 continue
             row = tables.table[i]
             rows, columns, lines = (int(row[x]) for x in ("rows", "columns", "n"))
             matrices, lines = lines // (rows * columns), lines // columns
             chunks = -(-rows // int(row["chunk"]))
-            tables.launch(name, f"{name}_rows", lines, i)
-            tables.launch(name, f"{name}_columns", -(-matrices * chunks * columns // BLOCK), i)
-            tables.launch(name, "average_lines", -(-(lines + matrices * columns) // BLOCK), i)
-            tables.launch(name, "divide_rows", matrices, i)
+            self.launch(name, f"{name}_rows", lines, i)
+            self.launch(name, f"{name}_columns", -(-matrices * chunks * columns // BLOCK), i)
+            self.launch(name, "average_lines", -(-(lines + matrices * columns) // BLOCK), i)
+            self.launch(name, "divide_rows", matrices, i)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -87,6 +88,9 @@ class DeviceMemory(Memory):
                 whole = np.broadcast_to(np.asarray(values).astype(target.dtype), target.shape)
                 values = self.cupy.asarray(np.ascontiguousarray(whole).reshape(-1)).reshape(target.shape)
             target[...] = values
+
+    def writing(self, target: Any, values: Any) -> Callable[[], object]:  # type: ignore[override]
+        return partial(self.put, target, values)
 
     def array(self, x: Any, dtype: np.dtype) -> Any:  # type: ignore[override]
         return x.astype(dtype, copy=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -226,11 +228,10 @@ class Tables:
             for flush in {False, self.flush}:
                 kernels(text, self.memory.device, flush)
 
-    def launch(self, rule: str, kernel: str, blocks: int, x: int = 0, y: int = 0, z: int = 0) -> None:
-        """Launch a kernel on the current stream."""
-        if blocks > 0:
-            # Sums do not flush, as on the CPU.
-            flush = self.flush and kernel in (f"{rule}_step", "gather_gradients")
-            function = kernels(self.texts[rule], self.memory.device, flush).get_function(kernel)
-            numbers = [np.int64(x), np.int64(y), np.int64(z)]
-            function((min(int(blocks), GRID),), (BLOCK,), (np.intp(self.device_args.data.ptr), *numbers))
+    def launching(self, rule: str, kernel: str, blocks: int, x: int, y: int, z: int) -> Callable[[], object]:
+        """Return the launch of a kernel on the current stream."""
+        # Sums do not flush, as on the CPU.
+        flush = self.flush and kernel in (f"{rule}_step", "gather_gradients")
+        function = kernels(self.texts[rule], self.memory.device, flush).get_function(kernel)
+        numbers = (np.intp(self.device_args.data.ptr), np.int64(x), np.int64(y), np.int64(z))
+        return partial(function, (min(int(blocks), GRID),), (BLOCK,), numbers)

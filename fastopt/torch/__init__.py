@@ -16,6 +16,7 @@ except ImportError as error:
     raise ImportError("fastopt.torch needs PyTorch: pip install torch") from error
 
 from .._arrays import layout
+from .._arrays.changes import commit
 from .._arrays.row_gradient import RowGradient
 from .._engine import dispatch
 from .._engine.interpreted import InterpretedBackend
@@ -164,7 +165,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         unit = check_unit(counts.get("gathered_unit", 0)) - ceil_log2(self.fast._settings.accumulate)
         for named, (_, _, has_begun) in zip(state.parameters, found, strict=True):
             if not has_begun:
-                named.parameter.reset()
+                commit(named.parameter.resetting())
         self.fast._set_counters([counter for counter, _, _ in found], tuple(map(int, overall)))  # type: ignore[arg-type]
         write_all([x for _, writes, _ in found for x in writes])
         for named in state.parameters if unit and overall[1] else ():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .._arrays.changes import commit
 from .._arrays.dtypes import narrowed8
 from .._optimizer.checkpoint import check_count
 
@@ -59,7 +60,7 @@ def hand_on(old: Any, new: Any) -> None:
             b[...] = a
         # The master copy begins as the parameter.
         elif key != "master":
-            new.put(key, new.encoded(key, old.shown(key)))
+            commit(new.writes(key, old.shown(key)))
 
 
 class TorchParameter:

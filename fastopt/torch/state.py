@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from .parameter import TorchParameter, begins_anew, write_all
+from .._engine.stepper import Counter
+from .parameter import TorchParameter, begins_anew
 
 if TYPE_CHECKING:
     from . import Optimizer
@@ -117,6 +119,16 @@ class Entry(Written):
         numbers = {name: float(x) for name, x in changed.items() if name in parameter.carry}
         return writes, (t, [numbers.get(name, old) for name, old in zip(parameter.carry, self.numbers(), strict=True)], pending)
 
+    def commit(self, writes: Sequence[tuple[torch.Tensor, torch.Tensor]], counted: Counter | None) -> None:
+        """Change arrays and counters of the engine, and show the counters."""
+        assert self.state is not None
+        fast = self.state.owner.fast
+        changes: list[Callable[[], object]] = [partial(target.copy_, x) for target, x in writes]
+        if counted is not None:
+            changes += [partial(fast._backend.set_counter, self.place, counted)]
+            changes += [partial(self.state.renew, [self.place], [counted])]
+        fast._commit(lambda: changes)
+
     def write(self, changed: Mapping[Any, Any]) -> None:
         """Set entries, all or none."""
         # Another entry has taken its place.
@@ -135,15 +147,11 @@ class Entry(Written):
     def write_engine(self, changed: Mapping[Any, Any]) -> None:
         """Write entries to the engine, all or none, and show them."""
         assert self.state is not None
-        fast = self.state.owner.fast
         changed = {name: x for name, x in changed.items() if not (name in self and x is self.stored(name))}
         writes, counted = self.checked(changed)
         if changed:
-            with fast._exclusive():
-                fast._backend.catch_up(None)
-                self.detach(changed.keys())
-                write_all(writes)
-                fast._backend.set_counter(self.place, counted)
+            self.detach(changed.keys())
+            self.commit(writes, counted)
             self.fill()
 
     def detach_copy(self) -> None:
@@ -177,13 +185,7 @@ class Entry(Written):
             if self.stored(name).is_shared():
                 raise ValueError(f"state {name!r} of {parameter.parameter.name!r}: in shared memory, expected the optimizer's own")
         writes, counted = self.checked({name: self.stored(name) for name in moved})
-        with self.state.owner.fast._exclusive(), torch.no_grad():
-            self.state.owner.fast._backend.catch_up(None)
-            for target, x in writes:
-                target.copy_(x)
-            if not parameter.arrays.keys() >= {*moved}:
-                self.state.owner.fast._backend.set_counter(self.place, counted)
-                self.state.renew([self.place], [counted])
+        self.commit(writes, None if parameter.arrays.keys() >= {*moved} else counted)
         for name in moved:
             self.stored(name).data = own[name]
 
@@ -196,11 +198,7 @@ class Entry(Written):
         changed = bool(self) and self.state.steps[place] != self.state.counted[place]
         now = self.state.parameters[place].step_of(float(self.state.steps[place])) if changed else t
         if changed or (self and self.numbers() != carry):
-            counted = (now, self.numbers(), pending)
-            with fast._exclusive():
-                fast._backend.catch_up(None)
-                fast._backend.set_counter(place, counted)
-            self.state.renew([place], [counted])
+            self.commit([], (now, self.numbers(), pending))
 
     def delete_entries(self, names: set[Any]) -> None:
         """Delete entries: their arrays begin anew, and after the last one all counters."""
@@ -215,13 +213,9 @@ class Entry(Written):
         parameter, fast = self.state.parameters[self.place], self.state.owner.fast
         left = self.engine_names() & set(self)
         t, _, pending = fast._backend.counter(self.place)
-        with fast._exclusive():
-            fast._backend.catch_up(None)
-            parameter.parameter.reset({parameter.arrays[name] for name in names if name in parameter.arrays})
-            t = 0 if not left or not parameter.has_begun(left) else t if "step" in left else 1
-            counted = (t, self.numbers(), pending and bool(left))
-            fast._backend.set_counter(self.place, counted)
-        self.state.renew([self.place], [counted])
+        t = 0 if not left or not parameter.has_begun(left) else t if "step" in left else 1
+        fast._commit(parameter.parameter.resetting, {parameter.arrays[name] for name in names if name in parameter.arrays})
+        self.commit([], (t, self.numbers(), pending and bool(left)))
         self.state.incomplete.add(self.place)
 
     def __setitem__(self, name: Any, x: Any) -> None:

@@ -266,7 +266,7 @@ def test_what_reads_state_or_replaces_it_catches_up():
 
     for act in (
         lambda o: o.reset(),
-        lambda o: o.load_state_dict(fo.Adam(start(), ema=0.5, bounds=(-1, 1)).state_dict()),
+        lambda o: o.load_state_dict(fo.Adam(start(), ema=0.5, bounds=(-1, 1)).state_dict(), hyperparameters={"mode": "keep"}),
         lambda o: o.average,
         lambda o: o.report(),
         lambda o: o.state_dict(),

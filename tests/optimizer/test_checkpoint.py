@@ -93,7 +93,7 @@ def test_functions_cannot_be_compared(tmp_path):
     path = tmp_path / "a.npz"
     fo.SGD(np.ones(3), lr=lambda t: 0.1).save(path)
     other = fo.SGD(np.ones(3), lr=lambda t: 0.2)
-    with pytest.raises(ValueError, match=r"lr of group 0: saved .* say hyperparameters='keep'"):
+    with pytest.raises(ValueError, match=r"lr of group 0: saved .* say hyperparameters={'lr': 'keep'}"):
         other.load(path)
     other.load(path, hyperparameters="keep")
 
