@@ -55,13 +55,15 @@ class Domain:
         if self.is_whole and value % 1:
             raise ValueError(f"{name}: {value}, expected a whole number")
         if not self.low <= value <= self.high:
-            above = {-FINITE: "", SMALLEST: "0 < ", ABOVE_ONE: "1 < "}.get(self.low, f"{self.low:g} <= ")
+            above = {-math.inf: "", -FINITE: "", SMALLEST: "0 < ", ABOVE_ONE: "1 < "}.get(self.low, f"{self.low:g} <= ")
             below = {BELOW_ONE: " < 1", math.inf: "", FINITE: ", a finite number"}.get(self.high, f" <= {self.high:g}")
-            raise ValueError(f"{name}: {value}, expected {above}{name}{below}")
+            number = f"{above}{name}{below}" if self != ANY else "a number"
+            raise ValueError(f"{name}: {value}, expected {number}")
         return value
 
 
 NONNEGATIVE = Domain()
+ANY = Domain(-math.inf, math.inf)  # Any number but NaN.
 real = Annotated[float, Domain(-FINITE, FINITE)]
 positive = Annotated[float, Domain(SMALLEST, FINITE)]
 nonpositive = Annotated[float, Domain(-FINITE, 0.0)]
@@ -70,10 +72,10 @@ unlimited = Annotated[float, Domain(0.0, math.inf)]
 limit = Annotated[float, Domain(0.0, math.inf, is_limit=True)]
 
 
-def domain_of(annotation: Any) -> Domain:
+def domain_of(annotation: Any, default: Domain = NONNEGATIVE) -> Domain:
     """Return the domain of an annotation."""
     found = [x for x in getattr(annotation, "__metadata__", ()) if isinstance(x, Domain)]
-    return found[0] if found else NONNEGATIVE
+    return found[0] if found else default
 
 
 def check_order(domains: Mapping[str, Domain], values: Mapping[str, float]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import stages
-from .domains import domain_of
+from .domains import ANY, domain_of
 
 FLOAT_MAX = float(np.finfo(np.float32).max)
 SHARED_ARRAYS = ("g", "p", "u", "m")  # A stage's arrays that it does not keep.
@@ -84,6 +84,7 @@ class Spec:
         positional, hyperparameters, _ = arguments(self._scalars)
         self.timed = positional.pop("t", None) is not None
         self.carry = {number: float(p.default) for number, p in positional.items() if p.default is not p.empty}
+        self.carry_domains = {number: domain_of(positional[number].annotation, ANY) for number in self.carry}
         self.hyperparameters = {h: None if p.default is p.empty else float(p.default) for h, p in hyperparameters.items()}
         self.domains = {h: domain_of(p.annotation) for h, p in hyperparameters.items()}
         self.reduced = [number for number, p in positional.items() if p.default is p.empty]

@@ -76,6 +76,7 @@ def default_scalars(update: ast.FunctionDef) -> ast.FunctionDef:
 
 def label(text: RuleIR) -> str:
     """Return a rule's name with a digest of everything that it computes, for files of state."""
-    parts = [ast.dump(x) for _, x in (*text.function.body, *text.function.results, *text.scalars.body, *text.scalars.values)]
-    parts += [*map(ast.dump, text.scalars.after), *text.arrays, *text.function.scalars, *text.scalars.initial]
+    # `ast.dump` differs between versions of Python.
+    parts = [ast.unparse(x) for _, x in (*text.function.body, *text.function.results, *text.scalars.body, *text.scalars.values)]
+    parts += [*map(ast.unparse, text.scalars.after), *text.arrays, *text.function.scalars, *text.scalars.initial]
     return f"{text.name} {hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from . import c
 from .ir import Function, RuleIR, Scalars
@@ -341,6 +341,12 @@ def _stage_row(f: RuleIR, to: str, k: int, stage_arrays: Sequence[str]) -> list[
         mixed = [f"{f.name}_{kind}" for kind in ("widen", "narrow", "exact")]
         lines += _row("describe_mixed", to, *mixed, f.is_passive, f.is_limit)
     return lines + _sums_row(f, to, _codes(f.sums.arrays, stage_arrays) if f.sums else "")
+
+
+def record(files: Mapping[str, tuple[str, str]]) -> str:
+    """Return the digests of the files that the text was rendered from, by which an import knows whether they have changed."""
+    rows = [f'    "{name}":\n        ("{own}",\n         "{arithmetic}"),' for name, (own, arithmetic) in files.items()]
+    return "\n".join(["", "SOURCES = {", *rows, "}", ""])
 
 
 def _table(rules: Sequence[RuleIR], stages: Sequence[RuleIR]) -> str:

@@ -1,6 +1,9 @@
 """Rules and stages of the package, the files rendered from them, and the headers that those include."""
 
+import ast
+import dataclasses
 import functools
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,12 +33,40 @@ def rendered() -> dict[Path, str]:
     options = PACKAGE / "_optimizer" / "options.py"
     pages = [x for x in (PACKAGE.parent / "README.md", PACKAGE.parent / "docs" / "optimizers.md") if x.exists()]
     return {
-        PACKAGE / "_engine" / "generated" / "kernels.pyx": cython.render(rules, stages),
+        PACKAGE / "_engine" / "generated" / "kernels.pyx": cython.render(rules, stages) + cython.record(sources()),
         PACKAGE / "cuda" / "generated" / "kernels.cu": cuda.render(rules, stages),
         PACKAGE / "functional.py": functional.render(rules),
         PACKAGE / "optimizers" / "__init__.pyi": stubs.render(optimizers(), options),
         **{page: tables.render(page, optimizers(), options) for page in pages},
     }
+
+
+def sources() -> dict[str, tuple[str, str]]:
+    """Return the digests of each file of rules and stages, and of the arithmetic in it, by its path in the package."""
+    files = [*optimizers(), PACKAGE / "stages.py"]
+    return {x.relative_to(PACKAGE).as_posix(): (digest(x.read_bytes()), arithmetic(x)) for x in files}
+
+
+def digest(data: bytes) -> str:
+    """Return the SHA-256 of data in hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def arithmetic(path: Path) -> str:
+    """Return the digest of what the formulas in a file compute, or "" if it has none."""
+    found = "\n".join(map(meaning, read(path)))
+    return found and digest(found.encode())
+
+
+def meaning(x: Any) -> str:
+    """Return what a part of a formula computes, as text, without its description and its place in the file."""
+    if isinstance(x, ast.AST):
+        return ast.unparse(x)
+    if isinstance(x, tuple):
+        return f"({', '.join(map(meaning, x))})"
+    if dataclasses.is_dataclass(x):
+        return meaning(tuple(getattr(x, part.name) for part in dataclasses.fields(x) if part.name != "doc"))
+    return repr(x)
 
 
 def inline_headers(text: str) -> str:

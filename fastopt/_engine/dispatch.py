@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -9,6 +10,7 @@ import warnings
 from typing import Any
 
 from .._arrays.memory import HOST, Memory
+from . import sources
 from .stepper import Backend
 
 try:
@@ -30,46 +32,49 @@ INTERPRETED = "numpy"
 def load(isa: str) -> Any:
     """Return the table of kernels of an instruction set; raise RuntimeError if the processor or the build lacks it."""
     if isa not in MODULES:
-        raise RuntimeError(f"FASTOPT_ISA={isa}: unknown, expected one of {', '.join(MODULES)}, {INTERPRETED}")
+        raise RuntimeError(f"{isa}: unknown, expected one of {', '.join(MODULES)}, {INTERPRETED}")
     if MISSING is not None:
-        raise RuntimeError(f"FASTOPT_ISA={isa}: nothing was compiled in this installation")
+        raise RuntimeError(f"{isa}: nothing was compiled in this installation ({MISSING}); install where a C compiler is present")
     if isa not in passes.processor():
-        raise RuntimeError(f"FASTOPT_ISA={isa}: this processor has {', '.join(passes.processor())}")
+        raise RuntimeError(f"{isa}: this processor has {', '.join(passes.processor())}")
     try:
-        return importlib.import_module(f"{__package__}.{MODULES[isa]}").TABLE
+        module = importlib.import_module(f"{__package__}.{MODULES[isa]}")
     except ModuleNotFoundError:
-        raise RuntimeError(f"FASTOPT_ISA={isa}: not part of this build") from None
+        raise RuntimeError(f"{isa}: not part of this build") from None
+    if changed := sources.changed(vars(module).get("SOURCES", {})):
+        others = f" and {len(changed) - 1} other files" if changed[1:] else ""
+        said = "run python fastopt/_codegen, then install again"
+        raise RuntimeError(f"{isa}: compiled before {changed[0]}{others} changed; {said}")
+    return module.TABLE
 
 
 def available() -> list[str]:
     """Return the compiled instruction sets that run here, best first."""
     found = []
     for isa in MODULES:
-        try:
+        with contextlib.suppress(RuntimeError):
             load(isa)
-        except RuntimeError:
-            continue
-        found.append(isa)
+            found.append(isa)
     return found
 
 
-def choose() -> str:
-    """Return the instruction set of this process; warn if only the interpreted backend is left."""
+def choose() -> tuple[str, Any]:
+    """Return the instruction set of this process and its table; warn if only the interpreted backend is left, without one."""
     if named := os.environ.get("FASTOPT_ISA"):
-        return named
-    if found := available():
-        return found[0]
-    warnings.warn(
-        f"fastopt was installed without its compiled engine ({MISSING}) and runs interpreted: right, but slow; "
-        "install it again where a C compiler is present",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-    return INTERPRETED
+        try:
+            return named, None if named == INTERPRETED else load(named)
+        except RuntimeError as error:
+            raise RuntimeError(f"FASTOPT_ISA={error}") from error.__cause__
+    for isa in MODULES:
+        try:
+            return isa, load(isa)
+        except RuntimeError as error:
+            reason = str(error)
+    warnings.warn(f"fastopt runs interpreted, which is right, but slow ({reason})", RuntimeWarning, stacklevel=2)
+    return INTERPRETED, None
 
 
-ISA = choose()
-TABLE = None if ISA == INTERPRETED else load(ISA)
+ISA, TABLE = choose()
 
 
 def backend(structure: Any, parameters: list[Any], groups: list[Any], settings: Any, interpreted: bool = False) -> Backend:

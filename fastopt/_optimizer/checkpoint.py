@@ -6,14 +6,17 @@ Loading is all or nothing: a plan is made, which checks everything, and then app
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .._arrays import dtypes
+from ..domains import FINITE
 from . import files
 from .groups import Group
 from .names import expected
@@ -229,24 +232,61 @@ def save(optimizer: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] 
 def load(optimizer: Any, path: str | os.PathLike[str], policy: Any) -> dict[str, Any]:
     """Read a restart file; see `Optimizer.load`."""
     meta, arrays = files.read(path)
-    check_kinds(f"{path}", meta, {"extra": dict, "state": dict})
-    check_kinds(f"{path}, state", meta["state"], dict.fromkeys(meta["state"], dict))
-    params, state = {}, meta["state"]
-    for member, array in arrays.items():
-        kind, _, name = member.partition("/")
-        if kind == "state":
-            parameter, _, key = name.rpartition("/")
-            state.setdefault(parameter, {})[key] = array
-        elif kind == "param":
-            params[name] = array
-    extra: dict[str, Any] = files.unpacked(meta["extra"], arrays)
+    with malformed(f"{path}"):
+        check_kinds(f"{path}", meta, {"extra": dict, "state": dict})
+        check_kinds(f"{path}, state", meta["state"], dict.fromkeys(meta["state"], dict))
+        params, state = {}, meta["state"]
+        for member, array in arrays.items():
+            kind, _, name = member.partition("/")
+            if kind == "state":
+                parameter, _, key = name.rpartition("/")
+                state.setdefault(parameter, {})[key] = array
+            elif kind == "param":
+                params[name] = array
+        extra: dict[str, Any] = files.unpacked(meta["extra"], arrays)
     load_state(optimizer, meta, params, policy)
     return extra
 
 
 def load_state(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, policy: Any) -> None:
     """Load a state, with the parameters of a file; see `Optimizer.load_state_dict`."""
-    optimizer._commit(plan_load, optimizer, saved, params, policy_of(optimizer, policy))
+    policy = policy_of(optimizer, policy)
+
+    def plan() -> list[Callable[[], object]]:
+        with malformed("state"):
+            check_carried(optimizer, saved, params or {})
+            return plan_load(optimizer, saved, params, policy)
+
+    optimizer._commit(plan)
+
+
+@contextmanager
+def malformed(what: str) -> Iterator[None]:
+    """Raise ValueError for whatever goes wrong with contents of an unforeseen kind."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
+        raise ValueError(f"{what}: malformed ({type(error).__name__}: {error})") from error
+
+
+def check_carried(optimizer: Any, saved: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Raise if a number that a rule carries is not in its domain, or NaN in a state whose arrays have none: no run makes these."""
+    check_form(optimizer, saved, None)
+    arrays = [*params.values(), *(x for entry in saved["state"].values() for x in entry.values())]
+    for parameter in optimizer._parameters:
+        for name, domain in parameter.rule.carry_domains.items():
+            x = saved["state"][parameter.name][name]
+            if not (isinstance(x, float) and math.isnan(x) and any(map(has_nan, arrays))):
+                domain.check(f"{name} of {parameter.name!r}", x)
+
+
+def has_nan(x: Any) -> bool:
+    """Return True for an array with a NaN, in any storage format."""
+    if not isinstance(x, np.ndarray):
+        return False
+    if x.dtype == np.int16:
+        return bool((x == dtypes.NOT_FINITE).any())
+    return x.dtype in (dtypes.BFLOAT16, *map(np.dtype, "efdFD")) and bool(np.isnan(dtypes.widened(x)).any())
 
 
 def fingerprint(optimizer: Any) -> str:
@@ -304,8 +344,8 @@ def check_unit(x: Any) -> int:
 
 def check_float(what: str, x: Any) -> float:
     """Return a number from a file or a user, or raise."""
-    if isinstance(x, bool) or not isinstance(x, (int, float, np.floating)):
-        raise ValueError(f"{what}: {x!r}, expected a number")
+    if isinstance(x, bool) or not isinstance(x, (int, float, np.floating)) or (isinstance(x, int) and abs(x) > FINITE):
+        raise ValueError(f"{what}: {x!r:.40}, expected a number")
     return float(x)
 
 

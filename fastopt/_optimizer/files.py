@@ -190,7 +190,9 @@ def remove_left_over(path: Path) -> None:
         with suppress(OSError), other.open("rb") as file:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            other.unlink()
+            # Nobody else has removed it, and made another of this name.
+            if os.fstat(file.fileno()).st_nlink:
+                other.unlink()
 
 
 def write_archive(file: BinaryIO, text: str, arrays: Mapping[str, np.ndarray]) -> None:

@@ -444,7 +444,7 @@ class Optimizer(Stepper):
         self._build(params, [chosen for chosen, _ in state["groups"]], state["grouped"], start=False)
         for group, (_, now) in zip(self.groups, state["groups"], strict=True):
             group.update({k: x for k, x in now.items() if k not in ARRAY_OPTIONS})
-        self.load_state_dict(state["saved"], hyperparameters="keep")
+        self._commit(checkpoint.plan_load, self, state["saved"], None, lambda name: "keep")
         if state["bound"] is not None:
             self._bind_list(self._memory.private_copies(state["bound"]) if self._settings.zero_grads else state["bound"])
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from .._optimizer import Optimizer
 from ..arithmetic import exp, log
+from ..domains import unlimited
 
 
-def asgd_scalars(t, eta=0, *, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):
+def asgd_scalars(t, eta: unlimited = 0, *, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6):
     """Return the learning rate, which the step before has set; the average begins after step t0."""
     now = lr if t == 1 else eta
     after = lr / exp(alpha * log(1 + lambd * lr * t))

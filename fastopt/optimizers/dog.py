@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._optimizer import Optimizer
 from ..arithmetic import ldexp, over_group, scale_by, sqrt, square, start, wide
-from ..domains import positive
+from ..domains import positive, unlimited
 
 
 def dog_sums(p, g, p0) -> over_group:
@@ -13,7 +13,18 @@ def dog_sums(p, g, p0) -> over_group:
 
 
 def dog_scalars(
-    t, grads, way, way_exponent, param, param_exponent, farthest=0, seen=0, *, lr=1, reps_rel: positive = 1e-6, eps: positive = 1e-8
+    t,
+    grads,
+    way,
+    way_exponent,
+    param,
+    param_exponent,
+    farthest: unlimited = 0,
+    seen: unlimited = 0,
+    *,
+    lr=1,
+    reps_rel: positive = 1e-6,
+    eps: positive = 1e-8,
 ):
     """Return the largest distance so far, divided by the root of all squared gradients so far."""
     first = reps_rel * (1 + ldexp(param, param_exponent))

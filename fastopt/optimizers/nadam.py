@@ -8,7 +8,14 @@ from ..domains import fraction, unlimited
 
 
 def nadam_scalars(
-    t, product=1, *, lr=2e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, momentum_decay: unlimited = 4e-3
+    t,
+    product: unlimited = 1,
+    *,
+    lr=2e-3,
+    beta1: fraction = 0.9,
+    beta2: fraction = 0.999,
+    eps=1e-8,
+    momentum_decay: unlimited = 4e-3,
 ):
     """Return the momentum's schedule, ``0.96**(t * momentum_decay)``, and the product of its values so far."""
     now = beta1 * (1 - 0.5 * exp(t * momentum_decay * log(0.96)))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from .._optimizer import Optimizer
 from ..arithmetic import fabs, inf, nonnegative, over_group, power, sqrt, start, velocity
-from ..domains import Domain, fraction, positive
+from ..domains import Domain, fraction, positive, unlimited
 
 
 def prodigy_sums_scalars(t, d=0, d_max=0, numerator=0, *, lr, beta1, beta2, d0, use_bias_correction):
@@ -25,8 +25,8 @@ def prodigy_scalars(
     t,
     along,
     length,
-    d=0,
-    d_max=0,
+    d: unlimited = 0,
+    d_max: unlimited = 0,
     numerator=0,
     *,
     lr=1,
@@ -84,8 +84,8 @@ def prodigy_coupled_scalars(
     t,
     along,
     length,
-    d=0,
-    d_max=0,
+    d: unlimited = 0,
+    d_max: unlimited = 0,
     numerator=0,
     *,
     lr=1,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ..arithmetic import nonnegative, power, sqrt, start
-from ..domains import fraction
+from ..domains import fraction, unlimited
 from .schedule_free import ScheduleFreeSGD
 
 
 def schedule_free_adamw_scalars(
     t,
-    weights=0,
-    highest=0,
+    weights: unlimited = 0,
+    highest: unlimited = 0,
     *,
     lr=2.5e-3,
     beta1: fraction = 0.9,

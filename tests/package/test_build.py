@@ -54,6 +54,49 @@ def test_isa_by_environment():
     assert "unknown, expected one of" in run("sse9").stderr
 
 
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """A copy of the package with what is compiled, to change."""
+    folder = tmp_path_factory.mktemp("copied")
+    shutil.copytree(Path(fastopt.__file__).parent, folder / "fastopt", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "is_stale"),
+    [
+        ("optimizers/adam.py", '"""', '"""In other words. ', False),
+        ("optimizers/adam.py", "    m = m", "    # A remark.\n    m = m", False),
+        ("optimizers/adam.py", "1 - beta1", "1.5 - beta1", True),
+        ("optimizers/muon.py", "* ", "* 2 * ", True),
+        ("stages.py", "share * (", "2 * share * (", True),
+        ("optimizers/new.py", "", "def new_scalars(t, *, lr=1):\n    return {'lr': lr}\n\ndef new(p, g, *, lr):\n    return lr * g\n", True),
+        ("optimizers/new.py", "", "VALUE = 3\n", False),
+    ],
+)
+def test_kernels_of_another_text_are_not_used(copied, file, old, new, is_stale):
+    path = copied / "fastopt" / file
+    text = path.read_text() if path.exists() else ""
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+    def run(**environment):
+        clean = {k: x for k, x in os.environ.items() if not k.startswith("FASTOPT_")}
+        code = "from fastopt._engine import dispatch; print(dispatch.ISA)"
+        environment = {**clean, "PYTHONPATH": str(copied), **environment}
+        return subprocess.run([sys.executable, "-c", code], env=environment, cwd=copied, capture_output=True, text=True, timeout=99)
+
+    try:
+        found, named = run(), run(FASTOPT_ISA="baseline")
+    finally:
+        path.write_text(text) if text else path.unlink()
+    if is_stale:
+        assert found.stdout == "numpy\n" and f"compiled before {file} changed; run python fastopt/_codegen" in found.stderr
+        assert named.returncode and f"RuntimeError: FASTOPT_ISA=baseline: compiled before {file} changed" in named.stderr
+    else:
+        assert (found.stdout, found.stderr, named.stdout) == (f"{dispatch.available()[0]}\n", "", "baseline\n")
+
+
 @pytest.mark.skipif(not shutil.which("objdump"), reason="needs objdump")
 @pytest.mark.parametrize("module", dispatch.MODULES.values())
 def test_every_loop_is_packed(module):

@@ -1,0 +1,319 @@
+"""Restart files: what they hold, who may read them, and that damaged ones are refused in bounded memory."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import zipfile
+
+import ml_dtypes
+import numpy as np
+import pytest
+from cases import snapshot
+
+import fastopt as fo
+
+
+def saved(path, **options):
+    optimizer = fo.Adam({"w": np.ones(3)}, lr=0.1, **options)
+    optimizer.step({"w": np.ones(3)})
+    optimizer.save(path)
+    return optimizer
+
+
+def with_members(path, changed):
+    """Write a file again with other contents of some members; None leaves one out."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, contents in {**members, **changed}.items():
+            if contents is not None:
+                archive.writestr(name, contents)
+
+
+def test_extra_keys_with_slashes_are_different_keys(tmp_path):
+    optimizer = saved(tmp_path / "a.npz")
+    extra = {"a/b": np.ones(2), "a": {"b": np.zeros(2), "%2F": np.arange(3), "/": np.arange(4)}, "a%2Fb": np.arange(5)}
+    optimizer.save(tmp_path / "a.npz", extra)
+    np.testing.assert_equal(optimizer.load(tmp_path / "a.npz"), extra)
+    for wrong in ("\ud800", "é\udcff😀", "null\0"):
+        with pytest.raises(TypeError, match="extra"):
+            optimizer.save(tmp_path / "a.npz", {wrong: np.ones(2)})
+        with pytest.raises(ValueError, match="half a character"):
+            fo.SGD({wrong: np.ones(2)})
+    with pytest.raises(ValueError, match="characters"):
+        optimizer.save(tmp_path / "a.npz", {"k" * 70_000: np.ones(2)})
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float8_e4m3fn", "float8_e5m2", "int4"])
+def test_extra_arrays_of_ml_dtypes_keep_their_dtype(kind, tmp_path):
+    a = np.arange(6).reshape(2, 3).astype(getattr(ml_dtypes, kind)).T
+    optimizer = saved(tmp_path / "a.npz")
+    optimizer.save(tmp_path / "a.npz", {"a": a, "ours": np.zeros(2, fo.bfloat16)})
+    found = optimizer.load(tmp_path / "a.npz")
+    assert found["a"].dtype == a.dtype and (found["a"] == a).all()
+    assert dict(found["ours"].dtype.metadata) == dict(fo.bfloat16.metadata)
+    with pytest.raises(TypeError, match="expected a dtype of NumPy or of ml_dtypes"):
+        optimizer.save(tmp_path / "a.npz", {"a": np.zeros(2, [("x", ml_dtypes.bfloat16)])})
+
+
+def test_extra_arrays_of_every_kind_of_numpy(tmp_path):
+    kinds = ["?", "i1", ">i4", "u8", "f2", ">f8", "g", "c8", "S3", "U2", "M8[s]", "m8[D]", "V5", [("ä", "f4", (2,)), ("b", "S1")]]
+    extra = {f"{k}": np.zeros((2, 3), kind, order="F") for k, kind in enumerate(kinds)} | {
+        "empty": np.zeros((0, 4)),
+        "0d": np.array(3),
+    }
+    optimizer = saved(tmp_path / "a.npz")
+    optimizer.save(tmp_path / "a.npz", extra)
+    found = optimizer.load(tmp_path / "a.npz")
+    assert {k: (a.dtype, a.shape, a.tobytes()) for k, a in found.items()} == {
+        k: (a.dtype, a.shape, a.tobytes()) for k, a in extra.items()
+    }
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_a_new_file_has_the_access_of_the_old_one(tmp_path):
+    path = tmp_path / "a.npz"
+    optimizer = saved(path)
+    for mode in (0o600, 0o640, 0o444):
+        path.chmod(mode)
+        optimizer.save(path)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+    if os.geteuid() == 0:
+        os.chown(path, 1234, 5678)
+        optimizer.save(path)
+        assert (path.stat().st_uid, path.stat().st_gid) == (1234, 5678) and stat.S_IMODE(path.stat().st_mode) == 0o444
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_only_files_are_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(OSError, match="a pipe, a device or a socket"):
+            fo.SGD(np.zeros(2)).save(path)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode) and stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".npz", "é" * 125 + ".npz", "a[b]*?.npz", "plain"])
+def test_names_up_to_the_limit(name, tmp_path):
+    optimizer = saved(tmp_path / name)
+    (tmp_path / "other.tmp").touch()
+    optimizer.save(tmp_path / name)
+    optimizer.load(tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == sorted([name, "other.tmp"])
+
+
+SAVING = """
+import sys, numpy as np, fastopt as fo
+optimizer = fo.Adam({"w": np.ones(20_000)}, lr=0.1)
+print(flush=True)
+while True:
+    optimizer.step({"w": np.ones(20_000)})
+    optimizer.save(sys.argv[1], {"steps": optimizer.steps})
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills of POSIX")
+def test_kills_leave_the_old_file_or_the_new_one_and_nothing_after_the_next_save(tmp_path, request):
+    path, drawn, interrupted = tmp_path / "a.npz", random.Random(0), 0
+    reader = fo.Adam({"w": np.ones(20_000)}, lr=0.1)
+    for _ in range(1000 if request.config.getoption("--long") else 100 if request.config.getoption("--full") else 10):
+        with subprocess.Popen([sys.executable, "-c", SAVING, path], stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            threading.Event().wait(drawn.uniform(0.002, 0.03))
+            process.send_signal(signal.SIGKILL)
+        interrupted += len(os.listdir(tmp_path)) > path.exists()
+        if path.exists():
+            assert reader.load(path)["steps"] == reader.steps
+            check = fo.Adam({"w": np.ones(20_000)}, lr=0.1)
+            for _ in range(reader.steps):
+                check.step({"w": np.ones(20_000)})
+            assert check.fingerprint() == reader.fingerprint()
+        reader.save(path)
+        assert os.listdir(tmp_path) == ["a.npz"]
+        path.unlink()
+    assert interrupted
+
+
+def test_savers_of_the_same_path_do_not_meet(tmp_path):
+    def work():
+        optimizer = fo.SGD({"w": np.ones(2000)})
+        try:
+            for _ in range(30):
+                optimizer.save(tmp_path / "a.npz")
+        except BaseException as error:
+            errors.append(error)
+
+    errors = []
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and os.listdir(tmp_path) == ["a.npz"]
+    fo.SGD({"w": np.ones(2000)}).load(tmp_path / "a.npz")
+
+
+def bombs(path):
+    """Files of a kilobyte that hold, or promise, far more."""
+    text = zipfile.ZipFile(path).read("param/w.npy")
+    yield lambda: recompressed(path, {"param/w.npy": np.zeros(50_000_000).tobytes()})
+    yield lambda: recompressed(path, {"fastopt.json": b'"' + b"a" * 400_000_000 + b'"'})
+    yield lambda: recompressed(path, {"unknown": bytes(400_000_000)})
+    for shape in ("(500000000,)", "(50000000000,)", "(0, 99999999999999999999)", "(-1, -3)", "(True,)", "'x'", "None"):
+        yield lambda shape=shape: with_members(path, {"param/w.npy": text.replace(b"(3,)", shape.encode())})
+    for descr in ("'<f4'", "'|S0'", "'|V0'", "'|O'", "'<f99'", "[('a', '<f8')]", "{}", "1"):
+        yield lambda descr=descr: with_members(path, {"param/w.npy": text.replace(b"'<f8'", descr.encode())})
+    yield lambda: with_members(path, {"fastopt.json": b"[" * 100_000})
+    yield lambda: with_members(path, {"fastopt.json": b"[]"})
+    yield lambda: with_members(path, {"param/w.npy": None})
+    yield lambda: with_members(path, {"more.npy": text})
+
+
+def recompressed(path, changed):
+    with_members(path, changed)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, contents in members.items():
+            archive.writestr(name, contents)
+
+
+def test_files_that_hold_too_much_are_refused_before_they_take_memory(tmp_path):
+    good = tmp_path / "good.npz"
+    optimizer, path = saved(good), tmp_path / "a.npz"
+    shutil.copy(good, path)
+    before = snapshot(optimizer)
+    for bomb in list(bombs(good)):
+        shutil.copy(good, path)
+        shutil.copy(good, tmp_path / "b.npz")
+        shutil.copy(path, good)
+        bomb()
+        shutil.move(good, path)
+        shutil.move(tmp_path / "b.npz", good)
+        size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(ValueError, match="not a file of fastopt's save, or damaged"):
+            optimizer.load(path)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - size < 20_000, "kilobytes"
+    assert snapshot(optimizer) == before
+
+
+def test_lack_of_memory_is_no_damage(tmp_path, monkeypatch):
+    optimizer = saved(tmp_path / "a.npz")
+
+    def fail(*args, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(np.lib.format, "read_array", fail)
+    with pytest.raises(MemoryError):
+        optimizer.load(tmp_path / "a.npz")
+
+
+def test_damaged_bytes_are_refused_or_harmless(tmp_path, request):
+    path, drawn = tmp_path / "a.npz", np.random.default_rng(0)
+    optimizer = fo.Prodigy({"w": np.ones(30), "deep": {"b": np.ones(3, np.float32)}}, ema=0.5)
+    optimizer.step({"w": np.ones(30), "deep": {"b": np.ones(3)}})
+    optimizer.save(path, {"a": [np.arange(3), {"b": None}]})
+    whole, before = np.fromfile(path, np.uint8), optimizer.fingerprint()
+    refused = 0
+    for _ in range(3000 if request.config.getoption("--full") else 300):
+        bad = whole.copy()
+        at = drawn.integers(len(bad), size=drawn.integers(1, 6))
+        bad[at] = drawn.integers(256, size=at.size)
+        bad = bad[: drawn.integers(len(bad))] if drawn.random() < 0.2 else bad
+        bad.tofile(path)
+        try:
+            optimizer.load(path, hyperparameters="restore")
+        except (ValueError, OSError):
+            refused += 1
+            assert optimizer.fingerprint() == before
+        whole.tofile(path)
+        optimizer.load(path, hyperparameters="restore")
+    assert refused > 100
+
+
+NUMBERS = [None, True, -1, 10**400, float("inf"), float("nan"), 2**63, -0.0, np.float32(2), "x", "", b"", "\ud800"]
+NESTED = [[], {}, {"a": 1}, [[]], (1, 2), ["l2"], [[[[]]]], {1: 2}, {"schedule": 3}, {"schedule": "constant(1)"}]
+VALUES = [*NUMBERS, *NESTED, np.ones(3), np.ma.ones(3), object(), print]  # that do not belong into a state
+
+
+def mutated(state, drawn):
+    """Return a state with one entry of any depth exchanged, lost or added."""
+    state = dict(state) if isinstance(state, dict) else list(state)
+    keys = list(state) if isinstance(state, dict) else list(range(len(state)))
+    key = drawn.choice(keys) if keys else "new"
+    if keys and isinstance(state[key], (dict, list)) and drawn.random() < 0.8:
+        state[key] = mutated(state[key], drawn)
+    elif isinstance(state, dict):
+        way = drawn.random()
+        if way < 0.2 and keys:
+            del state[key]
+        elif way < 0.3:
+            state[drawn.choice(NUMBERS) if way < 0.22 else "other"] = drawn.choice(VALUES)
+        else:
+            state[key] = drawn.choice(VALUES)
+    else:
+        state = [drawn.choice(VALUES), *state[1:]] if drawn.random() < 0.6 else state[1:]
+    return state
+
+
+def test_malformed_states_are_refused_or_harmless(request):
+    drawn = random.Random(0)
+    optimizer = fo.Prodigy([{"params": {"w": np.ones(30)}}, {"params": {"b": np.ones(3)}, "lr": 0.5}], ema=0.5, weight_decay=0.1)
+    optimizer.step([{"w": np.ones(30)}, {"b": np.ones(3)}])
+    good = optimizer.state_dict()
+    refused = 0
+    for _ in range(20_000 if request.config.getoption("--full") else 2000):
+        before = snapshot(optimizer)
+        state = mutated(good, drawn) if drawn.random() < 0.95 else drawn.choice(VALUES)
+        try:
+            optimizer.load_state_dict(state, hyperparameters=drawn.choice([None, "keep", "restore", {"lr": "keep"}]))
+        except ValueError:
+            refused += 1
+            assert snapshot(optimizer) == before
+        optimizer.load_state_dict(good, hyperparameters="restore")
+    assert refused > 500
+
+
+def test_carried_numbers_of_files_are_checked():
+    optimizer = fo.Prodigy(np.ones(3))
+    optimizer.step(np.ones(3))
+    state = optimizer.state_dict()
+    for wrong in (np.nan, -1.0, "x", None, 10**400):
+        with pytest.raises(ValueError, match="d_max of '0'"):
+            optimizer.load_state_dict({**state, "state": {"0": {**state["state"]["0"], "d_max": wrong}}})
+    optimizer.load_state_dict(json.loads(json.dumps(state, default=lambda a: None)) | {"state": state["state"]})
+
+
+def test_policies_by_name(tmp_path):
+    def made(**options):
+        return fo.Adam({"w": np.ones(3)}, **{"lr": lambda t: 0.1, **options})
+
+    made().save(tmp_path / "a.npz")
+    other = made(betas=(0.5, 0.6))
+    with pytest.raises(ValueError, match="betas of group 0: saved"):
+        other.load(tmp_path / "a.npz", hyperparameters={"lr": "keep"})
+    other.load(tmp_path / "a.npz", hyperparameters={"lr": "keep", "betas": "restore"})
+    assert other.groups[0]["betas"] == (0.9, 0.999) and callable(other.groups[0]["lr"])
+    with pytest.raises(ValueError, match="no 'learning_rate', did you mean 'lr'"):
+        other.load(tmp_path / "a.npz", hyperparameters={"learning_rate": "keep"})
+    for wrong in ({"lr": "maybe"}, 3, ["keep"], {"lr": ["keep"]}):
+        with pytest.raises(ValueError, match="expected None, 'keep' or 'restore', or a dict"):
+            other.load(tmp_path / "a.npz", hyperparameters=wrong)
+
+
+def test_modes_are_compared(tmp_path):
+    saved(tmp_path / "a.npz", mode="exact")
+    other = saved(tmp_path / "b.npz")
+    with pytest.raises(ValueError, match="mode: saved 'exact', here 'lazy'"):
+        other.load(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match="mode: saved 'exact', here 'lazy'; construct with it"):
+        other.load(tmp_path / "a.npz", hyperparameters="restore")
+    other.load(tmp_path / "a.npz", hyperparameters={"mode": "keep"})
