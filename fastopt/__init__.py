@@ -41,7 +41,11 @@ def __getattr__(name: str) -> Any:
         from ._codegen.subset import RuleError
 
         return RuleError
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._optimizer.names import meant
+
+    found = meant(name, __all__)
+    hint = f", did you mean {found!r}?" if found else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

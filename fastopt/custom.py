@@ -99,19 +99,23 @@ class Rule:
         return function
 
     @functools.cached_property
-    def text(self) -> Any:
-        """The rule as the code generator reads it; raises RuleError if it is outside the subset."""
+    def _read(self) -> tuple[Any, dict[str, Any] | None]:
         from ._codegen import custom
 
-        return custom.text(self.function, self._scalars)
+        return custom.read(self.function, self._scalars)
+
+    @property
+    def text(self) -> Any:
+        """The rule as the code generator reads it; raises RuleError if it is outside the subset."""
+        return self._read[0]
 
     @functools.cached_property
     def formula(self) -> spec.Spec:
         """The rule as optimizers use it."""
         # An error in the source is reported first.
-        text = self.text
+        text, lifted = self._read
         scalars = self._scalars or without_change(self.function)
-        found = spec.Spec(self.__name__, {self.__name__: self.function, f"{self.__name__}_scalars": scalars})
+        found = spec.Spec(self.__name__, lifted or {self.__name__: self.function, f"{self.__name__}_scalars": scalars})
         from ._codegen import custom
         from ._codegen.subset import RuleError
 
@@ -249,11 +253,11 @@ def rule(function: Callable[..., Any]) -> Rule:
     A rule is limited to what Python, C and CUDA understand alike: assignments of new values to plain names (no ``+=``),
     ``+ - * /`` (``g * g`` for ``g ** 2``), comparisons as the first argument of ``where``, and these functions of
     `fastopt.arithmetic` by their plain names: ``sqrt, fabs, sign, copysign, maximum, minimum, where``; in scalars also ``exp, log,
-    power(x, t)`` and ``a if c else b``. Arithmetic of scalars alone belongs in the scalars function. Reserved are names of Python,
-    C, C++ and the generated code (``a c h i n t out sums update``, ...), names of the package's rules, and for hyperparameters
-    names of options. Tags of state: ``v: nonnegative`` (no sign when stored in 8 bits), ``m: velocity`` (stops at a bound),
-    ``z: start`` (begins as the parameter). Domains of hyperparameters, from `fastopt.domains`: ``beta: fraction = 0.9``. Files
-    identify a rule by its name and by what it computes.
+    power(x, t)`` and ``a if c else b``. Arithmetic of scalars alone, such as ``1 - beta``, is moved to the scalars function, which
+    computes in double. Reserved are names of Python, C, C++ and the generated code (``a c h i n t out sums update``, ...), names of
+    the package's rules, and for hyperparameters names of options. Tags of state: ``v: nonnegative`` (no sign when stored in 8
+    bits), ``m: velocity`` (stops at a bound), ``z: start`` (begins as the parameter). Domains of hyperparameters, from
+    `fastopt.domains`: ``beta: fraction = 0.9``. Files identify a rule by its name and by what it computes.
 
     Examples
     --------

@@ -6,6 +6,7 @@ Without an annotation, as ``lr`` in ``def rule_scalars(t, *, lr=1e-3, beta: frac
 from __future__ import annotations
 
 import math
+import operator
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class Domain:
         Whole numbers only.
     is_limit : bool
         The hyperparameter bounds something else; None stands for `high`, no bound.
+    is_switch : bool
+        True or False, which count as 1 and 0.
     floor : str
         Another hyperparameter that must not exceed this one.
     """
@@ -39,10 +42,13 @@ class Domain:
     high: float = FINITE
     is_whole: bool = False
     is_limit: bool = False
+    is_switch: bool = False
     floor: str = ""
 
     def check(self, name: str, x: Any) -> float:
         """Return a hyperparameter as a float, or raise for one outside the domain."""
+        if self.is_switch:
+            return float(check_bool(name, x))
         try:
             if isinstance(x, (str, bytes, bool, np.bool_)):
                 raise TypeError
@@ -72,6 +78,31 @@ unlimited = Annotated[float, Domain(0.0, math.inf)]
 limit = Annotated[float, Domain(0.0, math.inf, is_limit=True)]
 
 
+switch = Annotated[float, Domain(0.0, 1.0, is_switch=True)]
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """Return True or False, also for 1 and 0, or raise TypeError."""
+    if not (isinstance(value, (bool, np.bool_)) or (isinstance(value, (int, float, np.number)) and value in (0, 1))):
+        raise TypeError(f"{name}: {value!r}, expected True or False")
+    return bool(value)
+
+
+def whole(x: Any) -> int | None:
+    """Return a whole number of any type that has ``__index__`` as an int; None for what is none, and for True and False."""
+    if isinstance(x, (bool, np.bool_)):
+        return None
+    try:
+        return operator.index(x)
+    except TypeError:
+        return None
+
+
+def overflow(name: str, step: int, error: OverflowError) -> ValueError:
+    """Return the error of a schedule that overflows."""
+    return ValueError(f"{name}: its schedule overflows at step {step} ({error}), expected a number")
+
+
 def domain_of(annotation: Any, default: Domain = NONNEGATIVE) -> Domain:
     """Return the domain of an annotation."""
     found = [x for x in getattr(annotation, "__metadata__", ()) if isinstance(x, Domain)]
@@ -86,4 +117,4 @@ def check_order(domains: Mapping[str, Domain], values: Mapping[str, float]) -> N
             raise ValueError(f"{low}: {values[low]:g}, expected at most {name}, {values[name]:g}")
 
 
-__all__ = ["Domain", "domain_of", "fraction", "limit", "nonpositive", "positive", "real", "unlimited"]
+__all__ = ["Domain", "domain_of", "fraction", "limit", "nonpositive", "positive", "real", "switch", "unlimited"]

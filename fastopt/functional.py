@@ -97,7 +97,7 @@ def adabelief(
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps, eps_root : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
 
@@ -140,7 +140,7 @@ def adadelta(
     t : int
         Number of the step: 1, 2, ...
     lr, rho, eps : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, v, moved: those of the call for a step in place, or others. Default: new arrays.
 
@@ -171,7 +171,7 @@ def adafactor_vector(
     eps1: float = 1e-07,
     eps2: float = 0.001,
     d: float = 1.0,
-    eps_inside: float = 0.0,
+    eps_inside: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by Adafactor without factors, for arrays of fewer than two axes (Shazeer and Stern, 2018, algorithm 5).
@@ -185,7 +185,7 @@ def adafactor_vector(
     t : int
         Number of the step: 1, 2, ...
     lr, beta2_decay, eps1, eps2, d, eps_inside : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, v: those of the call for a step in place, or others. Default: new arrays.
 
@@ -214,7 +214,7 @@ def adagrad(
     lr: float = 0.01,
     lr_decay: float = 0.0,
     eps: float = 1e-10,
-    eps_inside: float = 0.0,
+    eps_inside: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by AdaGrad (Duchi et al., 2011, section 1.1, diagonal).
@@ -228,7 +228,7 @@ def adagrad(
     t : int
         Number of the step: 1, 2, ...
     lr, lr_decay, eps, eps_inside : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, sum: those of the call for a step in place, or others. Default: new arrays.
 
@@ -260,7 +260,7 @@ def adam(
     beta2: float = 0.999,
     eps: float = 1e-08,
     eps_root: float = 0.0,
-    eps_hat: float = 0.0,
+    eps_hat: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by Adam (Kingma and Ba, 2015, algorithm 1).
@@ -274,7 +274,7 @@ def adam(
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps, eps_root, eps_hat : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
 
@@ -307,8 +307,8 @@ def amsgrad(
     beta2: float = 0.999,
     eps: float = 1e-08,
     eps_root: float = 0.0,
-    eps_hat: float = 0.0,
-    max_corrected: float = 0.0,
+    eps_hat: bool = False,
+    max_corrected: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections.
@@ -322,7 +322,7 @@ def amsgrad(
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, m, v, vmax: those of the call for a step in place, or others. Default: new arrays.
 
@@ -353,7 +353,7 @@ def adamax(
     beta1: float = 0.9,
     beta2: float = 0.999,
     eps: float = 1e-08,
-    eps_inside: float = 1.0,
+    eps_inside: bool = True,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by AdaMax (Kingma and Ba, 2015, algorithm 2).
@@ -367,7 +367,7 @@ def adamax(
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps, eps_inside : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, m, largest: those of the call for a step in place, or others. Default: new arrays.
 
@@ -402,7 +402,7 @@ def adan(
     beta3: float = 0.99,
     eps: float = 1e-08,
     eps_root: float = 0.0,
-    short_look: float = 0.0,
+    short_look: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by Adan (Xie et al., 2022, algorithm 1, with bias corrections).
@@ -416,7 +416,7 @@ def adan(
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, beta3, eps, eps_root, short_look : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, m, d, v, last: those of the call for a step in place, or others. Default: new arrays.
 
@@ -464,7 +464,7 @@ def ademamix(
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, beta3, alpha, warmup, eps : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, m, v, m2: those of the call for a step in place, or others. Default: new arrays.
 
@@ -508,7 +508,7 @@ def adopt(
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
 
@@ -553,7 +553,7 @@ def adopt_decoupled(
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps, weight_decay : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
 
@@ -599,7 +599,7 @@ def asgd(
     eta : float
         As the step before returned it; not needed in the first step.
     lr, lambd, alpha, t0 : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, average: those of the call for a step in place, or others. Default: new arrays.
 
@@ -645,7 +645,7 @@ def dog(
     farthest, seen : float
         As the step before returned them; not needed in the first step.
     lr, reps_rel, eps : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, p0: those of the call for a step in place, or others. Default: new arrays.
 
@@ -676,7 +676,7 @@ def ftrl(
     beta: float = 1.0,
     l1: float = 0.0,
     l2: float = 0.0,
-    l2_doubled: float = 0.0,
+    l2_doubled: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1).
@@ -690,7 +690,7 @@ def ftrl(
     t : int
         Number of the step: 1, 2, ...
     lr, beta, l1, l2, l2_doubled : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, z, n2: those of the call for a step in place, or others. Default: new arrays.
 
@@ -734,7 +734,7 @@ def lars(
     t : int
         Number of the step: 1, 2, ...
     lr, momentum, weight_decay, trust_coefficient, eps : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, buf: those of the call for a step in place, or others. Default: new arrays.
 
@@ -776,7 +776,7 @@ def lion(
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2 : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, m: those of the call for a step in place, or others. Default: new arrays.
 
@@ -824,7 +824,7 @@ def nadam(
     product : float
         As the step before returned it; not needed in the first step.
     lr, beta1, beta2, eps, momentum_decay : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
 
@@ -863,7 +863,7 @@ def prodigy(
     d0: float = 1e-06,
     d_coef: float = 1.0,
     growth_rate: float = inf,
-    use_bias_correction: float = 0.0,
+    use_bias_correction: bool = False,
     weight_decay: float = 0.0,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
@@ -880,7 +880,7 @@ def prodigy(
     d, d_max, numerator : float
         As the step before returned them; not needed in the first step.
     lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction, weight_decay : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, m, v, s, p0: those of the call for a step in place, or others. Default: new arrays.
 
@@ -925,7 +925,7 @@ def prodigy_coupled(
     d0: float = 1e-06,
     d_coef: float = 1.0,
     growth_rate: float = inf,
-    use_bias_correction: float = 0.0,
+    use_bias_correction: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with weight decay in the gradient.
@@ -941,7 +941,7 @@ def prodigy_coupled(
     d, d_max, numerator : float
         As the step before returned them; not needed in the first step.
     lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, m, v, s, p0: those of the call for a step in place, or others. Default: new arrays.
 
@@ -978,7 +978,7 @@ def radam(
     beta1: float = 0.9,
     beta2: float = 0.999,
     eps: float = 1e-08,
-    eps_hat: float = 1.0,
+    eps_hat: bool = True,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by RAdam (Liu et al., 2020, algorithm 2).
@@ -992,7 +992,7 @@ def radam(
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps, eps_hat : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
 
@@ -1021,7 +1021,7 @@ def rmsprop(
     lr: float = 0.01,
     alpha: float = 0.99,
     eps: float = 1e-08,
-    eps_inside: float = 0.0,
+    eps_inside: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by RMSprop (Tieleman and Hinton, 2012, lecture 6.5).
@@ -1035,7 +1035,7 @@ def rmsprop(
     t : int
         Number of the step: 1, 2, ...
     lr, alpha, eps, eps_inside : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, v: those of the call for a step in place, or others. Default: new arrays.
 
@@ -1065,7 +1065,7 @@ def rmsprop_centered(
     lr: float = 0.01,
     alpha: float = 0.99,
     eps: float = 1e-08,
-    eps_inside: float = 0.0,
+    eps_inside: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by RMSprop with the variance (Graves, 2013, eq. 38-45), which rounding must not make negative.
@@ -1079,7 +1079,7 @@ def rmsprop_centered(
     t : int
         Number of the step: 1, 2, ...
     lr, alpha, eps, eps_inside : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, v, mean: those of the call for a step in place, or others. Default: new arrays.
 
@@ -1110,8 +1110,8 @@ def rmsprop_momentum(
     alpha: float = 0.99,
     eps: float = 1e-08,
     momentum: float = 0.9,
-    eps_inside: float = 0.0,
-    lr_in_velocity: float = 0.0,
+    eps_inside: bool = False,
+    lr_in_velocity: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by RMSprop with heavy-ball momentum over the scaled gradient.
@@ -1125,7 +1125,7 @@ def rmsprop_momentum(
     t : int
         Number of the step: 1, 2, ...
     lr, alpha, eps, momentum, eps_inside, lr_in_velocity : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, v, buf: those of the call for a step in place, or others. Default: new arrays.
 
@@ -1157,8 +1157,8 @@ def rmsprop_centered_momentum(
     alpha: float = 0.99,
     eps: float = 1e-08,
     momentum: float = 0.9,
-    eps_inside: float = 0.0,
-    lr_in_velocity: float = 0.0,
+    eps_inside: bool = False,
+    lr_in_velocity: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by centered RMSprop with momentum (Graves, 2013, eq. 38-45).
@@ -1172,7 +1172,7 @@ def rmsprop_centered_momentum(
     t : int
         Number of the step: 1, 2, ...
     lr, alpha, eps, momentum, eps_inside, lr_in_velocity : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, v, mean, buf: those of the call for a step in place, or others. Default: new arrays.
 
@@ -1217,7 +1217,7 @@ def rprop(
     t : int
         Number of the step: 1, 2, ...
     lr, eta_minus, eta_plus, step_min, step_max : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, last, size: those of the call for a step in place, or others. Default: new arrays.
 
@@ -1248,7 +1248,7 @@ def schedule_free_sgd(
     lr: float = 1.0,
     momentum: float = 0.9,
     warmup: float = 0.0,
-    warmup_from_zero: float = 0.0,
+    warmup_from_zero: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken.
@@ -1264,7 +1264,7 @@ def schedule_free_sgd(
     weights, highest : float
         As the step before returned them; not needed in the first step.
     lr, momentum, warmup, warmup_from_zero : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, z: those of the call for a step in place, or others. Default: new arrays.
 
@@ -1299,7 +1299,7 @@ def schedule_free_adamw(
     eps: float = 1e-08,
     weight_decay: float = 0.0,
     warmup: float = 0.0,
-    warmup_from_zero: float = 0.0,
+    warmup_from_zero: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by schedule-free AdamW (Defazio et al., 2024), with the bias correction as in the authors' package.
@@ -1315,7 +1315,7 @@ def schedule_free_adamw(
     weights, highest : float
         As the step before returned them; not needed in the first step.
     lr, beta1, beta2, eps, weight_decay, warmup, warmup_from_zero : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, v, z: those of the call for a step in place, or others. Default: new arrays.
 
@@ -1353,7 +1353,7 @@ def sgd(p: Array, g: Any, *, t: int, lr: float = 0.001, out: tuple[Array, ...] |
     t : int
         Number of the step: 1, 2, ...
     lr : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p: those of the call for a step in place, or others. Default: new arrays.
 
@@ -1382,7 +1382,7 @@ def momentum(
     lr: float = 0.001,
     momentum: float = 0.9,
     dampening: float = 0.0,
-    lr_in_velocity: float = 0.0,
+    lr_in_velocity: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by heavy-ball momentum (Polyak, 1964).
@@ -1396,7 +1396,7 @@ def momentum(
     t : int
         Number of the step: 1, 2, ...
     lr, momentum, dampening, lr_in_velocity : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, buf: those of the call for a step in place, or others. Default: new arrays.
 
@@ -1424,7 +1424,7 @@ def nesterov(
     t: int,
     lr: float = 0.001,
     momentum: float = 0.9,
-    lr_in_velocity: float = 0.0,
+    lr_in_velocity: bool = False,
     out: tuple[Array, ...] | None = None,
 ) -> Result:
     """Update by Nesterov's momentum in the form of Sutskever et al. (2013).
@@ -1438,7 +1438,7 @@ def nesterov(
     t : int
         Number of the step: 1, 2, ...
     lr, momentum, lr_in_velocity : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, buf: those of the call for a step in place, or others. Default: new arrays.
 
@@ -1470,7 +1470,7 @@ def signsgd(p: Array, g: Any, *, t: int, lr: float = 0.001, out: tuple[Array, ..
     t : int
         Number of the step: 1, 2, ...
     lr : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p: those of the call for a step in place, or others. Default: new arrays.
 
@@ -1504,7 +1504,7 @@ def signum(
     t : int
         Number of the step: 1, 2, ...
     lr, momentum : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, buf: those of the call for a step in place, or others. Default: new arrays.
 
@@ -1548,7 +1548,7 @@ def yogi(
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
 

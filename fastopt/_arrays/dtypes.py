@@ -31,6 +31,16 @@ def is_bfloat16(dtype: np.dtype) -> bool:
     return dtype.name == "bfloat16" or (dtype == np.uint16 and dict(dtype.metadata or ()) == TAG)
 
 
+def name_of(dtype: Any) -> Any:
+    """Return the name of a dtype of NumPy, ml_dtypes or torch; anything else as it is."""
+    if type(dtype).__module__ == "torch":
+        return str(dtype).removeprefix("torch.")
+    if not isinstance(dtype, (type, np.dtype)):
+        return dtype
+    found = np.dtype(dtype)
+    return "bfloat16" if is_bfloat16(found) else found.name
+
+
 def format_of(dtype: np.dtype) -> int:
     """Return the kernels' number of a dtype's format. 8-bit floats have none, since their sign decides too."""
     if dtype == BFLOAT16:

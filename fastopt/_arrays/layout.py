@@ -119,6 +119,8 @@ def of_torch(what: str, a: Any) -> np.ndarray:
 def check_array(what: str, a: object) -> np.ndarray:
     """Return the array, or raise the error that says why no kernel can read it."""
     if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
+        if isinstance(a, np.ma.MaskedArray):
+            raise TypeError(f"{what}: a masked array, expected a plain one, which a.filled(0) makes")
         view = "; numpy.from_dlpack(x) shares its memory" if hasattr(a, "__dlpack__") else ""
         raise TypeError(f"{what}: {type(a).__name__}, expected a NumPy array{view}")
     if not a.dtype.isnative:
@@ -134,10 +136,24 @@ def check_writable(what: str, a: object) -> np.ndarray:
     """Return the array, or raise the error that says why it cannot be updated in place."""
     a = check_array(what, a)
     if not a.flags.writeable:
-        raise ValueError(f"{what}: read-only (JAX's arrays always are), expected a writable array, which np.array(x) makes")
+        raise ValueError(f"{what}: {read_only(a)}")
     if overlaps_itself(a):
         raise ValueError(f"{what}: its elements share memory, expected each at its own place")
     return a
+
+
+def read_only(a: np.ndarray) -> str:
+    """Return what makes an array read-only, and what to do about it."""
+    owner: Any = a
+    while isinstance(owner, np.ndarray) and not isinstance(owner, np.memmap) and owner.base is not None:
+        owner = owner.base
+    if isinstance(owner, np.memmap):
+        return f"read-only, a memory map with mode={owner.mode!r}, expected 'r+' or 'w+'"
+    if isinstance(owner, np.ndarray):
+        return "read-only, expected a writable array: a.flags.writeable = True, or np.array(a) for a copy"
+    name = f"{type(owner).__module__}.{type(owner).__qualname__}".removeprefix("builtins.")
+    name = "DLPack, as JAX's arrays always are" if name == "PyCapsule" else name
+    return f"read-only memory of {name}; expected a writable array, which np.array(a) makes"
 
 
 def check_input(name: str, a: object, p: np.ndarray) -> None:
@@ -241,7 +257,7 @@ def check_gradient(name: str, p: np.ndarray, g: Any, shape: tuple[int, ...] | No
 def as_gradient(name: str, p: np.ndarray, g: Any) -> np.ndarray:
     """Return a gradient as an array: an array, a float for a 0-d parameter, or an array of another library."""
     if isinstance(g, np.ma.MaskedArray):
-        raise TypeError(f"gradient of {name!r}: a masked array, expected a plain one")
+        raise TypeError(f"gradient of {name!r}: a masked array, expected a plain one, which g.filled(0) makes")
     if isinstance(g, np.ndarray):
         return g
     if isinstance(g, float) and p.ndim == 0:

@@ -122,7 +122,10 @@ class Written:
             for i, (what, a) in enumerate(group.named if len(group.named) > 1 else ()):
                 for j in group.near(a, group.extents[i]):
                     if i < j and may_share_memory(a, group.named[j][1]):
-                        raise ValueError(f"{what} and {group.named[j][0]} share memory")
+                        other, b = group.named[j]
+                        tied = a.ctypes.data == b.ctypes.data and (a.shape, a.strides) == (b.shape, b.strides)
+                        hint = ", expected once: of tied parameters give one, with the sum of their gradients" if tied else ""
+                        raise ValueError(f"{what} and {other} share memory{hint}")
 
     def check_no_overlap(self, name: str, g: np.ndarray) -> None:
         """Raise if a gradient has a byte in common with one of them."""

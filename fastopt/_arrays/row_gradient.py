@@ -148,6 +148,22 @@ def added(indices: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return indices[new], total
 
 
+def first_nonfinite(g: Any) -> str:
+    """Return index and value of a gradient's first element that is not finite; "" if the gradient alone does not show it."""
+    rows = None
+    if is_rows(g):
+        g = g if isinstance(g, RowGradient) else of_matrix("", g, g)
+        rows, g = g.indices, g.values
+    a = np.asarray(dtypes.widened(dtypes.plain(layout.converted("", layout.on_host(g)))))
+    places = np.argwhere(~np.isfinite(a))
+    if not len(places):
+        return ""
+    index = [int(k) for k in places[0]]
+    value = a[tuple(index)]
+    named = index if rows is None else [int(rows[index[0]]), *index[1:]]
+    return f"{named or '()'}: {value}"
+
+
 def check_indices(name: str, p: np.ndarray, rows: Any) -> np.ndarray:
     """Return unique, ascending rows of a parameter, or raise."""
     indices = as_indices(f"rows of {name!r}", rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, ValuesView
 from typing import Any, NoReturn
 
 import numpy as np
@@ -62,6 +62,16 @@ def check_nesting(options: Mapping[str, Any]) -> None:
             check_depth(name, depth)
             if isinstance(x, (list, tuple, dict)):
                 waiting += [(child, depth + 1) for child in (x.values() if isinstance(x, dict) else x)]
+
+
+def listed(tree: Any, depth: int = 0) -> Any:
+    """Return parameters with lists in place of generators and views such as ``dict.values()``."""
+    check_depth("params", depth)
+    if isinstance(tree, Mapping):
+        return {key: listed(child, depth + 1) for key, child in tree.items()}
+    if isinstance(tree, (list, tuple, Iterator, ValuesView)):
+        return [listed(child, depth + 1) for child in tree]
+    return tree
 
 
 def flatten(tree: Any, path: str | None = None, depth: int = 0) -> tuple[Structure | None, list[tuple[str, Any]]]:

@@ -10,15 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import ir, subset
+from . import ir, lift, subset
 from .ir import RuleIR
 from .subset import RuleError
 
 FUNCTIONS = (*subset.ELEMENTWISE, *subset.IN_SCALARS, "inf", *subset.TAGS)
 
 
-def text(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> RuleIR:
-    """Return a rule from its update function and its scalars function; without that, the scalars are its hyperparameters."""
+def read(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> tuple[RuleIR, dict[str, Any] | None]:
+    """Return a rule from its update function and its scalars function; without that, the scalars are its hyperparameters.
+
+    Returns
+    -------
+    text : RuleIR
+    functions : dict of str, or None
+        Both functions, if arithmetic of scalars was lifted from one to the other.
+    """
     from .. import arithmetic
     from ..spec import RULES
 
@@ -28,9 +35,12 @@ def text(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> Ru
         raise RuleError(f"{path}:{update.lineno}: {name} is a rule of the package, expected another name")
     prepare = default_scalars(update) if scalars is None else definition(scalars)[1]
     prepare.name = f"{name}_scalars"
+    lifted = lift.lift(update, prepare)
     spaces = [f.__globals__ for f in (function, scalars) if f is not None]
     known = {n for n in FUNCTIONS if any(space.get(n) is getattr(arithmetic, n) for space in spaces)}
-    return ir.read_rule(path, name, {name: update, prepare.name: prepare}, known)
+    found = ir.read_rule(path, name, {name: update, prepare.name: prepare}, known)
+    parts = ((update, function), (prepare, scalars or function))
+    return found, {node.name: lift.function_of(node, like) for node, like in parts} if lifted else None
 
 
 def definition(function: Callable[..., Any]) -> tuple[Path, ast.FunctionDef]:
@@ -42,9 +52,9 @@ def definition(function: Callable[..., Any]) -> tuple[Path, ast.FunctionDef]:
     except (OSError, TypeError, SyntaxError, ValueError) as error:
         name = function.__qualname__
         where = "define it with def in a file or a notebook"
-        raise RuleError(f"{name}: its source cannot be read ({error}): {where}; {subset.ALLOWED}") from None
+        raise RuleError(f"{name}: its source cannot be read ({error}): {where}") from None
     if not isinstance(node, ast.FunctionDef):
-        raise RuleError(f"{path}:{first}: expected a function that def defines; {subset.ALLOWED}")
+        raise RuleError(f"{path}:{first}: expected a function that def defines")
     ast.increment_lineno(node, first - 1)
     node.decorator_list = []
     for argument in node.args.args:

@@ -62,7 +62,7 @@ def _function(rule: RuleIR) -> str:
         f"def {rule.name}(",
         ["p: Array", "g: Any", *(f"{s}: Array" for s in rule.state), "*", "t: int"]
         + [f"{k}: float | None = None" for k in scalars.carry]
-        + [f"{h}: float = {float(d) if d != 'inf' else d}" for h, d in numbers]
+        + [_hyperparameter(h, d, h in scalars.switches) for h, d in numbers]
         + ["out: tuple[Array, ...] | None = None"],
         ") -> Result:",
     )
@@ -76,6 +76,12 @@ _{rule.name} = _update("{rule.name}")
     """
 {call}
 '''
+
+
+def _hyperparameter(name: str, default: str, is_switch: bool) -> str:
+    if is_switch:
+        return f"{name}: bool = {default != '0'}"
+    return f"{name}: float = {float(default) if default != 'inf' else default}"
 
 
 def _docstring(rule: RuleIR) -> str:
@@ -93,7 +99,7 @@ def _docstring(rule: RuleIR) -> str:
     t : int
         Number of the step: 1, 2, ...
 {carried}    {", ".join(rule.scalars.hyperparameters)} : float
-        Hyperparameters, as the optimizers' classes describe them; switches are 0 or 1.
+        Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray, optional
         Arrays for {results}: those of the call for a step in place, or others. Default: new arrays.
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from .capacity import CARRY, INPUTS, SCALARS, STATES, SUMS
 from .subset import (
-    ALLOWED,
     COMPARISONS,
     CUSTOM_TAGS,
     ELEMENTWISE,
     IN_SCALARS,
+    IN_SCALARS_FUNCTION,
+    IN_UPDATE,
     KINDS,
     MATRICES,
     SCOPES,
@@ -72,7 +73,7 @@ class Scalars:
 
     `carry` are the numbers that live from step to step and begin at `initial`; `after` are their next values. `sums` come from a
     `Function` over arrays. `defaults` are those of the hyperparameters ("" without one); with those, a stage changes nothing.
-    `limits` are hyperparameters that bound something.
+    `limits` are hyperparameters that bound something, `switches` those that are True or False.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Scalars:
     values: Named
     after: tuple[ast.expr, ...]
     limits: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,9 +185,9 @@ class _Reader:
         self.elements: set[str] = set()
         self.known: set[str] = set()
 
-    def error(self, node: ast.stmt | ast.expr, message: str) -> RuleError:
+    def error(self, node: ast.stmt | ast.expr, message: str, allowed: str = "") -> RuleError:
         """Return an error with its place, what is wrong, and what is allowed."""
-        return RuleError(f"{self.path}:{node.lineno}: {message}; {ALLOWED}")
+        return RuleError(f"{self.path}:{node.lineno}: {message}{allowed and '; '}{allowed}")
 
     def formula(self, name: str, update: ast.FunctionDef) -> RuleIR:
         function = self.elementwise(update)
@@ -307,9 +309,9 @@ class _Reader:
             self.check_scalar(expression)
             self.known.add(name)
         values, after = self.returned(value, function, tuple(carry))
-        limits = tuple(h for h in hyperparameters if h in _annotated(node, "limit"))
+        kinds = [tuple(h for h in hyperparameters if h in _annotated(node, kind)) for kind in ("limit", "switch")]
         start = tuple(carry.values())
-        return Scalars(node.name, tuple(carry), start, sums, hyperparameters, defaults, tuple(body), values, after, limits)
+        return Scalars(node.name, tuple(carry), start, sums, hyperparameters, defaults, tuple(body), values, after, *kinds)
 
     def returned(self, value: ast.expr, function: Function, carry: tuple[str, ...]) -> tuple[Named, tuple[ast.expr, ...]]:
         """Return the scalars that a function returns, and the new carried numbers."""
@@ -347,17 +349,18 @@ class _Reader:
     def split(self, function: ast.FunctionDef) -> tuple[list[tuple[str, ast.expr]], ast.expr]:
         """Return a function's assignments, and its results."""
         body: list[tuple[str, ast.expr]] = []
+        allowed = IN_SCALARS_FUNCTION if function.name.endswith("_scalars") else IN_UPDATE
         *statements, last = function.body
         if statements and isinstance(statements[0], ast.Expr) and isinstance(statements[0].value, ast.Constant):
             del statements[0]
         for s in statements:
             if not (isinstance(s, ast.Assign) and len(s.targets) == 1 and isinstance(s.targets[0], ast.Name)):
-                raise self.error(s, f"{ast.unparse(s)!r} is not 'name = expression'")
+                raise self.error(s, f"{ast.unparse(s)!r} is not 'name = expression'", allowed)
             if isinstance(s.value, ast.Name):
                 raise self.error(s, f"{ast.unparse(s)!r} only renames")
             body.append((s.targets[0].id, s.value))
         if not isinstance(last, ast.Return) or last.value is None:
-            raise self.error(last, "the last statement is not a return of values")
+            raise self.error(last, "the last statement is not a return of values", allowed)
         return body, last.value
 
     def check(self, node: ast.expr, comparison: bool = False) -> bool:
@@ -381,7 +384,7 @@ class _Reader:
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if ELEMENTWISE.get(name) == len(args):
                 self.is_imported(node, name)
                 return self.check_call(node, name, args)
-        raise self.error(node, f"{ast.unparse(node)!r} is not allowed in an update")
+        raise self.error(node, f"{ast.unparse(node)!r} is not allowed in an update", IN_UPDATE)
 
     def check_call(self, node: ast.expr, name: str, args: list[ast.expr]) -> bool:
         """Return True if a call in an update depends on an array; raise if it is outside the subset."""
@@ -416,7 +419,7 @@ class _Reader:
                     raise self.error(node, f"{ast.unparse(node)!r}: the exponent is not t")
                 parts = args
             case _:
-                raise self.error(node, f"{ast.unparse(node)!r} is not allowed in a scalars function")
+                raise self.error(node, f"{ast.unparse(node)!r} is not allowed in a scalars function", IN_SCALARS_FUNCTION)
         for part in parts:
             self.check_scalar(part)
 

@@ -21,10 +21,14 @@ catch delete explicit export friend inline mutable namespace new operator privat
 typename using virtual
 """
 TAKEN = {*IN_SCALARS, *ELEMENTWISE, *keyword.kwlist, *RESERVED.split()}
-ALLOWED = (
+# What errors say is allowed.
+IN_UPDATE = (
     "an update may use assignments of new values to plain names, + - * /, "
-    f"{', '.join(ELEMENTWISE)}, comparisons as the first argument of where, numbers, and one return; "
-    "a scalars function + - * /, sqrt, exp, log, power(x, t), x if c else y, and a dictionary to return"
+    f"{', '.join(ELEMENTWISE)}, comparisons as the first argument of where, numbers, and one return"
+)
+IN_SCALARS_FUNCTION = (
+    "a scalars function may use assignments to plain names, + - * /, sqrt, exp, log, power(x, t), x if c else y, "
+    "and a dictionary to return"
 )
 
 

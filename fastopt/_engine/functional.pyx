@@ -19,7 +19,7 @@ from fastopt._engine.tables cimport find, table_of
 from fastopt._engine.views cimport alike, format_of
 
 from fastopt._arrays import layout
-from fastopt.domains import check_order
+from fastopt.domains import check_order, whole
 
 cnp.import_array()
 
@@ -58,6 +58,7 @@ cdef class Update:
     cdef const formula_t *rule
     cdef int arrays
     cdef double[2][SCALARS] domains
+    cdef bint[SCALARS] switches
     cdef bint ordered
 
     def __init__(self, capsule, formula):
@@ -69,7 +70,9 @@ cdef class Update:
         self.ordered = any(domain.floor for domain in self.bounds)
         self.arrays = self.rule.states + 1
         for k in range(self.rule.hyperparameters):
-            self.domains[0][k], self.domains[1][k] = self.bounds[k].low, self.bounds[k].high
+            self.switches[k] = self.bounds[k].is_switch
+            # No float is read as a switch.
+            self.domains[0][k], self.domains[1][k] = (1, 0) if self.switches[k] else (self.bounds[k].low, self.bounds[k].high)
 
     def step(self, tuple given, t, tuple hyperparameters, out, tuple carry=()):
         """Make a step from parameter, gradient and state.
@@ -88,6 +91,8 @@ cdef class Update:
         cdef tuple outputs, work = None
         for k in range(self.arrays):
             inputs[k] = <PyObject *> given[k + (k > 0)]
+        if type(t) is not int and (counted := whole(t)) is not None:
+            t = counted
         if type(t) is int:
             number = PyLong_AsLongLongAndOverflow(t, &k)
         if not 0 < number < MOST_STEPS:
@@ -128,6 +133,8 @@ cdef class Update:
             x = hyperparameters[k]
             if type(x) is float and self.domains[0][k] <= <double> x <= self.domains[1][k]:
                 h[k] = x
+            elif self.switches[k] and type(x) is bool:
+                h[k] = x is True
             else:
                 h[k] = self.bounds[k].check(self.names[k], x)
         if self.ordered:

@@ -13,7 +13,7 @@ from .._arrays import dtypes, layout, overlap
 from .._arrays.changes import commit, writing
 from .._arrays.row_gradient import check_rows, is_rows
 from .._arrays.tree import Structure, collect
-from ..domains import check_order
+from ..domains import check_order, whole
 from ..spec import STAGES
 from . import sums
 from .oracle import Work, advance, unwalked, walked
@@ -183,8 +183,10 @@ class Update:
     ) -> tuple[Any, ...]:
         """Return the new parameter and state, in `out` or in new arrays, then the carried numbers."""
         p, g, *state = given
-        if type(t) is not int or not 0 < t < 2**62:
+        number = whole(t)
+        if number is None or not 0 < number < 2**62:
             raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
+        t = number
         rule = self.formula
         values = {name: domain.check(name, x) for (name, domain), x in zip(rule.domains.items(), hyperparameters, strict=True)}
         check_order(rule.domains, values)

@@ -7,6 +7,7 @@ from cpython.ref cimport PyObject
 from libc.math cimport NAN
 from libc.stdint cimport int64_t
 
+from fastopt.domains import overflow
 from fastopt._engine.plan cimport OPS, ZERO_ELEMENTS, Plan, hyperparameter, hyperparameters_of
 from fastopt._engine.program cimport build_program, is_loose
 from fastopt._engine.reductions cimport sum_arrays
@@ -23,7 +24,7 @@ cdef int evaluate_schedules(Plan plan, Py_ssize_t i, object count) except -1:
     cdef double value
     cdef list before = PyDict_Values(scheduled)  # Name, function, place, lower and upper bound.
     for entry in before:
-        x = entry[1](count)
+        x = scheduled_value(entry[0], entry[1], count)
         value = x if type(x) is float else NAN
         if not <double> entry[3] <= value <= <double> entry[4]:
             value = plan.groups[i].check(entry[0], x)
@@ -37,6 +38,14 @@ cdef int evaluate_schedules(Plan plan, Py_ssize_t i, object count) except -1:
             return 0
     plan.groups[i].evaluate(count)
     return 0
+
+
+cdef object scheduled_value(object name, object function, object count):
+    """Return what a schedule returns at this step."""
+    try:
+        return function(count)
+    except OverflowError as error:
+        raise overflow(name, count, error) from error
 
 
 cdef int64_t activate_stages(Plan plan, Py_ssize_t group, double scale, bint clears, bint accumulating) noexcept:

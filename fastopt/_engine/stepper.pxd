@@ -21,5 +21,5 @@ cdef class Stepper:
     cdef Backend _planned(self)
     cdef tuple _laid_out(self)
     cdef bint _advance(self, object grads, double scale, bint listed) except -1
-    cdef bint _execute(self, list bound, double scale) except -1
+    cdef int _execute(self, list bound, double scale) except -2
     cdef int _skip(self, list cleared) except -1

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastopt._arrays.changes import commit
+from fastopt._arrays.row_gradient import first_nonfinite
 from fastopt._arrays.tree import collect
 
 # Of one parameter: its steps, the numbers that its rule carries, and whether it has accumulated gradients.
@@ -302,15 +303,19 @@ class Stepper:
                 raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
             else:
                 self._backend.set_bound_gradients(self._bound)
-            return self._execute(None if grads is not None else self._bound, scale)
+            done = self._execute(None if grads is not None else self._bound, scale)
+            if done < 0 and self._raises:
+                given: Any = self._bound if grads is None else grads if listed else collect(self._structure, grads)
+                raise_nonfinite(self._backend.nonfinite(), dict(zip([s.name for s in self._parameters], given, strict=True)))
+            return done > 0
         finally:
             try:
                 self._backend.exit()
             finally:
                 self._busy = False
 
-    def _execute(self, bound: list[Any] | None, scale: float) -> bool:
-        """Make the step of the gradients that were set. Return True if parameters were updated."""
+    def _execute(self, bound: list[Any] | None, scale: float) -> int:
+        """Make the step of the gradients that were set; return 1 if parameters were updated, -1 if a gradient is not finite."""
         accumulating = self._gathered + 1 < self._accumulate
         if not -1e300 < scale < 1e300:
             raise ValueError(f"scale: {scale}, expected a number between -1e300 and 1e300")
@@ -324,14 +329,12 @@ class Stepper:
             if self._backend.completed:
                 self._count += not accumulating
                 self._gathered = self._gathered + 1 if accumulating else 0
-        if done < 0:
+        if done < 0 and not self._raises:
             self._skip(cleared)
-        return done > 0 and not accumulating
+        return 0 if done > 0 and accumulating else done
 
     def _skip(self, cleared: list[Any] | None) -> None:
-        """Count a step that is skipped for its gradients, or raise."""
-        if self._raises:
-            raise_nonfinite(self._backend.nonfinite())
+        """Count a step that is skipped for its gradients."""
         for g in cleared or ():
             if g is not None:
                 g[...] = 0
@@ -345,11 +348,13 @@ def raise_unavailable(busy: bool) -> None:
     raise RuntimeError("this optimizer has no parameters: its constructor has not run")
 
 
-def raise_nonfinite(bad: Mapping[str, int]) -> None:
-    """Raise the error that names the parameters whose gradients are not finite."""
-    first = next(iter(bad))
-    more = f", and of {len(bad) - 1} more" if len(bad) > 1 else ""
-    raise FloatingPointError(f"gradient of {first!r}: {bad[first]} elements are infinite or NaN{more}")
+def raise_nonfinite(bad: Mapping[str, int], grads: Mapping[str, Any]) -> None:
+    """Raise the error that names the parameters whose gradients are not finite, and the first such element."""
+    first, count = next(iter(bad.items()))
+    place = first_nonfinite(grads[first])
+    elements = "1 element is" if count == 1 else f"{count} elements are"
+    more = f"; so are elements of {len(bad) - 1} more" if len(bad) > 1 else ""
+    raise FloatingPointError(f"gradient of {first!r}: {elements} infinite or NaN{place and ', the first at ' + place}{more}")
 
 
 FIELDS = {

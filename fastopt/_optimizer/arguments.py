@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from typing import Any
 
 from .. import spec
-from .._arrays.tree import check_nesting
-from ..domains import NONNEGATIVE, Domain
+from .._arrays.tree import check_nesting, listed
+from ..domains import NONNEGATIVE, Domain, check_bool
 from .array_options import own_copy
 from .groups import Group, check_hyperparameter
-from .options import ARRAY_OPTIONS, OF_OPTIMIZERS, OPTIONS, check_bool, check_settings, stages_of
+from .names import expected
+from .options import ARRAY_OPTIONS, OF_OPTIMIZERS, OPTIONS, check_settings, stages_of
 from .options import DOMAINS as STAGE_DOMAINS
 
 
@@ -54,28 +55,39 @@ def resolve(cls: Any, positional: Sequence[Any], convention: str, options: dict[
     chosen = {**cls.arguments, **preset, **given}
     defaults = {**{k: tuple(v) if k in cls.tuple_arguments and isinstance(v, list) else v for k, v in chosen.items()}, **common}
     if options:
-        known = ", ".join((*defaults, "convention", *OF_OPTIMIZERS))
-        raise TypeError(f"{name}: unknown {', '.join(options)}, expected among {known}")
+        names = (*defaults, "convention", *OF_OPTIMIZERS)
+        raise TypeError(f"{name}: {'; '.join(f'unknown {k}, {expected(k, names)}' for k in options)}")
     return Resolved(defaults, check_settings(shared), decay)
 
 
 def split_groups(params: Any, defaults: Mapping[str, Any]) -> tuple[Any, list[dict[str, Any]] | None]:
     """Return the parameters, and each group's options if they are a list of group dicts (else None)."""
-    if isinstance(params, Iterator):
+    if isinstance(params, (Iterator, ValuesView)):
         params = list(params)
-    if isinstance(params, dict) and "params" in params and set(params) & set(defaults):
+    if isinstance(params, dict) and "params" in params and has_options(params, defaults):
         raise ValueError("params: one group, expected a list of groups, [{'params': ..., 'lr': ...}, ...]")
     if not isinstance(params, Sequence) or not any(is_group(x, defaults) for x in params):
-        return params, None
+        return listed(params), None
     for k, g in enumerate(params):
         if not isinstance(g, dict) or "params" not in g:
             raise ValueError(f"group {k}: no 'params', expected [{{'params': ..., 'lr': ...}}, ...]")
-    return [g["params"] for g in params], [group_options(g, defaults) for g in params]
+    return [listed(g["params"]) for g in params], [group_options(g, defaults) for g in params]
 
 
 def is_group(x: Any, defaults: Mapping[str, Any]) -> bool:
     """Return True for a dict that is meant as a group: it has parameters or options."""
-    return isinstance(x, dict) and ("params" in x or bool(set(x) & set(defaults)))
+    return isinstance(x, dict) and ("params" in x or has_options(x, defaults))
+
+
+def has_options(x: Mapping[Any, Any], defaults: Mapping[str, Any]) -> bool:
+    """Return True if a dict holds options; arrays under their names are parameters."""
+    return any(key in defaults and not holds_arrays(value) for key, value in x.items())
+
+
+def holds_arrays(x: Any) -> bool:
+    """Return True for an array with axes, and for dicts and lists of them alone."""
+    children = [*x.values()] if isinstance(x, Mapping) else x if isinstance(x, (list, tuple)) else []
+    return all(map(holds_arrays, children)) if children else bool(getattr(x, "ndim", 0))
 
 
 def group_options(group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +97,7 @@ def group_options(group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
     if shared := set(given) & {"convention", *OF_OPTIMIZERS}:
         raise TypeError(f"group: {', '.join(sorted(shared))} is of the optimizer as a whole, expected as its argument")
     if unknown := set(given) - set(defaults):
-        raise TypeError(f"group: unknown {', '.join(sorted(unknown))}, expected among {', '.join(defaults)}")
+        raise TypeError(f"group: {'; '.join(f'unknown {k}, {expected(k, defaults)}' for k in given if k in unknown)}")
     return {**defaults, **given}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import dtypes
-from ..domains import FINITE
+from ..domains import FINITE, whole
 from . import files
 from .groups import Group
 from .names import expected
@@ -330,16 +330,18 @@ def check_kinds(what: str, found: Mapping[Any, Any], expected: Mapping[Any, Any]
 
 def check_count(what: str, x: Any) -> int:
     """Return a count of steps from a file or a user, or raise."""
-    if isinstance(x, bool) or not isinstance(x, (int, np.integer)) or not 0 <= x < MOST_STEPS:
+    number = whole(x)
+    if number is None or not 0 <= number < MOST_STEPS:
         raise ValueError(f"{what}: {x!r}, expected a whole number of steps")
-    return int(x)
+    return number
 
 
 def check_unit(x: Any) -> int:
     """Return the exponent of the gathered gradients' unit from a file, or raise."""
-    if isinstance(x, bool) or not isinstance(x, (int, np.integer)) or not 0 <= x <= MOST_STEPS.bit_length():
+    number = whole(x)
+    if number is None or not 0 <= number <= MOST_STEPS.bit_length():
         raise ValueError(f"gathered_unit: {x!r}, expected a whole exponent of at most {MOST_STEPS.bit_length()}")
-    return int(x)
+    return number
 
 
 def check_float(what: str, x: Any) -> float:

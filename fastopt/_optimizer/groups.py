@@ -13,7 +13,7 @@ import numpy as np
 
 from .._arrays.changes import commit
 from .._arrays.tree import check_nesting
-from ..domains import NONNEGATIVE, Domain, check_order
+from ..domains import NONNEGATIVE, Domain, check_order, overflow
 from ..schedules import Schedule
 from ..spec import STAGES, Spec
 from .names import expected
@@ -172,11 +172,12 @@ class Group(MutableMapping[str, Any]):
 
     def number(self, name: str, step: int) -> float:
         """Return a hyperparameter's value at a step."""
-        return (
-            self.check(name, self.scheduled[name][1](step))
-            if name in self.scheduled
-            else float(self.hyperparameters[self.index[name]])
-        )
+        if name not in self.scheduled:
+            return float(self.hyperparameters[self.index[name]])
+        try:
+            return self.check(name, self.scheduled[name][1](step))
+        except OverflowError as error:
+            raise overflow(name, step, error) from error
 
     def evaluate(self, step: int) -> None:
         """Write the schedules' values at a step. A schedule may set hyperparameters, even its own, and then that holds."""
@@ -188,7 +189,7 @@ class Group(MutableMapping[str, Any]):
             for name, entry in new.items():
                 seen[name] = entry
                 if self.scheduled.get(name) is entry:
-                    value = self.check(name, entry[1](step))
+                    value = self.number(name, step)
                     if self.scheduled.get(name) is entry:
                         self.hyperparameters[entry[2]] = value
         raise RuntimeError(f"{', '.join(new)}: schedules that set schedules without end")

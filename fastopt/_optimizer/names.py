@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from ..spec import RULES
 
 # Names of other packages, without underscores, by fastopt's.
 ELSEWHERE = {
@@ -29,14 +34,27 @@ def meant(name: object, known: Collection[str]) -> str | None:
     if not isinstance(name, str):
         return None
     folded = name.lower().replace("_", "").replace("-", "")
-    candidates = {x.lower().replace("_", ""): x for x in known}
-    candidates |= {other: x for x, others in ELSEWHERE.items() if x in known for other in others if other not in candidates}
-    if folded in candidates:
-        return candidates[folded]
+    own = {x.lower().replace("_", ""): x for x in known}
+    elsewhere = {other: x for x, others in ELSEWHERE.items() if x in known for other in others}
+    if found := own.get(folded) or elsewhere.get(folded):
+        return found
     import difflib
 
-    close = difflib.get_close_matches(folded, candidates, 1, 0.7)
-    return candidates[close[0]] if close else None
+    close = difflib.get_close_matches(folded, own, 1, 0.8)
+    return own[close[0]] if close else None
+
+
+def place_of(name: str, value: Any, defaults: Collection[str], settings: Collection[str]) -> str | None:
+    """Return where to set what a new attribute of an optimizer probably means; None if it may be the user's own."""
+    found = meant(name, [*defaults, *settings, "steps"])
+    plain = value is None or isinstance(value, (bool, int, float, str, tuple, np.number)) or callable(value)
+    if found is None and name in {h for rule in RULES.values() for h in rule.hyperparameters}:
+        return f"expected one of {', '.join(defaults)}, in optimizer.groups[0]"
+    if found is None or (found != name and not plain):
+        return None
+    if found in settings:
+        return f"it is chosen at construction, expected as {found}=..."
+    return f"did you mean optimizer.{found}?" if found in ("lr", "steps") else f"expected optimizer.groups[0][{found!r}] = ..."
 
 
 def expected(name: object, known: Collection[str]) -> str:

@@ -15,15 +15,15 @@ from .._arrays import overlap
 from .._arrays.changes import commit
 from .._arrays.memory import HOST, Memory
 from .._arrays.row_gradient import check_indices
-from .._arrays.tree import Structure, collect, flatten, unflatten
+from .._arrays.tree import Structure, collect, flatten, listed, unflatten
 from .._engine import dispatch
 from .._engine.stepper import FIELDS, Stepper
-from . import arguments, checkpoint, display, docstrings, report, state
+from . import arguments, checkpoint, display, docstrings, names, report, state
 from .array_options import clipped_starts, operands
 from .checkpoint import check_count
 from .files import is_key
 from .groups import Group, check_hyperparameter
-from .options import ARRAY_OPTIONS
+from .options import ARRAY_OPTIONS, OF_OPTIMIZERS
 from .parameter import Parameter
 
 
@@ -113,8 +113,9 @@ class Optimizer(Stepper):
         self._build(params, [self.defaults] if groups is None else groups, groups is not None)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name != "lr" and name in vars(self).get("defaults", ()):
-            raise AttributeError(f"{name}: set it in the groups, as in optimizer.groups[0][{name!r}] = {value!r}")
+        is_new = name[:1] != "_" and "defaults" in vars(self) and name not in vars(self) and not hasattr(type(self), name)
+        if is_new and (hint := names.place_of(name, value, self.defaults, OF_OPTIMIZERS)):
+            raise AttributeError(f"{name}: nothing would read this attribute; {hint}")
         super().__setattr__(name, value)
 
     def _build(self, params: Any, options: list[dict[str, Any]], grouped: bool, start: bool = True) -> None:
@@ -325,7 +326,7 @@ class Optimizer(Stepper):
             raise ValueError("add_group: this optimizer was not built from groups, expected [{'params': ...}, ...]")
         if not isinstance(group, dict) or "params" not in group:
             raise ValueError("add_group: expected a dict with 'params'")
-        child, given = flatten(group["params"], str(len(self._groups)))
+        child, given = flatten(listed(group["params"]), str(len(self._groups)))
         leaves = self._adopted(given)
         check_parameters(leaves, self._memory, self._parameters)
         added = arguments.make_group(self, arguments.group_options(group, self.defaults), [a for _, a in leaves])

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from typing import Any
 
-import numpy as np
-
-from ..domains import Domain
+from .._arrays import dtypes
+from ..domains import Domain, check_bool, whole
 from ..spec import STAGES
 
 
@@ -32,6 +31,8 @@ class Option:
         Its values are arrays of the parameters' shapes, or numbers for every element.
     choices : tuple
         Allowed values of a string option.
+    is_dtype : bool
+        Dtypes may stand for the names among its choices.
     least : int or None
         Smallest allowed value of an integer option.
     """
@@ -43,6 +44,7 @@ class Option:
     is_late: bool = False
     is_array: bool = False
     choices: tuple[Any, ...] = ()
+    is_dtype: bool = False
     least: int | None = field(default=None)
 
     def is_set(self, value: Any) -> bool:
@@ -53,6 +55,7 @@ class Option:
     def check(self, value: Any) -> Any:
         """Return an optimizer's option as it is stored, or raise."""
         name = self.name
+        value = dtypes.name_of(value) if self.is_dtype else value
         if self.choices:
             if not (value is None or isinstance(value, str)) or value not in self.choices:
                 raise ValueError(f"{name}: {value!r}, expected one of {', '.join(map(repr, self.choices))}")
@@ -61,18 +64,12 @@ class Option:
         elif self.least is not None:
             if self.default is None and value is None:
                 return None
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not self.least <= value < 2**31:
+            number = whole(value)
+            if number is None or not self.least <= number < 2**31:
                 none = "None or " if self.default is None else ""
                 raise ValueError(f"{name}: {value!r}, expected {none}a whole number of at least {self.least}, below 2**31")
-            return int(value)
+            return number
         return value
-
-
-def check_bool(name: str, value: Any) -> bool:
-    """Return True or False, or raise TypeError."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: {value!r}, expected True or False")
-    return bool(value)
 
 
 OF_GROUPS = {
@@ -143,6 +140,7 @@ OF_OPTIMIZERS = {
             '6e-8 to 65504, which second moments easily leave) or ``"float8"``; None is the dtype of the parameter, for float16 '
             "parameters float32",
             choices=(None, "float32", "bfloat16", "float16", "float8"),
+            is_dtype=True,
         ),
         Option(
             "master",
@@ -150,6 +148,7 @@ OF_OPTIMIZERS = {
             '``"float32"``: keep a float32 copy of bfloat16 parameters, from which each step starts, so that what you write to the '
             'parameters is lost; ``"split"``: keep the 16 bits that bfloat16 drops',
             choices=(None, "float32", "split"),
+            is_dtype=True,
         ),
         Option(
             "rounding",

@@ -22,7 +22,7 @@ from ..arithmetic import (
     sqrt,
     square,
 )
-from ..domains import Domain, nonpositive, positive
+from ..domains import Domain, nonpositive, positive, switch
 
 
 def adafactor_terms_scalars(t, *, beta2_decay, eps1, eps_inside):
@@ -56,7 +56,7 @@ def adafactor_scalars(
     eps1: positive = 1e-7,
     eps2=1e-3,
     d: Annotated[float, Domain(1.0)] = 1,
-    eps_inside=0,
+    eps_inside: switch = 0,
 ):
     """Return the relative step size times the parameter's size, with updates of bounded length (algorithm 4)."""
     rate = lr if lr < 1 / sqrt(t) else 1 / sqrt(t)
@@ -96,7 +96,7 @@ def adafactor_vector_scalars(
     eps1: positive = 1e-7,
     eps2=1e-3,
     d: Annotated[float, Domain(1.0)] = 1,
-    eps_inside=0,
+    eps_inside: switch = 0,
 ):
     """Return the scalars of `adafactor_scalars`, and the weight of the newest square."""
     rate = lr if lr < 1 / sqrt(t) else 1 / sqrt(t)

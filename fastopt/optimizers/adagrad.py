@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, sqrt
-from ..domains import NONNEGATIVE
+from ..domains import NONNEGATIVE, switch
 
 
-def adagrad_scalars(t, *, lr=1e-2, lr_decay=0, eps=1e-10, eps_inside=0):
+def adagrad_scalars(t, *, lr=1e-2, lr_decay=0, eps=1e-10, eps_inside: switch = 0):
     """Return the decayed learning rate, and eps inside or outside the root."""
     return {
         "step_size": lr / (1 + (t - 1) * lr_decay),

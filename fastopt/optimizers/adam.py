@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .._optimizer import Optimizer
 from ..arithmetic import maximum, nonnegative, power, sqrt, velocity
-from ..domains import fraction
+from ..domains import fraction, switch
 
 
-def adam_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_root=0, eps_hat=0):
+def adam_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_root=0, eps_hat: switch = 0):
     """Return bias corrections of step t, folded into step size and eps, unless eps is "hat" (section 2, last lines)."""
     correct = 1 - power(beta2, t)
     c2 = sqrt(correct)
@@ -29,7 +29,15 @@ def adam(p, g, m: velocity, v: nonnegative, *, step_size, w1, keep, w2, eps, roo
 
 
 def amsgrad_scalars(
-    t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_root=0, eps_hat=0, max_corrected=0
+    t,
+    *,
+    lr=1e-3,
+    beta1: fraction = 0.9,
+    beta2: fraction = 0.999,
+    eps=1e-8,
+    eps_root=0,
+    eps_hat: switch = 0,
+    max_corrected: switch = 0,
 ):
     """Return Adam's scalars; with a maximum over corrected moments, nothing is corrected later."""
     correct = 1 - power(beta2, t)

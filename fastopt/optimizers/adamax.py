@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .._optimizer import Optimizer
 from ..arithmetic import fabs, maximum, nonnegative, power, velocity
-from ..domains import fraction
+from ..domains import fraction, switch
 
 
-def adamax_scalars(t, *, lr=2e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_inside=1):
+def adamax_scalars(t, *, lr=2e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_inside: switch = 1):
     """Return the bias correction of the first moment, and eps for each magnitude or for the largest."""
     return {
         "step_size": lr / (1 - power(beta1, t)),

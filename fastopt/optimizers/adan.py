@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, power, sqrt, velocity, where
-from ..domains import fraction
+from ..domains import fraction, switch
 
 
 def adan_scalars(
-    t, *, lr=1e-3, beta1: fraction = 0.98, beta2: fraction = 0.92, beta3: fraction = 0.99, eps=1e-8, eps_root=0, short_look=0
+    t,
+    *,
+    lr=1e-3,
+    beta1: fraction = 0.98,
+    beta2: fraction = 0.92,
+    beta3: fraction = 0.99,
+    eps=1e-8,
+    eps_root=0,
+    short_look: switch = 0,
 ):
     """Return bias corrections of step t; the first gradient has no change."""
     correct = 1 - power(beta3, t)

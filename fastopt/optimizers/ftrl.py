@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .._optimizer import Optimizer
 from ..arithmetic import copysign, fabs, nonnegative, sqrt, where
-from ..domains import NONNEGATIVE, positive
+from ..domains import NONNEGATIVE, positive, switch
 
 
-def ftrl_scalars(t, *, lr: positive = 1e-2, beta=1, l1=0, l2=0, l2_doubled=0):
+def ftrl_scalars(t, *, lr: positive = 1e-2, beta=1, l1=0, l2=0, l2_doubled: switch = 0):
     """Return the same scalars in every step."""
     return {"rate": 1 / lr, "beta": beta / lr, "l1": l1, "l2": 2 * l2 if l2_doubled else l2}
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from .._optimizer import Optimizer
 from ..arithmetic import matrix_terms, scratch, velocity
-from ..domains import Domain, fraction, positive, real
+from ..domains import Domain, fraction, positive, real, switch
 from ..matrices import newton_schulz
 from .adam import adam
 
@@ -28,7 +28,7 @@ def muon_scalars(
     *,
     lr=1e-3,
     momentum: fraction = 0.95,
-    nesterov=1,
+    nesterov: switch = 1,
     ns1: real = 3.4445,
     ns2: real = -4.775,
     ns3: real = 2.0315,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from .._optimizer import Optimizer
 from ..arithmetic import fabs, inf, nonnegative, over_group, power, sqrt, start, velocity
-from ..domains import Domain, fraction, positive, unlimited
+from ..domains import Domain, fraction, positive, switch, unlimited
 
 
 def prodigy_sums_scalars(t, d=0, d_max=0, numerator=0, *, lr, beta1, beta2, d0, use_bias_correction):
@@ -36,7 +36,7 @@ def prodigy_scalars(
     d0: positive = 1e-6,
     d_coef=1,
     growth_rate: Annotated[float, Domain(1.0, inf)] = inf,
-    use_bias_correction=0,
+    use_bias_correction: switch = 0,
     weight_decay=0,
 ):
     """Return the learning rate from the estimate of the distance (algorithm 4)."""
@@ -95,7 +95,7 @@ def prodigy_coupled_scalars(
     d0: positive = 1e-6,
     d_coef=1,
     growth_rate: Annotated[float, Domain(1.0, inf)] = inf,
-    use_bias_correction=0,
+    use_bias_correction: switch = 0,
 ):
     """Return the scalars of `prodigy_scalars` without its decay."""
     now = d if d > 0 else d0

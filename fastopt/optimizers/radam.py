@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .._optimizer import Optimizer
 from ..arithmetic import nonnegative, power, sqrt, velocity, where
-from ..domains import fraction
+from ..domains import fraction, switch
 
 
-def radam_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_hat=1):
+def radam_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_hat: switch = 1):
     """Return the rectification if the variance of the second moment is tractable; otherwise neither is used."""
     correct = 1 - power(beta2, t)
     longest = 2 / (1 - beta2) - 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .._optimizer import Optimizer
 from ..arithmetic import maximum, nonnegative, sqrt, velocity
-from ..domains import fraction
+from ..domains import fraction, switch
 
 
-def rmsprop_scalars(t, *, lr=1e-2, alpha: fraction = 0.99, eps=1e-8, eps_inside=0):
+def rmsprop_scalars(t, *, lr=1e-2, alpha: fraction = 0.99, eps=1e-8, eps_inside: switch = 0):
     """Return the weight of the newest squared gradient, and eps inside or outside the root."""
     return {
         "lr": lr,
@@ -34,7 +34,9 @@ def rmsprop_centered(p, g, v: nonnegative, mean, *, lr, keep, w, root, eps):
     return lr * g / (sqrt(maximum(v - mean * mean, 0) + root) + eps), v, mean
 
 
-def rmsprop_momentum_scalars(t, *, lr=1e-2, alpha: fraction = 0.99, eps=1e-8, momentum=0.9, eps_inside=0, lr_in_velocity=0):
+def rmsprop_momentum_scalars(
+    t, *, lr=1e-2, alpha: fraction = 0.99, eps=1e-8, momentum=0.9, eps_inside: switch = 0, lr_in_velocity: switch = 0
+):
     """Return the scalars of `rmsprop_scalars`, and those of a momentum with or without the learning rate."""
     return {
         "lr": 1.0 if lr_in_velocity else lr,

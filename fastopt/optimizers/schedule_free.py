@@ -6,11 +6,11 @@ from typing import Any
 
 from .._optimizer import Optimizer
 from ..arithmetic import start
-from ..domains import fraction, unlimited
+from ..domains import fraction, switch, unlimited
 
 
 def schedule_free_sgd_scalars(
-    t, weights: unlimited = 0, highest: unlimited = 0, *, lr=1, momentum: fraction = 0.9, warmup=0, warmup_from_zero=0
+    t, weights: unlimited = 0, highest: unlimited = 0, *, lr=1, momentum: fraction = 0.9, warmup=0, warmup_from_zero: switch = 0
 ):
     """Return the newest point's weight in the average, by squares of the largest learning rates (eq. 23, r = 0)."""
     full = lr * t / warmup if t < warmup else lr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..arithmetic import nonnegative, power, sqrt, start
-from ..domains import fraction, unlimited
+from ..domains import fraction, switch, unlimited
 from .schedule_free import ScheduleFreeSGD
 
 
@@ -18,7 +18,7 @@ def schedule_free_adamw_scalars(
     eps=1e-8,
     weight_decay=0,
     warmup=0,
-    warmup_from_zero=0,
+    warmup_from_zero: switch = 0,
 ):
     """Return the scalars of `schedule_free_sgd_scalars`, with the second moment's bias correction and the decay."""
     correct = sqrt(1 - power(beta2, t))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._optimizer import Optimizer
 from ..arithmetic import velocity
-from ..domains import real
+from ..domains import real, switch
 
 
 def sgd_scalars(t, *, lr=1e-3):
@@ -17,7 +17,7 @@ def sgd(p, g, *, lr):
     return lr * g
 
 
-def momentum_scalars(t, *, lr=1e-3, momentum=0.9, dampening: real = 0, lr_in_velocity=0):
+def momentum_scalars(t, *, lr=1e-3, momentum=0.9, dampening: real = 0, lr_in_velocity: switch = 0):
     """Return scalars with which the first step sets the buffer to the whole gradient, as in torch."""
     take = 1 - dampening if t > 1 else 1.0
     return {
@@ -33,7 +33,7 @@ def momentum(p, g, buf: velocity, *, lr, keep, take):
     return lr * buf, buf
 
 
-def nesterov_scalars(t, *, lr=1e-3, momentum=0.9, lr_in_velocity=0):
+def nesterov_scalars(t, *, lr=1e-3, momentum=0.9, lr_in_velocity: switch = 0):
     """Return the scalars of `momentum_scalars` without dampening, and the weight of the look-ahead."""
     return {
         "keep": momentum if t > 1 else 0.0,

@@ -226,7 +226,7 @@ def test_without_a_constructor_or_an_instance():
 
 def test_hyperparameters_are_set_in_groups():
     optimizer = fo.SGD(np.zeros(2), lr=0.1, momentum=0.9)
-    with pytest.raises(AttributeError, match=r"optimizer.groups\[0\]\['momentum'\] = 0.5"):
+    with pytest.raises(AttributeError, match=r"momentum: nothing .*optimizer.groups\[0\]\['momentum'\] = "):
         optimizer.momentum = 0.5
     rate = np.array(0.5)
     optimizer.lr = rate
@@ -258,7 +258,7 @@ def test_a_schedule_that_sets_another_groups_hyperparameter():
 def test_wrong_arguments_are_named():
     w = np.ones(2)
     for error, message, call in [
-        (TypeError, "Adam: unknown learning_rate, expected among lr, betas", lambda: fo.Adam(w, learning_rate=1)),
+        (TypeError, "Adam: unknown learning_rate, did you mean 'lr'", lambda: fo.Adam(w, learning_rate=1)),
         (TypeError, "amsgrad: 2, expected True or False", lambda: fo.Adam(w, amsgrad=2)),
         (TypeError, "nesterov: 'no', expected True or False", lambda: fo.SGD(w, nesterov="no")),
         (TypeError, "maximize: None, expected True or False", lambda: fo.SGD(w, maximize=None)),

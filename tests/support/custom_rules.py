@@ -1,7 +1,7 @@
 """Custom rules for tests, in a module where pickle finds them."""
 
 import fastopt as fo
-from fastopt.arithmetic import maximum, minimum, nonnegative, power, sqrt, velocity
+from fastopt.arithmetic import fabs, maximum, minimum, nonnegative, power, sqrt, velocity
 
 
 @fo.rule
@@ -56,3 +56,41 @@ def falling(p, g, m: nonnegative, *, lr=0.1):
     """A tag that is not true."""
     m = m - g
     return lr * m, m
+
+
+@fo.rule
+def lifted(p, g, m, v, *, lr, beta=0.9, beta2=0.999):
+    keep = 1 - beta
+    m = beta * m + keep * g
+    v = beta2 * v + (1 - beta2) * (g * g) + (1 - beta2) * 0.5 * g
+    return lr / (1 + beta2) * m / (sqrt(fabs(v)) + 2 * sqrt(lr)), m, v
+
+
+@fo.rule
+def lifted_twin(p, g, m, v, *, beta, beta2, keep, w, z, step, eps):
+    m = beta * m + keep * g
+    v = beta2 * v + w * (g * g) + z * g
+    return step * m / (sqrt(fabs(v)) + eps), m, v
+
+
+@lifted_twin.scalars
+def _(t, *, lr, beta=0.9, beta2=0.999):
+    return {
+        "beta": beta,
+        "beta2": beta2,
+        "keep": 1 - beta,
+        "w": 1 - beta2,
+        "z": (1 - beta2) * 0.5,
+        "step": lr / (1 + beta2),
+        "eps": 2 * sqrt(lr),
+    }
+
+
+@fo.rule
+def lifted_other(p, g, *, w):
+    return (w * (1 - w) + sqrt(w)) * g
+
+
+@lifted_other.scalars
+def _(t, *, lr=0.1):
+    return {"w": lr / t}
