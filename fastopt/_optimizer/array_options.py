@@ -60,7 +60,7 @@ def own_copy(value: Any) -> Any:
     if hasattr(value, "lb") and hasattr(value, "ub"):
         return tuple(float(x[0]) if np.shape(x) == (1,) else own_copy(x) for x in (value.lb, value.ub))
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError("bounds and step_scale: a masked array, expected a plain one")
+        raise TypeError("bounds and step_scale: a masked array, expected a plain one, which a.filled(x) makes")
     if isinstance(value, np.ndarray):
         copied = value.copy()
         # Writing to it would change no step.

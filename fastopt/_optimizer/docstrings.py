@@ -26,13 +26,16 @@ ARGUMENTS = {
     "decoupled_weight_decay": "Decay before the rule, ``p *= 1 - lr * weight_decay``, instead of the L2 penalty.",
     "initial_accumulator_value": "First value of the sum of squared gradients. Usual: 0 to 0.1.",
 }
+# Classes of ``torch.optim``.
+OF_TORCH = {"SGD", "ASGD", "Adadelta", "Adafactor", "Adagrad", "Muon", "RMSprop", "Rprop"}
+OF_TORCH |= {"Adam", "AdamW", "Adamax", "NAdam", "RAdam"}
 WEIGHT_DECAY = {
     "l2": "L2 penalty: ``weight_decay * p`` is added to the gradient. Usual: 0 to 1e-3.",
     "decoupled": "Decoupled weight decay, before the rule: ``p *= 1 - lr * weight_decay``. Usual: 0 to 0.1.",
     "late_decay": "Decoupled weight decay: ``lr * weight_decay * p`` is part of the update. Usual: 0 to 0.1.",
 }
 COMMON = """convention : {%s}, default "torch"
-    Package whose formula and defaults to use, if they differ under one name.%s
+%s
 **options
     Options of every optimizer. Numbers can be schedules; options of the first list can differ
     between groups:
@@ -62,7 +65,8 @@ def assemble(cls: Any) -> str | None:
     described = {**inherited(cls), **entries(own)}
     cls._described = described
     parts = [PARAMS, *(entry(cls, name, described.get(name, ("", ""))) for name in cls.arguments)]
-    return head + heading + "\n".join([*parts, common(["torch", *cls.conventions])]) + blank + tail
+    is_of_torch = any(base.__name__ in OF_TORCH for base in cls.__mro__)
+    return head + heading + "\n".join([*parts, common(["torch", *cls.conventions], is_of_torch=is_of_torch)]) + blank + tail
 
 
 def of_base(cls: Any) -> str:
@@ -108,15 +112,17 @@ def shown(default: Any) -> str:
     return f"{default:g}" if isinstance(default, float) else repr(default).replace("'", '"')
 
 
-def common(conventions: Sequence[str], whole: bool = False) -> str:
+def common(conventions: Sequence[str], whole: bool = False, is_of_torch: bool = True) -> str:
     """Return the entries of all optimizers; with `whole`, they describe every option."""
     known = ", ".join(f'"{name}"' for name in conventions)
-    keras = " Keras' weight decay is\n    decoupled." if whole or "keras" in conventions else ""
+    said = "Package whose formula and defaults to use, if they differ under one name."
+    said += " Keras' weight decay is decoupled." if whole or "keras" in conventions else ""
+    meaning = wrapped(said if is_of_torch else f'{said} PyTorch lacks this rule: "torch" stands for the reference\'s formula.')
     tables: tuple[Mapping[str, Option], ...] = (OF_GROUPS, OF_OPTIMIZERS)
     if whole:
-        return COMMON % (known, keras, *("\n".join(map(listed, table.values())) for table in tables), "")
+        return COMMON % (known, meaning, *("\n".join(map(listed, table.values())) for table in tables), "")
     names = (wrapped(", ".join(f"``{name}``" for name in table) + ".") for table in tables)
-    return COMMON % (known, keras, *names, "\n\n    `fastopt.Optimizer` describes them.")
+    return COMMON % (known, meaning, *names, "\n\n    `fastopt.Optimizer` describes them.")
 
 
 def listed(option: Option) -> str:

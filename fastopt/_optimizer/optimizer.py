@@ -354,17 +354,17 @@ class Optimizer(Stepper):
         """
         return self._exclusively(checkpoint.state_of, self)  # type: ignore[no-any-return]
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], *, hyperparameters: str | None = None) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], *, hyperparameters: str | Mapping[str, str] | None = None) -> None:
         """Load state, step counts and, if asked, hyperparameters.
 
         Parameters
         ----------
         state_dict : mapping
             From `state_dict` of an optimizer of the same class, with the same names, shapes and dtypes.
-        hyperparameters : {None, "keep", "restore"}
-            What to do if hyperparameters differ: raise, keep this optimizer's, or restore the saved ones. Functions other than
-            `schedules` cannot be compared, so they count as different. Schedules, and choices such as ``maximize``, cannot be
-            restored: construct with them, and keep.
+        hyperparameters : {None, "keep", "restore"} or dict of them by name
+            What to do if hyperparameters differ: raise, keep this optimizer's, or restore the saved ones; for all, or for some
+            alone, as in ``{"lr": "keep"}``. Functions other than `schedules` cannot be compared, so they count as different.
+            Schedules, and choices such as ``maximize``, cannot be restored: construct with them, and keep.
 
         Raises
         ------
@@ -393,13 +393,13 @@ class Optimizer(Stepper):
         """
         self._exclusively(checkpoint.save, self, path, extra)
 
-    def load(self, path: str | os.PathLike[str], *, hyperparameters: str | None = None) -> dict[str, Any]:
+    def load(self, path: str | os.PathLike[str], *, hyperparameters: str | Mapping[str, str] | None = None) -> dict[str, Any]:
         """Load a file of `save` into these parameters, in place, and into this optimizer.
 
         Parameters
         ----------
         path : path
-        hyperparameters : {None, "keep", "restore"}
+        hyperparameters : {None, "keep", "restore"} or dict
             As in `load_state_dict`.
 
         Returns

@@ -99,7 +99,7 @@ def as_numbers(what: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -
     """Return numbers as an array of this shape and dtype, or raise."""
     x = np.asarray(value)
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{what}: a masked array, expected a plain one")
+        raise TypeError(f"{what}: a masked array, expected a plain one, which a.filled(0) makes")
     if x.dtype.kind not in "fiuc" or (x.dtype.kind == "c" and dtype.kind != "c"):
         raise TypeError(f"{what}: {x.dtype}, expected numbers of {dtype}")
     if x.shape != shape:

@@ -5,11 +5,13 @@ import pickle
 import sys
 import threading
 
+import ml_dtypes
 import numpy as np
 import pytest
-from cases import snapshot
+from cases import same, snapshot
 
 import fastopt as fo
+from fastopt import functional
 
 
 def test_groups():
@@ -312,3 +314,75 @@ def test_a_second_construction_does_not_begin_in_a_step():
     assert optimizer.step([np.ones(3), None]) and (optimizer.params[0] == -1).all()
     optimizer.__init__([np.ones(1)], lr=0.5)
     assert optimizer.step([np.ones(1)]) and optimizer.params[0][0] == 0.5 and len(optimizer.state) == 1
+
+
+@pytest.mark.parametrize("lazy", [lambda d: d.values(), lambda d: (a for a in d.values()), lambda d: [iter(d.values())]])
+def test_generators_and_views_are_parameters_everywhere(lazy):
+    def arrays():
+        return {"a": np.ones(2), "b": np.ones((2, 3))}
+
+    shapes = [(2,), (2, 3)]
+    for optimizer in (
+        fo.SGD(lazy(arrays())),
+        fo.SGD({"x": lazy(arrays())}),
+        fo.SGD([{"params": lazy(arrays()), "lr": 0.5}]),
+        fo.SGD(group for group in [{"params": lazy(arrays())}]),
+    ):
+        assert [parameter.array.shape for parameter in optimizer._parameters] == shapes
+        assert optimizer.step(grads_like(optimizer.params))
+    optimizer = fo.SGD([{"params": np.ones(1)}])
+    optimizer.add_group({"params": lazy(arrays()), "lr": 0.25})
+    assert optimizer.step(grads_like(optimizer.params)) and optimizer.lr == [1e-3, 0.25] and len(optimizer.state) == 3
+
+
+def grads_like(tree):
+    if isinstance(tree, dict):
+        return {k: grads_like(x) for k, x in tree.items()}
+    return [grads_like(x) for x in tree] if isinstance(tree, list) else np.ones_like(tree)
+
+
+def test_layers_named_like_options_are_no_groups():
+    layers = [{"momentum": np.ones(2), "lr": [np.ones(3), np.ones(1)]}, {"weight": np.ones(2)}]
+    assert fo.Adam(layers).groups[0]["lr"] == 1e-3 and set(fo.Adam(layers).state) == {"0/momentum", "0/lr/0", "0/lr/1", "1/weight"}
+    flax = {"params": {"kernel": np.ones(2)}, "ema": {"kernel": np.ones(2)}}
+    assert set(fo.Adam(flax).state) == {"params/kernel", "ema/kernel"}
+    for groups in ([{"params": np.ones(2), "lr": np.float64(0.5)}], [{"params": np.ones(2), "lr": np.array(0.5)}]):
+        assert fo.Adam(groups).lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"), [(np.float16, "float16"), (fo.bfloat16, "bfloat16"), (ml_dtypes.bfloat16, "bfloat16"), ("float8", "float8")]
+)
+def test_dtypes_stand_for_their_names(dtype, name):
+    state = [fo.Adam(np.ones(3, np.float32), state_dtype=x)._settings for x in (dtype, name)]
+    assert state[0] == state[1] and state[0].state_dtype == name
+    with pytest.raises(ValueError, match="state_dtype: 'uint16', expected one of None, 'float32'"):
+        fo.Adam(np.ones(3, np.float32), state_dtype=np.uint16)
+    assert fo.SGD(np.ones(3, fo.bfloat16), master=np.dtype("f4"))._settings.master == "float32"
+
+
+def test_own_attributes_stay():
+    optimizer = fo.Adam(np.ones(3))
+    for name, value in (("model", object()), ("tag", "x"), ("epoch", 3), ("best", 0.5), ("scheduler", lambda t: 1), ("_lrr", 2)):
+        setattr(optimizer, name, value)
+        assert getattr(optimizer, name) is value and getattr(copy.copy(optimizer), name) is value
+
+    class Mine(fo.Adam):
+        threads = 3
+
+        def __init__(self, params):
+            super().__init__(params)
+            self.threads = 4
+
+    assert Mine(np.ones(3)).threads == 4
+
+
+def test_switches_are_true_or_false_at_every_door():
+    p, g, m, v = (np.full(3, x) for x in (1.0, 2.0, 0.0, 0.0))
+    found = []
+    for switch in (True, 1, 1.0, np.True_):
+        a = p.copy()
+        fo.Adam(a, eps=0.5, eps_hat=switch).step(g)
+        found += [a, functional.adam(p, g, m, v, t=np.int64(1), eps=0.5, eps_hat=switch)[0]]
+    assert all(same(a, found[0]) for a in found)
+    assert not same(found[0], functional.adam(p, g, m, v, t=np.uint8(1), eps=0.5)[0])

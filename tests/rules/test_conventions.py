@@ -37,6 +37,15 @@ def compare(params, theirs, tolerance):
         assert p.shape == q.shape and np.abs(p - q).max() <= tolerance * max(1, np.abs(q).max()), np.abs(p - q).max()
 
 
+def test_docstrings_say_which_rules_torch_lacks():
+    torch = pytest.importorskip("torch")
+    classes = [getattr(fo, name) for name in fo.optimizers.__all__]
+    lacking = {cls.__name__ for cls in classes if "PyTorch lacks this rule" in " ".join(cls.__doc__.split())}
+    of_torch = tuple(cls for cls in classes if hasattr(torch.optim, cls.__name__))
+    assert lacking == {cls.__name__ for cls in classes if not issubclass(cls, of_torch)}
+    assert {"Lion", "Prodigy", "FTRL"} <= lacking
+
+
 @pytest.fixture(scope="module")
 def keras():
     os.environ["KERAS_BACKEND"] = "numpy"
