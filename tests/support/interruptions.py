@@ -12,10 +12,10 @@ class Interrupted(BaseException):
     """Raised by the handler."""
 
 
-def interrupted(operation, k, error=Interrupted):
+def interrupted(operation, k, error=Interrupted, as_c=None):
     """Run with a signal handler that raises at the k-th place where Python runs handlers: where functions begin, and after C.
 
-    Returns True if there was such a place.
+    `as_c` is a file of Python that stands for code in C, where none runs. Returns True if there was such a place.
     """
     left = k
 
@@ -24,7 +24,7 @@ def interrupted(operation, k, error=Interrupted):
 
     def count(frame, event, argument):
         nonlocal left
-        if event in ("call", "c_return"):
+        if event in ("call", "c_return") and not (as_c and is_of(frame, as_c)):
             left -= 1
             if left == 0:
                 signal.raise_signal(signal.SIGUSR1)
@@ -39,6 +39,13 @@ def interrupted(operation, k, error=Interrupted):
         sys.setprofile(None)
         signal.signal(signal.SIGUSR1, before)
     return left <= 0
+
+
+def is_of(frame, file):
+    """The frame, or one that led to it, is of this file."""
+    while frame is not None and frame.f_code.co_filename != file:
+        frame = frame.f_back
+    return frame is not None
 
 
 def allocator():
