@@ -8,7 +8,6 @@ when the sweep reaches it. Until then its steps are kept in a log of the last LO
 
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uint32_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 cimport numpy as cnp
 
@@ -80,17 +79,10 @@ cdef int begin_lazy_rows(Plan plan, Py_ssize_t i) except -1:
     """Allocate the step counts and the log of a parameter's rows."""
     cdef task_t *task = &plan.core.tasks[i]
     cdef Py_ssize_t count = plan.parameters[i].array.shape[0]
-    cdef lazy_rows_t *lazy_rows = <lazy_rows_t *> calloc(1, sizeof(lazy_rows_t))
-    if lazy_rows != NULL:
-        lazy_rows.done = <int64_t *> calloc(count + 1, sizeof(int64_t))
-        lazy_rows.zeros = <char *> calloc(max(<Py_ssize_t> RUN, task.row), sizeof(double))
-        if lazy_rows.done == NULL or lazy_rows.zeros == NULL:
-            free(lazy_rows.done)
-            free(lazy_rows.zeros)
-            free(lazy_rows)
-            lazy_rows = NULL
-    if lazy_rows == NULL:
-        raise MemoryError(f"steps of the rows of {plan.parameters[i].name!r}")
+    # All of a plan's memory is its arena's: in a reference cycle that goes first, before anything could free what it points to.
+    cdef lazy_rows_t *lazy_rows = <lazy_rows_t *> plan.arena.allocate(1, sizeof(lazy_rows_t))
+    lazy_rows.done = <int64_t *> plan.arena.allocate(count, sizeof(int64_t))
+    lazy_rows.zeros = <char *> plan.arena.allocate(max(<Py_ssize_t> RUN, task.row), sizeof(double))
     lazy_rows.count = count
     plan.lazy_rows[i] = lazy_rows
     return 0

@@ -52,14 +52,6 @@ cdef class Arena:
 
 
 cdef class Plan(Backend):
-    def __dealloc__(self):
-        cdef Py_ssize_t i
-        for i in range(self.n if self.lazy_rows != NULL else 0):
-            if self.lazy_rows[i] != NULL:
-                free(self.lazy_rows[i].done)
-                free(self.lazy_rows[i].zeros)
-                free(self.lazy_rows[i])
-
     def __init__(self, structure, list parameters, list groups, object settings, capsule):
         cdef Py_ssize_t i
         cdef const table_t *table = table_of(capsule)

@@ -2,6 +2,7 @@
 
 import copy
 import ctypes
+import os
 import pickle
 import subprocess
 import sys
@@ -13,6 +14,24 @@ from cases import data, same
 
 import fastopt as fo
 from fastopt._arrays import overlap
+
+CYCLES = """
+import gc, numpy as np, fastopt as fo
+for k in range(100):
+    optimizer = fo.Adam({"a": np.ones((40, 3)), "b": np.ones(100)}, mode=("exact", "lazy")[k % 2], clip_global_norm=1.0)
+    for row in (1, 2):
+        optimizer.step({"a": fo.RowGradient([row], np.ones((1, 3))), "b": np.ones(100)})
+    optimizer.own = optimizer
+    del optimizer
+    gc.collect()
+"""
+
+
+def test_optimizers_in_reference_cycles_are_collected():
+    # glibc overwrites what is freed, so that a use after that is seen.
+    run = {"env": {**os.environ, "MALLOC_PERTURB_": "165", "PYTHONFAULTHANDLER": "1"}, "capture_output": True, "text": True}
+    out = subprocess.run([sys.executable, "-c", CYCLES], timeout=200, **run)
+    assert out.returncode == 0, out.stderr
 
 
 def changed_rows(how):

@@ -15,9 +15,11 @@ import interruptions
 import numpy as np
 import pytest
 from cases import make
+from custom_rules import again
 from interruptions import all_of, allocator, interrupted, is_free, short_of_memory
 
 import fastopt as fo
+from fastopt._engine import compile as compiler
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:bounds of .* were outside",
@@ -196,3 +198,36 @@ def test_a_storm_of_signals_during_steps():
     for _ in range(optimizer.steps):
         twin.step(grads)
     assert raised >= 10 and optimizer.fingerprint() == twin.fingerprint()
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(not shutil.which("cc") or allocator(), reason="compiles")
+@pytest.mark.filterwarnings("ignore:Implicitly cleaning up", "ignore:subprocess .* is still running")
+def test_compiling_is_all_or_nothing(tmp_path, monkeypatch, request):
+    monkeypatch.setenv("FASTOPT_CACHE_DIR", str(tmp_path))
+    build, built = compiler.compiled, {}
+
+    def copied(name, text, options, folder):
+        """The compiler's work, done once."""
+        if name not in built:
+            made = build(name, text, options, folder)
+            built[name] = made.name, made.read_bytes()
+        file, contents = built[name]
+        (folder / file).write_bytes(contents)
+        return folder / file
+
+    monkeypatch.setattr(compiler, "compiled", copied)
+    k, reached = 0, True
+    while reached:
+        k = places(request)(k)
+        monkeypatch.setattr(again.formula, "capsule", None)
+        shutil.rmtree(tmp_path)
+        tmp_path.mkdir(mode=0o700)
+        reached = interrupted(lambda: fo.compile(again), k) and k
+        assert all(path.is_file() and path.suffix in (".so", ".sha256") for path in tmp_path.iterdir()), k
+        fo.compile(again)
+        a, b = np.ones(50), np.ones(50)
+        for optimizer in (fo.optimizer(again, a), fo.Adam(b)):
+            optimizer.step(np.linspace(-1, 1, 50))
+        assert (a == b).all() and again.formula.capsule is not None
+    assert k > 50
