@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 
 import ml_dtypes
@@ -111,12 +112,16 @@ def test_names_up_to_the_limit(name, tmp_path):
 
 
 SAVING = """
-import sys, numpy as np, fastopt as fo
-optimizer = fo.Adam({"w": np.ones(20_000)}, lr=0.1)
-print(flush=True)
-while True:
-    optimizer.step({"w": np.ones(20_000)})
-    optimizer.save(sys.argv[1], {"steps": optimizer.steps})
+import os, sys, numpy as np, fastopt as fo
+optimizer = fo.Adam({"w": np.ones(20_000)}, lr=0.1, threads=1)
+for _ in sys.stdin:
+    child = os.fork()
+    while child == 0:
+        optimizer.step({"w": np.ones(20_000)})
+        optimizer.save(sys.argv[1], {"steps": optimizer.steps})
+    print(child, flush=True)
+    os.waitpid(child, 0)
+    print("ended", flush=True)
 """
 
 
@@ -124,11 +129,14 @@ while True:
 def test_kills_leave_the_old_file_or_the_new_one_and_nothing_after_the_next_save(tmp_path, request):
     path, drawn, interrupted = tmp_path / "a.npz", random.Random(0), 0
     reader = fo.Adam({"w": np.ones(20_000)}, lr=0.1)
-    for _ in range(1000 if request.config.getoption("--long") else 100 if request.config.getoption("--full") else 10):
-        with subprocess.Popen([sys.executable, "-c", SAVING, path], stdout=subprocess.PIPE) as process:
-            process.stdout.readline()
-            threading.Event().wait(drawn.uniform(0.002, 0.03))
-            process.send_signal(signal.SIGKILL)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    saver = subprocess.Popen([sys.executable, "-c", SAVING, path], **pipes)
+    for _ in range(1000 if request.config.getoption("--long") else 100):
+        saver.stdin.write("fork\n")
+        child = int(saver.stdout.readline())
+        time.sleep(drawn.uniform(0.001, 0.02))
+        os.kill(child, signal.SIGKILL)
+        assert saver.stdout.readline() == "ended\n"
         interrupted += len(os.listdir(tmp_path)) > path.exists()
         if path.exists():
             assert reader.load(path)["steps"] == reader.steps
@@ -139,7 +147,8 @@ def test_kills_leave_the_old_file_or_the_new_one_and_nothing_after_the_next_save
         reader.save(path)
         assert os.listdir(tmp_path) == ["a.npz"]
         path.unlink()
-    assert interrupted
+    saver.communicate(timeout=60)
+    assert interrupted and saver.returncode == 0
 
 
 def test_savers_of_the_same_path_do_not_meet(tmp_path):
