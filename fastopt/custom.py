@@ -12,7 +12,7 @@ import inspect
 import linecache
 import operator
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, ValuesView
 from typing import Any
 
 from . import spec
@@ -306,7 +306,10 @@ def optimizer(rule: Rule, params: Any, **options: Any) -> Optimizer:
         raise TypeError(f"rule: {rule!r}, expected what fastopt.rule makes")
     made = rule.Optimizer
     missing = [h for h, default in rule.formula.hyperparameters.items() if default is None and h not in options]
-    if missing and not isinstance(params, list):
+    if isinstance(params, (Iterator, ValuesView)):
+        params = list(params)
+    grouped = isinstance(params, (list, tuple)) and any(isinstance(x, dict) and "params" in x for x in params)
+    if missing and not grouped:
         unknown = [k for k in options if k not in made.arguments and k not in RESERVED]
         hint = f"; {', '.join(unknown)}: unknown, or is {rule.__name__}.scalars missing?" if unknown else ""
         raise TypeError(f"{rule.__name__}: {', '.join(missing)}: no default, expected {missing[0]}=...{hint}")

@@ -83,14 +83,15 @@ switch = Annotated[float, Domain(0.0, 1.0, is_switch=True)]
 
 def check_bool(name: str, value: Any) -> bool:
     """Return True or False, also for 1 and 0, or raise TypeError."""
-    if not (isinstance(value, (bool, np.bool_)) or (isinstance(value, (int, float, np.number)) and value in (0, 1))):
+    is_number = isinstance(value, (bool, np.bool_, int, float, np.number)) or (isinstance(value, np.ndarray) and not value.ndim)
+    if not is_number or value not in (0, 1):
         raise TypeError(f"{name}: {value!r}, expected True or False")
     return bool(value)
 
 
 def whole(x: Any) -> int | None:
     """Return a whole number of any type that has ``__index__`` as an int; None for what is none, and for True and False."""
-    if isinstance(x, (bool, np.bool_)):
+    if isinstance(x, bool) or str(getattr(x, "dtype", "")).endswith("bool"):
         return None
     try:
         return operator.index(x)

@@ -22,7 +22,7 @@ def commit(changes: Sequence[Callable[[], object]]) -> None:
 
     For NumPy arrays and dicts, signal handlers run before the first change or after the last one. Where a change is Python itself
     and a handler raises within it, or memory for a small object is short, all are made again; what the handler raised is raised
-    at the end.
+    at the end. After so many attempts in vain it is raised with some of the changes made.
     """
     interruption: BaseException | None = None
     for _ in range(ATTEMPTS):

@@ -150,7 +150,9 @@ def read_only(a: np.ndarray) -> str:
     if isinstance(owner, np.memmap):
         return f"read-only, a memory map with mode={owner.mode!r}, expected 'r+' or 'w+'"
     if isinstance(owner, np.ndarray):
-        return "read-only, expected a writable array: a.flags.writeable = True, or np.array(a) for a copy"
+        own = owner is a or owner.flags.writeable
+        way = "a.flags.writeable = True, or np.array(a) for a copy" if own and not overlaps_itself(a) else "np.array(a) for a copy"
+        return f"read-only, expected a writable array: {way}"
     name = f"{type(owner).__module__}.{type(owner).__qualname__}".removeprefix("builtins.")
     name = "DLPack, as JAX's arrays always are" if name == "PyCapsule" else name
     return f"read-only memory of {name}; expected a writable array, which np.array(a) makes"
@@ -222,19 +224,16 @@ def is_buffer(a: object) -> bool:
 def converted(name: str, g: Any) -> np.ndarray:
     """Return an object of another library as an array, on the CPU and without a copy if possible."""
     try:
-        a: object = shared(f"gradient of {name!r}", g)
+        a = shared(f"gradient of {name!r}", g)
     except TypeError:
         if not hasattr(g, "__array__") or hasattr(g, "detach"):
             raise
         # JAX's bfloat16, which NumPy's DLPack does not know.
         a = g
     try:
-        a = a if isinstance(a, np.ndarray) else np.asarray(g)
+        return a if isinstance(a, np.ndarray) else np.asarray(g)
     except Exception as error:
         raise TypeError(f"gradient of {name!r}: {type(g).__name__}, which gives no array: {error}") from error
-    if not isinstance(a, np.ndarray):
-        raise TypeError(f"gradient of {name!r}: {type(g).__name__}, expected an array")
-    return a
 
 
 def check_gradient(name: str, p: np.ndarray, g: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:

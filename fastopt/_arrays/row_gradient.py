@@ -154,11 +154,12 @@ def first_nonfinite(g: Any) -> str:
     if is_rows(g):
         g = g if isinstance(g, RowGradient) else of_matrix("", g, g)
         rows, g = g.indices, g.values
-    a = np.asarray(dtypes.widened(dtypes.plain(layout.converted("", layout.on_host(g)))))
-    places = np.argwhere(~np.isfinite(a))
-    if not len(places):
+    a = dtypes.plain(layout.converted("", layout.on_host(g)))
+    a = dtypes.widened(a) if a.dtype == dtypes.BFLOAT16 else a
+    finite = np.isfinite(a)
+    if finite.all():
         return ""
-    index = [int(k) for k in places[0]]
+    index = [int(k) for k in np.unravel_index(finite.argmin(), a.shape)]
     value = a[tuple(index)]
     named = index if rows is None else [int(rows[index[0]]), *index[1:]]
     return f"{named or '()'}: {value}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import copy
 import hashlib
 import inspect
 import textwrap
@@ -26,7 +28,6 @@ def read(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> tu
     functions : dict of str, or None
         Both functions, if arithmetic of scalars was lifted from one to the other.
     """
-    from .. import arithmetic
     from ..spec import RULES
 
     name = function.__name__
@@ -35,12 +36,25 @@ def read(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> tu
         raise RuleError(f"{path}:{update.lineno}: {name} is a rule of the package, expected another name")
     prepare = default_scalars(update) if scalars is None else definition(scalars)[1]
     prepare.name = f"{name}_scalars"
-    lifted = lift.lift(update, prepare)
-    spaces = [f.__globals__ for f in (function, scalars) if f is not None]
-    known = {n for n in FUNCTIONS if any(space.get(n) is getattr(arithmetic, n) for space in spaces)}
-    found = ir.read_rule(path, name, {name: update, prepare.name: prepare}, known)
     parts = ((update, function), (prepare, scalars or function))
+    known = {n for n in FUNCTIONS if all(knows(like, n) for node, like in parts if n in lift.names_in(node, ast.Load))}
+    written = {node.name: copy.deepcopy(node) for node, _ in parts}
+    lifted = lift.lift(update, prepare, {n for n in known if knows(scalars or function, n)})
+    try:
+        found = ir.read_rule(path, name, {name: update, prepare.name: prepare}, known)
+    except RuleError as error:
+        # An error is of what the user wrote, unless that is what lifting mends.
+        with contextlib.suppress(subset.NoArray):
+            ir.read_rule(path, name, written, known)
+        raise error from None
     return found, {node.name: lift.function_of(node, like) for node, like in parts} if lifted else None
+
+
+def knows(function: Callable[..., Any], name: str) -> bool:
+    """Return True if a function finds a function of fastopt's arithmetic under its name."""
+    from .. import arithmetic
+
+    return function.__globals__.get(name) is getattr(arithmetic, name)
 
 
 def definition(function: Callable[..., Any]) -> tuple[Path, ast.FunctionDef]:

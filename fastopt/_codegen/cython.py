@@ -115,11 +115,18 @@ class _Literals(ast.NodeTransformer):
         return ast.Name(f"<{self.real}> {node.value!r}")
 
 
-class _Time(ast.NodeTransformer):
-    """Casts of the step: it is counted in 64 bits, and is a double unless it is an exponent."""
+class _Doubles(ast.NodeTransformer):
+    """Numbers of a scalars function as doubles; the step is counted in 64 bits, and is a double unless it is an exponent."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        return node if isinstance(node.func, ast.Name) and node.func.id == "power" else self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "power":
+            node.args[0] = self.visit(node.args[0])
+            return node
+        return self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        # C would divide whole numbers without their fraction.
+        return ast.Constant(float(node.value)) if isinstance(node.value, int) else node
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         return (
@@ -164,19 +171,19 @@ def _scalars(scalars: Scalars, formula: RuleIR) -> str:
         lines += _unpack(used, source, "double", formula.scalars.hyperparameters if source == "h" else names)
     lines += _assignments(scalars)
     for i, (name, e) in enumerate(scalars.values):
-        text = _text(e, _Time())
+        text = _text(e, _Doubles())
         lines += [f"    c[{i}] = {text}" + ("" if text == name else f"  # {name}")]
     for i, (name, e) in enumerate(zip(scalars.carry, scalars.after, strict=True)):
         if not before:
-            lines += [f"    carry[{i}] = {_text(e, _Time())}  # {name}"]
+            lines += [f"    carry[{i}] = {_text(e, _Doubles())}  # {name}"]
     return "\n".join([*lines, *(["    pass"] if len(lines) == 1 else [])]) + "\n"
 
 
 def _assignments(scalars: Scalars) -> list[str]:
     """Return assignments; new names are declared, others are assigned again."""
     known = {*scalars.carry, *scalars.sums, *scalars.hyperparameters}
-    lines = [f"    cdef double {name} = {_text(e, _Time())}" for name, e in scalars.body if name not in known]
-    return lines + [f"    {name} = {_text(e, _Time())}" for name, e in scalars.body if name in known]
+    lines = [f"    cdef double {name} = {_text(e, _Doubles())}" for name, e in scalars.body if name not in known]
+    return lines + [f"    {name} = {_text(e, _Doubles())}" for name, e in scalars.body if name in known]
 
 
 def _loop(function: Function, name: str, pointers: list[str], scalars: list[str], real: str, stores: list[str]) -> str:

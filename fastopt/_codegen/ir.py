@@ -20,6 +20,7 @@ from .subset import (
     SCOPES,
     TAGS,
     TAKEN,
+    NoArray,
     RuleError,
 )
 
@@ -189,6 +190,10 @@ class _Reader:
         """Return an error with its place, what is wrong, and what is allowed."""
         return RuleError(f"{self.path}:{node.lineno}: {message}{allowed and '; '}{allowed}")
 
+    def no_array(self, node: ast.expr, what: str) -> NoArray:
+        """Return the error of an expression that is the same for all elements."""
+        return NoArray(f"{self.path}:{node.lineno}: {what} depends on no array: it belongs in the scalars function")
+
     def formula(self, name: str, update: ast.FunctionDef) -> RuleIR:
         function = self.elementwise(update)
         of_rule = function.arrays[:2] == ("p", "g")
@@ -262,10 +267,11 @@ class _Reader:
             if name == "p" or name in scalars:
                 raise self.error(expression, f"{name} is given and may not be assigned")
             if not self.check(expression):
-                raise self.error(expression, f"{name} depends on no array: it belongs in the scalars function")
+                raise self.no_array(expression, name)
             self.elements.add(name)
             self.known.add(name)
         results = self.results(value)
+        self.check_results(results)
         squares = tuple(name for name, x in results if name and _is_square(x))
         results = tuple((name, x.args[0] if name in squares and isinstance(x, ast.Call) else x) for name, x in results)
         for _, expression in results:
@@ -273,6 +279,12 @@ class _Reader:
         wide = tuple(name for name in scalars if name in self.wide)
         doc = ast.get_docstring(node) or ""
         return Function(node.name, doc, arrays, tags, scalars, tuple(body), results, wide, squares, _text(node.returns))
+
+    def check_results(self, results: Named) -> None:
+        """Raise if a result of an update is the same for all elements; sums may have any."""
+        for _, expression in results if not self.sums else ():
+            if not self.check(expression):
+                raise self.no_array(expression, repr(ast.unparse(expression)))
 
     def arguments(self, node: ast.FunctionDef) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
         """Return the names of the arrays of an update, their tags, and the names of its scalars."""
@@ -377,7 +389,7 @@ class _Reader:
             case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div(), left=x, right=y):
                 depends = [self.check(x), self.check(y)]
                 if not any(depends):
-                    raise self.error(node, f"{ast.unparse(node)!r} depends on no array: it belongs in the scalars function")
+                    raise self.no_array(node, repr(ast.unparse(node)))
                 return True
             case ast.Compare(left=x, ops=[op], comparators=[y]) if comparison and isinstance(op, COMPARISONS):
                 return any([self.check(x), self.check(y)])
@@ -402,7 +414,7 @@ class _Reader:
         parts: list[ast.expr] = []
         match node:
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-                pass
+                self.check_number(node, number)
             case ast.Name(id=name) if name in self.known:
                 pass
             case ast.UnaryOp(op=ast.USub(), operand=x):
@@ -422,6 +434,11 @@ class _Reader:
                 raise self.error(node, f"{ast.unparse(node)!r} is not allowed in a scalars function", IN_SCALARS_FUNCTION)
         for part in parts:
             self.check_scalar(part)
+
+    def check_number(self, node: ast.expr, number: float) -> None:
+        """Raise for a whole number that doubles may not hold."""
+        if isinstance(number, int) and abs(number) > 2**53:
+            raise self.error(node, f"{ast.unparse(node)[:20]}: a whole number of more than 53 bits, expected a float")
 
     def is_imported(self, node: ast.expr, name: str) -> None:
         """Raise if Python would not know a function that C knows."""

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1]
 
 def optimizers() -> list[Path]:
     """Return the optimizers' files, in their order."""
-    return sorted((PACKAGE / "optimizers").glob("*.py"))
+    return sorted(path for path in (PACKAGE / "optimizers").glob("*.py") if not path.name.startswith("."))
 
 
 @functools.cache

@@ -34,3 +34,7 @@ IN_SCALARS_FUNCTION = (
 
 class RuleError(SyntaxError):
     """A rule outside the subset. The message names the file, the line and what is allowed."""
+
+
+class NoArray(RuleError):
+    """A part of an update that depends on no array."""

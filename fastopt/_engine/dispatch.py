@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from .._arrays.memory import HOST, Memory
@@ -41,35 +42,45 @@ def load(isa: str) -> Any:
         module = importlib.import_module(f"{__package__}.{MODULES[isa]}")
     except ModuleNotFoundError:
         raise RuntimeError(f"{isa}: not part of this build") from None
+    return module.TABLE
+
+
+def check_sources(isa: str) -> None:
+    """Raise RuntimeError if rules have changed since the kernels of an instruction set were compiled."""
+    module = importlib.import_module(f"{__package__}.{MODULES[isa]}")
     if changed := sources.changed(vars(module).get("SOURCES", {})):
-        others = f" and {len(changed) - 1} other files" if changed[1:] else ""
+        others = f" and {len(changed) - 1} more" if changed[1:] else ""
         said = "run python fastopt/_codegen, then install again"
         raise RuntimeError(f"{isa}: compiled before {changed[0]}{others} changed; {said}")
-    return module.TABLE
 
 
 def available() -> list[str]:
     """Return the compiled instruction sets that run here, best first."""
-    found = []
+    return list(loadable())
+
+
+def loadable() -> Iterator[str]:
+    """Yield the compiled instruction sets that run here, best first; each is loaded."""
     for isa in MODULES:
         with contextlib.suppress(RuntimeError):
             load(isa)
-            found.append(isa)
-    return found
+            yield isa
 
 
 def choose() -> tuple[str, Any]:
     """Return the instruction set of this process and its table; warn if only the interpreted backend is left, without one."""
-    if named := os.environ.get("FASTOPT_ISA"):
-        try:
-            return named, None if named == INTERPRETED else load(named)
-        except RuntimeError as error:
+    named = os.environ.get("FASTOPT_ISA")
+    if named == INTERPRETED:
+        return INTERPRETED, None
+    try:
+        isa = named or next(loadable(), "baseline")
+        table = load(isa)
+        check_sources(isa)
+        return isa, table
+    except RuntimeError as error:
+        if named:
             raise RuntimeError(f"FASTOPT_ISA={error}") from error.__cause__
-    for isa in MODULES:
-        try:
-            return isa, load(isa)
-        except RuntimeError as error:
-            reason = str(error)
+        reason = error
     warnings.warn(f"fastopt runs interpreted, which is right, but slow ({reason})", RuntimeWarning, stacklevel=2)
     return INTERPRETED, None
 

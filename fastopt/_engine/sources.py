@@ -28,7 +28,7 @@ def names() -> list[str]:
         found = [f"optimizers/{name}" for name in sorted(os.listdir(os.path.join(PACKAGE, "optimizers")))]
     except OSError:
         return []
-    return [name for name in (*found, "stages.py") if name.endswith(".py")]
+    return [name for name in (*found, "stages.py") if name.endswith(".py") and "/." not in name]
 
 
 def digest_of(name: str) -> str:
@@ -41,10 +41,12 @@ def digest_of(name: str) -> str:
 
 
 def arithmetic_of(name: str) -> str:
-    """Return the digest of the arithmetic in a file: "" if it has none, "?" if the code generator refuses it."""
+    """Return the digest of the arithmetic in a file: "" if it has none that can be read, "?" if the code generator refuses it."""
     from .._codegen import package
 
     try:
         return package.arithmetic(package.PACKAGE / name)
-    except SyntaxError:
+    except (SyntaxError, ValueError):
         return "?"
+    except OSError:
+        return ""

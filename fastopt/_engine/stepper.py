@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fastopt._arrays.changes import commit
+from fastopt._arrays.changes import commit, writing
 from fastopt._arrays.row_gradient import first_nonfinite
 from fastopt._arrays.tree import collect
 
@@ -335,10 +337,11 @@ class Stepper:
 
     def _skip(self, cleared: list[Any] | None) -> None:
         """Count a step that is skipped for its gradients."""
-        for g in cleared or ():
-            if g is not None:
-                g[...] = 0
-        self._skipped += 1
+        clearing = [writing(g, 0) for g in cleared or () if g is not None]
+        commit([*clearing, partial(self._set_skipped, self._skipped + 1)])
+
+    def _set_skipped(self, count: int) -> None:
+        self._skipped = count
 
 
 def raise_unavailable(busy: bool) -> None:
@@ -351,7 +354,10 @@ def raise_unavailable(busy: bool) -> None:
 def raise_nonfinite(bad: Mapping[str, int], grads: Mapping[str, Any]) -> None:
     """Raise the error that names the parameters whose gradients are not finite, and the first such element."""
     first, count = next(iter(bad.items()))
-    place = first_nonfinite(grads[first])
+    place = ""
+    # Reading it once more may fail, as for an object that gives its array once.
+    with suppress(Exception):
+        place = first_nonfinite(grads[first])
     elements = "1 element is" if count == 1 else f"{count} elements are"
     more = f"; so are elements of {len(bad) - 1} more" if len(bad) > 1 else ""
     raise FloatingPointError(f"gradient of {first!r}: {elements} infinite or NaN{place and ', the first at ' + place}{more}")

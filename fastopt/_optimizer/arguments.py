@@ -40,9 +40,7 @@ class Resolved:
 def resolve(cls: Any, positional: Sequence[Any], convention: str, options: dict[str, Any]) -> Resolved:
     """Return the arguments of a constructor call, or raise for those that the class does not have."""
     name = cls.__name__
-    if convention != "torch" and convention not in cls.conventions:
-        known = ", ".join(map(repr, ("torch", *cls.conventions)))
-        raise ValueError(f"convention: {convention!r}, expected one of {known} for {name}")
+    check_convention(cls, convention)
     preset = dict(cls.conventions.get(convention, {}))
     decay = preset.pop("weight_decay_stage", cls.weight_decay_stage)
     given = dict(zip(cls.arguments, positional, strict=False))
@@ -60,10 +58,18 @@ def resolve(cls: Any, positional: Sequence[Any], convention: str, options: dict[
     return Resolved(defaults, check_settings(shared), decay)
 
 
+def check_convention(cls: Any, convention: Any) -> None:
+    """Raise for the name of a package that a class knows no formula of."""
+    known = ("torch", *cls.conventions)
+    if not isinstance(convention, str) or convention not in known:
+        raise ValueError(f"convention: {convention!r}, expected one of {', '.join(map(repr, known))} for {cls.__name__}")
+
+
 def split_groups(params: Any, defaults: Mapping[str, Any]) -> tuple[Any, list[dict[str, Any]] | None]:
     """Return the parameters, and each group's options if they are a list of group dicts (else None)."""
     if isinstance(params, (Iterator, ValuesView)):
         params = list(params)
+    check_nesting({"params": params})
     if isinstance(params, dict) and "params" in params and has_options(params, defaults):
         raise ValueError("params: one group, expected a list of groups, [{'params': ..., 'lr': ...}, ...]")
     if not isinstance(params, Sequence) or not any(is_group(x, defaults) for x in params):

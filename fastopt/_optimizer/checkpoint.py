@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import dtypes
+from .._arrays.tree import check_nesting
 from ..domains import FINITE, whole
 from . import files
 from .groups import Group
@@ -81,8 +82,10 @@ def policy_of(optimizer: Any, given: Any) -> Policy:
         return lambda name: given
     if not isinstance(given, Mapping) or not all(x is None or x in POLICIES for x in given.values()):
         raise ValueError(f"hyperparameters: {given!r}, expected None, 'keep' or 'restore', or a dict of those by name")
-    known = [*optimizer.defaults, *SAVED]
+    known = [*optimizer.defaults, *(name for name in SAVED if name not in STORED)]
     for name in given:
+        if name in (*STORED, "seed"):
+            raise ValueError(f"hyperparameters: {name!r} decides what is stored, expected an optimizer with the saved one")
         if name not in known:
             raise ValueError(f"hyperparameters: no {name!r}, {expected(name, known)}")
     return given.get
@@ -220,6 +223,9 @@ def restored(group: Group, where: str, key: str, found: Any) -> Any:
 def save(optimizer: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None) -> None:
     """Write a restart file; see `Optimizer.save`."""
     arrays: dict[str, np.ndarray] = {}
+    if not isinstance(extra, (Mapping, type(None))):
+        raise TypeError(f"extra: {type(extra).__name__}, expected a dict by strings")
+    check_nesting({"extra": extra})
     packed_extra = files.packed(dict(extra or {}), "extra", arrays)
     saved = state_of(optimizer)
     entries = saved["state"].items()
@@ -270,14 +276,18 @@ def malformed(what: str) -> Iterator[None]:
 
 
 def check_carried(optimizer: Any, saved: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-    """Raise if a number that a rule carries is not in its domain, or NaN in a state whose arrays have none: no run makes these."""
+    """Raise if a number that a rule carries is not in its domain, or NaN in a file whose arrays have none: no run makes these."""
     check_form(optimizer, saved, None)
     arrays = [*params.values(), *(x for entry in saved["state"].values() for x in entry.values())]
     for parameter in optimizer._parameters:
         for name, domain in parameter.rule.carry_domains.items():
             x = saved["state"][parameter.name][name]
-            if not (isinstance(x, float) and math.isnan(x) and any(map(has_nan, arrays))):
-                domain.check(f"{name} of {parameter.name!r}", x)
+            if isinstance(x, float) and math.isnan(x) and (not params or any(map(has_nan, arrays))):
+                continue
+            try:
+                domain.check(name, x)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"state of {parameter.name!r}: {error}") from None
 
 
 def has_nan(x: Any) -> bool:

@@ -40,8 +40,6 @@ def packed(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     """Return a user's value as JSON; its arrays go to `arrays`, under names that begin with `where`."""
     match value:
         case np.ndarray():
-            if len(where.encode()) > LONGEST:
-                raise ValueError(f"{where[:60]}...: keys of {len(where)} characters, expected fewer than {LONGEST}")
             arrays[where], name = plain(where, value)
             return {NESTED: where, **({DTYPE: name} if name else {})}
         case np.generic() if not isinstance(value.item(), np.generic):
@@ -52,6 +50,8 @@ def packed(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
             return [packed(x, f"{where}/{k}", arrays) for k, x in enumerate(value)]
         case dict() if all(is_key(k) for k in value) and NESTED not in value:
             return {k: packed(x, f"{where}/{escaped(k)}", arrays) for k, x in value.items()}
+    if isinstance(value, dict) and NESTED in value:
+        raise TypeError(f"{where}: a dict with the key {NESTED!r}, which stands for an array in files, expected another key")
     raise TypeError(f"{where}: {value!r:.80}, expected arrays, numbers, strings, None, and lists and dicts by strings of them")
 
 
@@ -115,6 +115,8 @@ def write(path: str | os.PathLike[str], meta: Mapping[str, Any], arrays: Mapping
 
     The new file has permissions and owner of the old one. What a killed process left is removed.
     """
+    for name, a in arrays.items():
+        check_member(name, a)
     text = json.dumps({**meta, "members": list(arrays)})
     path = Path(os.fsdecode(path)).resolve()
     old = status(path)
@@ -134,6 +136,14 @@ def write(path: str | os.PathLike[str], meta: Mapping[str, Any], arrays: Mapping
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def check_member(name: str, a: np.ndarray) -> None:
+    """Raise if the name or the dtype of an array is longer than files hold."""
+    if len(name.encode()) > LONGEST:
+        raise ValueError(f"{name[:60]}...: names of {len(name)} characters, expected fewer than {LONGEST}")
+    if len(str(np.lib.format.header_data_from_array_1_0(a))) > LONGEST_HEADER - 200:
+        raise ValueError(f"{name}: a dtype of {len(a.dtype.names or ())} fields, expected fewer")
 
 
 def status(path: Path) -> os.stat_result | None:
@@ -158,9 +168,13 @@ def locked(path: Path, opener: Callable[[str, int], int] | None) -> BinaryIO:
     """Create a file and lock it, which shows others that its writer is at work."""
     while True:
         file: BinaryIO = open(path, "xb", opener=opener)  # noqa: SIM115
-        if fcntl is None:
+        try:
+            if fcntl is None:
+                return file
+            fcntl.flock(file, fcntl.LOCK_EX)
+        # Some file systems have no locks; then nobody removes what may be at work.
+        except OSError:
             return file
-        fcntl.flock(file, fcntl.LOCK_EX)
         # Nobody has removed it before it was locked.
         if os.fstat(file.fileno()).st_nlink:
             return file
@@ -168,14 +182,20 @@ def locked(path: Path, opener: Callable[[str, int], int] | None) -> BinaryIO:
 
 
 def keep_access(file: BinaryIO, old: os.stat_result) -> None:
-    """Give a file the owner, if the system lets us, and the permissions of another."""
+    """Give a file owner, group and permissions of another, as far as the system lets us; another group gets no access."""
     if not hasattr(os, "fchown"):
         return
-    now = os.fstat(file.fileno())
-    if (now.st_uid, now.st_gid) != (old.st_uid, old.st_gid):
-        with suppress(PermissionError):
-            os.fchown(file.fileno(), old.st_uid, old.st_gid)
-    os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
+    number = file.fileno()
+    for owner in (old.st_uid, -1):
+        now = os.fstat(number)
+        if now.st_gid != old.st_gid or (owner >= 0 and now.st_uid != owner):
+            with suppress(OSError):
+                os.fchown(number, owner, old.st_gid)
+    mode = stat.S_IMODE(old.st_mode)
+    if os.fstat(number).st_gid != old.st_gid:
+        mode &= ~stat.S_IRWXG
+    with suppress(OSError):
+        os.fchmod(number, mode)
 
 
 def stem(path: Path) -> str:
@@ -214,11 +234,12 @@ def write_archive(file: BinaryIO, text: str, arrays: Mapping[str, np.ndarray]) -
 def sync_folder(path: Path) -> None:
     """Sync a folder, where systems can: then a rename within it survives a loss of power."""
     if hasattr(os, "O_DIRECTORY"):
-        folder = os.open(path, os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with suppress(OSError):
+            folder = os.open(path, os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -90,6 +90,11 @@ class Group(MutableMapping[str, Any]):
         names = list(self.index)
         return {**values, **{h: values[names[k]] for h, k in zip(rule.hyperparameters, self.fallback_places, strict=True)}}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self).get("options", ()):
+            raise AttributeError(f"{name}: nothing would read this attribute; expected groups[...][{name!r}] = ...")
+        super().__setattr__(name, value)
+
     # Two groups are never the same group, even with equal hyperparameters.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
@@ -136,19 +141,23 @@ class Group(MutableMapping[str, Any]):
     def changes(self, key: str, value: Any) -> list[Callable[[], object]]:
         """Return the changes that set an option, or raise if its numbers do not fit."""
         # A choice, which was checked before.
-        if key in ARRAY_OPTIONS or isinstance(self.options[key], (bool, str)):
+        if key in ARRAY_OPTIONS or (key not in self.tuple_arguments and isinstance(self.options[key], (bool, str))):
             return [partial(setitem, self.hyperparameters, self.index[key], value)] if key in self.index else []
         checked = self.checked(key, value)
         kept = tuple(x if callable(x) or (x is None and n in self.constants) else number for n, x, number in checked)
         found: list[Callable[[], object]] = [partial(setitem, self.options, key, kept if key in self.tuple_arguments else kept[0])]
         for name, x, number in checked if self.settable(key) else ():
             if number is None:
-                function = x.function() if isinstance(x, Schedule) else x
-                domain, place = self.domains.get(name, NONNEGATIVE), self.index[name]
-                found += [partial(setitem, self.scheduled, name, (name, function, place, domain.low, domain.high))]
+                found += [partial(setitem, self.scheduled, name, self.schedule(name, x))]
             else:
                 found += [partial(self.scheduled.pop, name, None), partial(setitem, self.hyperparameters, self.index[name], number)]
         return found
+
+    def schedule(self, name: str, x: Any) -> tuple[str, Callable[[int], float], int, float, float]:
+        """Return the entry of a hyperparameter that is a schedule; values outside the interval at its end go through `check`."""
+        domain = self.domains.get(name, NONNEGATIVE)
+        low, high = (1.0, 0.0) if domain.is_whole or domain.is_switch else (domain.low, domain.high)
+        return name, x.function() if isinstance(x, Schedule) else x, self.index[name], low, high
 
     def checked(self, key: str, value: Any) -> list[tuple[str, Any, float | None]]:
         """Return name, value and number of each hyperparameter of an option; the number of a schedule is None."""

@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from ..spec import RULES
-
 # Names of other packages, without underscores, by fastopt's.
 ELSEWHERE = {
-    "lr": ("learningrate", "stepsize", "alpha", "rate", "eta"),
+    "lr": ("learningrate", "stepsize", "rate"),
     "betas": ("beta1", "beta2", "b1", "b2", "beta"),
     "eps": ("epsilon",),
-    "weight_decay": ("decay", "wd", "l2", "decayrate"),
+    "weight_decay": ("decay", "wd", "l2"),
+    "alpha": ("rho", "smoothing", "decay"),
+    "beta2_decay": ("decayrate",),
+    "etas": ("eta",),
     "clip_value": ("clipvalue", "clip"),
     "clip_norm": ("clipnorm",),
     "clip_global_norm": ("globalclipnorm", "maxgradnorm", "maxnorm", "gradclip", "gradientclipval"),
     "accumulate": ("gradientaccumulationsteps", "accumulationsteps", "everyk", "accumulategradbatches"),
     "ema": ("useema", "emamomentum", "emadecay"),
-    "bounds": ("constraint", "constraints", "limits"),
     "nonfinite": ("skipnonfinite", "checkfinite"),
     "maximize": ("maximise",),
     "state_dtype": ("statedtype", "mudtype", "momentdtype"),
@@ -29,32 +29,41 @@ ELSEWHERE = {
 }
 
 
-def meant(name: object, known: Collection[str]) -> str | None:
-    """Return the name among `known` that is probably meant, or None."""
+# Those that other rules or users' own attributes may mean otherwise.
+AMBIGUOUS = ("beta", "clip", "decay", "l2", "mu", "rate")
+
+
+def folded(name: str) -> str:
+    """Return a name without underscores, in lower case."""
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def meant(name: object, known: Collection[str], without: Collection[str] = ()) -> str | None:
+    """Return the name among `known` that is probably meant, or None; `without` some of the names of other packages."""
     if not isinstance(name, str):
         return None
-    folded = name.lower().replace("_", "").replace("-", "")
-    own = {x.lower().replace("_", ""): x for x in known}
-    elsewhere = {other: x for x, others in ELSEWHERE.items() if x in known for other in others}
-    if found := own.get(folded) or elsewhere.get(folded):
+    own = {folded(x): x for x in known}
+    elsewhere = {other: x for x, others in ELSEWHERE.items() if x in known for other in others if other not in without}
+    if found := own.get(folded(name)) or elsewhere.get(folded(name)):
         return found
     import difflib
 
-    close = difflib.get_close_matches(folded, own, 1, 0.8)
+    close = difflib.get_close_matches(folded(name), own, 1, 0.8)
     return own[close[0]] if close else None
 
 
 def place_of(name: str, value: Any, defaults: Collection[str], settings: Collection[str]) -> str | None:
-    """Return where to set what a new attribute of an optimizer probably means; None if it may be the user's own."""
-    found = meant(name, [*defaults, *settings, "steps"])
-    plain = value is None or isinstance(value, (bool, int, float, str, tuple, np.number)) or callable(value)
-    if found is None and name in {h for rule in RULES.values() for h in rule.hyperparameters}:
-        return f"expected one of {', '.join(defaults)}, in optimizer.groups[0]"
-    if found is None or (found != name and not plain):
+    """Return where to set what a new attribute of an optimizer probably means; None if it may be the user's own.
+
+    Only numbers and schedules are taken for hyperparameters of another spelling.
+    """
+    number = isinstance(value, (int, float, tuple, np.number)) or (callable(value) and name.lower().startswith("l"))
+    found = meant(name, [*defaults, *settings, "convention"], AMBIGUOUS)
+    if found is None or (folded(found) != folded(name) and (found in settings or not number)):
         return None
-    if found in settings:
+    if found not in defaults:
         return f"it is chosen at construction, expected as {found}=..."
-    return f"did you mean optimizer.{found}?" if found in ("lr", "steps") else f"expected optimizer.groups[0][{found!r}] = ..."
+    return "did you mean optimizer.lr?" if found == "lr" else f"expected optimizer.groups[0][{found!r}] = ..."
 
 
 def expected(name: object, known: Collection[str]) -> str:

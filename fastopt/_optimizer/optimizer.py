@@ -9,9 +9,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import numpy as np
-
-from .._arrays import overlap
 from .._arrays.changes import commit
 from .._arrays.memory import HOST, Memory
 from .._arrays.row_gradient import check_indices
@@ -21,10 +18,9 @@ from .._engine.stepper import FIELDS, Stepper
 from . import arguments, checkpoint, display, docstrings, names, report, state
 from .array_options import clipped_starts, operands
 from .checkpoint import check_count
-from .files import is_key
 from .groups import Group, check_hyperparameter
 from .options import ARRAY_OPTIONS, OF_OPTIMIZERS
-from .parameter import Parameter
+from .parameter import Parameter, check_parameters, is_of_group
 
 
 class Optimizer(Stepper):
@@ -107,10 +103,17 @@ class Optimizer(Stepper):
         if type(self) is Optimizer:
             raise TypeError("Optimizer: a base class, expected a subclass such as fastopt.Adam, or fastopt.optimizer(rule, params)")
         found = arguments.resolve(type(self), positional, convention, options)
-        self._convention = convention
-        self.defaults, self._settings, self.weight_decay_stage = found.defaults, found.settings, found.weight_decay_stage
-        params, groups = arguments.split_groups(params, self.defaults)
-        self._build(params, [self.defaults] if groups is None else groups, groups is not None)
+        params, groups = arguments.split_groups(params, found.defaults)
+        before, backend = dict(vars(self)), self._backend
+        try:
+            self._convention = convention
+            self.defaults, self._settings, self.weight_decay_stage = found.defaults, found.settings, found.weight_decay_stage
+            self._build(params, [self.defaults] if groups is None else groups, groups is not None)
+        except BaseException:
+            # A second construction that fails leaves the first.
+            if self._backend is backend:
+                vars(self).update(before)
+            raise
 
     def __setattr__(self, name: str, value: Any) -> None:
         is_new = name[:1] != "_" and "defaults" in vars(self) and name not in vars(self) and not hasattr(type(self), name)
@@ -182,7 +185,10 @@ class Optimizer(Stepper):
     @property
     def lr(self) -> float | list[float]:
         """Learning rate of the next step; a list if groups differ. Assigning sets it in every group."""
-        rates = [g.number("lr", self.steps) for g in self._groups]
+        groups = self._groups
+        if "lr" not in self.defaults:
+            raise AttributeError(f"lr: {type(self).__name__} has none, expected one of {', '.join(self.arguments)}")
+        rates = [g.number("lr", self.steps) for g in groups]
         return rates[0] if len(set(rates)) == 1 else rates
 
     @lr.setter
@@ -362,9 +368,10 @@ class Optimizer(Stepper):
         state_dict : mapping
             From `state_dict` of an optimizer of the same class, with the same names, shapes and dtypes.
         hyperparameters : {None, "keep", "restore"} or dict of them by name
-            What to do if hyperparameters differ: raise, keep this optimizer's, or restore the saved ones; for all, or for some
-            alone, as in ``{"lr": "keep"}``. Functions other than `schedules` cannot be compared, so they count as different.
-            Schedules, and choices such as ``maximize``, cannot be restored: construct with them, and keep.
+            What to do if hyperparameters, or settings such as ``nonfinite``, differ: raise, keep this optimizer's, or restore the
+            saved ones; for all, or for some alone, as in ``{"lr": "keep"}``. Functions other than `schedules` cannot be compared,
+            so they count as different. Schedules, and choices such as ``maximize``, cannot be restored: construct with them, and
+            keep.
 
         Raises
         ------
@@ -386,7 +393,7 @@ class Optimizer(Stepper):
 
         Raises
         ------
-        TypeError
+        TypeError, ValueError
             If `extra` has values that a file without pickle cannot hold. Nothing has been written.
         OSError
             If the system cannot write.
@@ -473,25 +480,3 @@ DECLARATIONS = {
 }
 DECLARATIONS |= {"fallback_rule", "uses_fallback", "fallback_names", "weight_decay_stage", "choose_weight_decay", "initial_state"}
 DECLARATIONS |= {"constants", "defaults"}
-
-
-def check_parameters(leaves: list[tuple[str, Any]], memory: Memory, existing: Sequence[Parameter] = ()) -> None:
-    """Raise if one of these cannot be optimized together with the existing parameters."""
-    if not leaves:
-        raise ValueError("params: no arrays, expected at least one")
-    arrays: dict[str, np.ndarray] = {}
-    names = {parameter.name for parameter in existing}
-    for name, a in leaves:
-        if name in arrays or name in names:
-            raise ValueError(f"params: two parameters have the name {name!r}")
-        if not is_key(name):
-            raise ValueError(f"params: the name {name!r} holds a null character or half a character, which a file's names cannot")
-        memory.check(f"parameter {name!r}", a)
-        arrays[name] = a
-    written = [*((f"parameter {n!r}", a) for n, a in arrays.items()), *(x for parameter in existing for x in parameter.written())]
-    overlap.check_disjoint((what, memory.located(a)) for what, a in written)
-
-
-def is_of_group(name: str, k: int) -> bool:
-    """Return True if a parameter's name is of group `k`."""
-    return name.split("/")[0] == str(k)

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import dtypes, layout
+from .._arrays import dtypes, layout, overlap
 from .._arrays.changes import commit
 from .._arrays.memory import Memory
 from . import state
 from .array_options import between
+from .files import is_key
 from .groups import Group
 
 
@@ -236,3 +237,25 @@ class Parameter:
 def guard(a: Any) -> Any:
     """Return a reference that keeps an array's memory: NumPy then refuses to resize in place, even with ``refcheck=False``."""
     return weakref.ref(a) if type(a) is np.ndarray else None
+
+
+def check_parameters(leaves: list[tuple[str, Any]], memory: Memory, existing: Sequence[Parameter] = ()) -> None:
+    """Raise if one of these cannot be optimized together with the existing parameters."""
+    if not leaves:
+        raise ValueError("params: no arrays, expected at least one")
+    arrays: dict[str, np.ndarray] = {}
+    names = {parameter.name for parameter in existing}
+    for name, a in leaves:
+        if name in arrays or name in names:
+            raise ValueError(f"params: two parameters have the name {name!r}")
+        if not is_key(name):
+            raise ValueError(f"params: the name {name!r} holds a null character or half a character, which a file's names cannot")
+        memory.check(f"parameter {name!r}", a)
+        arrays[name] = a
+    written = [*((f"parameter {n!r}", a) for n, a in arrays.items()), *(x for parameter in existing for x in parameter.written())]
+    overlap.check_disjoint((what, memory.located(a)) for what, a in written)
+
+
+def is_of_group(name: str, k: int) -> bool:
+    """Return True if a parameter's name is of group `k`."""
+    return name.split("/")[0] == str(k)

@@ -21,6 +21,8 @@ class ParameterState(MutableMapping[str, Any]):
     checked. ``"gathering"`` is True if accumulated gradients wait for the next step.
     """
 
+    __slots__ = ("_owner", "_parameter", "_place")
+
     def __init__(self, owner: Optimizer, parameter: Parameter, place: int) -> None:
         self._owner, self._parameter, self._place = owner, parameter, place
 
@@ -48,7 +50,7 @@ class ParameterState(MutableMapping[str, Any]):
         values = dict(*given, **named)
         if unknown := values.keys() - {*self._numbers(), *self._parameter.state_names}:
             known = ", ".join(map(repr, self))
-            raise KeyError(f"state of {self._parameter.name!r}: {min(unknown)!r}, expected one of {known}")
+            raise KeyError(f"state of {self._parameter.name!r}: {min(map(repr, unknown))}, expected one of {known}")
         self._owner._commit(self._changes, values)
 
     def _changes(self, values: Mapping[str, Any]) -> list[Callable[[], object]]:
@@ -77,6 +79,8 @@ class ParameterState(MutableMapping[str, Any]):
 
 class State(Mapping[str, ParameterState]):
     """State of all parameters by name."""
+
+    __slots__ = ("_owner", "_places")
 
     def __init__(self, owner: Optimizer, places: Mapping[str, int]) -> None:
         self._owner, self._places = owner, places

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .._arrays.changes import commit
 from .._engine.stepper import Counter
 from .parameter import TorchParameter, begins_anew
 
@@ -85,17 +86,17 @@ class Entry(Written):
         assert self.state is not None
         self.state.renew([self.place], [self.state.owner.fast._backend.counter(self.place)])
 
-    def numbers(self) -> list[float]:
-        """Return the numbers that the rule carries, as they are shown here."""
+    def numbers(self, without: Set[Any] = frozenset()) -> list[float]:
+        """Return the numbers that the rule carries, as they are shown here; first values for those that are not."""
         assert self.state is not None
         parameter = self.state.parameters[self.place]
         firsts, now = parameter.parameter.rule.carry.values(), self.state.numbers[self.place].tolist()
-        return [x if name in self else first for name, first, x in zip(parameter.carry, firsts, now, strict=False)]
+        shown = self.keys() - without
+        return [x if name in shown else first for name, first, x in zip(parameter.carry, firsts, now, strict=False)]
 
     def engine_names(self) -> set[str]:
         """Return the names of the engine among these."""
-        assert self.state is not None
-        parameter = self.state.parameters[self.place]
+        parameter = self.state.parameters[self.place]  # type: ignore[union-attr]
         return {"step", *parameter.arrays, *parameter.carry}
 
     def detach(self, names: Set[Any]) -> None:
@@ -122,12 +123,9 @@ class Entry(Written):
     def commit(self, writes: Sequence[tuple[torch.Tensor, torch.Tensor]], counted: Counter | None) -> None:
         """Change arrays and counters of the engine, and show the counters."""
         assert self.state is not None
-        fast = self.state.owner.fast
         changes: list[Callable[[], object]] = [partial(target.copy_, x) for target, x in writes]
-        if counted is not None:
-            changes += [partial(fast._backend.set_counter, self.place, counted)]
-            changes += [partial(self.state.renew, [self.place], [counted])]
-        fast._commit(lambda: changes)
+        changes += self.counting(counted) if counted is not None else []
+        self.state.owner.fast._commit(lambda: changes)
 
     def write(self, changed: Mapping[Any, Any]) -> None:
         """Set entries, all or none."""
@@ -204,19 +202,28 @@ class Entry(Written):
         """Delete entries: their arrays begin anew, and after the last one all counters."""
         if self.state is not None and names & self.engine_names() != self.engine_names() & set(self):
             self.pull()
-        if self.state is not None:
-            self.detach(names)
-        for name in names:
-            super().pop(name)
+        if self.state is None:
+            return commit(self.deleting(names))
+        self.detach(names)
+        return self.state.owner.fast._commit(self.deleting, names)
+
+    def deleting(self, names: Set[Any]) -> list[Callable[[], object]]:
+        """Return the changes that delete entries."""
+        removing: list[Callable[[], object]] = [partial(dict.pop, self, name, None) for name in names]
         if self.state is None or not names & self.engine_names():
-            return
-        parameter, fast = self.state.parameters[self.place], self.state.owner.fast
-        left = self.engine_names() & set(self)
-        t, _, pending = fast._backend.counter(self.place)
+            return removing
+        parameter, left = self.state.parameters[self.place], self.engine_names() & set(self) - names
+        t, _, pending = self.state.owner.fast._backend.counter(self.place)
         t = 0 if not left or not parameter.has_begun(left) else t if "step" in left else 1
-        fast._commit(parameter.parameter.resetting, {parameter.arrays[name] for name in names if name in parameter.arrays})
-        self.commit([], (t, self.numbers(), pending and bool(left)))
-        self.state.incomplete.add(self.place)
+        resetting = parameter.parameter.resetting({parameter.arrays[name] for name in names if name in parameter.arrays})
+        counted = (t, self.numbers(names), pending and bool(left))
+        return [*resetting, *removing, *self.counting(counted), partial(self.state.incomplete.add, self.place)]
+
+    def counting(self, counted: Counter) -> list[Callable[[], object]]:
+        """Return the changes that set the engine's counters, and show them."""
+        assert self.state is not None
+        place, fast = self.place, self.state.owner.fast
+        return [partial(fast._backend.set_counter, place, counted), partial(self.state.renew, [place], [counted])]
 
     def __setitem__(self, name: Any, x: Any) -> None:
         self.write({name: x})

@@ -1,5 +1,6 @@
 """Arguments, groups and schedules, set at construction and later."""
 
+import contextlib
 import copy
 import pickle
 import sys
@@ -9,9 +10,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 from cases import same, snapshot
+from mistakes import own
 
 import fastopt as fo
 from fastopt import functional
+from fastopt._engine import dispatch
 
 
 def test_groups():
@@ -363,7 +366,19 @@ def test_dtypes_stand_for_their_names(dtype, name):
 
 def test_own_attributes_stay():
     optimizer = fo.Adam(np.ones(3))
-    for name, value in (("model", object()), ("tag", "x"), ("epoch", 3), ("best", 0.5), ("scheduler", lambda t: 1), ("_lrr", 2)):
+    own = {
+        "model": len,
+        "models": 3,
+        "tag": "x",
+        "epoch": 3,
+        "best": 0.5,
+        "scheduler": len,
+        "_lrr": 2,
+        "norm": 3.0,
+        "d": 1,
+        "rate": 2,
+    }
+    for name, value in own.items():
         setattr(optimizer, name, value)
         assert getattr(optimizer, name) is value and getattr(copy.copy(optimizer), name) is value
 
@@ -375,6 +390,44 @@ def test_own_attributes_stay():
             self.threads = 4
 
     assert Mine(np.ones(3)).threads == 4
+
+
+def test_a_second_construction_that_fails_leaves_the_first():
+    optimizer = fo.Adam({"w": np.ones(3)}, lr=0.1)
+    optimizer.step({"w": np.ones(3)})
+    state, before = optimizer.state_dict(), snapshot(optimizer)
+    for wrong in ({"w": "bad"}, [{"params": 3}]):
+        with pytest.raises(TypeError):
+            optimizer.__init__(wrong, accumulate=4, nonfinite="skip", convention="keras")
+        assert snapshot(optimizer) == before and "keras" not in repr(optimizer)
+    optimizer.load_state_dict(state)
+
+    class Gradient:
+        def __array__(self, dtype=None, copy=None):
+            optimizer.__init__({"w": np.ones(3)}, accumulate=4)
+
+    with pytest.raises(TypeError, match="at work"):
+        optimizer.step({"w": Gradient()})
+    optimizer.load_state_dict(state)
+
+
+def test_options_that_hold_themselves_are_refused():
+    itself = []
+    itself.append(itself)
+    for params in ({"params": np.ones(2), "lr": itself}, [{"lr": itself}], itself):
+        with pytest.raises(ValueError, match="nested more than 100 deep"):
+            fo.Adam(params)
+
+
+def test_groups_of_users_rules_by_every_door():
+    groups = [{"params": np.ones(2), "speed": 0.5}]
+    for given in (groups, tuple(groups), iter(groups), {"x": groups[0]}.values()):
+        assert custom_optimizer(given).groups[0]["speed"] == 0.5
+
+
+def custom_optimizer(params):
+    with pytest.warns(RuntimeWarning, match="interpreted") if dispatch.TABLE is not None else contextlib.nullcontext():
+        return fo.optimizer(own, params)
 
 
 def test_switches_are_true_or_false_at_every_door():

@@ -95,8 +95,8 @@ if allocator():
 
 
 def places(request):
-    """The next opportunity after the k-th; all with ``--full``, else fewer and fewer."""
-    return lambda k: k + 1 if request.config.getoption("--full") else k + 1 + k // 12
+    """The next opportunity after the k-th; all with ``--long``, else fewer and fewer."""
+    return lambda k: k + 1 + (0 if request.config.getoption("--long") else k // (40 if request.config.getoption("--full") else 12))
 
 
 def at_every_opportunity(begin, way, after, check=lambda life: None):
@@ -170,7 +170,7 @@ def test_an_allocator_that_fails(tmp_path):
     subprocess.run(
         ["cc", "-O1", "-shared", "-fPIC", Path(interruptions.__file__).with_name("allocator.c"), "-o", library], check=True
     )
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--full", __file__]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--full", "--long", __file__]
     env = {**os.environ, "LD_PRELOAD": str(library)}
     out = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
     assert out.returncode == 0 and " passed" in out.stdout, out.stdout[-3000:]

@@ -77,6 +77,8 @@ def copied(tmp_path_factory):
             True,
         ),
         ("optimizers/new.py", "", "VALUE = 3\n", False),
+        ("optimizers/.#adam.py", "", "not Python at all", False),
+        ("optimizers/._adam.py", "", "\x00", False),
     ],
 )
 def test_kernels_of_another_text_are_not_used(copied, file, old, new, is_stale):

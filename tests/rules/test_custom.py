@@ -16,7 +16,7 @@ import pytest
 import standin
 from c_interface import Library, Steps, compiled
 from cases import data, same
-from custom_rules import again, average, clipped, counting, lifted, lifted_other, lifted_twin
+from custom_rules import again, average, clipped, counting
 
 import fastopt as fo
 from fastopt import custom
@@ -154,23 +154,6 @@ REFUSED = {
     STEP + "{'step': lr ** 2}": r":9: 'lr \*\* 2' is not allowed in a scalars function",
     STEP + "{'other': lr}": r":9: returns \('other',\), but bad takes \('step',\)",
 }
-
-
-def test_arithmetic_of_scalars_is_lifted():
-    names = [name for name, _ in lifted.text.scalars.values]
-    assert names == ["beta", "beta2", "keep", "beta2_1", "beta2_2", "lr_1", "lr_2"]
-    for dtype in (np.float32, np.float64):
-        made = [ignored(rule, data(300, dtype), lr=0.01) for rule in (lifted, lifted_twin)]
-        for k in range(3):
-            assert [optimizer.step(data(300, dtype, k)) for optimizer in made] == [True, True]
-        assert same(made[0].params, made[1].params) and made[0].state["0"]["v"].any()
-        w = np.zeros(5, dtype)
-        ignored(lifted_other, w, lr=0.25).step(np.ones(5, dtype))
-        assert (w == -dtype(0.25 * 0.75 + np.sqrt(0.25))).all()
-    assert pickle.loads(pickle.dumps(made[0])).fingerprint() == made[0].fingerprint()
-    if dispatch.TABLE is not None:
-        fo.testing.check_rule(lifted, lr=0.01)
-        fo.testing.check_rule(lifted_other)
 
 
 OTHERS = {

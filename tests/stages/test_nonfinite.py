@@ -153,6 +153,18 @@ def test_nonfinite_raise_names_the_gradient(bad):
         optimizer.step({"a": np.full(300, bad), "b": wrong["b"]})
 
 
+def test_a_gradient_that_is_given_once_is_not_located():
+    class Once:
+        def __array__(self, dtype=None, copy=None):
+            if vars(self).setdefault("given", []):
+                raise KeyError
+            self.given.append(1)
+            return np.array([1, np.nan])
+
+    with pytest.raises(FloatingPointError, match=r"gradient of '0': 1 element is infinite or NaN$"):
+        fo.Adam(np.ones(2), nonfinite="raise").step(Once())
+
+
 def test_nonfinite_zero_is_of_the_element():
     p = np.ones(4)
     fo.SGD(p, lr=1.0, nonfinite="zero").step(np.array([np.nan, np.inf, -np.inf, 1.0]))

@@ -211,7 +211,7 @@ def test_options_that_do_not_fit():
     for error, message, options in [
         (ValueError, "nonfinite: 'ignore', expected one of 'propagate'", {"nonfinite": "ignore"}),
         (ValueError, "accumulate: 0, expected a whole number of at least 1", {"accumulate": 0}),
-        (TypeError, "zero_grads: 1, expected True or False", {"zero_grads": 1}),
+        (TypeError, "zero_grads: 2, expected True or False", {"zero_grads": 2}),
         (ValueError, "clip_norm: -1.0, expected 0 <= clip_norm", {"clip_norm": -1}),
         (ValueError, "ema: 1.0, expected 0 <= ema < 1", {"ema": 1.0}),
         (ValueError, "step_scale", {"step_scale": -1.0}),

@@ -88,7 +88,7 @@ def _(t, *, lr, beta=0.9, beta2=0.999):
 
 @fo.rule
 def lifted_other(p, g, *, w):
-    return (w * (1 - w) + sqrt(w)) * g
+    return (w * (1 - w) + sqrt(w)) * (1 / 2) * g * (3 / 2 + 1 / 2)
 
 
 @lifted_other.scalars

@@ -56,11 +56,11 @@ cdef extern from "block.h" nogil:
 
 cdef void adabelief_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4]
-    cdef double c2 = sqrt(1 - power(beta2, t))
-    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
-    c[1] = 1 - beta1  # w1
+    cdef double c2 = sqrt(1.0 - power(beta2, t))
+    c[0] = lr * c2 / (1.0 - power(beta1, t))  # step_size
+    c[1] = 1.0 - beta1  # w1
     c[2] = beta2  # keep
-    c[3] = 1 - beta2  # w2
+    c[3] = 1.0 - beta2  # w2
     c[4] = eps_root  # root
     c[5] = eps * c2  # eps
 
@@ -98,7 +98,7 @@ cdef void adadelta_scalars(int64_t t, double *carry, const double *sums, const d
     cdef double lr = h[0], rho = h[1], eps = h[2]
     c[0] = lr
     c[1] = rho  # keep
-    c[2] = 1 - rho  # w
+    c[2] = 1.0 - rho  # w
     c[3] = eps
 
 
@@ -134,7 +134,7 @@ cdef void adadelta_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef void adafactor_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double param = sums[0], param_exponent = sums[1], updates = sums[2]
     cdef double lr = h[0], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
-    cdef double rate = lr if lr < 1 / sqrt(<double> t) else 1 / sqrt(<double> t)
+    cdef double rate = lr if lr < 1.0 / sqrt(<double> t) else 1.0 / sqrt(<double> t)
     cdef double size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
     cdef double length = sqrt(updates) / d
     c[0] = rate * size / (1.0 if length <= 1 else length)  # step_size
@@ -226,12 +226,12 @@ cdef void adafactor_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef void adafactor_vector_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double param = sums[0], param_exponent = sums[1], updates = sums[2]
     cdef double lr = h[0], beta2_decay = h[1], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
-    cdef double rate = lr if lr < 1 / sqrt(<double> t) else 1 / sqrt(<double> t)
+    cdef double rate = lr if lr < 1.0 / sqrt(<double> t) else 1.0 / sqrt(<double> t)
     cdef double size = eps2 if ldexp(param, param_exponent) <= eps2 else ldexp(param, param_exponent)
     cdef double length = sqrt(updates) / d
     cdef double w = exp(beta2_decay * log(<double> t))
     c[0] = rate * size / (1.0 if length <= 1 else length)  # step_size
-    c[1] = 1 - w  # keep
+    c[1] = 1.0 - w  # keep
     c[2] = w
     c[3] = w * eps1 if eps_inside else 0.0  # more
     c[4] = 0.0 if eps_inside else eps1 * eps1  # floor
@@ -240,7 +240,7 @@ cdef void adafactor_vector_scalars(int64_t t, double *carry, const double *sums,
 cdef void adafactor_vector_sums_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5]
     cdef double w = exp(beta2_decay * log(<double> t))
-    c[0] = 1 - w  # keep
+    c[0] = 1.0 - w  # keep
     c[1] = w
     c[2] = w * eps1 if eps_inside else 0.0  # more
     c[3] = 0.0 if eps_inside else eps1 * eps1  # floor
@@ -297,7 +297,7 @@ cdef void adafactor_vector_f64(void **a, Py_ssize_t n, const double *c) noexcept
 
 cdef void adagrad_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], lr_decay = h[1], eps = h[2], eps_inside = h[3]
-    c[0] = lr / (1 + (<double> t - 1) * lr_decay)  # step_size
+    c[0] = lr / (1.0 + (<double> t - 1.0) * lr_decay)  # step_size
     c[1] = eps if eps_inside else 0.0  # root
     c[2] = 0.0 if eps_inside else eps  # eps
 
@@ -329,12 +329,12 @@ cdef void adagrad_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void adam_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5]
-    cdef double correct = 1 - power(beta2, t)
+    cdef double correct = 1.0 - power(beta2, t)
     cdef double c2 = sqrt(correct)
-    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
-    c[1] = 1 - beta1  # w1
+    c[0] = lr * c2 / (1.0 - power(beta1, t))  # step_size
+    c[1] = 1.0 - beta1  # w1
     c[2] = beta2  # keep
-    c[3] = 1 - beta2  # w2
+    c[3] = 1.0 - beta2  # w2
     c[4] = eps if eps_hat else eps * c2  # eps
     c[5] = eps_root * correct  # root
 
@@ -370,13 +370,13 @@ cdef void adam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void amsgrad_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5], max_corrected = h[6]
-    cdef double correct = 1 - power(beta2, t)
+    cdef double correct = 1.0 - power(beta2, t)
     cdef double c2 = 1.0 if max_corrected else sqrt(correct)
-    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
-    c[1] = 1 - beta1  # w1
+    c[0] = lr * c2 / (1.0 - power(beta1, t))  # step_size
+    c[1] = 1.0 - beta1  # w1
     c[2] = beta2  # keep
-    c[3] = 1 - beta2  # w2
-    c[4] = 1 / correct if max_corrected else 1.0  # seen
+    c[3] = 1.0 - beta2  # w2
+    c[4] = 1.0 / correct if max_corrected else 1.0  # seen
     c[5] = eps if eps_hat else eps * c2  # eps
     c[6] = eps_root * c2 * c2  # root
 
@@ -417,8 +417,8 @@ cdef void amsgrad_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void adamax_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_inside = h[4]
-    c[0] = lr / (1 - power(beta1, t))  # step_size
-    c[1] = 1 - beta1  # w
+    c[0] = lr / (1.0 - power(beta1, t))  # step_size
+    c[1] = 1.0 - beta1  # w
     c[2] = beta2  # keep
     c[3] = eps if eps_inside else 0.0  # inner
     c[4] = 0.0 if eps_inside else eps  # outer
@@ -454,17 +454,17 @@ cdef void adamax_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void adan_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], eps = h[4], eps_root = h[5], short_look = h[6]
-    cdef double correct = 1 - power(beta3, t)
+    cdef double correct = 1.0 - power(beta3, t)
     cdef double c3 = sqrt(correct)
     cdef double step_size = lr * c3
-    cdef double ahead = 1 - beta2 if short_look else beta2
-    c[0] = step_size / (1 - power(beta1, t))  # of_m
-    c[1] = step_size * ahead / (1 - power(beta2, t))  # of_d
-    c[2] = 1 - beta1  # w1
-    c[3] = 1 - beta2  # w2
+    cdef double ahead = 1.0 - beta2 if short_look else beta2
+    c[0] = step_size / (1.0 - power(beta1, t))  # of_m
+    c[1] = step_size * ahead / (1.0 - power(beta2, t))  # of_d
+    c[2] = 1.0 - beta1  # w1
+    c[3] = 1.0 - beta2  # w2
     c[4] = ahead
     c[5] = beta3  # keep
-    c[6] = 1 - beta3  # w3
+    c[6] = 1.0 - beta3  # w3
     c[7] = eps * c3  # eps
     c[8] = eps_root * correct  # root
     c[9] = 1.0 if t > 1 else 0.0  # before
@@ -514,14 +514,14 @@ cdef void ademamix_scalars(int64_t t, double *carry, const double *sums, const d
     cdef double part = <double> t / warmup if <double> t < warmup else 1.0
     cdef double fast = log(beta1)
     cdef double slow = log(beta3)
-    cdef double now = exp(fast * slow / ((1 - part) * slow + part * fast)) if part < 1 else beta3
-    cdef double c2 = sqrt(1 - power(beta2, t))
-    c[0] = lr * c2 / (1 - power(beta1, t))  # fast
+    cdef double now = exp(fast * slow / ((1.0 - part) * slow + part * fast)) if part < 1 else beta3
+    cdef double c2 = sqrt(1.0 - power(beta2, t))
+    c[0] = lr * c2 / (1.0 - power(beta1, t))  # fast
     c[1] = lr * c2 * alpha * part  # slow
-    c[2] = 1 - beta1  # w1
+    c[2] = 1.0 - beta1  # w1
     c[3] = beta2  # keep
-    c[4] = 1 - beta2  # w2
-    c[5] = 1 - (now if now < beta3 else beta3)  # w3
+    c[4] = 1.0 - beta2  # w2
+    c[5] = 1.0 - (now if now < beta3 else beta3)  # w3
     c[6] = eps * c2  # eps
 
 
@@ -562,11 +562,11 @@ cdef void ademamix_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef void adopt_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3]
     c[0] = lr if t > 1 else 0.0  # lr
-    c[1] = 1 - beta1 if t > 1 else 0.0  # w1
+    c[1] = 1.0 - beta1 if t > 1 else 0.0  # w1
     c[2] = beta2 if t > 1 else 0.0  # keep
-    c[3] = 1 - beta2 if t > 1 else 1.0  # w2
+    c[3] = 1.0 - beta2 if t > 1 else 1.0  # w2
     c[4] = eps
-    c[5] = sqrt(sqrt(<double> t - 1))  # most
+    c[5] = sqrt(sqrt(<double> t - 1.0))  # most
 
 
 cdef inline void adopt(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict v_,
@@ -602,11 +602,11 @@ cdef void adopt_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef void adopt_decoupled_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4]
     c[0] = lr if t > 1 else 0.0  # lr
-    c[1] = 1 - beta1 if t > 1 else 0.0  # w1
+    c[1] = 1.0 - beta1 if t > 1 else 0.0  # w1
     c[2] = beta2 if t > 1 else 0.0  # keep
-    c[3] = 1 - beta2 if t > 1 else 1.0  # w2
+    c[3] = 1.0 - beta2 if t > 1 else 1.0  # w2
     c[4] = eps
-    c[5] = sqrt(sqrt(<double> t - 1))  # most
+    c[5] = sqrt(sqrt(<double> t - 1.0))  # most
     c[6] = lr * weight_decay if t > 1 else 0.0  # decay
 
 
@@ -645,10 +645,10 @@ cdef void asgd_scalars(int64_t t, double *carry, const double *sums, const doubl
     cdef double eta = carry[0]
     cdef double lr = h[0], lambd = h[1], alpha = h[2], t0 = h[3]
     cdef double now = lr if t == 1 else eta
-    cdef double after = lr / exp(alpha * log(1 + lambd * lr * <double> t))
+    cdef double after = lr / exp(alpha * log(1.0 + lambd * lr * <double> t))
     c[0] = now  # lr
     c[1] = lambd * now  # decay
-    c[2] = 1 / (<double> t - 1 - t0) if <double> t - 1 - t0 > 1 else 1.0  # share
+    c[2] = 1.0 / (<double> t - 1.0 - t0) if <double> t - 1.0 - t0 > 1.0 else 1.0  # share
     carry[0] = after  # eta
 
 
@@ -682,12 +682,12 @@ cdef void dog_scalars(int64_t t, double *carry, const double *sums, const double
     cdef double farthest = carry[0], seen = carry[1]
     cdef double grads = sums[0], way = sums[1], way_exponent = sums[2], param = sums[3], param_exponent = sums[4]
     cdef double lr = h[0], reps_rel = h[1], eps = h[2]
-    cdef double first = reps_rel * (1 + ldexp(param, param_exponent))
+    cdef double first = reps_rel * (1.0 + ldexp(param, param_exponent))
     cdef double far = farthest if farthest > 0 else first
     cdef double far_now = ldexp(way, way_exponent) if ldexp(way, way_exponent) > far else far
     cdef double total = (seen if farthest > 0 else eps) + grads
     c[0] = lr * far_now / sqrt(total)  # lr
-    c[1] = 1  # shift
+    c[1] = 1.0  # shift
     carry[0] = far_now  # farthest
     carry[1] = total  # seen
 
@@ -742,10 +742,10 @@ cdef void dog_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void ftrl_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta = h[1], l1 = h[2], l2 = h[3], l2_doubled = h[4]
-    c[0] = 1 / lr  # rate
+    c[0] = 1.0 / lr  # rate
     c[1] = beta / lr  # beta
     c[2] = l1
-    c[3] = 2 * l2 if l2_doubled else l2  # l2
+    c[3] = 2.0 * l2 if l2_doubled else l2  # l2
 
 
 cdef inline void ftrl(real *restrict p_, const real *restrict g_, real *restrict z_, real *restrict n2_,
@@ -848,8 +848,8 @@ cdef void lars_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef void lion_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2]
     c[0] = lr
-    c[1] = 1 - beta1  # w1
-    c[2] = 1 - beta2  # w2
+    c[1] = 1.0 - beta1  # w1
+    c[2] = 1.0 - beta2  # w2
 
 
 cdef inline void lion(real *restrict p_, const real *restrict g_, real *restrict m_, real *restrict u_, Py_ssize_t n,
@@ -880,14 +880,14 @@ cdef void lion_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef void muon_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], momentum = h[1]
     c[0] = lr
-    c[1] = 1 - momentum  # w
+    c[1] = 1.0 - momentum  # w
 
 
 cdef void muon_terms_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double momentum = h[1], nesterov = h[2]
-    c[0] = 1 - momentum  # w
+    c[0] = 1.0 - momentum  # w
     c[1] = momentum if nesterov else 1.0  # of_buf
-    c[2] = 1 - momentum if nesterov else 0.0  # of_g
+    c[2] = 1.0 - momentum if nesterov else 0.0  # of_g
 
 
 cdef inline void muon_terms(double *restrict out_, const real *restrict g_, const real *restrict buf_, Py_ssize_t n,
@@ -936,15 +936,15 @@ cdef void muon_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef void nadam_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double product = carry[0]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], momentum_decay = h[4]
-    cdef double now = beta1 * (1 - 0.5 * exp(<double> t * momentum_decay * log(0.96)))
-    cdef double ahead = beta1 * (1 - 0.5 * exp((<double> t + 1) * momentum_decay * log(0.96)))
-    cdef double c2 = sqrt(1 - power(beta2, t))
+    cdef double now = beta1 * (1.0 - 0.5 * exp(<double> t * momentum_decay * log(0.96)))
+    cdef double ahead = beta1 * (1.0 - 0.5 * exp((<double> t + 1.0) * momentum_decay * log(0.96)))
+    cdef double c2 = sqrt(1.0 - power(beta2, t))
     product = product * now
-    c[0] = lr * c2 * (1 - now) / (1 - product)  # of_g
-    c[1] = lr * c2 * ahead / (1 - product * ahead)  # of_m
-    c[2] = 1 - beta1  # w1
+    c[0] = lr * c2 * (1.0 - now) / (1.0 - product)  # of_g
+    c[1] = lr * c2 * ahead / (1.0 - product * ahead)  # of_m
+    c[2] = 1.0 - beta1  # w1
     c[3] = beta2  # keep
-    c[4] = 1 - beta2  # w2
+    c[4] = 1.0 - beta2  # w2
     c[5] = eps * c2  # eps
     carry[0] = product  # product
 
@@ -985,7 +985,7 @@ cdef void prodigy_scalars(int64_t t, double *carry, const double *sums, const do
     cdef double use_bias_correction = h[7], weight_decay = h[8]
     cdef double now = d if d > 0 else d0
     cdef double top = d_max if d > 0 else d0
-    cdef double dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
+    cdef double dlr = now * lr * (sqrt(1.0 - power(beta2, t)) / (1.0 - power(beta1, t)) if use_bias_correction else 1.0)
     cdef double total = sqrt(beta2) * numerator + now / d0 * dlr * along
     cdef double found = d_coef * total / length if length > 0 else now
     cdef double raised = (found if found > now else now) if now == d0 else now
@@ -993,9 +993,9 @@ cdef void prodigy_scalars(int64_t t, double *carry, const double *sums, const do
     cdef double after = (most if most < raised * growth_rate else raised * growth_rate) if length > 0 else now
     c[0] = dlr if length > 0 else 0.0  # lr
     c[1] = beta1  # keep1
-    c[2] = now * (1 - beta1)  # w1
+    c[2] = now * (1.0 - beta1)  # w1
     c[3] = beta2  # keep2
-    c[4] = now * now * (1 - beta2)  # w2
+    c[4] = now * now * (1.0 - beta2)  # w2
     c[5] = sqrt(beta2)  # keep3
     c[6] = now / d0 * dlr  # push
     c[7] = after * eps  # eps
@@ -1009,7 +1009,7 @@ cdef void prodigy_sums_scalars(int64_t t, double *carry, const double *sums, con
     cdef double d = carry[0]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], d0 = h[4], use_bias_correction = h[7]
     cdef double now = d if d > 0 else d0
-    cdef double dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
+    cdef double dlr = now * lr * (sqrt(1.0 - power(beta2, t)) / (1.0 - power(beta1, t)) if use_bias_correction else 1.0)
     c[0] = sqrt(beta2)  # keep3
     c[1] = now / d0 * dlr  # push
 
@@ -1078,7 +1078,7 @@ cdef void prodigy_coupled_scalars(int64_t t, double *carry, const double *sums, 
     cdef double use_bias_correction = h[7]
     cdef double now = d if d > 0 else d0
     cdef double top = d_max if d > 0 else d0
-    cdef double dlr = now * lr * (sqrt(1 - power(beta2, t)) / (1 - power(beta1, t)) if use_bias_correction else 1.0)
+    cdef double dlr = now * lr * (sqrt(1.0 - power(beta2, t)) / (1.0 - power(beta1, t)) if use_bias_correction else 1.0)
     cdef double total = sqrt(beta2) * numerator + now / d0 * dlr * along
     cdef double found = d_coef * total / length if length > 0 else now
     cdef double raised = (found if found > now else now) if now == d0 else now
@@ -1086,9 +1086,9 @@ cdef void prodigy_coupled_scalars(int64_t t, double *carry, const double *sums, 
     cdef double after = (most if most < raised * growth_rate else raised * growth_rate) if length > 0 else now
     c[0] = dlr if length > 0 else 0.0  # lr
     c[1] = beta1  # keep1
-    c[2] = now * (1 - beta1)  # w1
+    c[2] = now * (1.0 - beta1)  # w1
     c[3] = beta2  # keep2
-    c[4] = now * now * (1 - beta2)  # w2
+    c[4] = now * now * (1.0 - beta2)  # w2
     c[5] = sqrt(beta2)  # keep3
     c[6] = now / d0 * dlr  # push
     c[7] = after * eps  # eps
@@ -1158,15 +1158,15 @@ cdef void prodigy_coupled_f64(void **a, Py_ssize_t n, const double *c) noexcept 
 
 cdef void radam_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_hat = h[4]
-    cdef double correct = 1 - power(beta2, t)
-    cdef double longest = 2 / (1 - beta2) - 1
-    cdef double length = longest - 2 * <double> t * power(beta2, t) / correct
-    cdef double rectified = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
-    cdef double step_size = lr / (1 - power(beta1, t))
+    cdef double correct = 1.0 - power(beta2, t)
+    cdef double longest = 2.0 / (1.0 - beta2) - 1.0
+    cdef double length = longest - 2.0 * <double> t * power(beta2, t) / correct
+    cdef double rectified = (length - 4.0) * (length - 2.0) * longest / ((longest - 4.0) * (longest - 2.0) * length)
+    cdef double step_size = lr / (1.0 - power(beta1, t))
     c[0] = step_size * sqrt(rectified * correct) if length > 5 else step_size  # step_size
-    c[1] = 1 - beta1  # w1
+    c[1] = 1.0 - beta1  # w1
     c[2] = beta2  # keep
-    c[3] = 1 - beta2  # w2
+    c[3] = 1.0 - beta2  # w2
     c[4] = eps if eps_hat else eps * sqrt(correct)  # eps
     c[5] = 1.0 if length > 5 else 0.0  # adapt
 
@@ -1204,7 +1204,7 @@ cdef void rmsprop_scalars(int64_t t, double *carry, const double *sums, const do
     cdef double lr = h[0], alpha = h[1], eps = h[2], eps_inside = h[3]
     c[0] = lr
     c[1] = alpha  # keep
-    c[2] = 1 - alpha  # w
+    c[2] = 1.0 - alpha  # w
     c[3] = eps if eps_inside else 0.0  # root
     c[4] = 0.0 if eps_inside else eps  # eps
 
@@ -1267,7 +1267,7 @@ cdef void rmsprop_momentum_scalars(int64_t t, double *carry, const double *sums,
     cdef double lr = h[0], alpha = h[1], eps = h[2], momentum = h[3], eps_inside = h[4], lr_in_velocity = h[5]
     c[0] = 1.0 if lr_in_velocity else lr  # lr
     c[1] = alpha  # keep
-    c[2] = 1 - alpha  # w
+    c[2] = 1.0 - alpha  # w
     c[3] = eps if eps_inside else 0.0  # root
     c[4] = 0.0 if eps_inside else eps  # eps
     c[5] = momentum  # roll
@@ -1382,13 +1382,13 @@ cdef void schedule_free_sgd_scalars(int64_t t, double *carry, const double *sums
     cdef double weights = carry[0], highest = carry[1]
     cdef double lr = h[0], momentum = h[1], warmup = h[2], warmup_from_zero = h[3]
     cdef double full = lr * <double> t / warmup if <double> t < warmup else lr
-    cdef double rate = (lr * (<double> t - 1) / warmup if <double> t - 1 < warmup else lr) if warmup_from_zero else full
+    cdef double rate = (lr * (<double> t - 1.0) / warmup if <double> t - 1.0 < warmup else lr) if warmup_from_zero else full
     cdef double top = full if full > highest else highest
     cdef double total = weights + top * top
     cdef double share = top * top / total if total > 0 else 0.0
     c[0] = rate  # lr
     c[1] = share
-    c[2] = rate * (1 - momentum * (1 - share))  # of_g
+    c[2] = rate * (1.0 - momentum * (1.0 - share))  # of_g
     carry[0] = total  # weights
     carry[1] = top  # highest
 
@@ -1421,18 +1421,18 @@ cdef void schedule_free_adamw_scalars(int64_t t, double *carry, const double *su
     cdef double weights = carry[0], highest = carry[1]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4], warmup = h[5]
     cdef double warmup_from_zero = h[6]
-    cdef double correct = sqrt(1 - power(beta2, t))
+    cdef double correct = sqrt(1.0 - power(beta2, t))
     cdef double full = lr * <double> t / warmup if <double> t < warmup else lr
-    cdef double rate = (lr * (<double> t - 1) / warmup if <double> t - 1 < warmup else lr) if warmup_from_zero else full
+    cdef double rate = (lr * (<double> t - 1.0) / warmup if <double> t - 1.0 < warmup else lr) if warmup_from_zero else full
     cdef double top = full if full > highest else highest
     cdef double total = weights + top * top
     cdef double share = top * top / total if total > 0 else 0.0
     c[0] = rate  # lr
     c[1] = share
-    c[2] = rate * (1 - beta1 * (1 - share))  # of_d
+    c[2] = rate * (1.0 - beta1 * (1.0 - share))  # of_d
     c[3] = correct
     c[4] = beta2  # keep
-    c[5] = 1 - beta2  # w2
+    c[5] = 1.0 - beta2  # w2
     c[6] = eps * correct  # eps
     c[7] = weight_decay  # decay
     carry[0] = total  # weights
@@ -1499,7 +1499,7 @@ cdef void sgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void momentum_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], momentum = h[1], dampening = h[2], lr_in_velocity = h[3]
-    cdef double take = 1 - dampening if t > 1 else 1.0
+    cdef double take = 1.0 - dampening if t > 1 else 1.0
     c[0] = 1.0 if lr_in_velocity else lr  # lr
     c[1] = momentum if t > 1 else 0.0  # keep
     c[2] = take * lr if lr_in_velocity else take  # take
@@ -1593,7 +1593,7 @@ cdef void signsgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef void signum_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], momentum = h[1]
     c[0] = lr
-    c[1] = 1 - momentum  # w
+    c[1] = 1.0 - momentum  # w
 
 
 cdef inline void signum(real *restrict p_, const real *restrict g_, real *restrict buf_, real *restrict u_,
@@ -1623,10 +1623,10 @@ cdef void signum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void yogi_scalars(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3]
-    cdef double c2 = sqrt(1 - power(beta2, t))
-    c[0] = lr * c2 / (1 - power(beta1, t))  # step_size
-    c[1] = 1 - beta1  # w1
-    c[2] = 1 - beta2  # w2
+    cdef double c2 = sqrt(1.0 - power(beta2, t))
+    c[0] = lr * c2 / (1.0 - power(beta1, t))  # step_size
+    c[1] = 1.0 - beta1  # w1
+    c[2] = 1.0 - beta2  # w2
     c[3] = eps * c2  # eps
 
 
@@ -1661,7 +1661,7 @@ cdef void yogi_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef void scale_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double scale = h[0]
     c[0] = scale
-    c[1] = 1  # shift
+    c[1] = 1.0  # shift
 
 
 cdef inline void scale(real *restrict out_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
@@ -1754,7 +1754,7 @@ cdef bint finite_exact(const double *c) noexcept nogil:
 
 cdef void hold_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double accumulate = h[0]
-    c[0] = ldexp(1, -ceil_log2(accumulate))  # part
+    c[0] = ldexp(1.0, -ceil_log2(accumulate))  # part
 
 
 cdef inline void hold(real *restrict gathered_, const real *restrict g_, Py_ssize_t n, const double *c) noexcept nogil:
@@ -1776,8 +1776,8 @@ cdef void hold_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void gather_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double accumulate = h[0]
-    c[0] = ldexp(1, -ceil_log2(accumulate))  # part
-    c[1] = ldexp(1 / accumulate, ceil_log2(accumulate))  # share
+    c[0] = ldexp(1.0, -ceil_log2(accumulate))  # part
+    c[1] = ldexp(1.0 / accumulate, ceil_log2(accumulate))  # share
 
 
 cdef inline void gather(real *restrict out_, const real *restrict g_, const real *restrict gathered_, Py_ssize_t n,
@@ -2044,7 +2044,7 @@ cdef void l2_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void decoupled_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], weight_decay = h[1]
-    c[0] = 1 - lr * weight_decay  # keep
+    c[0] = 1.0 - lr * weight_decay  # keep
 
 
 cdef inline void decoupled(real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
@@ -2088,7 +2088,7 @@ cdef void late_decay_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil
 cdef void proximal_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double lr = h[0], weight_decay = h[1]
     c[0] = lr * weight_decay  # decay
-    c[1] = 1 / (1 + lr * weight_decay)  # shorter
+    c[1] = 1.0 / (1.0 + lr * weight_decay)  # shorter
 
 
 cdef inline void proximal(real *restrict u_, const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
@@ -2333,7 +2333,7 @@ cdef void release_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void ema_scalars(int64_t _, double *carry, const double *sums, const double *h, double *c) noexcept nogil:
     cdef double ema = h[0]
-    c[0] = 1 - ema  # share
+    c[0] = 1.0 - ema  # share
 
 
 cdef inline void ema(real *restrict averaged_, const real *restrict p_, Py_ssize_t n, const double *c) noexcept nogil:
