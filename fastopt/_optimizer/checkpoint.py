@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import schedules
 from .._arrays import dtypes
 from .._arrays.tree import check_nesting
 from ..domains import FINITE, whole
@@ -196,16 +197,30 @@ def hyperparameters_of(optimizer: Any, saved: Sequence[Mapping[str, Any]], polic
             is_default = group.options[key] is defaults[key] or mine == defaults[key]
             found = theirs.get(key, mine if is_default else None)
             known = key in theirs or is_default
-            if policy(key) == "keep" or (mine == found and "callable" not in str(mine)):
+            if policy(key) == "keep" or (comparable(mine) == comparable(found) and "callable" not in str(mine)):
                 continue
             where = f"{key} of group {k}"
-            restorable = known and "schedule" not in str(found) and group.settable(key)
+            restorable = known and is_restorable(found) and group.settable(key)
             if policy(key) is None:
                 choices = f"{keeping(key)}; or 'restore'" if restorable else keeping(key)
-                raise ValueError(f"{where}: saved {found}, here {mine}; say {choices}")
+                raise ValueError(f"{where}: saved {comparable(found)}, here {comparable(mine)}; say {choices}")
             if not restorable:
-                raise ValueError(f"{where}: {found} cannot be restored: construct with it, and say {keeping(key)}")
+                raise ValueError(f"{where}: {comparable(found)} cannot be restored: construct with it, and say {keeping(key)}")
             yield group, key, restored(group, where, key, found)
+
+
+def comparable(x: Any) -> Any:
+    """Return a saved hyperparameter with schedules as their text, which older files have alone."""
+    if isinstance(x, list):
+        return [comparable(part) for part in x]
+    return x["schedule"] if isinstance(x, Mapping) and "schedule" in x else x
+
+
+def is_restorable(x: Any) -> bool:
+    """Return True for a saved number, or a schedule with its arguments."""
+    if isinstance(x, list):
+        return all(map(is_restorable, x))
+    return "arguments" in x if isinstance(x, Mapping) else True
 
 
 def restored(group: Group, where: str, key: str, found: Any) -> Any:
@@ -213,11 +228,15 @@ def restored(group: Group, where: str, key: str, found: Any) -> Any:
     values = found if key in group.tuple_arguments and isinstance(found, (list, tuple)) else [found]
     if len(values) != len(group.names(key)):
         raise ValueError(f"{where}: {found}, expected {len(group.names(key))} values")
-    checked = [
-        x if x is None and name in group.constants else group.check(name, x)
-        for name, x in zip(group.names(key), values, strict=True)
-    ]
+    checked = [restored_number(group, name, x) for name, x in zip(group.names(key), values, strict=True)]
     return checked if key in group.tuple_arguments else checked[0]
+
+
+def restored_number(group: Group, name: str, x: Any) -> Any:
+    """Return one saved number, schedule, or None that stands for a constant."""
+    if isinstance(x, Mapping):
+        return schedules.from_dict(x["arguments"])
+    return x if x is None and name in group.constants else group.check(name, x)
 
 
 def save(optimizer: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None) -> None:

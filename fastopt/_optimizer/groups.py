@@ -25,6 +25,17 @@ def check_hyperparameter(name: str, x: Any, domain: Domain = NONNEGATIVE) -> flo
     return None if callable(x) and not isinstance(x, type) else domain.check(name, x)
 
 
+def schedule_text(x: Any) -> dict[str, Any]:
+    """Return a schedule for a file: its text, and its arguments if a file can hold them."""
+    if not isinstance(x, Schedule):
+        return {"schedule": "callable"}
+    try:
+        return {"schedule": repr(x), "arguments": x.to_dict()}
+    # A user's own class may have other fields.
+    except TypeError:
+        return {"schedule": repr(x)}
+
+
 class Group(MutableMapping[str, Any]):
     """Hyperparameters of some parameters: numbers and schedules, which can be set at any time, and fixed choices.
 
@@ -212,7 +223,7 @@ class Group(MutableMapping[str, Any]):
         return f"{{{', '.join(f'{k!r}: {v!r}' for k, v in self.items())}}}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the options for a file: numbers as they are, schedules as text, arrays as digests."""
+        """Return the options for a file: numbers as they are, schedules as text and arguments, arrays as digests."""
 
         def text(x: Any) -> Any:
             if x is None or isinstance(x, (bool, str)):
@@ -224,7 +235,7 @@ class Group(MutableMapping[str, Any]):
             if isinstance(x, np.ndarray):
                 return hashlib.sha256(np.array(x, np.float64, order="C").tobytes()).hexdigest()
             if callable(x):
-                return {"schedule": repr(x) if isinstance(x, Schedule) else "callable"}
+                return schedule_text(x)
             return float(x)
 
         return {key: text(self.options[key]) for key in self.options}

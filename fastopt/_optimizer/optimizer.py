@@ -370,8 +370,7 @@ class Optimizer(Stepper):
         hyperparameters : {None, "keep", "restore"} or dict of them by name
             What to do if hyperparameters, or settings such as ``nonfinite``, differ: raise, keep this optimizer's, or restore the
             saved ones; for all, or for some alone, as in ``{"lr": "keep"}``. Functions other than `schedules` cannot be compared,
-            so they count as different. Schedules, and choices such as ``maximize``, cannot be restored: construct with them, and
-            keep.
+            so they count as different. They, and choices such as ``maximize``, cannot be restored: construct with them, and keep.
 
         Raises
         ------

@@ -38,11 +38,12 @@ def test_importing_needs_numpy_alone():
 
 
 OPTIMIZERS = sorted({getattr(fo, name).__module__ for name in fo.optimizers.__all__})
+SCHEDULES = sorted({getattr(fo.schedules, name).__module__ for name in fo.schedules.__all__})
 
 
 @pytest.mark.parametrize(
     "module",
-    [fo.schedules, fo.training, fo.functional, fo.embed, fo.testing, fo.torch, *(sys.modules[name] for name in OPTIMIZERS)],
+    [fo.training, fo.functional, fo.embed, fo.testing, fo.torch, *(sys.modules[name] for name in OPTIMIZERS + SCHEDULES)],
 )
 def test_docstrings(module):
     result = doctest.testmod(module)

@@ -29,7 +29,7 @@ LAYERS = {
     "custom": {"_arrays", "_engine", "_optimizer", "domains", "spec"},
     "testing": {"_arrays", "_engine", "_optimizer", "custom"},
     "torch": {"_arrays", "_engine", "_optimizer", "custom"},
-    "training": {"_arrays", "_optimizer"},
+    "training": {"_arrays", "_optimizer", "domains", "schedules"},
 }
 
 

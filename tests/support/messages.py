@@ -29,6 +29,7 @@ from mistakes import (
     not_finite,
     overflowing,
     own,
+    plateau_of_a_function,
     read_only,
     reserved,
     restores,
@@ -101,6 +102,18 @@ ARGUMENTS = [
     (ValueError, ["exponential_decay: every=0, expected at least 1"], lambda: fo.schedules.exponential_decay(1, 0.5, every=0)),
     (ValueError, ["exponential_decay: gamma=-1, expected at least 0"], lambda: fo.schedules.exponential_decay(1, -1)),
     (ValueError, ["constant: value=inf, expected a finite number"], lambda: fo.schedules.constant(np.inf)),
+]
+ARGUMENTS += [
+    (ValueError, ["constant: step -1, expected a step from 0 on"], lambda: fo.schedules.constant(1)(-1)),
+    (ValueError, ["constant: step -1, expected steps from 0 on"], lambda: fo.schedules.constant(1)(np.array([0, -1]))),
+    (TypeError, ["warmup: schedule=0.1, expected a schedule of fastopt.schedules"], lambda: fo.schedules.warmup(0.1, 5)),
+    (AttributeError, ["fastopt.schedules", "has no attribute 'sine'"], lambda: fo.schedules.sine),
+    (ValueError, ["factor: 1, expected a number between 0 and 1"], lambda: fo.training.ReduceOnPlateau(1)),
+    (ValueError, ["patience: -1, expected a whole number of at least 0"], lambda: fo.training.ReduceOnPlateau(patience=-1)),
+    (ValueError, ["minimum: -1, expected a finite number of at least 0"], lambda: fo.training.ReduceOnPlateau(minimum=-1)),
+    (ValueError, ["monitor: 'x', expected 'loss' or"], lambda: fo.training.ReduceOnPlateau(monitor="x")),
+    (TypeError, ["lr: <function", "a schedule of fastopt.schedules"], plateau_of_a_function),
+    (ValueError, ["schedule: no name 'sine', expected one of", "constant"], lambda: fo.schedules.from_dict({"name": "sine"})),
 ]
 ATTRIBUTES = [
     (AttributeError, ["lr: nothing would read", "groups[...]['lr'] = "], lambda: setattr(adam().groups[0], "lr", 1)),

@@ -62,6 +62,10 @@ def endless():
     optimizer.step(w())
 
 
+def plateau_of_a_function():
+    fo.training.ReduceOnPlateau().update(fo.SGD(w(), lr=overflowing), 1.0)
+
+
 def overflowing(step):
     return 2.0 ** (1024 + step)
 

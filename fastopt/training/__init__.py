@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays.tree import flatten
-from ._optimizer import Optimizer
+from .._arrays.tree import flatten
+from .._optimizer import Optimizer
+from .callbacks import ReduceOnPlateau
+
+__all__ = ["History", "ReduceOnPlateau", "fit"]
 
 
 @dataclass
