@@ -58,7 +58,7 @@ STRICT = {  # each differs in one thing from Adam({"w": np.ones(3)}, lr=0.1)
     "lr of group 0: saved 0.1, here 0.2": lambda: fo.Adam({"w": np.ones(3)}, lr=0.2),
     "betas of group 0": lambda: fo.Adam({"w": np.ones(3)}, lr=0.1, betas=(0.9, 0.99)),
     "maximize of group 0": lambda: fo.Adam({"w": np.ones(3)}, lr=0.1, maximize=True),
-    "lr of group 0: saved 0.1, here {'schedule'": lambda: fo.Adam({"w": np.ones(3)}, lr=fo.schedules.constant(0.1)),
+    r"lr of group 0: saved 0.1, here constant\(value=0.1\)": lambda: fo.Adam({"w": np.ones(3)}, lr=fo.schedules.constant(0.1)),
 }
 
 
