@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from math import isfinite
+from math import cos, isfinite, sqrt
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     # Importing it takes a quarter of fastopt's own time.
     from numpy.typing import NDArray
 
+# What expressions may call.
+NAMES: Mapping[str, Any] = {"bisect_right": bisect_right, "cos": cos, "sqrt": sqrt}
 # Classes by name, for `from_dict`.
 KINDS: dict[str, type[Schedule]] = {}
 
@@ -22,7 +25,7 @@ class Schedule:
     """Base class of schedules: pure functions of the number of updates so far.
 
     A subclass is a frozen dataclass whose fields are numbers, words, tuples, and other schedules, as their annotations say. It
-    defines `function`.
+    defines `function` or `expression`.
     """
 
     # Fields that are at least 1; fields that are at least 0; words that fields may be.
@@ -41,14 +44,13 @@ class Schedule:
             if inner := kind.removeprefix("tuple[") * kind.startswith("tuple["):
                 if isinstance(x, (str, bytes)) or not hasattr(x, "__len__") or not hasattr(x, "__getitem__"):
                     self._refuse(name, x, "a sequence", TypeError)
-                object.__setattr__(self, name, tuple(x))
-                for k, part in enumerate(x):
-                    self._check(f"{name}[{k}]", part, inner)
+                made: Any = tuple(self._checked(f"{name}[{k}]", part, inner) for k, part in enumerate(x))
             else:
-                self._check(name, x, kind)
+                made = self._checked(name, x, kind)
+            object.__setattr__(self, name, made)
 
-    def _check(self, name: str, x: Any, kind: str) -> None:
-        """Raise unless a field is what its annotation says."""
+    def _checked(self, name: str, x: Any, kind: str) -> Any:
+        """Return a field, numbers as Python's own; raise unless it is what its annotation says."""
         if kind.startswith("Schedule"):
             if not isinstance(x, Schedule):
                 self._refuse(name, x, "a schedule of fastopt.schedules", TypeError)
@@ -60,6 +62,8 @@ class Schedule:
                 self._refuse(name, x, "True or False", TypeError)
         else:
             self._check_number(name, x)
+            return int(x) if isinstance(x, (int, np.integer)) else float(x)
+        return bool(x) if kind == "bool" else x
 
     def _check_number(self, name: str, x: Any) -> None:
         if not isinstance(x, Real) or isinstance(x, bool):
@@ -86,7 +90,25 @@ class Schedule:
 
     def function(self) -> Callable[[float], float]:
         """Return the schedule as a plain function of a number from 0 on, which is called in each step."""
-        raise NotImplementedError
+        if type(self).expression is Schedule.expression:
+            raise NotImplementedError
+        names = dict(NAMES)
+        made: Callable[[float], float] = eval(f"lambda step: {self.expression('step', names)}", names)
+        return made
+
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        """Return the schedule as one expression of Python, so that schedules made of others are one function too.
+
+        Parameters
+        ----------
+        step : str
+            An expression of the step.
+        names : dict
+            What the expression may refer to; functions can be added.
+        """
+        name = f"function{len(names)}"
+        names[name] = self.function()
+        return f"{name}({step})"
 
     @overload
     def __call__(self, step: float) -> float: ...
@@ -101,7 +123,7 @@ class Schedule:
             return np.array([at(float(s)) for s in step.ravel()], np.float64).reshape(step.shape)
         if not step >= 0:
             raise ValueError(f"{type(self).__name__}: step {step!r}, expected a step from 0 on")
-        return float(at(step))
+        return float(at(step if type(step) is int else float(step)))
 
     def __mul__(self, factor: float) -> Schedule:
         from .combined import scaled
@@ -149,13 +171,23 @@ class Schedule:
         return axes
 
 
+def text(x: float) -> str:
+    """Return a number as an operand of an expression, as a float."""
+    return f"{float(x)!r}" if x >= 0 else f"({float(x)!r})"
+
+
+def choices(step: str, boundaries: Sequence[float], parts: Sequence[str]) -> str:
+    """Return the expression of the part that the boundaries choose; the next one from each on."""
+    chosen = "".join(f"{part} if {step} < {b!r} else " for part, b in zip(parts, boundaries, strict=False))
+    return f"({chosen}{parts[-1]})"
+
+
 def plain(x: Any) -> Any:
     """Return a field as JSON holds it."""
     if isinstance(x, Schedule):
         return x.to_dict()
     if isinstance(x, tuple):
         return [plain(part) for part in x]
-    x = x.item() if isinstance(x, np.generic) else x
     if not isinstance(x, (bool, int, float, str, type(None))):
         raise TypeError(f"schedule: a field of {type(x).__name__}, expected numbers, words, tuples and schedules")
     return x

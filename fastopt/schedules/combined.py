@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from .base import Schedule
+from .base import Schedule, choices, text
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,8 @@ class scaled(Schedule):
     schedule: Schedule
     factor: float
 
-    def function(self) -> Callable[[float], float]:
-        at, factor = self.schedule.function(), self.factor
-        return lambda step: at(step) * factor
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        return f"({self.schedule.expression(step, names)} * {text(self.factor)})"
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,10 @@ class warmup(Schedule):
     start: float = 0.0
     _at_least_one = ("steps",)
 
-    def function(self) -> Callable[[float], float]:
-        at, steps, start = self.schedule.function(), self.steps, self.start
-        slope = (at(0) - start) / steps
-        return lambda step: start + slope * step if step < steps else at(step - steps)
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        slope = text((self.schedule(0) - self.start) / self.steps)
+        then = self.schedule.expression(f"({step} - {self.steps!r})", names)
+        return choices(step, [self.steps], [f"{text(self.start)} + {slope} * {step}", then])
 
 
 @dataclass(frozen=True)
@@ -96,19 +94,12 @@ class warmup_stable_decay(Schedule):
     final: float = 0.0
     _nonnegative = ("warmup", "stable", "decay")
 
-    def function(self) -> Callable[[float], float]:
-        peak, warm, final, decay = self.peak, self.warmup, self.final, self.decay
-        falls = warm + self.stable
-        ends = falls + decay
-
-        def at(step: float) -> float:
-            if step < warm:
-                return peak * step / warm
-            if step < falls:
-                return peak
-            return final if step >= ends else final + (peak - final) * ((ends - step) / decay)
-
-        return at
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        peak, final, falls = text(self.peak), text(self.final), self.warmup + self.stable
+        ends = falls + self.decay
+        rising = f"{peak} * {step} / {self.warmup!r}"
+        falling = f"{final} + {text(self.peak - self.final)} * (({ends!r} - {step}) / {self.decay!r})"
+        return choices(step, [self.warmup, falls, ends], [rising, peak, falling, final])
 
 
 @dataclass(frozen=True)
@@ -142,12 +133,7 @@ class join(Schedule):
         self._check_rising("boundaries", 0)
         self._check_length("boundaries", len(self.schedules) - 1)
 
-    def function(self) -> Callable[[float], float]:
-        functions, boundaries = tuple(s.function() for s in self.schedules), self.boundaries
-        starts = (0, *boundaries)
-
-        def at(step: float) -> float:
-            k = bisect_right(boundaries, step)
-            return functions[k](step - starts[k])
-
-        return at
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        shifted = [step, *(f"({step} - {boundary!r})" for boundary in self.boundaries)]
+        parts = [schedule.expression(t, names) for schedule, t in zip(self.schedules, shifted, strict=True)]
+        return choices(step, self.boundaries, parts)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, floor, log, pi
+from typing import Any
 
-from .base import Schedule
+from .base import Schedule, choices, text
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,29 @@ class cosine_restarts(Schedule):
     final: float = 0.0
     _at_least_one = ("steps", "factor")
 
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        if self.factor != 1:
+            return super().expression(step, names)
+        final, half, turn = text(self.final), text((self.initial - self.final) / 2), text(pi / self.steps)
+        return f"({final} + {half} * (1 + cos({turn} * ({step} % {self.steps!r}))))"
+
     def function(self) -> Callable[[float], float]:
+        """Return the schedule as a function, which remembers the period of the last step."""
+        if self.factor == 1:
+            return super().function()
         half, final, steps, factor = (self.initial - self.final) / 2, self.final, self.steps, self.factor
-        if factor == 1:
-            turn = pi / steps
-            return lambda step: final + half * (1 + cos(turn * (step % steps)))
         scale, growth = (factor - 1) / steps, log(factor)
+        start, end, turn = 0.0, 0.0, 0.0
 
         def at(step: float) -> float:
-            # The period whose start is not after the step; rounding may be off by one.
-            k = floor(log(1 + step * scale) / growth)
-            k += int(step >= (factor ** (k + 1) - 1) / scale) - int(step < (factor**k - 1) / scale)
-            return final + half * (1 + cos(pi * (step - (factor**k - 1) / scale) / (steps * factor**k)))
+            nonlocal start, end, turn
+            if not start <= step < end:
+                # The period whose start is not after the step; rounding may be off by one.
+                k = floor(log(1 + step * scale) / growth)
+                k += int(step >= (factor ** (k + 1) - 1) / scale) - int(step < (factor**k - 1) / scale)
+                start, end = (factor**k - 1) / scale, (factor ** (k + 1) - 1) / scale
+                turn = pi / (steps * factor**k)
+            return final + half * (1 + cos(turn * (step - start)))
 
         return at
 
@@ -108,19 +120,20 @@ class one_cycle(Schedule):
             if not vars(self)[name] > 0:
                 self._refuse(name, vars(self)[name], "more than 0")
 
-    def function(self) -> Callable[[float], float]:
-        peak, start = self.peak, self.peak / self.divide
-        last, end, top = start / self.final_divide, self.steps - 1, self.warm * self.steps - 1
-        bend: Callable[[float], float] = (lambda x: (1 - cos(pi * x)) / 2) if self.shape == "cosine" else (lambda x: x)
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        first, top, end = self.peak / self.divide, self.warm * self.steps - 1, self.steps - 1
+        last = first / self.final_divide
+        if not end > top:
+            last = self.peak
+        parts = [(first, self.peak, f"{step} / {text(top)}")] if top > 0 else []
+        parts += [(self.peak, last, f"({step} - {text(top)}) / {text(end - top)}")] if end > top else []
+        bent = [f"{text(a)} + {text(b - a)} * {self.bend(x)}" for a, b, x in parts]
+        ends = [*([top] if top > 0 and end > top else []), end]
+        return choices(step, ends, [*bent, text(last)])
 
-        def at(step: float) -> float:
-            if step >= end:
-                return last if end > top else peak
-            if step < top:
-                return start + (peak - start) * bend(step / top)
-            return peak + (last - peak) * bend((step - top) / (end - top))
-
-        return at
+    def bend(self, x: str) -> str:
+        """Return the expression that goes from 0 to 1 as `x` does."""
+        return f"((1 - cos({text(pi)} * ({x}))) / 2)" if self.shape == "cosine" else f"({x})"
 
 
 @dataclass(frozen=True)
@@ -167,18 +180,10 @@ class cyclic(Schedule):
             object.__setattr__(self, "down", self.up)
         super().__post_init__()
 
-    def function(self) -> Callable[[float], float]:
-        low, height, up, shape, gamma = self.low, self.high - self.low, self.up, self.shape, self.gamma
-        down = up if self.down is None else self.down
-        total = up + down
-
-        def at(step: float) -> float:
-            cycle, within = divmod(step, total)
-            x = height * (within / up if within < up else (total - within) / down)
-            if shape == "triangular2":
-                x *= 0.5**cycle
-            elif shape == "exp_range":
-                x *= gamma**step
-            return low + x
-
-        return at
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        down = self.up if self.down is None else self.down
+        total = self.up + down
+        part = choices(f"(x := {step} % {total!r})", [self.up], [f"x / {self.up!r}", f"({total!r} - x) / {down!r}"])
+        powers = {"triangular2": f" * 0.5 ** ({step} // {total!r})", "exp_range": f" * {text(self.gamma)} ** {step}"}
+        power = powers.get(self.shape, "")
+        return f"({text(self.low)} + {text(self.high - self.low)} * {part}{power})"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import cos, pi, sqrt
+from math import pi
+from typing import Any
 
-from .base import Schedule
+from .base import Schedule, choices, text
+
+FEW = 6  # Boundaries that are compared one after another.
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,8 @@ class constant(Schedule):
 
     value: float
 
-    def function(self) -> Callable[[float], float]:
-        value = self.value
-        return lambda step: value
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        return text(self.value)
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,9 @@ class linear_decay(Schedule):
     final: float = 0.0
     _at_least_one = ("steps",)
 
-    def function(self) -> Callable[[float], float]:
-        fall, steps, final = self.initial - self.final, self.steps, self.final
-        return lambda step: final + fall * (1 - step / steps) if step < steps else final
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        final, fall = text(self.final), text(self.initial - self.final)
+        return choices(step, [self.steps], [f"{final} + {fall} * (1 - {step} / {self.steps!r})", final])
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,10 @@ class polynomial_decay(Schedule):
     power: float = 1.0
     _at_least_one, _nonnegative = ("steps",), ("power",)
 
-    def function(self) -> Callable[[float], float]:
-        fall, steps, final, power = self.initial - self.final, self.steps, self.final, self.power
-        return lambda step: final + fall * (1 - step / steps) ** power if step < steps else final
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        final, fall = text(self.final), text(self.initial - self.final)
+        falling = f"{final} + {fall} * (1 - {step} / {self.steps!r}) ** {text(self.power)}"
+        return choices(step, [self.steps], [falling, final])
 
 
 @dataclass(frozen=True)
@@ -127,9 +130,9 @@ class cosine_decay(Schedule):
     final: float = 0.0
     _at_least_one = ("steps",)
 
-    def function(self) -> Callable[[float], float]:
-        half, turn, steps, final = (self.initial - self.final) / 2, pi / self.steps, self.steps, self.final
-        return lambda step: final + half * (1 + cos(turn * step)) if step < steps else final
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        final, half = text(self.final), text((self.initial - self.final) / 2)
+        return choices(step, [self.steps], [f"{final} + {half} * (1 + cos({text(pi / self.steps)} * {step}))", final])
 
 
 @dataclass(frozen=True)
@@ -162,11 +165,9 @@ class exponential_decay(Schedule):
     staircase: bool = False
     _at_least_one, _nonnegative = ("every",), ("gamma",)
 
-    def function(self) -> Callable[[float], float]:
-        initial, gamma, every = self.initial, self.gamma, self.every
-        if self.staircase:
-            return lambda step: float(initial * gamma ** (step // every))
-        return lambda step: float(initial * gamma ** (step / every))
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        over = "//" if self.staircase else "/"
+        return f"({text(self.initial)} * {text(self.gamma)} ** ({step} {over} {self.every!r}))"
 
 
 @dataclass(frozen=True)
@@ -200,11 +201,9 @@ class inverse_time(Schedule):
     staircase: bool = False
     _at_least_one, _nonnegative = ("every",), ("decay",)
 
-    def function(self) -> Callable[[float], float]:
-        initial, decay, every = self.initial, self.decay, self.every
-        if self.staircase:
-            return lambda step: initial / (1 + decay * (step // every))
-        return lambda step: initial / (1 + decay * step / every)
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        over = f"({step} // {self.every!r})" if self.staircase else f"{step} / {self.every!r}"
+        return f"({text(self.initial)} / (1 + {text(self.decay)} * {over}))"
 
 
 @dataclass(frozen=True)
@@ -237,9 +236,9 @@ class inverse_sqrt(Schedule):
     warmup: int
     _at_least_one = ("warmup",)
 
-    def function(self) -> Callable[[float], float]:
-        peak, warmup = self.peak, self.warmup
-        return lambda step: peak * ((step + 1) / warmup if step < warmup else sqrt(warmup / (step + 1)))
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        parts = [f"({step} + 1) / {self.warmup!r}", f"sqrt({self.warmup!r} / ({step} + 1))"]
+        return f"{text(self.peak)} * {choices(step, [self.warmup], parts)}"
 
 
 @dataclass(frozen=True)
@@ -266,9 +265,8 @@ class inverse_scaling(Schedule):
     power: float = 0.25
     _nonnegative = ("power",)
 
-    def function(self) -> Callable[[float], float]:
-        initial, power = self.initial, self.power
-        return lambda step: float(initial / (step + 1) ** power)
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        return f"{text(self.initial)} / ({step} + 1) ** {text(self.power)}"
 
 
 @dataclass(frozen=True)
@@ -302,9 +300,8 @@ class multistep(Schedule):
         super().__post_init__()
         self._check_rising("milestones")
 
-    def function(self) -> Callable[[float], float]:
-        values = tuple(float(self.initial * self.gamma**k) for k in range(len(self.milestones) + 1))
-        return stairs(self.milestones, values)
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        return stairs(step, self.milestones, [self.initial * self.gamma**k for k in range(len(self.milestones) + 1)])
 
 
 @dataclass(frozen=True)
@@ -336,8 +333,8 @@ class piecewise_constant(Schedule):
         self._check_rising("boundaries", 0)
         self._check_length("values", len(self.boundaries) + 1)
 
-    def function(self) -> Callable[[float], float]:
-        return stairs(self.boundaries, tuple(map(float, self.values)))
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        return stairs(step, self.boundaries, self.values)
 
 
 @dataclass(frozen=True)
@@ -367,7 +364,17 @@ class piecewise_linear(Schedule):
         if not self.steps:
             self._refuse("steps", self.steps, "at least one")
 
+    def expression(self, step: str, names: dict[str, Any]) -> str:
+        if len(self.steps) > FEW:
+            return super().expression(step, names)
+        ends = zip(pairwise(self.values), pairwise(self.steps), strict=True)
+        lines = [f"{text(a)} + {text((b - a) / (t - s))} * ({step} - {s!r})" for (a, b), (s, t) in ends]
+        return choices(step, self.steps, [text(self.values[0]), *lines, text(self.values[-1])])
+
     def function(self) -> Callable[[float], float]:
+        """Return the schedule as a function, by bisection where there are many lines."""
+        if len(self.steps) <= FEW:
+            return super().function()
         steps, values = self.steps, tuple(map(float, self.values))
         ends = zip(pairwise(values), pairwise(steps), strict=True)
         slopes = (0.0, *((b - a) / (t - s) for (a, b), (s, t) in ends), 0.0)
@@ -380,9 +387,8 @@ class piecewise_linear(Schedule):
         return at
 
 
-def stairs(boundaries: tuple[float, ...], values: tuple[float, ...]) -> Callable[[float], float]:
-    """Return the function that has the next value from each boundary on."""
-    if len(boundaries) == 1:
-        (boundary,), (before, after) = boundaries, values
-        return lambda step: before if step < boundary else after
-    return lambda step: values[bisect_right(boundaries, step)]
+def stairs(step: str, boundaries: Sequence[float], values: Sequence[float]) -> str:
+    """Return the expression that has the next value from each boundary on."""
+    if len(boundaries) > FEW:
+        return f"{tuple(map(float, values))!r}[bisect_right({tuple(boundaries)!r}, {step})]"
+    return choices(step, boundaries, [*map(text, values)])

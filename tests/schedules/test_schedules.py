@@ -6,6 +6,7 @@ import os
 import pickle
 import warnings
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -236,6 +237,12 @@ def test_a_users_own_schedule_with_other_fields_is_saved_as_text(tmp_path):
     optimizer.load(tmp_path / "a.npz")
     with pytest.raises(ValueError, match=r"Own\(.*cannot be restored"):
         fo.SGD(np.ones(3)).load(tmp_path / "a.npz", hyperparameters="restore")
+
+
+def test_numbers_are_pythons_own():
+    made = schedules.multistep(np.float32(0.5), np.array([5, 9]), gamma=Fraction(3, 10))
+    assert made == ALL["multistep"] and repr(made) == repr(ALL["multistep"]) and made(5) == 0.15
+    assert type(schedules.exponential_decay(1, 0.5, staircase=np.True_).staircase) is bool
 
 
 def test_plots():
