@@ -45,20 +45,25 @@ class CudaBackend(PythonBackend):
         return True
 
     def enter(self) -> None:
+        self.leave_device()
         self.device_context = self.memory.device_context()
         self.device_context.__enter__()
         self.entered = True
         self.tables.wait_for_last()
 
     def exit(self) -> None:
-        super().exit()
-        self.gradients: list[Any] = []
         try:
+            super().exit()
+            self.gradients: list[Any] = []
             self.tables.record_event()
         finally:
-            if self.entered:
-                self.entered = False
-                self.device_context.__exit__(None, None, None)
+            self.leave_device()
+
+    def leave_device(self) -> None:
+        """Make the device current that was so before, also later if a signal handler raised where a step ended."""
+        if self.entered:
+            self.entered = False
+            self.device_context.__exit__(None, None, None)
 
     def located(self, a: Any) -> np.ndarray:
         return self.memory.located(a)

@@ -51,7 +51,7 @@ def at_every_opportunity(begin, operation, request):
         before = life.all()
         k += 1 if request.config.getoption("--long") else 1 + k // 4
         reached = interrupted(lambda life=life: operation(life), k, as_c=standin.__file__)
-        assert is_free(life.optimizer)
+        assert is_free(life.optimizer) and standin.current == [0]
         if not reached:
             return seen
         whole = begin()
