@@ -23,6 +23,7 @@ ELSEWHERE = {
     ".*...: names of .* characters, expected fewer than .*",
     ".*: .*, expected a dtype of NumPy or of ml_dtypes",
     "compile: this process runs interpreted, without the compiled engine",  # test_interpreted.py
+    "fastopt.torch needs PyTorch: pip install torch",
     "plot needs matplotlib: pip install 'fastopt[plot]'",
     "schedule: a field of .*, expected numbers, words, tuples and schedules",  # test_schedules.py
     "progress=True needs tqdm: pip install 'fastopt[progress]'",  # test_demo.py
@@ -60,9 +61,11 @@ def lines_of(error):
         error = error.__cause__ or error.__context__
 
 
-FOLDERS = ("_optimizer", "_arrays", "schedules", "training")
+FOLDERS = ("_optimizer", "_arrays", "schedules", "training", "torch")
 FILES_OF_USERS = [*(x for folder in FOLDERS for x in sorted((PACKAGE / folder).glob("*.py")))]
-FILES_OF_USERS += [PACKAGE / f"{name}.py" for name in ("custom", "domains", "spec")]
+FILES_OF_USERS += [
+    PACKAGE / f"{name}.py" for name in ("custom", "domains", "spec", "testing", "_codegen/package", "embed/__init__")
+]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -10,6 +10,8 @@ from mistakes import (
     Raising,
     Refusing,
     adam,
+    adapter,
+    adapter_state,
     behind,
     broken_coo,
     broken_csr,
@@ -25,8 +27,11 @@ from mistakes import (
     loads_read_only,
     made_read_only,
     narrow,
+    negative_rate,
     nested,
     not_finite,
+    of_another_shape,
+    other_state,
     overflowing,
     own,
     plateau_of_a_function,
@@ -35,10 +40,13 @@ from mistakes import (
     restores,
     rows,
     scaled,
+    shared_state,
     split,
     stored_otherwise,
     tied,
+    two_elements,
     w,
+    whole_numbers,
     within,
 )
 
@@ -356,6 +364,42 @@ FILES = [
     (FileNotFoundError, ["a.npz"], lambda: adam().load("a.npz")),
     (ValueError, ["parameter 'w': read-only, expected a writable array"], loads_read_only),
 ]
+OF_EMBEDDERS = (
+    [] if dispatch.TABLE is None else [(ValueError, ["rule: 'x', which fastopt does not have"], lambda: fo.embed.find_rule("x"))]
+)
+ELSEWHERE = [
+    (TypeError, ["cls: 'adam', expected a class of fastopt's optimizers, or a rule"], lambda: fo.torch.optimizer("adam", [])),
+    (ValueError, ["zero_grads", "zero_grad(set_to_none=False)"], lambda: adapter(zero_grads=True)),
+    (ValueError, ["parameter '0/0': shape (2,), expected (3,), as when the optimizer was made"], of_another_shape),
+    (ValueError, ["state of '0/0': sum, which is another optimizer's, not of Adam"], other_state),
+    (ValueError, ["state 'exp_avg' of '0/0': shape (2,), expected a tensor of shape (3,)"], lambda: adapter_state(two_elements)),
+    (ValueError, ["state 'exp_avg' of '0/0': torch.int64, expected torch.float32"], lambda: adapter_state(whole_numbers)),
+    (
+        ValueError,
+        ["state 'exp_avg' of '0/0': torch.float32 of shape (2,)"],
+        lambda: adapter_state(two_elements, state_dtype="float8"),
+    ),
+    (TypeError, ["state of '0/0': list, expected a dict"], lambda: adapter_state(lambda state, a: state.update({a: [1]}))),
+    (KeyError, ["popitem(): dictionary is empty"], lambda: adapter_state(lambda state, a: (state.clear(), state.popitem()))),
+    (KeyError, ["'x'"], lambda: adapter_state(lambda state, a: state.__delitem__("x"))),
+    (KeyError, ["'x'"], lambda: adapter_state(lambda state, a: state[a].__delitem__("x"))),
+    (ValueError, ["state 'exp_avg' of '0/0': in shared memory"], shared_state),
+    (ValueError, ["param_groups[0]: lr: -1.0, expected 0 <= lr"], negative_rate),
+    (ValueError, ["language: 'fortran', expected 'c' or 'cuda'"], lambda: fo.source("fortran")),
+    (ValueError, ["rules: ['x'], expected among adabelief"], lambda: fo.source("c", "x")),
+    (ValueError, ["rules: ['adam', 'adam'], expected each name once"], lambda: fo.source("c", ["adam", "adam"])),
+    (TypeError, ["rules: [3], expected names and what fastopt.rule makes"], lambda: fo.source("c", 3)),
+]
 if dispatch.TABLE is not None:
+    ELSEWHERE += [(ValueError, ["rule: 'x', which fastopt does not have"], lambda: fo.embed.find_rule("x"))]
     GRADIENTS += [(ValueError, ["parameter '0': made read-only while rows are behind"], behind)]
-TABLE = [*ARGUMENTS, *ATTRIBUTES, *ARRAYS, *GRADIENTS, *FUNCTIONS, *FILES]
+TABLE = [
+    *ARGUMENTS,
+    *ATTRIBUTES,
+    *ARRAYS,
+    *GRADIENTS,
+    *FUNCTIONS,
+    *FILES,
+    *ELSEWHERE,
+    *(OF_EMBEDDERS if dispatch.TABLE is not None else []),
+]

@@ -203,3 +203,50 @@ def fit(**changes):
     a = w(2)
     given = {"data": np.ones((4, 2)), "optimizer": fo.SGD(a), "epochs": 1, **changes}
     return fo.training.fit(lambda p, x: (0.0, p), given.pop("params", a), given.pop("data"), given.pop("optimizer"), **given)
+
+
+def adapter(cls=fo.Adam, shape=(3,), **options):
+    """A torch optimizer after a step, and its parameter."""
+    a = torch.nn.Parameter(torch.ones(shape))
+    optimizer = fo.torch.optimizer(cls, [a], **options)
+    a.grad = torch.ones(shape)
+    optimizer.step()
+    return optimizer, a
+
+
+def adapter_state(change, cls=fo.Adam, **options):
+    """Change one entry of a torch optimizer's state."""
+    optimizer, a = adapter(cls, **options)
+    change(optimizer.state, a)
+
+
+def other_state():
+    theirs = torch.optim.Adagrad([torch.nn.Parameter(torch.ones(3))])
+    adapter()[0].load_state_dict(theirs.state_dict())
+
+
+def of_another_shape():
+    optimizer, a = adapter()
+    a.data = torch.ones(2)
+    a.grad = torch.ones(2)
+    optimizer.step()
+
+
+def shared_state():
+    optimizer, a = adapter()
+    optimizer.state[a]["exp_avg"].data = torch.ones(3).share_memory_()
+    optimizer.state[a]["step"] = torch.tensor(2.0)
+
+
+def two_elements(state, a):
+    state[a]["exp_avg"] = torch.ones(2)
+
+
+def whole_numbers(state, a):
+    state[a]["exp_avg"] = torch.ones(3, dtype=torch.int64)
+
+
+def negative_rate():
+    optimizer, _ = adapter()
+    optimizer.param_groups[0]["lr"] = -1.0
+    optimizer.step()
