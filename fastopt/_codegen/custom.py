@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import copy
 import hashlib
 import inspect
@@ -28,6 +27,21 @@ def read(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> tu
     functions : dict of str, or None
         Both functions, if arithmetic of scalars was lifted from one to the other.
     """
+    name = function.__name__
+    path, update, prepare = definitions(function, scalars)
+    parts = ((update, function), (prepare, scalars or function))
+    known = {n for n in FUNCTIONS if all(knows(like, n) for node, like in parts if n in lift.names_in(node, ast.Load))}
+    written = {node.name: copy.deepcopy(node) for node, _ in parts}
+    lifted = lift.lift(update, prepare, {n for n in known if knows(scalars or function, n)})
+    try:
+        found = ir.read_rule(path, name, {name: update, prepare.name: prepare}, known)
+    except RuleError as error:
+        raise (error_of(path, name, written, known) or error) from None
+    return found, {node.name: lift.function_of(node, like) for node, like in parts} if lifted else None
+
+
+def definitions(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> tuple[Path, ast.FunctionDef, ast.FunctionDef]:
+    """Return the file of a rule, its update and its scalars function."""
     from ..spec import RULES
 
     name = function.__name__
@@ -36,18 +50,16 @@ def read(function: Callable[..., Any], scalars: Callable[..., Any] | None) -> tu
         raise RuleError(f"{path}:{update.lineno}: {name} is a rule of the package, expected another name")
     prepare = default_scalars(update) if scalars is None else definition(scalars)[1]
     prepare.name = f"{name}_scalars"
-    parts = ((update, function), (prepare, scalars or function))
-    known = {n for n in FUNCTIONS if all(knows(like, n) for node, like in parts if n in lift.names_in(node, ast.Load))}
-    written = {node.name: copy.deepcopy(node) for node, _ in parts}
-    lifted = lift.lift(update, prepare, {n for n in known if knows(scalars or function, n)})
+    return path, update, prepare
+
+
+def error_of(path: Path, name: str, written: dict[str, ast.FunctionDef], known: set[str]) -> RuleError | None:
+    """Return the error of a rule as the user wrote it; None if it is of what lifting mends."""
     try:
-        found = ir.read_rule(path, name, {name: update, prepare.name: prepare}, known)
+        ir.read_rule(path, name, written, known)
     except RuleError as error:
-        # An error is of what the user wrote, unless that is what lifting mends.
-        with contextlib.suppress(subset.NoArray):
-            ir.read_rule(path, name, written, known)
-        raise error from None
-    return found, {node.name: lift.function_of(node, like) for node, like in parts} if lifted else None
+        return None if error.is_of_scalars else error
+    return None
 
 
 def knows(function: Callable[..., Any], name: str) -> bool:

@@ -20,7 +20,6 @@ from .subset import (
     SCOPES,
     TAGS,
     TAKEN,
-    NoArray,
     RuleError,
 )
 
@@ -190,9 +189,11 @@ class _Reader:
         """Return an error with its place, what is wrong, and what is allowed."""
         return RuleError(f"{self.path}:{node.lineno}: {message}{allowed and '; '}{allowed}")
 
-    def no_array(self, node: ast.expr, what: str) -> NoArray:
+    def no_array(self, node: ast.expr, what: str) -> RuleError:
         """Return the error of an expression that is the same for all elements."""
-        return NoArray(f"{self.path}:{node.lineno}: {what} depends on no array: it belongs in the scalars function")
+        error = self.error(node, f"{what} depends on no array: it belongs in the scalars function")
+        error.is_of_scalars = True
+        return error
 
     def formula(self, name: str, update: ast.FunctionDef) -> RuleIR:
         function = self.elementwise(update)

@@ -33,8 +33,12 @@ IN_SCALARS_FUNCTION = (
 
 
 class RuleError(SyntaxError):
-    """A rule outside the subset. The message names the file, the line and what is allowed."""
+    """A rule outside the subset. The message names the file, the line and what is allowed.
 
+    Attributes
+    ----------
+    is_of_scalars : bool
+        It is about a part of an update that depends on no array.
+    """
 
-class NoArray(RuleError):
-    """A part of an update that depends on no array."""
+    is_of_scalars = False

@@ -52,16 +52,18 @@ def meant(name: object, known: Collection[str], without: Collection[str] = ()) -
     return own[close[0]] if close else None
 
 
-def place_of(name: str, value: Any, defaults: Collection[str], settings: Collection[str]) -> str | None:
+def place_of(
+    name: str, value: Any, defaults: Collection[str], settings: Collection[str], fixed: Collection[str] = ()
+) -> str | None:
     """Return where to set what a new attribute of an optimizer probably means; None if it may be the user's own.
 
-    Only numbers and schedules are taken for hyperparameters of another spelling.
+    Only numbers and schedules are taken for hyperparameters of another spelling. `fixed` cannot be set later.
     """
     number = isinstance(value, (int, float, tuple, np.number)) or (callable(value) and name.lower().startswith("l"))
     found = meant(name, [*defaults, *settings, "convention"], AMBIGUOUS)
     if found is None or (folded(found) != folded(name) and (found in settings or not number)):
         return None
-    if found not in defaults:
+    if found not in defaults or found in fixed:
         return f"it is chosen at construction, expected as {found}=..."
     return "did you mean optimizer.lr?" if found == "lr" else f"expected optimizer.groups[0][{found!r}] = ..."
 

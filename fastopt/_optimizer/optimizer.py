@@ -19,7 +19,7 @@ from . import arguments, checkpoint, display, docstrings, names, report, state
 from .array_options import clipped_starts, operands
 from .checkpoint import check_count
 from .groups import Group, check_hyperparameter
-from .options import ARRAY_OPTIONS, OF_OPTIMIZERS
+from .options import ARRAY_OPTIONS, FIXED, OF_OPTIMIZERS
 from .parameter import Parameter, check_parameters, is_of_group
 
 
@@ -117,7 +117,7 @@ class Optimizer(Stepper):
 
     def __setattr__(self, name: str, value: Any) -> None:
         is_new = name[:1] != "_" and "defaults" in vars(self) and name not in vars(self) and not hasattr(type(self), name)
-        if is_new and (hint := names.place_of(name, value, self.defaults, OF_OPTIMIZERS)):
+        if is_new and (hint := names.place_of(name, value, self.defaults, OF_OPTIMIZERS, FIXED)):
             raise AttributeError(f"{name}: nothing would read this attribute; {hint}")
         super().__setattr__(name, value)
 
@@ -193,6 +193,8 @@ class Optimizer(Stepper):
 
     @lr.setter
     def lr(self, value: Any) -> None:
+        if "lr" not in self.defaults:
+            self.lr  # noqa: B018 - raises
         check_hyperparameter("lr", value)
         commit([change for group in self._groups for change in group.changes("lr", value)])
 

@@ -168,6 +168,8 @@ OF_OPTIMIZERS = {
     )
 }
 OPTIONS = {name: option.default for name, option in OF_GROUPS.items()}
+# Options of groups that cannot be set unless they were given at construction, or at all.
+FIXED = [name for name, option in OF_GROUPS.items() if not option.is_late or isinstance(option.default, bool)]
 ARRAY_OPTIONS = tuple(name for name, option in OF_GROUPS.items() if option.is_array)
 WEIGHT_DECAY_STAGES = tuple(name for name, stage in STAGES.items() if "weight_decay" in stage.hyperparameters)
 DOMAINS: dict[str, Domain] = {name: domain for stage in STAGES.values() for name, domain in stage.domains.items()}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     # Importing it takes a quarter of fastopt's own time.
     from numpy.typing import NDArray
 
+DEEPEST = 30  # Parentheses of expressions are limited.
 # What expressions may call.
 NAMES: Mapping[str, Any] = {"bisect_right": bisect_right, "cos": cos, "sqrt": sqrt}
 # Classes by name, for `from_dict`.
@@ -48,12 +49,14 @@ class Schedule:
             else:
                 made = self._checked(name, x, kind)
             object.__setattr__(self, name, made)
+        if self.depth() > DEEPEST:
+            raise ValueError(f"{type(self).__name__}: schedules nested more than {DEEPEST} deep, expected less")
 
     def _checked(self, name: str, x: Any, kind: str) -> Any:
         """Return a field, numbers as Python's own; raise unless it is what its annotation says."""
         if kind.startswith("Schedule"):
             if not isinstance(x, Schedule):
-                self._refuse(name, x, "a schedule of fastopt.schedules", TypeError)
+                self._refuse(name, x, "a schedule of fastopt.schedules, such as constant(0.1)", TypeError)
         elif kind == "str":
             if x not in self._words:
                 self._refuse(name, x, f"one of {', '.join(map(repr, self._words))}")
@@ -117,6 +120,7 @@ class Schedule:
     def __call__(self, step: float | NDArray[np.floating | np.integer]) -> float | NDArray[np.float64]:
         """Return the value at a step (0, 1, ...), or an array of values at an array of steps."""
         at = self.function()
+        step = np.asarray(step) if isinstance(step, (list, tuple)) else step
         if isinstance(step, np.ndarray):
             if step.size and not step.min() >= 0:
                 raise ValueError(f"{type(self).__name__}: step {step.min()}, expected steps from 0 on")
@@ -130,9 +134,24 @@ class Schedule:
 
         if not isinstance(factor, Real):
             return NotImplemented
-        return scaled(self, factor)
+        # Products do not pile up.
+        schedule, before = (self.schedule, self.factor) if isinstance(self, scaled) else (self, 1.0)
+        return scaled(schedule, before * factor)
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> Schedule:
+        if not isinstance(divisor, Real):
+            return NotImplemented
+        return self * (1 / divisor)
+
+    # An array times a schedule is an error, not an array of schedules.
+    __array_ufunc__ = None
+
+    def depth(self) -> int:
+        """Return how deeply schedules are made of others."""
+        parts = [x for field in vars(self).values() for x in (field if isinstance(field, tuple) else (field,))]
+        return 1 + max((x.depth() for x in parts if isinstance(x, Schedule)), default=0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the schedule as plain numbers, words, lists and dicts, as JSON holds them; `from_dict` makes it again."""

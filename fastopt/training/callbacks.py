@@ -26,8 +26,6 @@ class ReduceOnPlateau:
         Losses after a reduction that are not looked at, except for the best.
     minimum : float, default 0.0
         Smallest learning rate. A schedule that would fall below it now is left as it is.
-    monitor : {"loss", "validation_loss"}, default "loss"
-        The loss that a training loop passes.
 
     Notes
     -----
@@ -51,24 +49,21 @@ class ReduceOnPlateau:
         min_delta: float = 1e-4,
         cooldown: int = 0,
         minimum: float = 0.0,
-        monitor: str = "loss",
     ) -> None:
-        if not 0 < factor < 1:
+        if not (isinstance(factor, (int, float)) and 0 < factor < 1):
             raise ValueError(f"factor: {factor!r}, expected a number between 0 and 1")
         for name, x in (("patience", patience), ("cooldown", cooldown)):
             if (number := whole(x)) is None or number < 0:
                 raise ValueError(f"{name}: {x!r}, expected a whole number of at least 0")
         for name, value in (("min_delta", min_delta), ("minimum", minimum)):
-            if not 0 <= value < inf:
+            if not (isinstance(value, (int, float)) and 0 <= value < inf):
                 raise ValueError(f"{name}: {value!r}, expected a finite number of at least 0")
-        if monitor not in ("loss", "validation_loss"):
-            raise ValueError(f"monitor: {monitor!r}, expected 'loss' or 'validation_loss'")
         self.factor, self.patience, self.min_delta = factor, patience, min_delta
-        self.cooldown, self.minimum, self.monitor = cooldown, minimum, monitor
+        self.cooldown, self.minimum = cooldown, minimum
         self.best, self.waited, self.cooling = inf, 0, 0
 
     def __repr__(self) -> str:
-        shown = ("factor", "patience", "min_delta", "cooldown", "minimum", "monitor")
+        shown = ("factor", "patience", "min_delta", "cooldown", "minimum")
         return f"ReduceOnPlateau({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     def update(self, optimizer: Optimizer, loss: float) -> bool:
@@ -87,8 +82,11 @@ class ReduceOnPlateau:
         Raises
         ------
         TypeError
-            If a learning rate is a function other than `fastopt.schedules`, which has no product. Nothing has changed.
+            If the loss is no number, or a learning rate a function other than `fastopt.schedules`, which has no product. Nothing
+            has changed.
         """
+        if not hasattr(loss, "__float__"):
+            raise TypeError(f"loss: {loss!r:.60}, expected a number")
         for group in optimizer.groups:
             if callable(group["lr"]) and not isinstance(group["lr"], Schedule):
                 raise TypeError(f"lr: {group['lr']!r:.60}, expected a number or a schedule of fastopt.schedules")

@@ -180,7 +180,10 @@ def test_every_schedule(name):
     again = schedules.from_dict(json.loads(json.dumps(schedule.to_dict())))
     assert again == schedule and hash(again) == hash(schedule) and (again(at) == values).all()
     assert pickle.loads(pickle.dumps(schedule)) == schedule and eval(repr(schedule), vars(schedules).copy()) == schedule
-    assert ((schedule * 2)(at) == values * 2).all() and (0.5 * schedule)(3) == schedule(3) * 0.5
+    assert ((schedule * 2)(at) == values * 2).all() and (0.5 * schedule)(3) == schedule(3) * 0.5 == (schedule / 2)(3)
+    assert (schedule([0, 5]) == [schedule(0), schedule(5)]).all()
+    with pytest.raises(TypeError):
+        schedule * np.ones(2)
 
 
 @pytest.mark.parametrize("name", ALL)

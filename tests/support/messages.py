@@ -29,6 +29,7 @@ from mistakes import (
     narrow,
     negative_rate,
     nested,
+    nested_schedules,
     not_finite,
     of_another_shape,
     other_state,
@@ -119,7 +120,9 @@ ARGUMENTS += [
     (ValueError, ["factor: 1, expected a number between 0 and 1"], lambda: fo.training.ReduceOnPlateau(1)),
     (ValueError, ["patience: -1, expected a whole number of at least 0"], lambda: fo.training.ReduceOnPlateau(patience=-1)),
     (ValueError, ["minimum: -1, expected a finite number of at least 0"], lambda: fo.training.ReduceOnPlateau(minimum=-1)),
-    (ValueError, ["monitor: 'x', expected 'loss' or"], lambda: fo.training.ReduceOnPlateau(monitor="x")),
+    (TypeError, ["loss: None, expected a number"], lambda: fo.training.ReduceOnPlateau().update(adam(), None)),
+    (ValueError, ["join: schedules nested more than 30 deep"], nested_schedules),
+    (AttributeError, ["clip_norm", "chosen at construction, expected as clip_norm="], lambda: setattr(adam(), "clip_norm", 1.0)),
     (TypeError, ["lr: <function", "a schedule of fastopt.schedules"], plateau_of_a_function),
     (ValueError, ["schedule: no name 'sine', expected one of", "constant"], lambda: fo.schedules.from_dict({"name": "sine"})),
 ]

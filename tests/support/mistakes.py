@@ -95,6 +95,12 @@ def nested():
     return found
 
 
+def nested_schedules():
+    found = fo.schedules.constant(1.0)
+    for _ in range(40):
+        found = fo.schedules.join([found], [])
+
+
 def narrow():
     return fo.Adam(w(dtype=np.float32), state_dtype="float8").state["0"]
 

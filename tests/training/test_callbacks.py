@@ -60,5 +60,14 @@ def test_functions_have_no_product():
 def test_wrong_arguments(name, value):
     with pytest.raises(ValueError, match=f"{name}: .*, expected"):
         ReduceOnPlateau(**{name: value})
-    with pytest.raises(ValueError, match="monitor: 'accuracy', expected 'loss' or 'validation_loss'"):
-        ReduceOnPlateau(monitor="accuracy")
+    for wrong in (None, "1", fo.SGD(np.ones(1))):
+        with pytest.raises(TypeError, match=r"loss: .*, expected a number"):
+            ReduceOnPlateau().update(fo.SGD(np.ones(1)), wrong)
+
+
+def test_many_reductions_of_a_schedule_are_one_product():
+    optimizer, plateau = fo.SGD(np.ones(1), lr=fo.schedules.linear_decay(1.0, steps=10**6)), ReduceOnPlateau(0.99, patience=0)
+    for _ in range(1000):
+        plateau.update(optimizer, 1.0)
+    optimizer.step(np.ones(1))
+    assert math.isclose(optimizer.groups[0]["lr"].factor, 0.99**999) and len(repr(optimizer)) < 200
