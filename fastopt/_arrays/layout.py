@@ -118,9 +118,9 @@ def of_torch(what: str, a: Any) -> np.ndarray:
 
 def check_array(what: str, a: object) -> np.ndarray:
     """Return the array, or raise the error that says why no kernel can read it."""
-    if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
-        if isinstance(a, np.ma.MaskedArray):
-            raise TypeError(f"{what}: a masked array, expected a plain one, which a.filled(0) makes")
+    if isinstance(a, np.ma.MaskedArray):
+        raise TypeError(f"{what}: a masked array, expected a plain one, which a.filled(0) makes")
+    if not isinstance(a, np.ndarray):
         view = "; numpy.from_dlpack(x) shares its memory" if hasattr(a, "__dlpack__") else ""
         raise TypeError(f"{what}: {type(a).__name__}, expected a NumPy array{view}")
     if not a.dtype.isnative:

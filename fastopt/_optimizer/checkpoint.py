@@ -5,6 +5,7 @@ Loading is all or nothing: a plan is made, which checks everything, and then app
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
@@ -298,10 +299,12 @@ def check_carried(optimizer: Any, saved: Mapping[str, Any], params: Mapping[str,
     """Raise if a number that a rule carries is not in its domain, or NaN in a file whose arrays have none: no run makes these."""
     check_form(optimizer, saved, None)
     arrays = [*params.values(), *(x for entry in saved["state"].values() for x in entry.values())]
+    # Looked at once, and only if there is such a number.
+    diverged = functools.cache(lambda: not params or any(map(has_nan, arrays)))
     for parameter in optimizer._parameters:
         for name, domain in parameter.rule.carry_domains.items():
             x = saved["state"][parameter.name][name]
-            if isinstance(x, float) and math.isnan(x) and (not params or any(map(has_nan, arrays))):
+            if isinstance(x, float) and math.isnan(x) and diverged():
                 continue
             try:
                 domain.check(name, x)

@@ -185,18 +185,20 @@ class Optimizer(Stepper):
     @property
     def lr(self) -> float | list[float]:
         """Learning rate of the next step; a list if groups differ. Assigning sets it in every group."""
-        groups = self._groups
-        if "lr" not in self.defaults:
-            raise AttributeError(f"lr: {type(self).__name__} has none, expected one of {', '.join(self.arguments)}")
-        rates = [g.number("lr", self.steps) for g in groups]
+        rates = [g.number("lr", self.steps) for g in self._groups_with_lr()]
         return rates[0] if len(set(rates)) == 1 else rates
 
     @lr.setter
     def lr(self, value: Any) -> None:
-        if "lr" not in self.defaults:
-            self.lr  # noqa: B018 - raises
         check_hyperparameter("lr", value)
-        commit([change for group in self._groups for change in group.changes("lr", value)])
+        commit([change for group in self._groups_with_lr() for change in group.changes("lr", value)])
+
+    def _groups_with_lr(self) -> list[Group]:
+        """Return the groups, or raise if the rule has no learning rate."""
+        groups: list[Group] = self._groups
+        if "lr" not in self.defaults:
+            raise AttributeError(f"lr: {type(self).__name__} has none, expected one of {', '.join(self.arguments)}")
+        return groups
 
     @property
     def state(self) -> state.State:

@@ -69,7 +69,7 @@ def short_of_memory(operation, k):
 
 
 def all_of(optimizer, *params):
-    """What must be the same, or wholly changed."""
+    """Return what must be the same, or wholly changed."""
     return snapshot(optimizer), optimizer._counters(), [np.array(p).tobytes() for p in params]
 
 
