@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from math import cos, isfinite, sqrt
 from numbers import Real
+from sys import float_info
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     # Importing it takes a quarter of fastopt's own time.
     from numpy.typing import NDArray
 
+LARGEST = float_info.max
 DEEPEST = 30  # Parentheses of expressions are limited.
 # What expressions may call.
 NAMES: Mapping[str, Any] = {"bisect_right": bisect_right, "cos": cos, "sqrt": sqrt}
@@ -71,7 +73,8 @@ class Schedule:
     def _check_number(self, name: str, x: Any) -> None:
         if not isinstance(x, Real) or isinstance(x, bool):
             self._refuse(name, x, "a number", TypeError)
-        if not isfinite(x):
+        # A whole number may be too large for a float.
+        if abs(x) > LARGEST if isinstance(x, int) else not isfinite(x):
             self._refuse(name, x, "a finite number")
         for least, names in ((1, self._at_least_one), (0, self._nonnegative)):
             if name in names and x < least:

@@ -282,6 +282,8 @@ WRONG = [
     (ValueError, r"join: schedules=\(\), expected at least one", lambda: schedules.join([], [])),
     (ValueError, "join: boundaries=.*, expected 1 of them", lambda: schedules.join([ALL["linear"]] * 2, [])),
     (TypeError, "exponential_decay: staircase='yes', expected True", lambda: schedules.exponential_decay(1, 0.5, staircase="yes")),
+    (ValueError, "constant: value=1000.*, expected a finite number", lambda: schedules.constant(10**400)),
+    (ValueError, "constant: value=nan, expected a finite number", lambda: schedules.constant(math.nan)),
     (TypeError, "constant: value='1', expected a number", lambda: schedules.constant("1")),
     (ValueError, "cosine_decay: steps=0, expected at least 1", lambda: ALL["cosine"].__class__(1, 0)),
     (ValueError, "cosine_decay: steps=0, expected at least 1", lambda: ALL["cosine"].plot(0)),
