@@ -63,7 +63,7 @@ class BuildExt(build_ext):
 
 
 INCLUDE = PACKAGE / "include"
-HEADERS = [*map(str, ENGINE.glob("*.pxd")), *map(str, INCLUDE.glob("*.h"))]
+HEADERS = [*map(str, PACKAGE.glob("*/*.pxd")), *map(str, INCLUDE.glob("*.h"))]
 
 
 def extension(name, source, flags=(), depends=()):
@@ -79,7 +79,10 @@ def extension(name, source, flags=(), depends=()):
 
 SERIAL = os.environ.get("FASTOPT_NO_OPENMP", "")
 TOLD = [kept("FASTOPT_NO_OPENMP", SERIAL)]
-MODULES = [ENGINE / "stepper.py", *sorted(ENGINE.glob("*.pyx")), PACKAGE / "embed" / "interface.pyx"]
+MODULES = [
+    ENGINE / "stepper.py",
+    *(x for room in ("_engine", "embed", "minimization") for x in sorted((PACKAGE / room).glob("*.pyx"))),
+]
 EXTENSIONS = [extension(".".join(path.with_suffix("").parts[1:]), str(path), depends=TOLD) for path in MODULES]
 # A copy of kernels.pyx under each name: three modules of one C file would register as one.
 KERNELS = (ENGINE / "generated" / "kernels.pyx").read_text()

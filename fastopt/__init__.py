@@ -1,6 +1,6 @@
 """fastopt: the optimizer step for numeric code, exact, in place, compiled."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import embed, functional, optimizers, schedules, training
 from ._arrays.dtypes import bfloat16
@@ -12,7 +12,12 @@ from .custom import compile, optimizer, rule
 from .embed import get_include, source
 from .optimizers import *  # noqa: F403
 
+if TYPE_CHECKING:
+    from ._arrays.packing import pack
+    from .minimization import Minimizer, minimize, scipy_method
+
 __all__ = [
+    "Minimizer",
     "Optimizer",
     "RowGradient",
     "__version__",
@@ -21,9 +26,12 @@ __all__ = [
     "embed",
     "functional",
     "get_include",
+    "minimize",
     "optimizer",
+    "pack",
     "rule",
     "schedules",
+    "scipy_method",
     "show_config",
     "source",
     "training",
@@ -31,16 +39,22 @@ __all__ = [
 __all__ += optimizers.__all__
 
 
+# Parts that are imported on first use: modules, and names of modules.
+LAZY = {
+    **{name: name for name in ("cuda", "testing", "torch")},
+    "RuleError": "_codegen.subset",
+    "pack": "_arrays.packing",
+    **{name: "minimization" for name in ("Minimizer", "minimize", "scipy_method")},
+}
+
+
 def __getattr__(name: str) -> Any:
-    """Import `cuda`, `testing`, `torch` and `RuleError` on first use."""
-    if name in ("cuda", "testing", "torch"):
+    """Import what is imported on first use."""
+    if name in LAZY:
         import importlib
 
-        return importlib.import_module(f"{__name__}.{name}")
-    if name == "RuleError":
-        from ._codegen.subset import RuleError
-
-        return RuleError
+        module = importlib.import_module(f"{__name__}.{LAZY[name]}")
+        return module if name == LAZY[name] else getattr(module, name)
     from ._optimizer.names import meant
 
     found = meant(name, __all__)
@@ -49,4 +63,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "RuleError", "cuda", "testing", "torch"} - {"Any"})
+    return sorted({*globals(), *LAZY} - {"Any", "LAZY", "TYPE_CHECKING"})

@@ -16,7 +16,7 @@ from .._arrays.tree import flatten
 if TYPE_CHECKING:
     from .parameter import Parameter
 
-PACKAGE = __name__.partition(".")[0]
+PACKAGES = (__name__.partition(".")[0], "scipy")  # Where a warning is never the fault: SciPy calls methods of `scipy_method`.
 
 
 def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tuple[str, Any]], none: float = math.nan) -> list[Any]:
@@ -148,8 +148,8 @@ def clipped_starts(parameters: Sequence[Parameter]) -> list[tuple[Parameter, np.
 
 
 def find_caller() -> int:
-    """Return the stack level of the call into this package."""
+    """Return the stack level of the call into this package, for a warning."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in PACKAGES:
         frame, level = frame.f_back, level + 1
     return level

@@ -38,8 +38,8 @@ class Optimizer(Stepper):
         Its own arguments with torch's defaults. Numbers have the names of the rule's hyperparameters.
     ``update``, or ``rule(options)``
         Its update function, or the one that a group's options choose.
-    ``conventions``
-        Defaults that differ in other packages.
+    ``conventions``, ``minimization_defaults``
+        Defaults that differ in other packages, and in `fastopt.minimize`.
     ``tuple_arguments``, ``choices``
         Arguments that hold several hyperparameters, with the names of those. String arguments with their allowed values, where
         None selects the first.
@@ -56,6 +56,7 @@ class Optimizer(Stepper):
 
     arguments: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    minimization_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     tuple_arguments: ClassVar[Mapping[str, Sequence[str]]] = MappingProxyType({"betas": ("beta1", "beta2")})
     option_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     unsupported_options: ClassVar[Sequence[str]] = ()
@@ -482,4 +483,4 @@ DECLARATIONS = {
     "unsupported_options",
 }
 DECLARATIONS |= {"fallback_rule", "uses_fallback", "fallback_names", "weight_decay_stage", "choose_weight_decay", "initial_state"}
-DECLARATIONS |= {"constants", "defaults"}
+DECLARATIONS |= {"constants", "defaults", "minimization_defaults"}

@@ -64,6 +64,7 @@ class AdaBelief(Optimizer):
         "weight_decay": 0.0,
         "eps_root": 1e-16,
     }
+    minimization_defaults = {"lr": 0.1}
     conventions = {"optax": {}}
     weight_decay_stage = "decoupled"
     update = staticmethod(adabelief)

@@ -103,6 +103,7 @@ class Adam(Optimizer):
         "eps_hat": False,
         "max_corrected": False,
     }
+    minimization_defaults = {"lr": 0.1}
     conventions = {
         "keras": {"eps": 1e-7, "eps_hat": True, "weight_decay_stage": "decoupled"},
         "optax": {"max_corrected": True},

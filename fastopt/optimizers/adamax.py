@@ -63,6 +63,7 @@ class Adamax(Optimizer):
         "weight_decay": 0.0,
         "eps_inside": True,
     }
+    minimization_defaults = {"lr": 0.1}
     conventions = {
         "keras": {"lr": 1e-3, "eps": 1e-7, "eps_inside": False, "weight_decay_stage": "decoupled"},
         "optax": {},

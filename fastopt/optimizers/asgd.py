@@ -61,6 +61,7 @@ class ASGD(Optimizer):
     """
 
     arguments = {"lr": 1e-2, "lambd": 1e-4, "alpha": 0.75, "t0": 1e6, "weight_decay": 0.0}
+    minimization_defaults = {"lambd": 0.0}
     update = staticmethod(asgd)
 
     def _average_of(self, parameter):

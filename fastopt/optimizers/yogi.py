@@ -55,6 +55,7 @@ class Yogi(Optimizer):
         "weight_decay": 0.0,
         "initial_accumulator_value": 1e-6,
     }
+    minimization_defaults = {"lr": 0.1}
     conventions = {"optax": {}}
     update = staticmethod(yogi)
 

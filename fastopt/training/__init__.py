@@ -13,8 +13,9 @@ import numpy as np
 from .._arrays.tree import flatten
 from .._optimizer import Optimizer
 from .callbacks import ReduceOnPlateau
+from .checkpoint import Checkpoint
 
-__all__ = ["History", "ReduceOnPlateau", "fit"]
+__all__ = ["Checkpoint", "History", "ReduceOnPlateau", "fit"]
 
 
 @dataclass

@@ -66,6 +66,10 @@ class ReduceOnPlateau:
         shown = ("factor", "patience", "min_delta", "cooldown", "minimum")
         return f"ReduceOnPlateau({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
+    def __call__(self, intermediate_result: Any) -> None:
+        """Take note of a value; this makes it a ``callback`` of `fastopt.minimize`."""
+        self.update(intermediate_result.optimizer, intermediate_result.fun)
+
     def update(self, optimizer: Optimizer, loss: float) -> bool:
         """Take note of a loss, and reduce the learning rates if it has not fallen for too long.
 

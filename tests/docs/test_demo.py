@@ -37,13 +37,21 @@ def test_importing_needs_numpy_alone():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 
+MINIMIZATION = sorted({getattr(fo, name).__module__ for name in ("Minimizer", "minimize", "pack")})
 OPTIMIZERS = sorted({getattr(fo, name).__module__ for name in fo.optimizers.__all__})
 SCHEDULES = sorted({getattr(fo.schedules, name).__module__ for name in fo.schedules.__all__})
 
 
 @pytest.mark.parametrize(
     "module",
-    [fo.training, fo.functional, fo.embed, fo.testing, fo.torch, *(sys.modules[name] for name in OPTIMIZERS + SCHEDULES)],
+    [
+        fo.training,
+        fo.functional,
+        fo.embed,
+        fo.testing,
+        fo.torch,
+        *(sys.modules[name] for name in MINIMIZATION + OPTIMIZERS + SCHEDULES),
+    ],
 )
 def test_docstrings(module):
     result = doctest.testmod(module)

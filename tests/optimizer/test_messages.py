@@ -27,6 +27,7 @@ ELSEWHERE = {
     "fastopt.torch needs PyTorch: pip install torch",
     "plot needs matplotlib: pip install 'fastopt[plot]'",
     "schedule: a field of .*, expected numbers, words, tuples and schedules",  # test_schedules.py
+    "minimize needs SciPy: pip install 'fastopt[scipy]'",
     "progress=True needs tqdm: pip install 'fastopt[progress]'",  # test_demo.py
     ".*",  # custom.py, to be caught
 }
@@ -62,7 +63,7 @@ def lines_of(error):
         error = error.__cause__ or error.__context__
 
 
-FOLDERS = ("_optimizer", "_arrays", "schedules", "training", "torch")
+FOLDERS = ("_optimizer", "_arrays", "schedules", "training", "minimization", "torch")
 FILES_OF_USERS = [*(x for folder in FOLDERS for x in sorted((PACKAGE / folder).glob("*.py")))]
 FILES_OF_USERS += [PACKAGE / f"{name}.py" for name in ("custom", "domains", "spec", "testing", "_codegen/package")]
 if dispatch.TABLE is not None:

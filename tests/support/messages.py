@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 import torch
+from messages_of_loops import OF_LOOPS
 from mistakes import (
     Raising,
     Refusing,
@@ -404,5 +405,6 @@ TABLE = [
     *FUNCTIONS,
     *FILES,
     *ELSEWHERE,
+    *OF_LOOPS,
     *(OF_EMBEDDERS if dispatch.TABLE is not None else []),
 ]

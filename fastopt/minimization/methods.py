@@ -1,0 +1,66 @@
+"""Methods of minimisation: optimizers by name, and the options that they do not take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import optimizers
+from .._optimizer import Optimizer
+from .._optimizer.names import expected, folded, meant
+from .._optimizer.options import OF_OPTIMIZERS, OPTIONS
+from ..custom import Rule, optimizer
+from .criteria import NAMES, Criteria
+
+DIFFERENCES = ("differences", "finite_diff_rel_step", "workers")
+REFUSED = {
+    "maximize": "minimize the negative function",
+    "accumulate": "return means of several values",
+    "zero_grads": "gradients are copied",
+    "nonfinite": "expected on_nonfinite='stop' or 'raise'",
+    "params": "expected x0",
+    "master": "expected x0 of float32 or float64",
+}
+
+
+def class_of(method: Any) -> type[Optimizer]:
+    """Return the class of a method: of its name in any case, itself, or of a user's rule."""
+    if isinstance(method, type) and issubclass(method, Optimizer) and method is not Optimizer:
+        return method
+    if isinstance(method, Rule):
+        return method.Optimizer  # type: ignore[no-any-return]
+    known = {folded(name): name for name in optimizers.__all__}
+    if isinstance(method, str) and folded(method) in known:
+        return getattr(optimizers, known[folded(method)])  # type: ignore[no-any-return]
+    if isinstance(method, str):
+        found = meant(method, [name.lower() for name in known.values()])
+        hint = f"did you mean {found!r}?" if found else f"expected one of {', '.join(name.lower() for name in known.values())}"
+        raise ValueError(f"method: {method!r:.60}, {hint}")
+    raise TypeError(f"method: {method!r:.60}, expected the name of an optimizer, its class, or what fastopt.rule makes")
+
+
+def split(where: str, method: Any, options: Mapping[str, Any]) -> tuple[Criteria, dict[str, Any], dict[str, Any]]:
+    """Return the options of the loop, of the optimizer, and of differences; raise for others."""
+    cls = class_of(method)
+    known = {*cls.arguments, *OPTIONS, *OF_OPTIMIZERS, "convention"} - {*REFUSED, "bounds"}
+    for name in options:
+        if name in REFUSED:
+            raise ValueError(f"{where}: {name}: not an option here, {REFUSED[name]}")
+        if name == "bounds":
+            raise TypeError(f"{where}: bounds: an argument, not an option")
+        if name not in (*NAMES, *DIFFERENCES, *known):
+            raise TypeError(f"{where}: no option {name!r}, {expected(name, (*NAMES, *DIFFERENCES, *sorted(known)))}")
+    parts = [{k: x for k, x in options.items() if k in names} for names in (NAMES, known - {*NAMES}, DIFFERENCES)]
+    return Criteria(**parts[0]), parts[1], parts[2]
+
+
+def make(method: Any, x: np.ndarray, options: Mapping[str, Any], bounds: Any) -> Optimizer:
+    """Return the optimizer of a method: with its learning rate for minimisation, and without decay unless given."""
+    cls = class_of(method)
+    own = dict(cls.minimization_defaults)
+    if "weight_decay" in cls.arguments:
+        own["weight_decay"] = 0.0
+    given: dict[str, Any] = {**own, **options, **({} if bounds is None else {"bounds": ({"x": bounds[0]}, {"x": bounds[1]})})}
+    return optimizer(method, {"x": x}, **given) if isinstance(method, Rule) else cls({"x": x}, **given)

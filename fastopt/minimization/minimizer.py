@@ -1,0 +1,321 @@
+"""Minimizer: the loop of a minimisation, which asks for values and gradients at points."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import methods, restart
+from .box import make_box
+from .criteria import CALLBACK, GO_ON, GRADIENT, NONFINITE, REASONS, SECONDS, message
+from .history import Record
+from .judge import Judge
+from .objective import number, vector
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
+    from .._optimizer import Optimizer
+
+
+class Minimizer:
+    """Minimize a function whose values somebody else computes: ask for a point, and tell its value and gradient.
+
+    Parameters
+    ----------
+    x0 : array_like
+        First point, 1-D or a scalar; it is copied. float32 and float64 are kept, other real numbers become float64.
+    method : str, class or Rule, default "adam"
+        An optimizer by its name in any case, its class, or what `fastopt.rule` made.
+    bounds : sequence of (lower, upper) or scipy.optimize.Bounds, optional
+        None, or an infinite number, for no bound. Equal ones fix a variable. Every point lies within them.
+    x_scale : float or array_like, optional
+        Typical size of each variable: steps, ``xtol``, and ``gtol`` are of ``x / x_scale``. Default: 1.
+    **options
+        Those of `minimize`, and of the optimizer.
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+        What makes the steps; its parameter is ``x / x_scale``.
+    nit, nfev, njev : int
+        Steps, values and gradients so far.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument or option does not fit.
+    ImportError
+        Without SciPy (``pip install 'fastopt[scipy]'``).
+
+    See Also
+    --------
+    minimize : Calls a function.
+
+    Examples
+    --------
+    >>> import fastopt as fo
+    >>> m = fo.Minimizer([3.0, -2.0], lr=0.3)
+    >>> while not m.done:
+    ...     x = m.ask()
+    ...     m.tell((x**2).sum(), 2 * x)
+    >>> m.result().success
+    True
+    """
+
+    def __init__(
+        self, x0: Any, method: Any = "adam", bounds: Any = None, *, x_scale: Any = None, callback: Any = None, **options: Any
+    ) -> None:
+        self._criteria, chosen, self._differences = methods.split(type(self).__name__, method, options)
+        first = first_point(x0)
+        self._box = box = make_box(bounds, x_scale, first)
+        self._first = box.inside(first)
+        x = self._first.copy() if box.scale is None else self._first / box.scale
+        self._method = method if isinstance(method, str) else methods.class_of(method).__name__
+        self.optimizer: Optimizer = methods.make(method, x, chosen, None if box.low is None else (box.lower, box.upper))
+        self._given = self.optimizer.groups[0].to_json()  # Hyperparameters before a callback changes them.
+        gradient = np.zeros_like(x)
+        self.optimizer.bind({"x": gradient})
+        self._judge: Any = Judge(self.optimizer, x, gradient, box, self._criteria)
+        self._returns = self._criteria.returns or ("average" if "ema" not in chosen and has_average(self.optimizer) else "best")
+        if self._returns == "average" and not has_average(self.optimizer):
+            raise ValueError("returns: 'average' without one, expected also ema=0.99 or the like, or a method that averages")
+        self._callback = called_with(callback)
+        self._callback_state: Any = callback if hasattr(callback, "state_dict") else None
+        self._record = Record(self._criteria)
+        self._is_watched = self._record.is_wanted or callback is not None or self._criteria.maxtime < math.inf
+        self._reason, self._running, self._final = GO_ON, True, False
+        self._average: Any = None  # The average with its value and gradient, once they were told.
+        self.nfev = self.njev = 0
+        self._began = time.perf_counter()
+
+    @property
+    def done(self) -> bool:
+        """True when the run has ended; `result` says why."""
+        return not self._running
+
+    @property
+    def nit(self) -> int:
+        """Number of steps so far."""
+        return self.optimizer.steps
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the beginning, without those between `save` and `load`."""
+        return time.perf_counter() - self._began
+
+    def ask(self) -> np.ndarray:
+        """Return the point whose value and gradient are wanted.
+
+        Returns
+        -------
+        ndarray
+            A read-only copy; the same until `tell`.
+
+        Raises
+        ------
+        RuntimeError
+            If the run has ended.
+        """
+        self._check_running("ask")
+        x = self._point()
+        x.flags.writeable = False
+        return x
+
+    def tell(self, fun: Any, jac: Any) -> None:
+        """Take value and gradient at the point, and make a step unless the run ends.
+
+        Parameters
+        ----------
+        fun : float
+            The value, a number or an array of one.
+        jac : array_like
+            The gradient, of the point's shape.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are no real numbers or have another shape. Nothing has changed.
+        RuntimeError
+            If the run has ended.
+        FloatingPointError
+            If they are not finite, with ``on_nonfinite="raise"``.
+        """
+        self._check_running("tell")
+        self._tell(fun, jac, self.nfev + 1, self.njev + 1)
+
+    def _check_running(self, what: str) -> None:
+        if not self._running:
+            raise RuntimeError(f"{what}: the run has ended: {self._message()}")
+
+    def _point(self) -> np.ndarray:
+        """Return the point whose value is wanted, an array that is the caller's: the average, if that is all that is left."""
+        if self._final:
+            return self._box.variables(self.optimizer.average["x"])
+        return self._judge.point()  # type: ignore[no-any-return]
+
+    def _tell(self, fun: Any, jac: Any, nfev: int, njev: int) -> None:
+        """Take value and gradient after so many calls in all, and make a step unless the run ends.
+
+        A point is judged once, even if an exception comes before its step and the caller tells its value again.
+        """
+        if self._final:
+            self._average = self._point(), number(fun), vector(jac, self._first)
+            self.nfev, self.njev, self._final, self._running = nfev, njev, False, False
+            return
+        reason = self._judge.tell(fun, jac, nfev)
+        self.nfev, self.njev = nfev, njev
+        if self._is_watched:
+            reason = self._watch(reason)
+        if reason == GO_ON:
+            self.optimizer.step()
+        else:
+            self._end(reason)
+
+    def _watch(self, reason: int) -> int:
+        """Take a record of the point, call the callback, and look at the clock; return why the run ends, or 0."""
+        if self._record.is_wanted:
+            self._record.add(self)
+        if self._callback is not None and self.nit > 0:
+            try:
+                self._callback(self)
+            except StopIteration:
+                return CALLBACK
+        return SECONDS if reason == GO_ON and self.seconds > self._criteria.maxtime else reason
+
+    def _end(self, reason: int) -> None:
+        self._judge.progress["reason"] = reason
+        self._final = self._returns == "average" and reason not in (GRADIENT, NONFINITE, CALLBACK)
+        self._reason, self._running = reason, self._final
+        self._record.end(self)
+        if reason == NONFINITE and self._criteria.on_nonfinite == "raise":
+            raise FloatingPointError(f"{self._message()} fun={float(self._judge.progress['fun'])} after {self.nit} iterations")
+
+    def _message(self) -> str:
+        if self._reason == GRADIENT and self._box.is_fixed:
+            return "All independent variables were fixed by bounds."
+        rate = f", lr={self._rate():g}" if "lr" in self.optimizer.defaults else ""
+        now = self._judge.progress
+        return message(self._reason, now, f"{self._method}{rate}, gradient {float(now['norm']):.1g}")
+
+    def _rate(self) -> float:
+        """Return the learning rate of the next step; NaN without one."""
+        return self.optimizer.lr if "lr" in self.optimizer.defaults else math.nan  # type: ignore[return-value]
+
+    def _current(self) -> tuple[np.ndarray, float, np.ndarray]:
+        """Return the point that was told last, with value and gradient, unless a step has been made since."""
+        return self._judge.point(), float(self._judge.progress["fun"]), self._judge.jac.copy()
+
+    def _returned(self) -> tuple[np.ndarray, float, np.ndarray]:
+        """Return the point of the result, with value and gradient."""
+        best = float(self._judge.progress["best"])
+        if self._average is not None:
+            return self._average  # type: ignore[no-any-return]
+        ends_here = self._reason == GRADIENT or (self.done and self._returns != "best" and self._reason != NONFINITE)
+        if ends_here or best == math.inf:
+            return self._current()
+        return self._box.variables(self._judge.best_x), best, self._judge.best_jac.copy()
+
+    def result(self) -> OptimizeResult:
+        """Return the result: what ``returns`` chose, or the best point so far if the run has not ended.
+
+        Returns
+        -------
+        scipy.optimize.OptimizeResult
+            See `minimize`.
+        """
+        x, fun, jac = self._returned()
+        status = REASONS[self._reason if self.done else GO_ON][0]
+        words = self._message() if self.done else REASONS[GO_ON][1]
+        said = {"success": status == 0, "status": status, "message": words, "nit": self.nit}
+        calls = {"nfev": self.nfev, "njev": self.njev, "optimizer": self.optimizer}
+        return optimize().OptimizeResult(x=x, fun=fun, jac=jac, **said, **calls, **self._record.fields())
+
+    def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+        """Write a restart file, as `Optimizer.save` does: the optimizer, the best point, counts, and what was recorded.
+
+        Parameters
+        ----------
+        path : path
+        extra : mapping of str, optional
+            Values of the caller's.
+        """
+        restart.save(self, path, extra)
+
+    def load(self, path: str | os.PathLike[str]) -> dict[str, Any]:
+        """Go on from a file of `save`, bit for bit.
+
+        Limits (``maxiter``, ``maxfun``, ``maxtime``) may be others than those of the run that was saved, which goes on if they
+        allow it; ``disp`` may be as well.
+
+        Parameters
+        ----------
+        path : path
+
+        Returns
+        -------
+        dict
+            The caller's values (``extra``).
+
+        Raises
+        ------
+        ValueError
+            If it is another file, or its method, first point, bounds or options differ. Nothing has changed.
+        """
+        return restart.load(self, path)
+
+
+def has_average(optimizer: Optimizer) -> bool:
+    """Return True if an optimizer averages its parameters."""
+    try:
+        return optimizer.average is not None
+    except ValueError:
+        return False
+
+
+def first_point(x0: Any) -> np.ndarray:
+    """Return a first point as an array of one axis, or raise."""
+    found = np.atleast_1d(np.asarray(x0))
+    if found.ndim != 1 or found.size == 0:
+        raise ValueError(f"x0: shape {np.shape(x0)}, expected one axis and a number at least; fastopt.pack flattens nested arrays")
+    if found.dtype.kind not in "fiub":
+        raise ValueError(f"x0: {found.dtype}, expected real numbers")
+    if not np.isfinite(found).all():
+        raise ValueError("x0: infinite or NaN, expected finite numbers")
+    return np.array(found, found.dtype.newbyteorder("=") if found.dtype in (np.float32, np.float64) else np.float64)
+
+
+def optimize() -> Any:
+    """Return `scipy.optimize`, or raise the error that names the extra."""
+    try:
+        import scipy.optimize
+    except ImportError:
+        raise ImportError("minimize needs SciPy: pip install 'fastopt[scipy]'") from None
+    return scipy.optimize
+
+
+def called_with(callback: Any) -> Callable[[Minimizer], object] | None:
+    """Return a user's callback as a function of the minimizer, in SciPy's two styles."""
+    if callback is None:
+        return None
+    if not callable(callback):
+        raise TypeError(f"callback: {callback!r:.80}, expected a function")
+    result_type = optimize().OptimizeResult
+    try:
+        names = set(inspect.signature(callback).parameters)
+    except (TypeError, ValueError):
+        names = set()
+    if names != {"intermediate_result"}:
+        return lambda m: callback(m._judge.point())
+
+    def call(m: Minimizer) -> object:
+        x, fun, jac = m._current()
+        return callback(intermediate_result=result_type(x=x, fun=fun, jac=jac, nit=m.nit, optimizer=m.optimizer))
+
+    return call

@@ -1,0 +1,233 @@
+"""SciPy's protocol of minimisation: `minimize`, and methods for `scipy.optimize.minimize`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._optimizer.array_options import find_caller
+from ..training.checkpoint import Checkpoint
+from .methods import split
+from .minimizer import Minimizer, optimize
+from .objective import Objective
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
+
+def minimize(
+    fun: Callable[..., Any],
+    x0: Any,
+    args: Any = (),
+    method: Any = "adam",
+    *,
+    jac: Any = None,
+    bounds: Any = None,
+    x_scale: Any = None,
+    tol: float | None = None,
+    callback: Callable[..., object] | None = None,
+    checkpoint: Any = None,
+    resume: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> OptimizeResult:
+    """Minimize a function of one or more variables by an optimizer, as `scipy.optimize.minimize` does by its methods.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(x, *args)`` returns a number; with ``jac=True`` a pair of number and gradient. Each call gets another array, which
+        it may keep.
+    x0 : array_like
+        First point, 1-D or a scalar; it is copied. float32 and float64 are kept, other real numbers become float64. Nested
+        arrays: `fastopt.pack`.
+    args : tuple, default ()
+        Further arguments of `fun` and `jac`.
+    method : str, class or Rule, default "adam"
+        An optimizer by its name in any case, its class, or what `fastopt.rule` made.
+    jac : callable, bool or {"2-point", "3-point", "cs"}, optional
+        ``jac(x, *args)`` returns the gradient, array_like of x's shape; True if `fun` returns it. None, False and names choose
+        SciPy's finite differences, whose calls count in ``nfev``.
+    bounds : sequence of (lower, upper) or scipy.optimize.Bounds, optional
+        None, or an infinite number, for no bound. Equal ones fix a variable. `fun` is only called within them.
+    x_scale : float or array_like, optional
+        Typical size of each variable: steps, ``xtol``, and ``gtol`` are of ``x / x_scale``. Default: 1.
+    tol : float, optional
+        The option ``gtol``.
+    callback : callable, optional
+        ``callback(xk)``, or ``callback(intermediate_result)`` by that name with ``x, fun, jac, nit, optimizer``: called at each
+        point that a step has reached, before the next one, with copies. StopIteration ends the run.
+    checkpoint : path or fastopt.training.Checkpoint, optional
+        Where a restart file is written: by a path at most once a minute, and at the end.
+    resume : bool, default False
+        Go on from the file, bit for bit, or begin where there is none. Without it a file that is there is an error.
+    options : dict, optional
+        Options of the optimizer (``lr``, 0.1 by default for Adam and its kin; ``betas``, ``clip_norm``, ``ema``, ...), without
+        weight decay unless it is given, and:
+
+        maxiter, maxfun, maxtime : float
+            Largest number of steps (10,000), calls of `fun` and seconds (no limit).
+        gtol : float or None
+            Ends at a point where no element of the projected gradient exceeds it; 1e-5. None switches off this and other
+            tolerances.
+        ftol, patience : float or None, int
+            Ends when the mean of `patience` (100) values is not below the mean of the `patience` before by
+            ``ftol * max(1, abs(mean))``; 1e-9.
+        xtol : float or None
+            Ends when no variable has moved by more in any of the last `patience` steps; None.
+        target : float
+            Ends at a value of at most this; -inf.
+        returns : {"best", "last", "average"}
+            The point of the lowest value (default); the last one; or the average of all, by ``ema=0.99`` or of methods that
+            average by themselves, whose default it is. A point that meets `gtol` is returned in any case. For a noisy function
+            the lowest value is the luckiest one: take the average, or the last.
+        on_nonfinite : {"stop", "raise"}
+            At a value or gradient that is not finite: end with status 3 and the best point, or raise FloatingPointError.
+        disp : bool or int
+            Print a line each second, or each so many iterations, and at the end.
+        return_all, history : bool
+            Keep all points (``allvecs``), or values, gradients, learning rates and times (``history``, which has ``plot()``).
+        differences, finite_diff_rel_step, workers
+            The method of differences by name, their relative steps, and a map-like function that calls `fun`, as in SciPy.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        ``x, fun, jac``; ``success``; ``status``: 0 for a tolerance or target that was met, 1 for a limit, 3 for a result that is
+        not finite, 99 for StopIteration; ``message``; ``nit`` steps; ``nfev``, ``njev`` calls; ``optimizer``, whose parameter is
+        ``x / x_scale``; ``allvecs``, ``history`` as asked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument, an option or what `fun` returns does not fit.
+    FileExistsError
+        If there is a restart file, and `resume` is False.
+    ImportError
+        Without SciPy (``pip install 'fastopt[scipy]'``).
+
+    Notes
+    -----
+    Whatever raises, also KeyboardInterrupt, a restart file is written first if there is a `checkpoint`, and the exception has an
+    attribute ``result`` with the best point so far.
+
+    Examples
+    --------
+    >>> import numpy as np, fastopt as fo
+    >>> from scipy.optimize import rosen, rosen_der
+    >>> found = fo.minimize(rosen, [-1.2, 1.0], jac=rosen_der, bounds=[(None, 0.8), (None, None)])
+    >>> found.success, found.x.round(3)
+    (True, array([0.8 , 0.64]))
+    """
+    options = dict(options or {})
+    if tol is not None:
+        options.setdefault("gtol", tol)
+    optimize()
+    _, _, differences = split("minimize", method, options)
+    m = Minimizer(x0, method, bounds, x_scale=x_scale, callback=callback, **options)
+    objective = Objective(fun, jac, args, m._box, differences)
+    saves = Checkpoint.of(checkpoint, seconds=60)
+    if saves is not None and saves.begin(resume):
+        m.load(saves.newest())
+        objective.nfev, objective.njev = m.nfev, m.njev
+    return run(m, objective, saves)
+
+
+def run(m: Minimizer, objective: Objective, saves: Checkpoint | None) -> OptimizeResult:
+    """Call a function until the run ends."""
+    evaluate, point, tell = objective.evaluate, m._point, m._tell
+    try:
+        if saves is None:
+            while m._running:
+                fun, jac = evaluate(point())
+                tell(fun, jac, objective.nfev, objective.njev)
+        else:
+            while m._running:
+                fun, jac = evaluate(point())
+                tell(fun, jac, objective.nfev, objective.njev)
+                if saves.is_due(m.nit):
+                    saves.write(m.save, m.nit)
+            saves.write(m.save, m.nit)
+    except BaseException as error:
+        if saves is not None:
+            saves.write(m.save, m.nit)
+        with suppress(AttributeError):
+            error.result = m.result()  # type: ignore[attr-defined]
+        raise
+    return m.result()
+
+
+@dataclass(frozen=True)
+class Method:
+    """Method for `scipy.optimize.minimize`; made by `scipy_method`."""
+
+    method: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        fun: Callable[..., Any],
+        x0: Any,
+        args: Any = (),
+        *,
+        jac: Any = None,
+        hess: Any = None,
+        hessp: Any = None,
+        bounds: Any = None,
+        constraints: Any = (),
+        callback: Callable[..., object] | None = None,
+        **options: Any,
+    ) -> OptimizeResult:
+        """Minimize a function with the arguments that SciPy gives."""
+        if np.size(constraints):
+            raise ValueError("constraints: fastopt has bounds, not constraints; expected method='SLSQP' or 'trust-constr' for them")
+        for name, given in (("hess", hess), ("hessp", hessp)):
+            if given is not None:
+                warnings.warn(f"{name}: not used by this method", RuntimeWarning, stacklevel=find_caller())
+        wrapper = getattr(jac, "__self__", None)
+        inner = getattr(fun, "fun", None)
+        if wrapper is fun and callable(inner):
+            fun, jac = inner, True  # SciPy's wrapper of functions that return their gradients costs more than a step.
+        chosen = {**self.options, **options}
+        arguments = {name: chosen.pop(name) for name in ("tol", "x_scale", "checkpoint", "resume") if name in chosen}
+        return minimize(fun, x0, args, self.method, jac=jac, bounds=bounds, callback=callback, options=chosen, **arguments)
+
+
+def scipy_method(method: Any = "adam", **options: Any) -> Method:
+    """Return a method for `scipy.optimize.minimize`, and for whatever calls it.
+
+    Parameters
+    ----------
+    method : str, class or Rule, default "adam"
+        As in `minimize`.
+    **options
+        Options of `minimize`, and its arguments ``x_scale``, ``checkpoint`` and ``resume``. Those that SciPy is given replace them.
+
+    Returns
+    -------
+    callable
+        It can be pickled.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such method or option.
+
+    Notes
+    -----
+    SciPy turns ``jac="3-point"`` and other strings into None for such methods: say ``differences="3-point"`` here.
+
+    Examples
+    --------
+    >>> import numpy as np, scipy.optimize, fastopt as fo
+    >>> fun = lambda x: ((x - 1.5) ** 2).sum()
+    >>> found = scipy.optimize.minimize(fun, np.zeros(3), method=fo.scipy_method("adam", lr=0.1))
+    >>> found.x.round(3)
+    array([1.5, 1.5, 1.5])
+    """
+    split("scipy_method", method, {k: x for k, x in options.items() if k not in ("tol", "x_scale", "checkpoint", "resume")})
+    return Method(method, options)

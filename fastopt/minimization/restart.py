@@ -1,0 +1,105 @@
+"""Restart files of minimisations: what the loop adds to an optimizer's file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._optimizer import checkpoint, files
+from .criteria import CALLBACK, EVALUATIONS, GO_ON, ITERATIONS, PROGRESS, SECONDS
+
+if TYPE_CHECKING:
+    from .minimizer import Minimizer
+
+KEY = "minimizer"
+ARRAYS = ("jac", "gradient", "best_x", "best_jac", "previous")
+
+
+def settings(m: Minimizer) -> dict[str, Any]:
+    """Return what a run must have in common with the one that was saved."""
+    box = {"low": m._box.low, "high": m._box.high, "x_scale": m._box.scale}
+    given = {name: x for name, x in m._given.items() if name != "bounds"}
+    method = {"method": type(m.optimizer).__name__}
+    return {**method, **m._criteria.settings(), **given, **box, "x0": m._first}
+
+
+def save(m: Minimizer, path: Any, extra: Mapping[str, Any] | None) -> None:
+    """Write a restart file; see `Minimizer.save`."""
+    progress = dict(zip(PROGRESS.names or (), m._judge.progress.item(), strict=True))
+    kept = {
+        "settings": settings(m),
+        "progress": progress,
+        "arrays": {name: getattr(m._judge, name) for name in ARRAYS},
+        "counts": [m.nfev, m.njev],
+        "seconds": m.seconds,
+        "final": m._final,
+        "average": None if m._average is None else list(m._average),
+        "record": m._record.state(),
+        "callback": None if m._callback_state is None else m._callback_state.state_dict(),
+    }
+    m.optimizer.save(path, extra={KEY: kept, "extra": dict(extra or {})})
+
+
+def load(m: Minimizer, path: Any) -> dict[str, Any]:
+    """Load a restart file; see `Minimizer.load`."""
+    meta, arrays = files.read(path)
+    with checkpoint.malformed(f"{path}"):
+        found = files.unpacked(meta["extra"], arrays)
+        if KEY not in found:
+            raise ValueError(f"{path}: a file of an optimizer, expected one of a minimization")
+        kept, extra = found[KEY], dict(found["extra"])
+        check_settings(f"{path}", kept["settings"], settings(m))
+        record = np.array(tuple(kept["progress"][name] for name in PROGRESS.names or ()), PROGRESS)
+        values = {name: like(path, name, kept["arrays"][name], m._first) for name in ARRAYS}
+        counts, seconds, average = [int(n) for n in kept["counts"]], float(kept["seconds"]), kept["average"]
+    # What a callback has changed is restored; functions cannot be.
+    functions = {name for name, x in m._given.items() if "callable" in str(x)}
+    m.optimizer.load(path, hyperparameters={name: "keep" if name in functions else "restore" for name in m._given})
+    for name, a in values.items():
+        getattr(m._judge, name)[...] = a
+    m._judge.progress[...] = record
+    m.nfev, m.njev = counts
+    m._began = time.perf_counter() - seconds
+    m._average, m._final = None if average is None else tuple(average), bool(kept["final"])
+    m._record.restore(kept["record"])
+    if m._callback_state is not None and kept["callback"] is not None:
+        m._callback_state.load_state_dict(kept["callback"])
+    go_on(m, int(record["reason"]))
+    return extra
+
+
+def like(path: Any, name: str, found: Any, x: np.ndarray) -> np.ndarray:
+    """Return an array of a file, or raise if it does not fit."""
+    if not isinstance(found, np.ndarray) or found.shape != x.shape or found.dtype != x.dtype:
+        raise ValueError(f"{path}: {name}, expected an array of shape {x.shape} and {x.dtype}")
+    return found
+
+
+def go_on(m: Minimizer, reason: int) -> None:
+    """Go on after a limit that is a wider one now, and with a step that was judged and not made."""
+    limits = m._criteria
+    wider = {ITERATIONS: m.nit < limits.maxiter, EVALUATIONS: m.nfev < limits.maxfun, SECONDS: m.seconds < limits.maxtime}
+    if {**wider, CALLBACK: True}.get(reason, False):
+        reason, m._average, m._final = GO_ON, None, False
+        m._judge.progress["reason"] = GO_ON
+    m._reason, m._running = reason, reason == GO_ON or m._final
+    if reason == GO_ON and m._judge.progress["judged"] == m.nit:
+        m.optimizer.step()
+
+
+def check_settings(path: str, saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Raise if settings differ from those of the run that was saved."""
+    differing = [name for name, mine in here.items() if name not in saved or not equal(saved[name], mine)]
+    if differing:
+        found = "; ".join(f"{name}: saved {saved.get(name)!r:.60}, here {here[name]!r:.60}" for name in differing)
+        raise ValueError(f"{path}: {found}; expected the same, or another file")
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Return True for equal numbers, strings or arrays."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b)
+    return type(a) is type(b) and bool(np.all(a == b))

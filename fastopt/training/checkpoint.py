@@ -1,0 +1,98 @@
+"""Checkpoints: when and where a loop writes its restart files."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..domains import whole
+
+PLACE = re.compile(r"\{\w*\}")
+
+
+@dataclass
+class Checkpoint:
+    """Restart files of a loop: how often they are written, and how many are kept.
+
+    Parameters
+    ----------
+    path : path
+        The file; with ``{}`` in its name, in place of which the number of iterations is written, one file for each checkpoint.
+    every : int, default 1
+        Iterations from one to the next, at least.
+    seconds : float, default 0.0
+        Seconds from one to the next, at least.
+    keep : int, default 1
+        Number of files that are kept, the newest ones; more than one needs ``{}`` in the path.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit.
+    """
+
+    path: str | os.PathLike[str]
+    every: int = 1
+    seconds: float = 0.0
+    keep: int = 1
+    _last: int = field(default=0, init=False, repr=False, compare=False)
+    _time: float = field(default=0.0, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        name = os.path.basename(os.fsdecode(self.path))
+        for what, x in (("every", self.every), ("keep", self.keep)):
+            if (number := whole(x)) is None or number < 1:
+                raise ValueError(f"{what}: {x!r}, expected a whole number of at least 1")
+        if not (isinstance(self.seconds, (int, float)) and self.seconds >= 0):
+            raise ValueError(f"seconds: {self.seconds!r}, expected a number of at least 0")
+        if len(PLACE.findall(name)) > 1 or (self.keep > 1 and not PLACE.search(name)):
+            raise ValueError(f"path: {name!r} with keep={self.keep}, expected one {{}} in the name, for the number of iterations")
+        self._time = time.perf_counter()
+
+    @classmethod
+    def of(cls, given: Any, seconds: float = 0.0) -> Checkpoint | None:
+        """Return the checkpoint that an argument says, a path or a checkpoint; None for None."""
+        if given is None or isinstance(given, Checkpoint):
+            return given
+        if not isinstance(given, (str, os.PathLike)):
+            raise TypeError(f"checkpoint: {given!r:.60}, expected a path or a Checkpoint")
+        return cls(given, seconds=seconds)
+
+    def files(self) -> list[Path]:
+        """Return the files that are there, the newest last."""
+        path = Path(os.fsdecode(self.path))
+        before, _, after = PLACE.sub("\0", path.name).partition("\0")
+        if before == path.name:
+            return [path] if path.exists() else []
+        pattern = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+        found = [(int(match[1]), other) for other in path.parent.glob("*") if (match := pattern.fullmatch(other.name))]
+        return [other for _, other in sorted(found)]
+
+    def newest(self) -> Path:
+        """Return the newest file."""
+        return self.files()[-1]
+
+    def begin(self, resume: bool) -> bool:
+        """Begin a run; return True if it goes on from a file, raise if there is one that it must not replace."""
+        found = self.files()
+        if found and not resume:
+            raise FileExistsError(f"checkpoint: {found[-1]} is there, expected resume=True to go on, or another path to begin anew")
+        self._last, self._time = 0, time.perf_counter()
+        return bool(found)
+
+    def is_due(self, count: int) -> bool:
+        """Return True if a file is due after so many iterations."""
+        return count - self._last >= self.every and time.perf_counter() - self._time >= self.seconds
+
+    def write(self, save: Callable[[Path], object], count: int) -> None:
+        """Write a file by ``save(path)``, and remove those that are too many."""
+        path = Path(os.fsdecode(self.path))
+        save(path.with_name(PLACE.sub(str(count), path.name)))
+        self._last, self._time = count, time.perf_counter()
+        for old in self.files()[: -self.keep]:
+            old.unlink(missing_ok=True)
