@@ -27,6 +27,7 @@ MIXED
 cdef extern from "block.h" nogil:
     const char *FO_ISA
     double power "fo_power"(double x, int64_t n)
+    double power_kept "fo_power_kept"(fo_powers_t *all, int place, double x, int64_t n)
     double exp "fo_exp"(double x)
     double log "fo_log"(double x)
     float sqrt "fo_sqrtf"(float x)
@@ -66,11 +67,11 @@ from fastopt._engine.span cimport reduce_blocks, write_factors, span, write_term
 from fastopt._engine.table cimport (
     ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, PARAMETER, STAGE_ARRAY,
     TRANSFORMS, UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_stage, describe_sums,
-    describe_terms, formula_t, table_t,
+    describe_terms, fo_powers_t, formula_t, table_t,
 )"""
 RULES_ALONE = """\
 from fastopt._engine.table cimport (
-    ARRAY, GROUP, UPDATE, VERSION, WHOLE, describe, describe_rule, describe_sums, formula_t, table_t,
+    ARRAY, GROUP, UPDATE, VERSION, WHOLE, describe, describe_rule, describe_sums, fo_powers_t, formula_t, table_t,
 )"""
 SCOPES = {"over_array": "ARRAY", "mean_over_array": "ARRAY", "over_group": "GROUP", "over_all": "WHOLE"}
 TERMS = {"factored_terms": "LINES", "matrix_terms": "MATRIX"}
@@ -116,11 +117,21 @@ class _Literals(ast.NodeTransformer):
 
 
 class _Doubles(ast.NodeTransformer):
-    """Numbers of a scalars function as doubles; the step is counted in 64 bits, and is a double unless it is an exponent."""
+    """Numbers of a scalars function as doubles; the step is counted in 64 bits, and is a double unless it is an exponent.
+
+    Parts of a hyperparameter's powers are kept from step to step, at its place among `hyperparameters`.
+    """
+
+    def __init__(self, hyperparameters: tuple[str, ...]) -> None:
+        self.hyperparameters = hyperparameters
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if isinstance(node.func, ast.Name) and node.func.id == "power":
-            node.args[0] = self.visit(node.args[0])
+            base = node.args[0]
+            if isinstance(base, ast.Name) and base.id in self.hyperparameters:
+                place = ast.Constant(self.hyperparameters.index(base.id))
+                return ast.Call(ast.Name("power_kept"), [ast.Name("kept_"), place, *node.args], [])
+            node.args[0] = self.visit(base)
             return node
         return self.generic_visit(node)
 
@@ -162,28 +173,32 @@ def _unpack(names: tuple[str, ...], source: str, real: str, places: tuple[str, .
 
 def _scalars(scalars: Scalars, formula: RuleIR) -> str:
     time = "int64_t t, " if formula.is_rule else "int64_t _, "
-    lines = [f"cdef void {scalars.name}({time}double *carry, const double *sums, const double *h, double *c) noexcept nogil:"]
+    lines = [
+        f"cdef void {scalars.name}({time}double *carry, const double *sums, const double *h, fo_powers_t *kept_,",
+        "             double *c) noexcept nogil:",
+    ]
     expressions = [*(e for _, e in scalars.body), *(e for _, e in scalars.values)]
     before = scalars.name.endswith(("_sums_scalars", "_terms_scalars"))
     expressions += () if before else scalars.after
     for names, source in ((scalars.carry, "carry"), (scalars.sums, "sums"), (scalars.hyperparameters, "h")):
         used = tuple(n for n in names if any(c.uses(e, n) for e in expressions))
         lines += _unpack(used, source, "double", formula.scalars.hyperparameters if source == "h" else names)
-    lines += _assignments(scalars)
+    doubles = _Doubles(formula.scalars.hyperparameters)
+    lines += _assignments(scalars, doubles)
     for i, (name, e) in enumerate(scalars.values):
-        text = _text(e, _Doubles())
+        text = _text(e, doubles)
         lines += [f"    c[{i}] = {text}" + ("" if text == name else f"  # {name}")]
     for i, (name, e) in enumerate(zip(scalars.carry, scalars.after, strict=True)):
         if not before:
-            lines += [f"    carry[{i}] = {_text(e, _Doubles())}  # {name}"]
-    return "\n".join([*lines, *(["    pass"] if len(lines) == 1 else [])]) + "\n"
+            lines += [f"    carry[{i}] = {_text(e, doubles)}  # {name}"]
+    return "\n".join([*lines, *(["    pass"] if len(lines) == 2 else [])]) + "\n"
 
 
-def _assignments(scalars: Scalars) -> list[str]:
+def _assignments(scalars: Scalars, doubles: _Doubles) -> list[str]:
     """Return assignments; new names are declared, others are assigned again."""
     known = {*scalars.carry, *scalars.sums, *scalars.hyperparameters}
-    lines = [f"    cdef double {name} = {_text(e, _Doubles())}" for name, e in scalars.body if name not in known]
-    return lines + [f"    {name} = {_text(e, _Doubles())}" for name, e in scalars.body if name in known]
+    lines = [f"    cdef double {name} = {_text(e, doubles)}" for name, e in scalars.body if name not in known]
+    return lines + [f"    {name} = {_text(e, doubles)}" for name, e in scalars.body if name in known]
 
 
 def _loop(function: Function, name: str, pointers: list[str], scalars: list[str], real: str, stores: list[str]) -> str:

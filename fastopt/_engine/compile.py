@@ -34,7 +34,7 @@ def table(rules: list[Any]) -> Any:
 
     text = cython.render(rules, [])
     options = [*flags.UNIX, *flags.ISAS.get(dispatch.ISA, [])] if sys.platform != "win32" else []
-    included = [PACKAGE / "include" / name for name in ("capacity.h", "scalar.h", "total.h", "block.h")]
+    included = [PACKAGE / "include" / name for name in ("capacity.h", "scalar.h", "powers.h", "total.h", "block.h")]
     headers = [path.read_text() for path in (PACKAGE / "_engine" / "table.pxd", *included)]
     environment = [f"{name}={os.environ.get(name, '')}" for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED")]
     versions = [

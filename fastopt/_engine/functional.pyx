@@ -180,9 +180,9 @@ cdef class Update:
         parts = choose_threads(&plan)
         if self.rule.sums:
             if self.rule.compute_sums_scalars != NULL:
-                self.rule.compute_sums_scalars(t, carry, NULL, h, c)
+                self.rule.compute_sums_scalars(t, carry, NULL, h, NULL, c)
             sum_rule(&plan, self.rule, partials, parts, given)
-        self.rule.compute_scalars(t, carry, given, h, c)
+        self.rule.compute_scalars(t, carry, given, h, NULL, c)
         run_pass(&plan, &update, parts)
         stop_timer(&plan)
         fo_leave(env)

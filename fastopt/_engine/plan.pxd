@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint32_t, uintptr_t
 from fastopt._engine.chooser cimport chooser_t
 from fastopt._engine.passes cimport pass_t, plan_t
 from fastopt._engine.stepper cimport Backend
-from fastopt._engine.table cimport INPUTS, SCALARS, STAGES, formula_t, factors_t, op_t, table_t
+from fastopt._engine.table cimport INPUTS, SCALARS, STAGES, fo_powers_t, formula_t, factors_t, op_t, table_t
 
 cdef enum:
     OPS = STAGES + 8  # Operations of a group's program, at most.
@@ -78,6 +78,7 @@ cdef class Plan(Backend):
     cdef Py_ssize_t n, n_groups, n_ranges
     cdef uintptr_t *ranges  # Memory that a step writes: disjoint, sorted pairs of first byte and end.
     cdef Py_ssize_t *hint  # Index of the first written range after each gradient, in the last step.
+    cdef fo_powers_t *powers  # For powers of each group's hyperparameters, SCALARS for each.
     cdef double **hyperparameters  # Of each group: the rule's values, then those of the stages.
     cdef int *group_of  # Group of each parameter.
     cdef Py_ssize_t *firsts  # First parameter of each group that has a gradient.
@@ -127,6 +128,11 @@ cdef inline double hyperparameter(Plan plan, Py_ssize_t group, int stage, int j,
     """Return a stage's hyperparameter j in this step, with `scale` applied to the gradients' own factor."""
     cdef int place = plan.inputs[(group * STAGES + stage) * INPUTS + j]
     return plan.hyperparameters[group][place] * scale if place == plan.scales[group] else plan.hyperparameters[group][place]
+
+
+cdef inline fo_powers_t *powers_of(Plan plan, Py_ssize_t i) noexcept:
+    """Return what is kept for powers of the hyperparameters of a parameter's rule."""
+    return plan.powers + plan.group_of[i] * SCALARS
 
 
 cdef inline const double *hyperparameters_of(Plan plan, Py_ssize_t i) noexcept:

@@ -12,8 +12,7 @@ from fastopt._engine.passes cimport PASS_STEP, pass_t, plan_t
 from fastopt._engine.stepper cimport Backend
 from fastopt._engine.table cimport (
     ACCUMULATES, ARRAY, BLOCK, CHECKS, FLOAT8, FLOAT32, FLOAT64, GROUP, INPUTS, CARRY, LINES, MATRIX, MEASURES, SCALARS,
-    STAGES,
-    UFLOAT8, WHOLE, formula_t, factors_t, op_t, table_t, task_t,
+    STAGES, UFLOAT8, WHOLE, fo_powers_t, formula_t, factors_t, op_t, table_t, task_t,
 )
 from fastopt._engine.tables cimport check_signature, find, place_of, table_of
 from fastopt._engine.views cimport format_of, describe_view
@@ -113,6 +112,7 @@ cdef class Plan(Backend):
         self.firsts = <Py_ssize_t *> arena.allocate(groups, sizeof(Py_ssize_t))
         self.fallbacks = <const formula_t **> arena.allocate(groups, sizeof(void *))
         self.fallback_places = <int *> arena.allocate(groups * SCALARS, sizeof(int))
+        self.powers = <fo_powers_t *> arena.allocate(groups * SCALARS, sizeof(fo_powers_t))
         self.hyperparameters = <double **> arena.allocate(groups, sizeof(void *))
         self.used_hyperparameters = <double **> arena.allocate(groups, sizeof(void *))
         self.n_hyperparameters = <Py_ssize_t *> arena.allocate(groups, sizeof(Py_ssize_t))

@@ -9,7 +9,7 @@ vector widths.
 from libc.stdint cimport int64_t
 
 from fastopt._engine.passes cimport PASS_FACTORS, PASS_TERMS, PASS_SUMS, run_pass, has_terms
-from fastopt._engine.plan cimport Plan, hyperparameters_of
+from fastopt._engine.plan cimport Plan, hyperparameters_of, powers_of
 from fastopt._engine.table cimport (
     ARRAY, BLOCK, COLUMNS, FLOAT64, GROUP, INPUTS, CARRY, LINES, MATRIX, RATIOS, ROWS, SCALARS, STAGES, SUMS, TOTALS, formula_t,
     factors_t, partial_t, scope_t, task_t,
@@ -103,7 +103,7 @@ cdef int prepare_matrices(Plan plan, int parts) except -1:
             factors, matrices = factors or rule.terms_scope == LINES, matrices or rule.terms_scope == MATRIX
             if rule.compute_terms_scalars != NULL:
                 rule.compute_terms_scalars(plan.t[i] + 1, plan.carry + i * CARRY, NULL, hyperparameters_of(plan, i),
-                                           plan.sums_c + i * SCALARS)
+                                           powers_of(plan, i), plan.sums_c + i * SCALARS)
     if factors:
         plan.sum_pass.kind, plan.sum_pass.blocks = PASS_FACTORS, plan.chunks
         run_pass(&plan.core, &plan.sum_pass, parts)

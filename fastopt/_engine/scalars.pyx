@@ -8,7 +8,7 @@ from libc.math cimport NAN
 from libc.stdint cimport int64_t
 
 from fastopt.domains import overflow
-from fastopt._engine.plan cimport OPS, ZERO_ELEMENTS, Plan, hyperparameter, hyperparameters_of
+from fastopt._engine.plan cimport OPS, ZERO_ELEMENTS, Plan, hyperparameter, hyperparameters_of, powers_of
 from fastopt._engine.program cimport build_program, is_loose
 from fastopt._engine.reductions cimport sum_arrays
 from fastopt._engine.table cimport (
@@ -104,11 +104,11 @@ cdef bint prepare_stage(Plan plan, int k, double scale, int parts) noexcept:
         for j in range(stage.hyperparameters):
             h[j] = hyperparameter(plan, group, k, j, scale)
         if not stage.sums or stage.scope != ARRAY:
-            stage.compute_scalars(0, NULL, plan.sums[k], h, plan.stage_c + (group * STAGES + k) * INPUTS)
+            stage.compute_scalars(0, NULL, plan.sums[k], h, NULL, plan.stage_c + (group * STAGES + k) * INPUTS)
             continue
         for i in range(plan.n):
             if plan.group_of[i] == group and plan.core.tasks[i].active:
-                stage.compute_scalars(0, NULL, plan.sums[k] + i * TOTALS, h, plan.array_c[k] + i * INPUTS)
+                stage.compute_scalars(0, NULL, plan.sums[k] + i * TOTALS, h, NULL, plan.array_c[k] + i * INPUTS)
     return True
 
 
@@ -126,7 +126,8 @@ cdef void prepare_rules(Plan plan, int parts) noexcept:
             i = plan.firsts[group]
             if i < plan.n and plan.group_of[i] == group:
                 rule = plan.core.tasks[i].rule
-                rule.compute_scalars(plan.t[i] + 1, NULL, NULL, hyperparameters_of(plan, i), plan.c + i * SCALARS)
+                rule.compute_scalars(plan.t[i] + 1, NULL, NULL, hyperparameters_of(plan, i), powers_of(plan, i),
+                                     plan.c + i * SCALARS)
         return
     plan.scalars_shared = plan.n_active == plan.n and plan.summing_rule == NULL
     prepare_each(plan)
@@ -140,7 +141,7 @@ cdef void prepare_sums(Plan plan, Py_ssize_t i) noexcept:
     cdef const formula_t *rule = plan.core.tasks[i].rule
     if rule.compute_sums_scalars != NULL and plan.core.tasks[i].active:
         rule.compute_sums_scalars(plan.t[i] + 1, plan.carry + i * CARRY, NULL, hyperparameters_of(plan, i),
-                                  plan.sums_c + i * SCALARS)
+                                  powers_of(plan, i), plan.sums_c + i * SCALARS)
 
 
 cdef void prepare_each(Plan plan) noexcept:
@@ -175,7 +176,8 @@ cdef void prepare_each(Plan plan) noexcept:
         last = i
         for k in range(rule.carry):
             before[k] = plan.carry[i * CARRY + k]
-        rule.compute_scalars(plan.t[i] + 1, plan.carry + i * CARRY, sums, hyperparameters_of(plan, i), plan.c + i * SCALARS)
+        rule.compute_scalars(plan.t[i] + 1, plan.carry + i * CARRY, sums, hyperparameters_of(plan, i), powers_of(plan, i),
+                                     plan.c + i * SCALARS)
         task.c = plan.c + i * SCALARS
 
 

@@ -5,6 +5,10 @@ Kernels are compiled once for each instruction set, the engine once. Sizes and f
 
 from libc.stdint cimport int16_t, int64_t, uint32_t
 
+cdef extern from "powers.h":
+    ctypedef struct fo_powers_t:  # What is kept for powers of a number.
+        pass
+
 cdef extern from "capacity.h":
     enum:
         VERSION "FO_VERSION"
@@ -50,7 +54,8 @@ cdef enum:  # Arrays of a kernel: those of a rule in this order, with its state 
     STAGE_ARRAY  # For a stage: the first of the arrays that stages keep.
 
 ctypedef void (*kernel_t)(void **arrays, Py_ssize_t n, const double *c) noexcept nogil
-ctypedef void (*scalars_t)(int64_t t, double *carry, const double *sums, const double *h, double *c) noexcept nogil
+ctypedef void (*scalars_t)(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept,
+                           double *c) noexcept nogil  # `kept` is SCALARS long, or NULL.
 
 cdef struct formula_t:  # A rule or a stage.
     const char *name

@@ -169,7 +169,7 @@ cdef void fill(const fastopt_update *u, job_t *job) noexcept nogil:
         job.ops[0].fast_path = RULE_ALONE
         job.ops[1] = op_of(END, -1, NULL, NULL, 0, False)
     if not rule.sums:
-        rule.compute_scalars(u.t, job.carry, NULL, job.h, job.c)
+        rule.compute_scalars(u.t, job.carry, NULL, job.h, NULL, job.c)
 
 
 cdef void set_program(const fastopt_update *u, job_t *job) noexcept nogil:
@@ -196,7 +196,7 @@ cdef void set_program(const fastopt_update *u, job_t *job) noexcept nogil:
         on |= <int64_t> 1 << k
         loose |= <int64_t> is_loose(f, job.uses[k].hyperparameters[0]) << k
         if sums_of(k) == 0:
-            f.compute_scalars(0, NULL, NULL, job.uses[k].hyperparameters, job.stage_c[k])
+            f.compute_scalars(0, NULL, NULL, job.uses[k].hyperparameters, NULL, job.stage_c[k])
     build_program(job.ops, TABLE, job.rule, on, 0, loose, False, False, &job.stage_c[0][0], &job.sums_c[0], 0)
 
 
@@ -245,7 +245,7 @@ cdef fo_sums sums(const void *job_pointer, int id) noexcept nogil:
 cdef void before(const fastopt_update *u, void *job_pointer) noexcept nogil:
     cdef job_t *job = <job_t *> job_pointer
     if job.rule.compute_sums_scalars != NULL:
-        job.rule.compute_sums_scalars(u.t, job.carry, NULL, job.h, job.sums_c)
+        job.rule.compute_sums_scalars(u.t, job.carry, NULL, job.h, NULL, job.sums_c)
 
 
 cdef void reduce_blocks(const void *jobs, const void *tasks, int64_t count, const ptrdiff_t *starts, int id, fo_sums _,
@@ -260,9 +260,9 @@ cdef void reduce_blocks(const void *jobs, const void *tasks, int64_t count, cons
 cdef void after(const fastopt_update *u, void *job_pointer, int id, const double *totals) noexcept nogil:
     cdef job_t *job = <job_t *> job_pointer
     if id == TABLE.n_stages:
-        job.rule.compute_scalars(u.t, job.carry, totals, job.h, job.c)
+        job.rule.compute_scalars(u.t, job.carry, totals, job.h, NULL, job.c)
     else:
-        TABLE.stages[id].compute_scalars(0, NULL, totals, job.uses[id].hyperparameters, job.stage_c[id])
+        TABLE.stages[id].compute_scalars(0, NULL, totals, job.uses[id].hyperparameters, NULL, job.stage_c[id])
 
 
 cdef const double *carry(const void *job) noexcept nogil:
