@@ -27,7 +27,7 @@ MIXED
 cdef extern from "block.h" nogil:
     const char *FO_ISA
     double power "fo_power"(double x, int64_t n)
-    double power_kept "fo_power_kept"(fo_powers_t *all, int place, double x, int64_t n)
+    double power "fo_power_kept"(fo_powers_t *all, int place, double x, int64_t n)
     double exp "fo_exp"(double x)
     double log "fo_log"(double x)
     float sqrt "fo_sqrtf"(float x)
@@ -130,7 +130,7 @@ class _Doubles(ast.NodeTransformer):
             base = node.args[0]
             if isinstance(base, ast.Name) and base.id in self.hyperparameters:
                 place = ast.Constant(self.hyperparameters.index(base.id))
-                return ast.Call(ast.Name("power_kept"), [ast.Name("kept_"), place, *node.args], [])
+                return ast.Call(ast.Name("power"), [ast.Name("k_"), place, *node.args], [])
             node.args[0] = self.visit(base)
             return node
         return self.generic_visit(node)
@@ -173,10 +173,9 @@ def _unpack(names: tuple[str, ...], source: str, real: str, places: tuple[str, .
 
 def _scalars(scalars: Scalars, formula: RuleIR) -> str:
     time = "int64_t t, " if formula.is_rule else "int64_t _, "
-    lines = [
-        f"cdef void {scalars.name}({time}double *carry, const double *sums, const double *h, fo_powers_t *kept_,",
-        "             double *c) noexcept nogil:",
-    ]
+    head = f"cdef void {scalars.name}("
+    lines = [f"{head}{time}double *carry, const double *sums, const double *h, fo_powers_t *k_,"]
+    lines += [f"{' ' * len(head)}double *c) noexcept nogil:"]
     expressions = [*(e for _, e in scalars.body), *(e for _, e in scalars.values)]
     before = scalars.name.endswith(("_sums_scalars", "_terms_scalars"))
     expressions += () if before else scalars.after

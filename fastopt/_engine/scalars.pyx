@@ -177,7 +177,7 @@ cdef void prepare_each(Plan plan) noexcept:
         for k in range(rule.carry):
             before[k] = plan.carry[i * CARRY + k]
         rule.compute_scalars(plan.t[i] + 1, plan.carry + i * CARRY, sums, hyperparameters_of(plan, i), powers_of(plan, i),
-                                     plan.c + i * SCALARS)
+                             plan.c + i * SCALARS)
         task.c = plan.c + i * SCALARS
 
 

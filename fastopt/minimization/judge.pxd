@@ -4,6 +4,9 @@
 cimport cython
 from cython cimport floating
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+
+from fastopt._engine.stepper cimport Stepper
 
 cdef enum reason_t:  # Why a minimisation ends, in the order of `criteria.REASONS`.
     GO_ON
@@ -76,9 +79,9 @@ cdef inline bint has_stalled(const criteria_t *criteria, progress_t *progress) n
     return stalled
 
 
-cdef inline reason_t judge(const criteria_t *criteria, progress_t *progress, Py_ssize_t n, const floating *x, const floating *g,
-                           const floating *low, const floating *high, floating *previous, double fun, int64_t nit,
-                           double nfev) noexcept nogil:
+cdef inline reason_t verdict(const criteria_t *criteria, progress_t *progress, Py_ssize_t n, const floating *x, const floating *g,
+                             const floating *low, const floating *high, floating *previous, double fun, int64_t nit,
+                             double nfev) noexcept nogil:
     """Return why the run ends at this point, if it does.
 
     `low` and `high`, and `previous`, the point that was judged before, may be NULL. The caller keeps the point as the best one if
@@ -104,3 +107,37 @@ cdef inline reason_t judge(const criteria_t *criteria, progress_t *progress, Py_
     if nit >= criteria.maxiter:
         return ITERATIONS
     return EVALUATIONS if nfev >= criteria.maxfun else GO_ON
+
+
+cdef class Judge:
+    cdef readonly Stepper optimizer
+    cdef readonly object x, jac, gradient, best_x, best_jac, previous, progress
+    cdef object criteria, box
+    cdef const criteria_t *limits
+    cdef progress_t *now
+    # Memory of the arrays; NULL for those that are not used.
+    cdef char *at_x
+    cdef char *at_gradient
+    cdef char *at_jac
+    cdef char *at_best_x
+    cdef char *at_best_jac
+    cdef char *at_previous
+    cdef const char *lower
+    cdef const char *upper
+    cdef Py_ssize_t n
+    cdef int kind
+    cdef bint is_scaled
+
+    cdef bint fits(self, object jac) noexcept
+
+
+cdef inline void look(Judge judge, const floating *x, double value, int64_t nit, double nfev) noexcept nogil:
+    """Judge the point, whose gradient has been written, and keep it if it is the best."""
+    cdef double best = judge.now.best
+    cdef Py_ssize_t size = judge.n * sizeof(floating)
+    judge.now.reason = verdict(judge.limits, judge.now, judge.n, x, <const floating *> judge.at_gradient,
+                               <const floating *> judge.lower, <const floating *> judge.upper, <floating *> judge.at_previous,
+                               value, nit, nfev)
+    if judge.now.best < best:
+        memcpy(judge.at_best_x, x, size)
+        memcpy(judge.at_best_jac, judge.at_jac, size)

@@ -2,12 +2,10 @@
 # cython: auto_pickle=False, autotestdict=False, binding=False, embedsignature=True, embedsignature.format=clinic
 """The judge of a loop in Python: it keeps the point, the gradient and the best point. ``judge.py`` is its twin in NumPy."""
 
-cimport cython
 cimport numpy as cnp
 from libc.string cimport memcpy
 
-from fastopt._engine.stepper cimport Stepper
-from fastopt.minimization.judge cimport criteria_t, judge, progress_t
+from fastopt.minimization.judge cimport criteria_t, look, progress_t
 
 import numpy as np
 
@@ -39,18 +37,6 @@ cdef class Judge:
         Record of the run.
     """
 
-    cdef readonly Stepper optimizer
-    cdef readonly object x, jac, gradient, best_x, best_jac, previous, progress
-    cdef object criteria, box
-    cdef const criteria_t *limits
-    cdef progress_t *now
-    cdef char *data[6]  # Of x, gradient, jac, best_x, best_jac, previous.
-    cdef char *low
-    cdef char *high
-    cdef Py_ssize_t n
-    cdef int kind
-    cdef bint is_scaled
-
     def __init__(self, object optimizer, object x, object gradient, object box, object criteria):
         self.optimizer, self.x, self.gradient, self.box = optimizer, x, gradient, box
         self.is_scaled = box.scale is not None
@@ -60,13 +46,14 @@ cdef class Judge:
         self.limits = <const criteria_t *> cnp.PyArray_DATA(self.criteria)
         self.now = <progress_t *> cnp.PyArray_DATA(self.progress)
         self.n, self.kind = x.size, cnp.PyArray_TYPE(x)
-        for k, a in enumerate((x, gradient, self.jac, self.best_x, self.best_jac, self.previous)):
-            self.data[k] = <char *> cnp.PyArray_DATA(a)
-        if criteria.xtol is None:
-            self.data[5] = NULL
-        self.low = self.high = NULL
+        self.at_x, self.at_gradient = <char *> cnp.PyArray_DATA(x), <char *> cnp.PyArray_DATA(gradient)
+        self.at_jac, self.at_previous = <char *> cnp.PyArray_DATA(self.jac), NULL
+        self.at_best_x, self.at_best_jac = <char *> cnp.PyArray_DATA(self.best_x), <char *> cnp.PyArray_DATA(self.best_jac)
+        if criteria.xtol is not None:
+            self.at_previous = <char *> cnp.PyArray_DATA(self.previous)
+        self.lower = self.upper = NULL
         if box.low is not None:
-            self.low, self.high = <char *> cnp.PyArray_DATA(box.lower), <char *> cnp.PyArray_DATA(box.upper)
+            self.lower, self.upper = <const char *> cnp.PyArray_DATA(box.lower), <const char *> cnp.PyArray_DATA(box.upper)
 
     def point(self):
         """Return the variables at the optimizer's point, an array that is the caller's."""
@@ -80,29 +67,18 @@ cdef class Judge:
         if self.now.judged == self.optimizer._count:
             return <int> self.now.reason
         value = fun if type(fun) is float else objective.number(fun)
-        if not cnp.PyArray_CheckExact(jac) or not self.fits(<cnp.ndarray> jac):
+        if not self.fits(jac):
             jac = objective.vector(jac, self.x)
-        memcpy(self.data[2], cnp.PyArray_DATA(jac), cnp.PyArray_NBYTES(jac))
+        memcpy(self.at_jac, cnp.PyArray_DATA(jac), cnp.PyArray_NBYTES(jac))
         if self.is_scaled:
             np.multiply(self.jac, self.box.scale, self.gradient)
         if self.kind == cnp.NPY_DOUBLE:
-            self.look(<const double *> self.data[0], value, nfev)
+            look(self, <const double *> self.at_x, value, self.optimizer._count, nfev)
         else:
-            self.look(<const float *> self.data[0], value, nfev)
+            look(self, <const float *> self.at_x, value, self.optimizer._count, nfev)
         return <int> self.now.reason
 
-    cdef inline bint fits(self, cnp.ndarray jac) noexcept:
-        """Return True if an array's memory can be copied as it is."""
-        return (cnp.PyArray_TYPE(jac) == self.kind and cnp.PyArray_NDIM(jac) == 1 and cnp.PyArray_SIZE(jac) == self.n
-                and cnp.PyArray_ISCARRAY_RO(jac))
-
-    cdef void look(self, const cython.floating *x, double value, double nfev) noexcept:
-        """Judge the point, and keep it if it is the best."""
-        cdef double best = self.now.best
-        cdef Py_ssize_t size = self.n * sizeof(cython.floating)
-        self.now.reason = judge(self.limits, self.now, self.n, x, <const cython.floating *> self.data[1],
-                                <const cython.floating *> self.low, <const cython.floating *> self.high,
-                                <cython.floating *> self.data[5], value, self.optimizer._count, nfev)
-        if self.now.best < best:
-            memcpy(self.data[3], x, size)
-            memcpy(self.data[4], self.data[2], size)
+    cdef bint fits(self, object jac) noexcept:
+        """Return True if the memory of a gradient can be copied as it is."""
+        return (cnp.PyArray_CheckExact(jac) and cnp.PyArray_TYPE(jac) == self.kind and cnp.PyArray_NDIM(jac) == 1
+                and cnp.PyArray_SIZE(jac) == self.n and cnp.PyArray_ISCARRAY_RO(jac))

@@ -90,6 +90,7 @@ class Minimizer:
         self._callback_state: Any = callback if hasattr(callback, "state_dict") else None
         self._record = Record(self._criteria)
         self._is_watched = self._record.is_wanted or callback is not None or self._criteria.maxtime < math.inf
+        self._sees_all = self._record.is_wanted or callback is not None
         self._reason, self._running, self._final = GO_ON, True, False
         self._average: Any = None  # The average with its value and gradient, once they were told.
         self.nfev = self.njev = 0
@@ -177,6 +178,11 @@ class Minimizer:
             self.optimizer.step()
         else:
             self._end(reason)
+
+    @property
+    def _needs_python(self) -> bool:
+        """True if the next point must be evaluated by itself: it is looked at in Python, or the last one."""
+        return self._sees_all or self._final or self.seconds >= self._criteria.maxtime
 
     def _watch(self, reason: int) -> int:
         """Take a record of the point, call the callback, and look at the clock; return why the run ends, or 0."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .box import Box
+
+if TYPE_CHECKING:
+    from .minimizer import Minimizer
 
 DIFFERENCES = ("2-point", "3-point", "cs")
 
@@ -71,6 +74,19 @@ class Objective:
         else:
             self.differences = differences_of(jac, differences)
             self.evaluate = self.of_differences
+
+    def go_on(self, m: Minimizer) -> None:
+        """Count on from a run that was loaded."""
+        self.nfev, self.njev = m.nfev, m.njev
+
+    def run(self, m: Minimizer, seconds: float) -> None:
+        """Go on with a minimization to its end, or if there are no seconds to the next point."""
+        evaluate, point, tell = self.evaluate, m._point, m._tell
+        while m._running:
+            fun, jac = evaluate(point())
+            tell(fun, jac, self.nfev, self.njev)
+            if not seconds:
+                return
 
     def of_pair(self, x: np.ndarray) -> tuple[Any, Any]:
         """Return the value and the gradient that one function returns."""

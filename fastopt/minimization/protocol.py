@@ -12,12 +12,15 @@ import numpy as np
 
 from .._optimizer.array_options import find_caller
 from ..training.checkpoint import Checkpoint
-from .methods import split
+from . import methods
+from .compiled import objective_of
 from .minimizer import Minimizer, optimize
 from .objective import Objective
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
+
+CHUNK = 2e-3  # Seconds of a compiled loop until signals and limits are looked at.
 
 
 def minimize(
@@ -127,30 +130,24 @@ def minimize(
     if tol is not None:
         options.setdefault("gtol", tol)
     optimize()
-    _, _, differences = split("minimize", method, options)
+    methods.split("minimize", method, options)
     m = Minimizer(x0, method, bounds, x_scale=x_scale, callback=callback, **options)
-    objective = Objective(fun, jac, args, m._box, differences)
+    objective: Any = objective_of(fun, jac, args, m._first) or Objective(fun, jac, args, m._box, m._differences)
     saves = Checkpoint.of(checkpoint, seconds=60)
     if saves is not None and saves.begin(resume):
         m.load(saves.newest())
-        objective.nfev, objective.njev = m.nfev, m.njev
+        objective.go_on(m)
     return run(m, objective, saves)
 
 
-def run(m: Minimizer, objective: Objective, saves: Checkpoint | None) -> OptimizeResult:
-    """Call a function until the run ends."""
-    evaluate, point, tell = objective.evaluate, m._point, m._tell
+def run(m: Minimizer, objective: Any, saves: Checkpoint | None) -> OptimizeResult:
+    """Run a minimization to its end."""
     try:
-        if saves is None:
-            while m._running:
-                fun, jac = evaluate(point())
-                tell(fun, jac, objective.nfev, objective.njev)
-        else:
-            while m._running:
-                fun, jac = evaluate(point())
-                tell(fun, jac, objective.nfev, objective.njev)
-                if saves.is_due(m.nit):
-                    saves.write(m.save, m.nit)
+        while m._running:
+            objective.run(m, CHUNK if saves is None else 0.0)
+            if saves is not None and saves.is_due(m.nit):
+                saves.write(m.save, m.nit)
+        if saves is not None:
             saves.write(m.save, m.nit)
     except BaseException as error:
         if saves is not None:
@@ -229,5 +226,5 @@ def scipy_method(method: Any = "adam", **options: Any) -> Method:
     >>> found.x.round(3)
     array([1.5, 1.5, 1.5])
     """
-    split("scipy_method", method, {k: x for k, x in options.items() if k not in ("tol", "x_scale", "checkpoint", "resume")})
+    methods.split("scipy_method", method, {k: x for k, x in options.items() if k not in ("tol", "x_scale", "checkpoint", "resume")})
     return Method(method, options)

@@ -34,7 +34,9 @@ def library(tmp_path_factory):
     folder = tmp_path_factory.mktemp("powers")
     (folder / "powers.c").write_text(PROGRAM)
     include = f"-I{Path(fo.__file__).parent / 'include'}"
-    subprocess.run(["cc", *C_FLAGS, include, "-shared", "-fPIC", folder / "powers.c", "-o", folder / "powers.so", "-lm"], check=True)
+    subprocess.run(
+        ["cc", *C_FLAGS, include, "-shared", "-fPIC", folder / "powers.c", "-o", folder / "powers.so", "-lm"], check=True
+    )
     return ctypes.CDLL(str(folder / "powers.so"))
 
 
@@ -47,7 +49,12 @@ def powers(library, name, x, n):
 def test_powers_have_the_same_bits(library):
     rng = np.random.default_rng(0)
     edges = np.concatenate([2**k + np.arange(-100, 100) for k in range(8, 53)])
-    for n in (np.arange(1, 200_000), edges, rng.integers(0, 2 ** rng.integers(1, 53, 100_000)), np.repeat(rng.integers(0, 9999, 999), 3)):
+    for n in (
+        np.arange(1, 200_000),
+        edges,
+        rng.integers(0, 2 ** rng.integers(1, 53, 100_000)),
+        np.repeat(rng.integers(0, 9999, 999), 3),
+    ):
         for x in NUMBERS:
             expected = powers(library, "plain", x, n)
             for name in ("with_kept", "without"):

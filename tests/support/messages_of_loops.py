@@ -1,8 +1,10 @@
 """Errors of minimisations, packing and checkpoints: their classes, what the messages must name, and how to meet them."""
 
+import ctypes
+
 import numpy as np
 from problems import pair, scipy_minimize, square
-from scipy import optimize
+from scipy import LowLevelCallable, optimize
 
 import fastopt as fo
 from fastopt._optimizer import files
@@ -64,7 +66,29 @@ def ended(call):
     return made
 
 
+def of_c(*types, result=ctypes.c_double):
+    """Return a function of C with these types, which nobody calls."""
+    return ctypes.CFUNCTYPE(result, *types)(1)
+
+
+POINTERS = [ctypes.c_void_p] * 3
 OF_LOOPS = [
+    (TypeError, ["fun: ", "argtypes", "expected double (size_t n, const double *x"], minimize(fun=of_c(*POINTERS), jac=None)),
+    (TypeError, ["fun: ", "expected double (size_t"], minimize(fun=of_c(ctypes.c_int, *POINTERS), jac=None)),
+    (
+        TypeError,
+        ["fun: a LowLevelCallable of signature 'double (int, double *)', expected double (size_t n"],
+        minimize(
+            fun=LowLevelCallable(of_c(ctypes.c_int, ctypes.POINTER(ctypes.c_double)), signature="double (int, double *)"), jac=None
+        ),
+    ),
+    (TypeError, ["args: given to a compiled objective", "user_data"], minimize(fun=of_c(ctypes.c_size_t, *POINTERS), args=(1,))),
+    (TypeError, ["jac: '2-point', expected none"], minimize(fun=of_c(ctypes.c_size_t, *POINTERS), jac="2-point")),
+    (
+        TypeError,
+        ["x0: float32, expected float64 for a compiled objective"],
+        minimize(np.ones(2, np.float32), fun=of_c(ctypes.c_size_t, *POINTERS)),
+    ),
     (TypeError, ["fun: 5, expected a function"], minimize(fun=5)),
     (TypeError, ["callback: 5, expected a function"], minimize(callback=5)),
     (ValueError, ["x0: shape (2, 2), expected one axis", "fastopt.pack"], minimize(np.zeros((2, 2)))),

@@ -28,7 +28,7 @@ ctypedef fused target:
 cdef extern from "block.h" nogil:
     const char *FO_ISA
     double power "fo_power"(double x, int64_t n)
-    double power_kept "fo_power_kept"(fo_powers_t *all, int place, double x, int64_t n)
+    double power "fo_power_kept"(fo_powers_t *all, int place, double x, int64_t n)
     double exp "fo_exp"(double x)
     double log "fo_log"(double x)
     float sqrt "fo_sqrtf"(float x)
@@ -55,11 +55,11 @@ cdef extern from "block.h" nogil:
     bint fo_is_float(double x)
 
 
-cdef void adabelief_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void adabelief_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                            double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4]
-    cdef double c2 = sqrt(1.0 - power_kept(kept_, 2, beta2, t))
-    c[0] = lr * c2 / (1.0 - power_kept(kept_, 1, beta1, t))  # step_size
+    cdef double c2 = sqrt(1.0 - power(k_, 2, beta2, t))
+    c[0] = lr * c2 / (1.0 - power(k_, 1, beta1, t))  # step_size
     c[1] = 1.0 - beta1  # w1
     c[2] = beta2  # keep
     c[3] = 1.0 - beta2  # w2
@@ -96,8 +96,8 @@ cdef void adabelief_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adabelief[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void adadelta_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void adadelta_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                           double *c) noexcept nogil:
     cdef double lr = h[0], rho = h[1], eps = h[2]
     c[0] = lr
     c[1] = rho  # keep
@@ -134,8 +134,8 @@ cdef void adadelta_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adadelta[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void adafactor_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void adafactor_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                            double *c) noexcept nogil:
     cdef double param = sums[0], param_exponent = sums[1], updates = sums[2]
     cdef double lr = h[0], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
     cdef double rate = lr if lr < 1.0 / sqrt(<double> t) else 1.0 / sqrt(<double> t)
@@ -145,8 +145,8 @@ cdef void adafactor_scalars(int64_t t, double *carry, const double *sums, const 
     c[1] = 0.0 if eps_inside else eps1 * eps1  # floor
 
 
-cdef void adafactor_terms_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void adafactor_terms_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                                  double *c) noexcept nogil:
     cdef double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5]
     c[0] = exp(beta2_decay * log(<double> t))  # w
     c[1] = 0.0 if eps_inside else eps1  # least
@@ -170,8 +170,8 @@ cdef void adafactor_terms_f64(void **a, Py_ssize_t n, const double *c) noexcept 
     adafactor_terms[double](<double *> a[UPDATE], <double *> a[1], n, c)
 
 
-cdef void adafactor_sums_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void adafactor_sums_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                                 double *c) noexcept nogil:
     cdef double eps1 = h[2], eps_inside = h[5]
     c[0] = 0.0 if eps_inside else eps1 * eps1  # floor
 
@@ -229,8 +229,8 @@ cdef void adafactor_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
                       <double *> a[UPDATE], n, c)
 
 
-cdef void adafactor_vector_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void adafactor_vector_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                                   double *c) noexcept nogil:
     cdef double param = sums[0], param_exponent = sums[1], updates = sums[2]
     cdef double lr = h[0], beta2_decay = h[1], eps1 = h[2], eps2 = h[3], d = h[4], eps_inside = h[5]
     cdef double rate = lr if lr < 1.0 / sqrt(<double> t) else 1.0 / sqrt(<double> t)
@@ -244,8 +244,8 @@ cdef void adafactor_vector_scalars(int64_t t, double *carry, const double *sums,
     c[4] = 0.0 if eps_inside else eps1 * eps1  # floor
 
 
-cdef void adafactor_vector_sums_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void adafactor_vector_sums_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                                        double *c) noexcept nogil:
     cdef double beta2_decay = h[1], eps1 = h[2], eps_inside = h[5]
     cdef double w = exp(beta2_decay * log(<double> t))
     c[0] = 1.0 - w  # keep
@@ -303,8 +303,8 @@ cdef void adafactor_vector_f64(void **a, Py_ssize_t n, const double *c) noexcept
     adafactor_vector[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void adagrad_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void adagrad_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                          double *c) noexcept nogil:
     cdef double lr = h[0], lr_decay = h[1], eps = h[2], eps_inside = h[3]
     c[0] = lr / (1.0 + (<double> t - 1.0) * lr_decay)  # step_size
     c[1] = eps if eps_inside else 0.0  # root
@@ -336,12 +336,12 @@ cdef void adagrad_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adagrad[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void adam_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void adam_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                       double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5]
-    cdef double correct = 1.0 - power_kept(kept_, 2, beta2, t)
+    cdef double correct = 1.0 - power(k_, 2, beta2, t)
     cdef double c2 = sqrt(correct)
-    c[0] = lr * c2 / (1.0 - power_kept(kept_, 1, beta1, t))  # step_size
+    c[0] = lr * c2 / (1.0 - power(k_, 1, beta1, t))  # step_size
     c[1] = 1.0 - beta1  # w1
     c[2] = beta2  # keep
     c[3] = 1.0 - beta2  # w2
@@ -378,12 +378,12 @@ cdef void adam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void amsgrad_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void amsgrad_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                          double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5], max_corrected = h[6]
-    cdef double correct = 1.0 - power_kept(kept_, 2, beta2, t)
+    cdef double correct = 1.0 - power(k_, 2, beta2, t)
     cdef double c2 = 1.0 if max_corrected else sqrt(correct)
-    c[0] = lr * c2 / (1.0 - power_kept(kept_, 1, beta1, t))  # step_size
+    c[0] = lr * c2 / (1.0 - power(k_, 1, beta1, t))  # step_size
     c[1] = 1.0 - beta1  # w1
     c[2] = beta2  # keep
     c[3] = 1.0 - beta2  # w2
@@ -426,10 +426,10 @@ cdef void amsgrad_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
                     <double *> a[UPDATE], n, c)
 
 
-cdef void adamax_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void adamax_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                         double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_inside = h[4]
-    c[0] = lr / (1.0 - power_kept(kept_, 1, beta1, t))  # step_size
+    c[0] = lr / (1.0 - power(k_, 1, beta1, t))  # step_size
     c[1] = 1.0 - beta1  # w
     c[2] = beta2  # keep
     c[3] = eps if eps_inside else 0.0  # inner
@@ -464,15 +464,15 @@ cdef void adamax_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adamax[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void adan_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void adan_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                       double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], eps = h[4], eps_root = h[5], short_look = h[6]
-    cdef double correct = 1.0 - power_kept(kept_, 3, beta3, t)
+    cdef double correct = 1.0 - power(k_, 3, beta3, t)
     cdef double c3 = sqrt(correct)
     cdef double step_size = lr * c3
     cdef double ahead = 1.0 - beta2 if short_look else beta2
-    c[0] = step_size / (1.0 - power_kept(kept_, 1, beta1, t))  # of_m
-    c[1] = step_size * ahead / (1.0 - power_kept(kept_, 2, beta2, t))  # of_d
+    c[0] = step_size / (1.0 - power(k_, 1, beta1, t))  # of_m
+    c[1] = step_size * ahead / (1.0 - power(k_, 2, beta2, t))  # of_d
     c[2] = 1.0 - beta1  # w1
     c[3] = 1.0 - beta2  # w2
     c[4] = ahead
@@ -522,15 +522,15 @@ cdef void adan_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
                  <double *> a[UPDATE], n, c)
 
 
-cdef void ademamix_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void ademamix_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                           double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], beta3 = h[3], alpha = h[4], warmup = h[5], eps = h[6]
     cdef double part = <double> t / warmup if <double> t < warmup else 1.0
     cdef double fast = log(beta1)
     cdef double slow = log(beta3)
     cdef double now = exp(fast * slow / ((1.0 - part) * slow + part * fast)) if part < 1 else beta3
-    cdef double c2 = sqrt(1.0 - power_kept(kept_, 2, beta2, t))
-    c[0] = lr * c2 / (1.0 - power_kept(kept_, 1, beta1, t))  # fast
+    cdef double c2 = sqrt(1.0 - power(k_, 2, beta2, t))
+    c[0] = lr * c2 / (1.0 - power(k_, 1, beta1, t))  # fast
     c[1] = lr * c2 * alpha * part  # slow
     c[2] = 1.0 - beta1  # w1
     c[3] = beta2  # keep
@@ -573,8 +573,8 @@ cdef void ademamix_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
                      <double *> a[UPDATE], n, c)
 
 
-cdef void adopt_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void adopt_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                        double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3]
     c[0] = lr if t > 1 else 0.0  # lr
     c[1] = 1.0 - beta1 if t > 1 else 0.0  # w1
@@ -614,8 +614,8 @@ cdef void adopt_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     adopt[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void adopt_decoupled_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void adopt_decoupled_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                                  double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4]
     c[0] = lr if t > 1 else 0.0  # lr
     c[1] = 1.0 - beta1 if t > 1 else 0.0  # w1
@@ -657,8 +657,8 @@ cdef void adopt_decoupled_f64(void **a, Py_ssize_t n, const double *c) noexcept 
                             c)
 
 
-cdef void asgd_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void asgd_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                       double *c) noexcept nogil:
     cdef double eta = carry[0]
     cdef double lr = h[0], lambd = h[1], alpha = h[2], t0 = h[3]
     cdef double now = lr if t == 1 else eta
@@ -695,8 +695,8 @@ cdef void asgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     asgd[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void dog_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void dog_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                      double *c) noexcept nogil:
     cdef double farthest = carry[0], seen = carry[1]
     cdef double grads = sums[0], way = sums[1], way_exponent = sums[2], param = sums[3], param_exponent = sums[4]
     cdef double lr = h[0], reps_rel = h[1], eps = h[2]
@@ -758,8 +758,8 @@ cdef void dog_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     dog[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void ftrl_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void ftrl_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                       double *c) noexcept nogil:
     cdef double lr = h[0], beta = h[1], l1 = h[2], l2 = h[3], l2_doubled = h[4]
     c[0] = 1.0 / lr  # rate
     c[1] = beta / lr  # beta
@@ -798,8 +798,8 @@ cdef void ftrl_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     ftrl[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void lars_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void lars_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                       double *c) noexcept nogil:
     cdef double param = sums[0], param_exponent = sums[1], grad = sums[2], grad_exponent = sums[3]
     cdef double lr = h[0], momentum = h[1], weight_decay = h[2], trust_coefficient = h[3], eps = h[4]
     cdef double decayed = param_exponent if weight_decay > 0 else grad_exponent
@@ -865,8 +865,8 @@ cdef void lars_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     lars[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void lion_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void lion_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                       double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2]
     c[0] = lr
     c[1] = 1.0 - beta1  # w1
@@ -898,15 +898,15 @@ cdef void lion_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     lion[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void muon_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void muon_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                       double *c) noexcept nogil:
     cdef double lr = h[0], momentum = h[1]
     c[0] = lr
     c[1] = 1.0 - momentum  # w
 
 
-cdef void muon_terms_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void muon_terms_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                             double *c) noexcept nogil:
     cdef double momentum = h[1], nesterov = h[2]
     c[0] = 1.0 - momentum  # w
     c[1] = momentum if nesterov else 1.0  # of_buf
@@ -956,13 +956,13 @@ cdef void muon_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     muon[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void nadam_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void nadam_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                        double *c) noexcept nogil:
     cdef double product = carry[0]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], momentum_decay = h[4]
     cdef double now = beta1 * (1.0 - 0.5 * exp(<double> t * momentum_decay * log(0.96)))
     cdef double ahead = beta1 * (1.0 - 0.5 * exp((<double> t + 1.0) * momentum_decay * log(0.96)))
-    cdef double c2 = sqrt(1.0 - power_kept(kept_, 2, beta2, t))
+    cdef double c2 = sqrt(1.0 - power(k_, 2, beta2, t))
     product = product * now
     c[0] = lr * c2 * (1.0 - now) / (1.0 - product)  # of_g
     c[1] = lr * c2 * ahead / (1.0 - product * ahead)  # of_m
@@ -1002,15 +1002,15 @@ cdef void nadam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     nadam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void prodigy_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void prodigy_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                          double *c) noexcept nogil:
     cdef double d = carry[0], d_max = carry[1], numerator = carry[2]
     cdef double along = sums[0], length = sums[1]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], d0 = h[4], d_coef = h[5], growth_rate = h[6]
     cdef double use_bias_correction = h[7], weight_decay = h[8]
     cdef double now = d if d > 0 else d0
     cdef double top = d_max if d > 0 else d0
-    cdef double dlr = now * lr * (sqrt(1.0 - power_kept(kept_, 2, beta2, t)) / (1.0 - power_kept(kept_, 1, beta1, t)) if use_bias_correction else 1.0)
+    cdef double dlr = now * lr * (sqrt(1.0 - power(k_, 2, beta2, t)) / (1.0 - power(k_, 1, beta1, t)) if use_bias_correction else 1.0)
     cdef double total = sqrt(beta2) * numerator + now / d0 * dlr * along
     cdef double found = d_coef * total / length if length > 0 else now
     cdef double raised = (found if found > now else now) if now == d0 else now
@@ -1030,12 +1030,12 @@ cdef void prodigy_scalars(int64_t t, double *carry, const double *sums, const do
     carry[2] = total  # numerator
 
 
-cdef void prodigy_sums_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void prodigy_sums_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                               double *c) noexcept nogil:
     cdef double d = carry[0]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], d0 = h[4], use_bias_correction = h[7]
     cdef double now = d if d > 0 else d0
-    cdef double dlr = now * lr * (sqrt(1.0 - power_kept(kept_, 2, beta2, t)) / (1.0 - power_kept(kept_, 1, beta1, t)) if use_bias_correction else 1.0)
+    cdef double dlr = now * lr * (sqrt(1.0 - power(k_, 2, beta2, t)) / (1.0 - power(k_, 1, beta1, t)) if use_bias_correction else 1.0)
     c[0] = sqrt(beta2)  # keep3
     c[1] = now / d0 * dlr  # push
 
@@ -1097,15 +1097,15 @@ cdef void prodigy_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
                     <double *> a[5], <double *> a[UPDATE], n, c)
 
 
-cdef void prodigy_coupled_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void prodigy_coupled_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                                  double *c) noexcept nogil:
     cdef double d = carry[0], d_max = carry[1], numerator = carry[2]
     cdef double along = sums[0], length = sums[1]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], d0 = h[4], d_coef = h[5], growth_rate = h[6]
     cdef double use_bias_correction = h[7]
     cdef double now = d if d > 0 else d0
     cdef double top = d_max if d > 0 else d0
-    cdef double dlr = now * lr * (sqrt(1.0 - power_kept(kept_, 2, beta2, t)) / (1.0 - power_kept(kept_, 1, beta1, t)) if use_bias_correction else 1.0)
+    cdef double dlr = now * lr * (sqrt(1.0 - power(k_, 2, beta2, t)) / (1.0 - power(k_, 1, beta1, t)) if use_bias_correction else 1.0)
     cdef double total = sqrt(beta2) * numerator + now / d0 * dlr * along
     cdef double found = d_coef * total / length if length > 0 else now
     cdef double raised = (found if found > now else now) if now == d0 else now
@@ -1183,14 +1183,14 @@ cdef void prodigy_coupled_f64(void **a, Py_ssize_t n, const double *c) noexcept 
                             <double *> a[5], <double *> a[UPDATE], n, c)
 
 
-cdef void radam_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void radam_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                        double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_hat = h[4]
-    cdef double correct = 1.0 - power_kept(kept_, 2, beta2, t)
+    cdef double correct = 1.0 - power(k_, 2, beta2, t)
     cdef double longest = 2.0 / (1.0 - beta2) - 1.0
-    cdef double length = longest - 2.0 * <double> t * power_kept(kept_, 2, beta2, t) / correct
+    cdef double length = longest - 2.0 * <double> t * power(k_, 2, beta2, t) / correct
     cdef double rectified = (length - 4.0) * (length - 2.0) * longest / ((longest - 4.0) * (longest - 2.0) * length)
-    cdef double step_size = lr / (1.0 - power_kept(kept_, 1, beta1, t))
+    cdef double step_size = lr / (1.0 - power(k_, 1, beta1, t))
     c[0] = step_size * sqrt(rectified * correct) if length > 5 else step_size  # step_size
     c[1] = 1.0 - beta1  # w1
     c[2] = beta2  # keep
@@ -1228,8 +1228,8 @@ cdef void radam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     radam[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void rmsprop_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void rmsprop_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                          double *c) noexcept nogil:
     cdef double lr = h[0], alpha = h[1], eps = h[2], eps_inside = h[3]
     c[0] = lr
     c[1] = alpha  # keep
@@ -1292,8 +1292,8 @@ cdef void rmsprop_centered_f64(void **a, Py_ssize_t n, const double *c) noexcept
                              n, c)
 
 
-cdef void rmsprop_momentum_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void rmsprop_momentum_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                                   double *c) noexcept nogil:
     cdef double lr = h[0], alpha = h[1], eps = h[2], momentum = h[3], eps_inside = h[4], lr_in_velocity = h[5]
     c[0] = 1.0 if lr_in_velocity else lr  # lr
     c[1] = alpha  # keep
@@ -1369,8 +1369,8 @@ cdef void rmsprop_centered_momentum_f64(void **a, Py_ssize_t n, const double *c)
                                       <double *> a[4], <double *> a[UPDATE], n, c)
 
 
-cdef void rprop_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void rprop_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                        double *c) noexcept nogil:
     cdef double lr = h[0], eta_minus = h[1], eta_plus = h[2], step_min = h[3], step_max = h[4]
     c[0] = lr if t == 1 else 0.0  # start
     c[1] = eta_minus  # down
@@ -1409,8 +1409,8 @@ cdef void rprop_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     rprop[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void schedule_free_sgd_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void schedule_free_sgd_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                                    double *c) noexcept nogil:
     cdef double weights = carry[0], highest = carry[1]
     cdef double lr = h[0], momentum = h[1], warmup = h[2], warmup_from_zero = h[3]
     cdef double full = lr * <double> t / warmup if <double> t < warmup else lr
@@ -1449,12 +1449,12 @@ cdef void schedule_free_sgd_f64(void **a, Py_ssize_t n, const double *c) noexcep
     schedule_free_sgd[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void schedule_free_adamw_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void schedule_free_adamw_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                                      double *c) noexcept nogil:
     cdef double weights = carry[0], highest = carry[1]
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], weight_decay = h[4], warmup = h[5]
     cdef double warmup_from_zero = h[6]
-    cdef double correct = sqrt(1.0 - power_kept(kept_, 2, beta2, t))
+    cdef double correct = sqrt(1.0 - power(k_, 2, beta2, t))
     cdef double full = lr * <double> t / warmup if <double> t < warmup else lr
     cdef double rate = (lr * (<double> t - 1.0) / warmup if <double> t - 1.0 < warmup else lr) if warmup_from_zero else full
     cdef double top = full if full > highest else highest
@@ -1503,8 +1503,8 @@ cdef void schedule_free_adamw_f64(void **a, Py_ssize_t n, const double *c) noexc
                                 <double *> a[UPDATE], n, c)
 
 
-cdef void sgd_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void sgd_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                      double *c) noexcept nogil:
     cdef double lr = h[0]
     c[0] = lr
 
@@ -1531,8 +1531,8 @@ cdef void sgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     sgd[double](<double *> a[0], <double *> a[1], <double *> a[UPDATE], n, c)
 
 
-cdef void momentum_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void momentum_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                           double *c) noexcept nogil:
     cdef double lr = h[0], momentum = h[1], dampening = h[2], lr_in_velocity = h[3]
     cdef double take = 1.0 - dampening if t > 1 else 1.0
     c[0] = 1.0 if lr_in_velocity else lr  # lr
@@ -1565,8 +1565,8 @@ cdef void momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     momentum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void nesterov_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void nesterov_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                           double *c) noexcept nogil:
     cdef double lr = h[0], momentum = h[1], lr_in_velocity = h[2]
     c[0] = momentum if t > 1 else 0.0  # keep
     c[1] = lr if lr_in_velocity else 1.0  # take
@@ -1599,8 +1599,8 @@ cdef void nesterov_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     nesterov[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void signsgd_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void signsgd_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                          double *c) noexcept nogil:
     cdef double lr = h[0]
     c[0] = lr
 
@@ -1627,8 +1627,8 @@ cdef void signsgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     signsgd[double](<double *> a[0], <double *> a[1], <double *> a[UPDATE], n, c)
 
 
-cdef void signum_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void signum_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                         double *c) noexcept nogil:
     cdef double lr = h[0], momentum = h[1]
     c[0] = lr
     c[1] = 1.0 - momentum  # w
@@ -1659,11 +1659,11 @@ cdef void signum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     signum[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[UPDATE], n, c)
 
 
-cdef void yogi_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void yogi_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                       double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3]
-    cdef double c2 = sqrt(1.0 - power_kept(kept_, 2, beta2, t))
-    c[0] = lr * c2 / (1.0 - power_kept(kept_, 1, beta1, t))  # step_size
+    cdef double c2 = sqrt(1.0 - power(k_, 2, beta2, t))
+    c[0] = lr * c2 / (1.0 - power(k_, 1, beta1, t))  # step_size
     c[1] = 1.0 - beta1  # w1
     c[2] = 1.0 - beta2  # w2
     c[3] = eps * c2  # eps
@@ -1697,8 +1697,8 @@ cdef void yogi_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     yogi[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], <double *> a[UPDATE], n, c)
 
 
-cdef void scale_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void scale_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                        double *c) noexcept nogil:
     cdef double scale = h[0]
     c[0] = scale
     c[1] = 1.0  # shift
@@ -1739,8 +1739,8 @@ cdef bint scale_exact(const double *c) noexcept nogil:
     return fo_is_exact(c[0], c[1])
 
 
-cdef void finite_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void finite_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                         double *c) noexcept nogil:
     pass
 
 
@@ -1793,8 +1793,8 @@ cdef bint finite_exact(const double *c) noexcept nogil:
     return True
 
 
-cdef void hold_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void hold_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                       double *c) noexcept nogil:
     cdef double accumulate = h[0]
     c[0] = ldexp(1.0, -ceil_log2(accumulate))  # part
 
@@ -1816,8 +1816,8 @@ cdef void hold_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     hold[double](<double *> a[0], <double *> a[1], n, c)
 
 
-cdef void gather_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void gather_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                         double *c) noexcept nogil:
     cdef double accumulate = h[0]
     c[0] = ldexp(1.0, -ceil_log2(accumulate))  # part
     c[1] = ldexp(1.0 / accumulate, ceil_log2(accumulate))  # share
@@ -1841,8 +1841,8 @@ cdef void gather_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     gather[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
 
 
-cdef void unclipped_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void unclipped_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                            double *c) noexcept nogil:
     pass
 
 
@@ -1898,8 +1898,8 @@ cdef bint unclipped_exact(const double *c) noexcept nogil:
     return True
 
 
-cdef void clip_value_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void clip_value_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                             double *c) noexcept nogil:
     cdef double clip_value = h[0]
     c[0] = clip_value  # most
 
@@ -1939,8 +1939,8 @@ cdef bint clip_value_exact(const double *c) noexcept nogil:
     return fo_is_float(c[0])
 
 
-cdef void clip_norm_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void clip_norm_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                            double *c) noexcept nogil:
     cdef double norm = sums[0], norm_exponent = sums[1]
     cdef double clip_norm = h[0]
     cdef double length = ldexp(norm, norm_exponent)
@@ -2002,8 +2002,8 @@ cdef bint clip_norm_exact(const double *c) noexcept nogil:
     return fo_is_exact(c[0], c[1])
 
 
-cdef void clip_global_norm_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void clip_global_norm_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                                   double *c) noexcept nogil:
     cdef double norm = sums[0], norm_exponent = sums[1]
     cdef double clip_global_norm = h[0]
     cdef double length = ldexp(norm, norm_exponent)
@@ -2066,8 +2066,8 @@ cdef bint clip_global_norm_exact(const double *c) noexcept nogil:
     return fo_is_exact(c[0], c[1])
 
 
-cdef void l2_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void l2_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                     double *c) noexcept nogil:
     cdef double weight_decay = h[0]
     c[0] = weight_decay
 
@@ -2090,8 +2090,8 @@ cdef void l2_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     l2[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
 
 
-cdef void decoupled_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void decoupled_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                            double *c) noexcept nogil:
     cdef double lr = h[0], weight_decay = h[1]
     c[0] = 1.0 - lr * weight_decay  # keep
 
@@ -2112,8 +2112,8 @@ cdef void decoupled_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     decoupled[double](<double *> a[0], n, c)
 
 
-cdef void late_decay_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void late_decay_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                             double *c) noexcept nogil:
     cdef double lr = h[0], weight_decay = h[1]
     c[0] = lr * weight_decay  # decay
 
@@ -2135,8 +2135,8 @@ cdef void late_decay_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil
     late_decay[double](<double *> a[0], <double *> a[1], n, c)
 
 
-cdef void proximal_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void proximal_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                           double *c) noexcept nogil:
     cdef double lr = h[0], weight_decay = h[1]
     c[0] = lr * weight_decay  # decay
     c[1] = 1.0 / (1.0 + lr * weight_decay)  # shorter
@@ -2159,8 +2159,8 @@ cdef void proximal_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     proximal[double](<double *> a[0], <double *> a[1], n, c)
 
 
-cdef void trust_ratio_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void trust_ratio_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                              double *c) noexcept nogil:
     cdef double step = sums[0], step_exponent = sums[1], param = sums[2], param_exponent = sums[3]
     cdef double lr = h[0], trust_ratio = h[1]
     cdef double ratio = 1.0 if step == 0 else trust_ratio * lr * param / step
@@ -2209,8 +2209,8 @@ cdef void trust_ratio_f64(void **a, Py_ssize_t n, const double *c) noexcept nogi
     trust_ratio[double](<double *> a[0], n, c)
 
 
-cdef void step_scale_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void step_scale_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                             double *c) noexcept nogil:
     pass
 
 
@@ -2231,8 +2231,8 @@ cdef void step_scale_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil
     step_scale[double](<double *> a[0], <double *> a[1], n, c)
 
 
-cdef void max_step_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void max_step_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                           double *c) noexcept nogil:
     cdef double max_step = h[0]
     c[0] = max_step  # most
 
@@ -2253,8 +2253,8 @@ cdef void max_step_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     max_step[double](<double *> a[0], n, c)
 
 
-cdef void norms_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void norms_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                        double *c) noexcept nogil:
     pass
 
 
@@ -2302,8 +2302,8 @@ cdef void norms_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     norms[double](<double *> a[0], n, c)
 
 
-cdef void moves_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void moves_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                        double *c) noexcept nogil:
     pass
 
 
@@ -2342,8 +2342,8 @@ cdef void moves_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     moves[double](<double *> a[0], n, c)
 
 
-cdef void bounds_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void bounds_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                         double *c) noexcept nogil:
     pass
 
 
@@ -2365,8 +2365,8 @@ cdef void bounds_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     bounds[double](<double *> a[0], <double *> a[1], <double *> a[2], n, c)
 
 
-cdef void release_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void release_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                          double *c) noexcept nogil:
     pass
 
 
@@ -2389,8 +2389,8 @@ cdef void release_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
     release[double](<double *> a[0], <double *> a[1], <double *> a[2], <double *> a[3], n, c)
 
 
-cdef void ema_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *kept_,
-             double *c) noexcept nogil:
+cdef void ema_scalars(int64_t _, double *carry, const double *sums, const double *h, fo_powers_t *k_,
+                      double *c) noexcept nogil:
     cdef double ema = h[0]
     c[0] = 1.0 - ema  # share
 

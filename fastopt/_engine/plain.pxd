@@ -1,0 +1,51 @@
+# cython: cdivision=True
+"""Plain steps: those of one array that need neither Python nor sums nor the GIL, for compiled loops."""
+
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+
+from fastopt._engine.plan cimport Plan, hyperparameters_of, powers_of
+from fastopt._engine.table cimport CARRY, FLOAT64, SCALARS, fo_powers_t, formula_t, table_t, task_t
+
+cdef extern from "block.h" nogil:
+    ctypedef int fo_env
+    fo_env fo_enter(int flush)
+    void fo_leave(fo_env caller)
+
+cdef struct plain_t:  # What a plain step reads and writes.
+    const table_t *table
+    const formula_t *rule
+    const task_t *task
+    const double *h
+    double *c
+    double *carry
+    fo_powers_t *powers
+
+
+cdef inline bint prepare_plain(Plan plan, plain_t *plain) except -1:
+    """Set what plain steps need after a step of an optimizer; return False if its next steps are not plain.
+
+    The scalars of its stages stay as that step left them: they depend on hyperparameters alone.
+    """
+    cdef int k
+    if plan.n != 1 or plan.accumulate > 1 or plan.core.flush or plan.summing_rule != NULL or plan.prepares or plan.exact:
+        return False
+    if len(plan.scheduled[0]) or plan.changes_matrices or plan.core.tasks[0].p.format != FLOAT64 or not plan.core.tasks[0].active:
+        return False
+    for k in range(plan.core.table.n_stages):
+        if plan.union >> k & 1 and plan.core.table.stages[k].sums:
+            return False
+    plain.table, plain.task, plain.rule = plan.core.table, plan.core.tasks, plan.core.tasks[0].rule
+    plain.h, plain.powers = hyperparameters_of(plan, 0), powers_of(plan, 0)
+    plain.c, plain.carry = plan.c, plan.carry
+    return True
+
+
+cdef inline void prepare_scalars(plain_t *plain, int64_t t) noexcept nogil:
+    """Compute the scalars of step t, 1 for the first one."""
+    plain.rule.compute_scalars(t, plain.carry, NULL, plain.h, plain.powers, plain.c)
+
+
+cdef inline void end_plain(Plan plan, int64_t steps) noexcept:
+    """Count plain steps."""
+    plan.t[0] += steps

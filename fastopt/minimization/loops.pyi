@@ -1,0 +1,3 @@
+from .judge import Judge
+
+def run(judge: Judge, address: int, data: int, further: int, seconds: float) -> int: ...
