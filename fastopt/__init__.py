@@ -14,7 +14,7 @@ from .optimizers import *  # noqa: F403
 
 if TYPE_CHECKING:
     from ._arrays.packing import pack
-    from .minimization import Minimizer, minimize, scipy_method
+    from .minimization import Minimizer, minimize, minimize_many, scipy_method
 
 __all__ = [
     "Minimizer",
@@ -27,6 +27,7 @@ __all__ = [
     "functional",
     "get_include",
     "minimize",
+    "minimize_many",
     "optimizer",
     "pack",
     "rule",
@@ -44,7 +45,7 @@ LAZY = {
     **{name: name for name in ("cuda", "testing", "torch")},
     "RuleError": "_codegen.subset",
     "pack": "_arrays.packing",
-    **{name: "minimization" for name in ("Minimizer", "minimize", "scipy_method")},
+    **{name: "minimization" for name in ("Minimizer", "minimize", "minimize_many", "scipy_method")},
 }
 
 

@@ -24,10 +24,11 @@ ctypedef fused real:
     float
     double
 MIXED
+cdef extern from "powers.h" nogil:
+    double power "fo_power_kept"(fo_powers_t *all, int place, double x, int64_t n)
 cdef extern from "block.h" nogil:
     const char *FO_ISA
     double power "fo_power"(double x, int64_t n)
-    double power "fo_power_kept"(fo_powers_t *all, int place, double x, int64_t n)
     double exp "fo_exp"(double x)
     double log "fo_log"(double x)
     float sqrt "fo_sqrtf"(float x)

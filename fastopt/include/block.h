@@ -2,7 +2,6 @@
 #ifndef FASTOPT_BLOCK_H
 #define FASTOPT_BLOCK_H
 
-#include "powers.h"
 #include "total.h"
 
 #if defined(__SSE2__) || defined(_M_X64)

@@ -7,9 +7,9 @@
 
 #include "scalar.h"
 
-enum { FO_LOW = 64, FO_AT_ONCE = 4 };
+enum { FO_POWERS_KEPT = 64, FO_POWERS_AT_ONCE = 4 };
 typedef struct {
-    double x, next, square, low[FO_LOW], high[64 + FO_AT_ONCE]; /* `square` is x^64 */
+    double x, next, square, low[FO_POWERS_KEPT], high[64 + FO_POWERS_AT_ONCE]; /* `square` is x^64 */
     int64_t n, above;                                           /* n of `next`; n / 64 of `high`, -1: none */
     int seen, rounds;                                           /* calls with this x, up to 2 */
 } fo_powers_t;
@@ -17,7 +17,7 @@ static inline void fo_keep_low(fo_powers_t *kept)
 {
     kept->low[0] = 1.0;
     kept->square = kept->x;
-    for (int top = 1; top < FO_LOW; top *= 2) {
+    for (int top = 1; top < FO_POWERS_KEPT; top *= 2) {
         for (int k = 0; k < top; k++) kept->low[top + k] = kept->low[k] * kept->square;
         kept->square = kept->square * kept->square;
     }
@@ -38,16 +38,16 @@ static inline void fo_keep_high(fo_powers_t *kept, int64_t above)
         kept->high[0] = 0.0;
         count = 1;
     }
-    kept->rounds = (count + FO_AT_ONCE - 1) / FO_AT_ONCE;
-    while (count < kept->rounds * FO_AT_ONCE) kept->high[count++] = 1.0;
+    kept->rounds = (count + FO_POWERS_AT_ONCE - 1) / FO_POWERS_AT_ONCE;
+    while (count < kept->rounds * FO_POWERS_AT_ONCE) kept->high[count++] = 1.0;
     kept->above = above;
 }
 FO_INLINE double fo_power_of(fo_powers_t *kept, int64_t n)
 {
-    double result = kept->low[n % FO_LOW];
-    if (n / FO_LOW != kept->above) fo_keep_high(kept, n / FO_LOW);
+    double result = kept->low[n % FO_POWERS_KEPT];
+    if (n / FO_POWERS_KEPT != kept->above) fo_keep_high(kept, n / FO_POWERS_KEPT);
     for (int i = 0; i < kept->rounds; i++) {
-        for (int k = 0; k < FO_AT_ONCE; k++) result = result * kept->high[i * FO_AT_ONCE + k];
+        for (int k = 0; k < FO_POWERS_AT_ONCE; k++) result = result * kept->high[i * FO_POWERS_AT_ONCE + k];
     }
     return result;
 }

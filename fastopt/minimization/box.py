@@ -78,9 +78,8 @@ def factors_of(scale: Any, x: np.ndarray) -> np.ndarray:
 def limits_of(bounds: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Return lower and upper bounds as arrays like `x` that lie within those that were given; None if all are infinite."""
     low, high = (limit_array(b, x, infinite) for b, infinite in zip(pair_of(bounds), (-np.inf, np.inf), strict=True))
-    if (bad := np.flatnonzero(low > high)).size:
-        k = bad[0]
-        raise ValueError(f"bounds: {low[k]} above {high[k]} for variable {k}, expected lower <= upper")
+    for k in zip(*np.nonzero(low > high), strict=True):
+        raise ValueError(f"bounds: {low[k]} above {high[k]} for variable {k[-1]}, expected lower <= upper")
     if np.isneginf(low).all() and np.isposinf(high).all():
         return None
     inner_low, inner_high = low.astype(x.dtype), high.astype(x.dtype)
@@ -110,11 +109,12 @@ def limit_array(given: Any, x: np.ndarray, infinite: float) -> np.ndarray:
     try:
         listed = [infinite if b is None else b for b in given] if isinstance(given, list) else given
         found = np.asarray(listed, np.float64)
-        found = np.array(found if isinstance(given, list) and found.shape != x.shape else np.broadcast_to(found, x.shape))
+        fits = not isinstance(given, list) or found.shape == x.shape[-1:]
+        found = np.array(np.broadcast_to(found, x.shape) if fits else found)
     except (TypeError, ValueError):
         found = np.empty(0)
     if found.shape != x.shape:
-        raise ValueError(f"bounds: {given!r:.80}, expected {x.size} numbers, one for each variable")
+        raise ValueError(f"bounds: {given!r:.80}, expected {x.shape[-1]} numbers, one for each variable")
     if np.isnan(found).any():
         raise ValueError("bounds: NaN, expected numbers, or None for no bound")
     return found

@@ -29,7 +29,9 @@ REASONS = {
 LIMITS = (ITERATIONS, EVALUATIONS, SECONDS, CALLBACK)  # A run that ended for one of these can go on.
 
 # Records of the judge, laid out as the structs of `judge.pxd`.
-CRITERIA = np.dtype([*((name, "f8") for name in ("gtol", "ftol", "xtol", "target", "maxiter", "maxfun")), ("patience", "i8")])
+CRITERIA = np.dtype(
+    [*((name, "f8") for name in ("gtol", "ftol", "xtol", "target", "maxiter", "maxfun", "share")), ("patience", "i8")]
+)
 PROGRESS = np.dtype(
     [
         *((name, "f8") for name in ("fun", "best", "norm", "total", "before")),
@@ -80,6 +82,11 @@ class Criteria:
             raise ValueError(f"disp: {self.disp!r}, expected True, False or a number of iterations")
         for name in ("return_all", "history"):
             check_bool(name, getattr(self, name))
+
+    @property
+    def share(self) -> float:
+        """Share of a value in the mean of a window."""
+        return 1 / self.patience
 
     def record(self) -> np.ndarray:
         """Return the criteria as the judge reads them."""

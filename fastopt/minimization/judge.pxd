@@ -1,7 +1,6 @@
 # cython: language_level=3
 """The judge: what is asked after every evaluation of an objective, by loops in Python and compiled ones alike."""
 
-cimport cython
 from cython cimport floating
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
@@ -21,6 +20,7 @@ cdef enum reason_t:  # Why a minimisation ends, in the order of `criteria.REASON
 cdef struct criteria_t:  # NaN switches a tolerance off; laid out as `criteria.CRITERIA`.
     double gtol, ftol, xtol, target
     double maxiter, maxfun
+    double share  # 1 / patience.
     int64_t patience
 
 cdef struct progress_t:  # Of one run; laid out as `criteria.PROGRESS`.
@@ -63,12 +63,11 @@ cdef inline bint has_moved(Py_ssize_t n, const floating *x, floating *previous, 
     return moved
 
 
-@cython.cdivision(True)
 cdef inline bint has_stalled(const criteria_t *criteria, progress_t *progress) noexcept nogil:
     """Return True if the mean of a window of values that just ended is not below the mean of the one before."""
     cdef double mean, size
     cdef bint stalled
-    progress.total += progress.fun / criteria.patience
+    progress.total += progress.fun * criteria.share
     progress.counted += 1
     if progress.counted < criteria.patience:
         return False

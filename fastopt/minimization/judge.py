@@ -80,7 +80,7 @@ class Judge:
     def has_stalled(self, fun: float) -> bool:
         """Return True if the mean of a window of values that just ended is not below the mean of the one before."""
         now, criteria = self.progress, self.criteria
-        now["total"] += fun / criteria.patience
+        now["total"] += fun * criteria.share
         now["counted"] += 1
         if now["counted"] < criteria.patience:
             return False

@@ -30,7 +30,7 @@ LAYERS = {
     "testing": {"_arrays", "_engine", "_optimizer", "custom"},
     "torch": {"_arrays", "_engine", "_optimizer", "custom"},
     "training": {"_arrays", "_optimizer", "domains", "schedules"},
-    "minimization": {"_optimizer", "custom", "domains", "optimizers", "training"},
+    "minimization": {"_codegen", "_optimizer", "custom", "domains", "optimizers", "training"},
 }
 
 

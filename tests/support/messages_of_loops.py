@@ -71,6 +71,11 @@ def of_c(*types, result=ctypes.c_double):
     return ctypes.CFUNCTYPE(result, *types)(1)
 
 
+def many(x0=((1.0, 2.0),), fun=lambda x: (x[:, 0], x), **arguments):
+    """Minimize many problems with these arguments."""
+    return lambda: fo.minimize_many(fun, x0, **arguments)
+
+
 POINTERS = [ctypes.c_void_p] * 3
 OF_LOOPS = [
     (TypeError, ["fun: ", "argtypes", "expected double (size_t n, const double *x"], minimize(fun=of_c(*POINTERS), jac=None)),
@@ -172,6 +177,26 @@ OF_LOOPS = [
     (ValueError, ["path: 'a{}{}' with keep=1"], lambda: fo.training.Checkpoint("a{}{}")),
     (ValueError, ["every: 0, expected a whole number of at least 1"], lambda: fo.training.Checkpoint("a.npz", every=0)),
     (ValueError, ["seconds: -1, expected a number of at least 0"], lambda: fo.training.Checkpoint("a.npz", seconds=-1)),
+    (ValueError, ["x0: shape (2,), expected (problems, variables)"], many([1.0, 2.0])),
+    (ValueError, ["x0: float64, expected finite real numbers"], many([[np.inf]])),
+    (TypeError, ["fun: 5, expected a function"], many(fun=5)),
+    (
+        TypeError,
+        ["a compiled objective with args=(1,) and x0 of float64"],
+        many(fun=of_c(ctypes.c_size_t, *POINTERS, ctypes.c_size_t), args=(1,)),
+    ),
+    (TypeError, ["fun: ", "expected double (size_t", "size_t problem)"], many(fun=of_c(ctypes.c_size_t, *POINTERS))),
+    (ValueError, ["minimize_many: history, differences: of single problems"], many(options={"history": True, "differences": "cs"})),
+    (ValueError, ["minimize_many: returns: of single problems"], many(options={"returns": "average", "ema": 0.9})),
+    (ValueError, ["threads: 0, expected a whole number of at least 1, or None"], many(threads=0)),
+    (ValueError, ["args: argument 1 has 3 entries, expected one for each of the 1 problems"], many(args=(1, [1, 2, 3]))),
+    (TypeError, ["fun: returned 1.0, expected a pair (values, gradients)"], many(fun=lambda x: 1.0)),
+    (TypeError, ["fun: returned values of object, expected real numbers"], many(fun=lambda x: (None, x))),
+    (ValueError, ["fun: returned values of shape (), expected (1,)"], many(fun=lambda x: (1.0, x))),
+    (ValueError, ["fun: returned gradients of shape (2,), expected (1, 2)"], many(fun=lambda x: ([1.0], x[0]))),
+    (ValueError, ["minimize_many: clip_norm sums over variables"], many(options={"clip_norm": 1.0})),
+    (ValueError, ["minimize_many: dog sums over variables"], many(method="dog")),
+    (ValueError, ["step_scale: shape (3,), expected (1, 2), or a number"], many(options={"step_scale": np.ones(3)})),
     (ValueError, ["tree: no arrays, expected at least one"], lambda: fo.pack({})),
     (TypeError, ["'w': <U4: expected arrays of numbers"], lambda: fo.pack({"w": "text"})),
     (TypeError, ["'w': object"], lambda: fo.pack({"w": None})),
