@@ -14,6 +14,7 @@ from .optimizers import *  # noqa: F403
 
 if TYPE_CHECKING:
     from ._arrays.packing import pack
+    from .gradient import check_gradient
     from .minimization import Minimizer, minimize, minimize_many, scipy_method
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "RowGradient",
     "__version__",
     "bfloat16",
+    "check_gradient",
     "compile",
     "embed",
     "functional",
@@ -45,6 +47,7 @@ LAZY = {
     **{name: name for name in ("cuda", "testing", "torch")},
     "RuleError": "_codegen.subset",
     "pack": "_arrays.packing",
+    "check_gradient": "gradient",
     **{name: "minimization" for name in ("Minimizer", "minimize", "minimize_many", "scipy_method")},
 }
 

@@ -37,7 +37,9 @@ def test_importing_needs_numpy_alone():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 
-MINIMIZATION = sorted({getattr(fo, name).__module__ for name in ("Minimizer", "minimize", "pack")})
+MINIMIZATION = sorted(
+    {getattr(fo, name).__module__ for name in ("Minimizer", "check_gradient", "minimize", "minimize_many", "pack")}
+)
 OPTIMIZERS = sorted({getattr(fo, name).__module__ for name in fo.optimizers.__all__})
 SCHEDULES = sorted({getattr(fo.schedules, name).__module__ for name in fo.schedules.__all__})
 

@@ -30,6 +30,7 @@ LAYERS = {
     "testing": {"_arrays", "_engine", "_optimizer", "custom"},
     "torch": {"_arrays", "_engine", "_optimizer", "custom"},
     "training": {"_arrays", "_optimizer", "domains", "schedules"},
+    "gradient": {"_arrays"},
     "minimization": {"_codegen", "_optimizer", "custom", "domains", "optimizers", "training"},
 }
 

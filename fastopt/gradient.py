@@ -1,0 +1,215 @@
+"""Checks of gradients against differences of the function itself."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ._arrays.tree import collect, flatten, listed, unflatten
+
+STEPS = 0.25 * 0.25 ** np.arange(13)  # Of differences, times the size of the parameters.
+ELEMENTS = 64  # Elements of an array that are looked at one by one.
+
+
+class Line:
+    """Function of one number: the value at parameters moved along a direction."""
+
+    def __init__(self, fun: Callable[..., Any], args: Sequence[Any], structure: Any, arrays: Sequence[np.ndarray]) -> None:
+        self.fun, self.args, self.structure, self.arrays = fun, args, structure, arrays
+
+    def value(self, t: Any, direction: Sequence[np.ndarray]) -> Any:
+        """Return the value at a distance, which may be complex."""
+        moved = [np.asarray(a + t * d) for a, d in zip(self.arrays, direction, strict=True)]
+        if not isinstance(t, complex):
+            moved = [x.astype(a.dtype) for x, a in zip(moved, self.arrays, strict=True)]
+        with np.errstate(all="ignore"):
+            found = self.fun(unflatten(self.structure, iter(moved)), *self.args)
+        return np.asarray(found[0] if isinstance(found, tuple) else found).item()
+
+    def slope(self, direction: Sequence[np.ndarray]) -> tuple[float, float]:
+        """Return the derivative along a direction and an estimate of its error, by a complex step if differences agree."""
+        best = self.difference(direction)
+        exact = self.complex_slope(direction)
+        if exact is not None and abs(exact - best[0]) <= 10 * best[1] + 1e-3 * abs(exact):
+            return exact, 1e-13 * abs(exact)
+        return best
+
+    def difference(self, direction: Sequence[np.ndarray]) -> tuple[float, float]:
+        """Return the derivative by central differences of fourth order, at the step with the smallest error.
+
+        That of the order is estimated by the step before, that of rounding by the precision of the values.
+        """
+        before, last, best = np.nan, np.nan, (np.nan, np.inf)
+        for step in STEPS:
+            pair = [float(self.value(t, direction)) for t in (step, -step)]
+            single = any(a.dtype != np.float64 for a in self.arrays) or all(float(np.float32(f)) == f for f in pair)
+            with np.errstate(all="ignore"):
+                simple = (pair[0] - pair[1]) / (2 * step)
+                found = (16 * simple - before) / 15  # The step before was four times as long.
+                noise = np.finfo(np.float32 if single else np.float64).eps * max(map(abs, pair)) / step
+                error = abs(found - last) + noise
+            before, last = simple, found
+            best = (found, error) if error < best[1] else best
+            if best[1] <= 1e-10 * abs(best[0]) or best[1] < noise:
+                break
+        return best
+
+    def complex_slope(self, direction: Sequence[np.ndarray]) -> float | None:
+        """Return the derivative by a complex step, or None where the function takes no complex numbers."""
+        if any(a.dtype != np.float64 for a in self.arrays):
+            return None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found = self.value(1e-30j, direction)
+        except Exception:  # Whatever a function of real numbers does with complex ones.
+            return None
+        return found.imag / 1e-30 if isinstance(found, complex) and np.isfinite(found) else None
+
+
+def check_gradient(
+    fun: Callable[..., Any],
+    params: Any,
+    *args: Any,
+    jac: Callable[..., Any] | None = None,
+    rtol: float | None = None,
+    directions: int = 10,
+    seed: int = 0,
+) -> float:
+    """Check gradients against differences of the function along random directions; raise for the worst element.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(params, *args)`` returns a value and the gradients, nested like `params`; with `jac` the value alone.
+    params : arrays
+        Arrays and numbers of floating-point dtypes, nested in dicts, lists and tuples: where to check. They are not changed.
+    *args
+        Further arguments, such as a batch of data.
+    jac : callable, optional
+        ``jac(params, *args)`` returns the gradients.
+    rtol : float, optional
+        Relative difference that counts as an error. Default: 1e-6, and 1e-3 below float64.
+    directions : int, default 10
+        Number of random directions in which all arrays are moved together.
+    seed : int, default 0
+        Of the directions.
+
+    Returns
+    -------
+    float
+        The largest relative difference that was found.
+
+    Raises
+    ------
+    AssertionError
+        If a gradient is wrong. The message names the array and the element that differs most, with both numbers.
+    TypeError, ValueError
+        If the gradients are nested otherwise, or have other shapes.
+
+    Notes
+    -----
+    Derivatives are central differences, extrapolated, at the step where their error is the smallest, which is estimated and
+    allowed for; for float64, where the function takes complex numbers and agrees with them, complex steps [1]_, which are
+    accurate to the last digits. If a direction differs, the array with the largest difference is halved until some elements are
+    left, and those are looked at one by one.
+
+    References
+    ----------
+    .. [1] W. Squire and G. Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40, 1998.
+       doi:10.1137/S003614459631241X
+
+    Examples
+    --------
+    >>> import numpy as np, fastopt as fo
+    >>> def fun(p):
+    ...     return np.sum(p["w"] ** 3), {"w": 3 * p["w"] ** 2}
+    >>> bool(fo.check_gradient(fun, {"w": np.array([1.0, 2.0])}) < 1e-9)
+    True
+    >>> fo.check_gradient(fun, {"w": np.array([1.0, 2.0])}, jac=lambda p: {"w": p["w"] ** 2})
+    Traceback (most recent call last):
+    AssertionError: gradient of 'w' at (1,): 4, by differences 12
+    """
+    structure, given = flatten(listed(params))
+    arrays = [checked_array(name, a) for name, a in given]
+    copies = unflatten(structure, iter([a.copy() for a in arrays]))
+    found = fun(copies, *args)[1] if jac is None else jac(copies, *args)
+    grads = [checked_gradient(n, g, a) for (n, _), a, g in zip(given, arrays, collect(structure, found), strict=True)]
+    line = Line(fun, args, structure, arrays)
+    exact = all(a.dtype == np.float64 for a in arrays)
+    rtol = (1e-6 if exact else 1e-3) if rtol is None else rtol
+    rng = np.random.default_rng(seed)
+    sizes = [size_of(a) for a in arrays]
+    worst = 0.0
+    for _ in range(directions):
+        direction = [s * rng.standard_normal(a.shape) for s, a in zip(sizes, arrays, strict=True)]
+        error, is_wrong = difference(line, direction, grads, rtol)
+        worst = max(worst, error)
+        if is_wrong:
+            raise AssertionError(worst_element(line, direction, [n for n, _ in given], grads))
+    return worst
+
+
+def checked_array(name: str, a: Any) -> np.ndarray:
+    """Return a parameter as an array, or raise."""
+    found = np.asarray(a)
+    if found.dtype.kind != "f":
+        raise TypeError(f"parameter {name!r}: {found.dtype}, expected a floating-point array")
+    return found
+
+
+def checked_gradient(name: str, g: Any, a: np.ndarray) -> np.ndarray:
+    """Return a gradient in double, zeros for None, or raise."""
+    found = np.zeros(a.shape) if g is None else np.asarray(g)
+    if found.shape != a.shape or found.dtype.kind not in "fiu":
+        raise ValueError(f"gradient of {name!r}: {found.dtype} of shape {found.shape}, expected real numbers of shape {a.shape}")
+    return found.astype(np.float64)
+
+
+def size_of(a: np.ndarray) -> float:
+    """Return the size of an array's elements, 1 for zeros."""
+    size = float(np.sqrt(np.mean(np.square(a, dtype=np.float64)))) if a.size else 1.0
+    return size if 0 < size < np.inf else 1.0
+
+
+def difference(line: Line, direction: Sequence[np.ndarray], grads: Sequence[np.ndarray], rtol: float) -> tuple[float, bool]:
+    """Return the relative difference of the slope along a direction, and whether it counts as an error."""
+    products = [g * d for g, d in zip(grads, direction, strict=True)]
+    mine = float(sum(np.sum(p) for p in products))
+    size = float(np.hypot.reduce([np.hypot.reduce(p, axis=None) for p in products]))  # What errors of the elements add up to.
+    theirs, error = line.slope(direction)
+    apart, most = abs(mine - theirs), max(abs(mine), abs(theirs), size)
+    if apart == 0:
+        return 0.0, False
+    return apart / most if most else 0.0, not apart <= rtol * most + 10 * error
+
+
+def worst_element(line: Line, direction: Sequence[np.ndarray], names: Sequence[str], grads: Sequence[np.ndarray]) -> str:
+    """Return the message that names the element whose gradient differs most."""
+    apart = [part_apart(line, direction, grads, k, 0, a.size) for k, a in enumerate(line.arrays)]
+    k = int(np.argmax(apart))
+    low, high = 0, line.arrays[k].size
+    while high - low > ELEMENTS:
+        middle = (low + high) // 2
+        first, second = (part_apart(line, direction, grads, k, *part) for part in ((low, middle), (middle, high)))
+        low, high = (low, middle) if first >= second else (middle, high)
+    each = []
+    for i in range(low, high):
+        one = [np.zeros(a.shape) for a in line.arrays]
+        one[k].reshape(-1)[i] = size = size_of(line.arrays[k])
+        each.append(line.slope(one)[0] / size)
+    mine = grads[k].reshape(-1)[low:high]
+    worst = int(np.argmax(np.nan_to_num(np.abs(mine - each), nan=np.inf)))
+    place = tuple(map(int, np.unravel_index(low + worst, line.arrays[k].shape)))
+    return f"gradient of {names[k]!r} at {place}: {mine[worst]:.6g}, by differences {each[worst]:.6g}"
+
+
+def part_apart(line: Line, direction: Sequence[np.ndarray], grads: Sequence[np.ndarray], k: int, low: int, high: int) -> float:
+    """Return by how much the slope along some elements of array `k` differs."""
+    part = [np.zeros(a.shape) for a in line.arrays]
+    part[k].reshape(-1)[low:high] = direction[k].reshape(-1)[low:high]
+    apart = abs(float(np.sum(grads[k] * part[k])) - line.slope(part)[0]) if high > low else -1.0
+    return apart if np.isfinite(apart) else np.inf
