@@ -45,8 +45,8 @@ class Line:
         before, last, best = np.nan, np.nan, (np.nan, np.inf)
         for step in STEPS:
             pair = [float(self.value(t, direction)) for t in (step, -step)]
-            single = any(a.dtype != np.float64 for a in self.arrays) or all(float(np.float32(f)) == f for f in pair)
             with np.errstate(all="ignore"):
+                single = any(a.dtype != np.float64 for a in self.arrays) or all(float(np.float32(f)) == f for f in pair)
                 simple = (pair[0] - pair[1]) / (2 * step)
                 found = (16 * simple - before) / 15  # The step before was four times as long.
                 noise = np.finfo(np.float32 if single else np.float64).eps * max(map(abs, pair)) / step
