@@ -15,7 +15,7 @@ from .optimizers import *  # noqa: F403
 if TYPE_CHECKING:
     from ._arrays.packing import pack
     from .gradient import check_gradient
-    from .minimization import Minimizer, minimize, minimize_many, scipy_method
+    from .minimization import Minimizer, lr_find, minimize, minimize_many, scipy_method
 
 __all__ = [
     "Minimizer",
@@ -28,6 +28,7 @@ __all__ = [
     "embed",
     "functional",
     "get_include",
+    "lr_find",
     "minimize",
     "minimize_many",
     "optimizer",
@@ -48,7 +49,7 @@ LAZY = {
     "RuleError": "_codegen.subset",
     "pack": "_arrays.packing",
     "check_gradient": "gradient",
-    **{name: "minimization" for name in ("Minimizer", "minimize", "minimize_many", "scipy_method")},
+    **{name: "minimization" for name in ("Minimizer", "lr_find", "minimize", "minimize_many", "scipy_method")},
 }
 
 

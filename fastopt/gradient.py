@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays.tree import collect, flatten, listed, unflatten
+from .domains import whole
 
 STEPS = 0.25 * 0.25 ** np.arange(13)  # Of differences, times the size of the parameters.
 ELEMENTS = 64  # Elements of an array that are looked at one by one.
@@ -30,32 +31,40 @@ class Line:
         return np.asarray(found[0] if isinstance(found, tuple) else found).item()
 
     def slope(self, direction: Sequence[np.ndarray]) -> tuple[float, float]:
-        """Return the derivative along a direction and an estimate of its error, by a complex step if differences agree."""
-        best = self.difference(direction)
-        exact = self.complex_slope(direction)
-        if exact is not None and abs(exact - best[0]) <= 10 * best[1] + 1e-3 * abs(exact):
-            return exact, 1e-13 * abs(exact)
-        return best
+        """Return the derivative along a direction and an estimate of its error.
 
-    def difference(self, direction: Sequence[np.ndarray]) -> tuple[float, float]:
-        """Return the derivative by central differences of fourth order, at the step with the smallest error.
-
-        That of the order is estimated by the step before, that of rounding by the precision of the values.
+        By a complex step, if differences agree or end beyond the function's domain: functions such as `numpy.abs` take complex
+        numbers and have no derivative there.
         """
-        before, last, best = np.nan, np.nan, (np.nan, np.inf)
-        for step in STEPS:
+        found, error, rise = self.difference(direction)
+        exact = self.complex_slope(direction)
+        if exact is not None and (not np.isfinite(found) or abs(exact - found) <= 10 * error):
+            return exact, 1e-13 * abs(exact) + 8 * float(np.finfo(np.float64).eps) * rise
+        return found, error
+
+    def difference(self, direction: Sequence[np.ndarray]) -> tuple[float, float, float]:
+        """Return the derivative by central differences of fourth order, its error, and the steepest rise that was seen.
+
+        The step is that with the smallest error: that of the order is estimated by the step before and by second order, that of
+        rounding by the precision of values and parameters.
+        """
+        before, last, best, steepest = np.nan, np.nan, (np.nan, np.inf), 0.0
+        moves = max(float(np.finfo(a.dtype).eps) for a in self.arrays)
+        here = float(self.value(0.0, direction))
+        for step in STEPS[8 * moves < STEPS]:
             pair = [float(self.value(t, direction)) for t in (step, -step)]
             with np.errstate(all="ignore"):
-                single = any(a.dtype != np.float64 for a in self.arrays) or all(float(np.float32(f)) == f for f in pair)
                 simple = (pair[0] - pair[1]) / (2 * step)
                 found = (16 * simple - before) / 15  # The step before was four times as long.
-                noise = np.finfo(np.float32 if single else np.float64).eps * max(map(abs, pair)) / step
-                error = abs(found - last) + noise
+                rise = max(abs(f - here) for f in pair) / step
+                noise = (rounding(pair, moves) + moves * rise) / step
+                error = abs(found - last) + abs(found - simple) + noise
             before, last = simple, found
+            steepest = max(steepest, rise) if np.isfinite(rise) else steepest
             best = (found, error) if error < best[1] else best
             if best[1] <= 1e-10 * abs(best[0]) or best[1] < noise:
                 break
-        return best
+        return *best, steepest
 
     def complex_slope(self, direction: Sequence[np.ndarray]) -> float | None:
         """Return the derivative by a complex step, or None where the function takes no complex numbers."""
@@ -68,6 +77,14 @@ class Line:
         except Exception:  # Whatever a function of real numbers does with complex ones.
             return None
         return found.imag / 1e-30 if isinstance(found, complex) and np.isfinite(found) else None
+
+
+def rounding(values: Sequence[float], moves: float) -> float:
+    """Return the rounding error of values, which may have been computed in single precision."""
+    with np.errstate(all="ignore"):
+        single = moves > np.finfo(np.float64).eps or all(float(np.float32(f)) == f for f in values)
+    kind = np.finfo(np.float32 if single else np.float64)
+    return 8 * float(kind.eps) * max(map(abs, values)) + float(kind.smallest_subnormal)  # 8: errors of sums grow
 
 
 def check_gradient(
@@ -94,7 +111,7 @@ def check_gradient(
     rtol : float, optional
         Relative difference that counts as an error. Default: 1e-6, and 1e-3 below float64.
     directions : int, default 10
-        Number of random directions in which all arrays are moved together.
+        Number of random directions in which all arrays are moved together, after one for each array alone.
     seed : int, default 0
         Of the directions.
 
@@ -133,24 +150,46 @@ def check_gradient(
     Traceback (most recent call last):
     AssertionError: gradient of 'w' at (1,): 4, by differences 12
     """
+    if (number := whole(directions)) is None or number < 1:
+        raise ValueError(f"directions: {directions!r}, expected a whole number of at least 1")
     structure, given = flatten(listed(params))
     arrays = [checked_array(name, a) for name, a in given]
-    copies = unflatten(structure, iter([a.copy() for a in arrays]))
-    found = fun(copies, *args)[1] if jac is None else jac(copies, *args)
+    found = gradients_of(fun, jac, unflatten(structure, iter([a.copy() for a in arrays])), args)
     grads = [checked_gradient(n, g, a) for (n, _), a, g in zip(given, arrays, collect(structure, found), strict=True)]
-    line = Line(fun, args, structure, arrays)
-    exact = all(a.dtype == np.float64 for a in arrays)
-    rtol = (1e-6 if exact else 1e-3) if rtol is None else rtol
+    line, names = Line(fun, args, structure, arrays), [name for name, _ in given]
+    rtol = tolerance(rtol, arrays)
     rng = np.random.default_rng(seed)
-    sizes = [size_of(a) for a in arrays]
-    worst = 0.0
-    for _ in range(directions):
-        direction = [s * rng.standard_normal(a.shape) for s, a in zip(sizes, arrays, strict=True)]
+    errors = []
+    # Each array alone, as a large one would hide a small one; then all together. In the units of the array and of each element.
+    for k, sizes in [*((k, s) for k in range(len(arrays)) for s in SIZES), *((-1, SIZES[i % 2]) for i in range(directions))]:
+        moved = [rng.standard_normal(a.shape) * (k in (-1, i)) for i, a in enumerate(arrays)]
+        direction = [sizes(a.astype(np.float64)) * d for a, d in zip(arrays, moved, strict=True)]
         error, is_wrong = difference(line, direction, grads, rtol)
-        worst = max(worst, error)
+        errors.append(error)
         if is_wrong:
-            raise AssertionError(worst_element(line, direction, [n for n, _ in given], grads))
-    return worst
+            raise AssertionError(worst_element(line, direction, names, grads))
+    if np.isnan(errors).all():
+        raise AssertionError("fun: nan or infinite around these parameters, expected a point where gradients can be compared")
+    return float(np.nanmax(errors))
+
+
+def gradients_of(fun: Callable[..., Any], jac: Callable[..., Any] | None, params: Any, args: Sequence[Any]) -> Any:
+    """Return the gradients that are checked, or raise if there are none."""
+    if jac is not None:
+        return jac(params, *args)
+    found = fun(params, *args)
+    if not isinstance(found, (tuple, list)) or len(found) != 2:
+        raise TypeError(f"fun: returned {found!r:.80}, expected a pair (value, gradients), or jac=... for them")
+    return found[1]
+
+
+def tolerance(rtol: float | None, arrays: Sequence[np.ndarray]) -> float:
+    """Return the relative tolerance, or raise."""
+    if rtol is None:
+        return 1e-6 if all(a.dtype == np.float64 for a in arrays) else 1e-3
+    if not (isinstance(rtol, (int, float)) and 0 <= rtol < np.inf):
+        raise ValueError(f"rtol: {rtol!r}, expected a finite number of at least 0")
+    return rtol
 
 
 def checked_array(name: str, a: Any) -> np.ndarray:
@@ -171,8 +210,13 @@ def checked_gradient(name: str, g: Any, a: np.ndarray) -> np.ndarray:
 
 def size_of(a: np.ndarray) -> float:
     """Return the size of an array's elements, 1 for zeros."""
-    size = float(np.sqrt(np.mean(np.square(a, dtype=np.float64)))) if a.size else 1.0
-    return size if 0 < size < np.inf else 1.0
+    largest = float(np.max(np.abs(a), initial=0.0))
+    if not 0 < largest < np.inf:
+        return 1.0
+    return largest * float(np.sqrt(np.mean(np.square(a.astype(np.float64) / largest))))
+
+
+SIZES = (size_of, np.abs)
 
 
 def difference(line: Line, direction: Sequence[np.ndarray], grads: Sequence[np.ndarray], rtol: float) -> tuple[float, bool]:
@@ -184,13 +228,15 @@ def difference(line: Line, direction: Sequence[np.ndarray], grads: Sequence[np.n
     apart, most = abs(mine - theirs), max(abs(mine), abs(theirs), size)
     if apart == 0:
         return 0.0, False
-    return apart / most if most else 0.0, not apart <= rtol * most + 10 * error
+    relative = 0.0 if apart <= 10 * error else apart / most
+    # Beyond the function's domain there is nothing to compare with; that of the elements is nearer.
+    unknown = np.isfinite(mine) and not np.isfinite(theirs)
+    return np.nan if unknown else relative, not (unknown or apart <= rtol * most + 10 * error)
 
 
 def worst_element(line: Line, direction: Sequence[np.ndarray], names: Sequence[str], grads: Sequence[np.ndarray]) -> str:
     """Return the message that names the element whose gradient differs most."""
-    apart = [part_apart(line, direction, grads, k, 0, a.size) for k, a in enumerate(line.arrays)]
-    k = int(np.argmax(apart))
+    k = int(np.argmax([part_apart(line, direction, grads, k, 0, a.size) for k, a in enumerate(line.arrays)]))
     low, high = 0, line.arrays[k].size
     while high - low > ELEMENTS:
         middle = (low + high) // 2
@@ -199,10 +245,12 @@ def worst_element(line: Line, direction: Sequence[np.ndarray], names: Sequence[s
     each = []
     for i in range(low, high):
         one = [np.zeros(a.shape) for a in line.arrays]
-        one[k].reshape(-1)[i] = size = size_of(line.arrays[k])
+        one[k].reshape(-1)[i] = size = float(np.abs(direction[k].reshape(-1)[i])) or size_of(line.arrays[k])
         each.append(line.slope(one)[0] / size)
     mine = grads[k].reshape(-1)[low:high]
-    worst = int(np.argmax(np.nan_to_num(np.abs(mine - each), nan=np.inf)))
+    # Gradients that are not finite are wrong; differences that are not say nothing.
+    apart = np.where(np.isfinite(mine), np.nan_to_num(np.abs(mine - each), nan=-1.0, posinf=-1.0), np.inf)
+    worst = int(np.argmax(apart))
     place = tuple(map(int, np.unravel_index(low + worst, line.arrays[k].shape)))
     return f"gradient of {names[k]!r} at {place}: {mine[worst]:.6g}, by differences {each[worst]:.6g}"
 

@@ -30,6 +30,8 @@ class Packed:
     def __init__(self, structure: Structure | None, leaves: list[tuple[str, np.ndarray]]) -> None:
         self._structure = structure
         self.names = [name for name, _ in leaves]
+        if len(set(self.names)) < len(leaves):
+            raise ValueError(f"tree: two arrays of one name among {', '.join(self.names):.80}, expected keys without slashes")
         self._shapes = [a.shape for _, a in leaves]
         self._dtypes = [a.dtype for _, a in leaves]
         self.offsets: dict[str, int] = {}
@@ -105,6 +107,8 @@ class Packed:
         arrays = [(name, dtype, shaped(name, a, shape)) for name, shape, dtype, a in given]
         buffers = {d: np.empty(a.shape, d) for d, a in self._buffers.items()} if out is None else self._checked("out", out)
         for name, dtype, a in arrays:
+            if not np.can_cast(a.dtype, buffers[dtype].dtype, "same_kind"):
+                raise TypeError(f"{name!r}: {a.dtype}, expected what {buffers[dtype].dtype} can hold")
             start = self.offsets[name]
             buffers[dtype][start : start + a.size] = a.reshape(-1)
         return self._given(buffers)

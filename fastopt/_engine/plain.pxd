@@ -2,15 +2,20 @@
 """Plain steps: those of one array that need neither Python nor sums nor the GIL, for compiled loops."""
 
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy
 
 from fastopt._engine.plan cimport Plan, hyperparameters_of, powers_of
-from fastopt._engine.table cimport CARRY, FLOAT64, SCALARS, fo_powers_t, formula_t, table_t, task_t
+from fastopt._engine.table cimport FLOAT64, fo_powers_t, formula_t, table_t, task_t
 
 cdef extern from "block.h" nogil:
     ctypedef int fo_env
     fo_env fo_enter(int flush)
     void fo_leave(fo_env caller)
+
+cdef extern from "threads.h" nogil:
+    double fo_now()
+
+cdef enum:
+    MOST = 1 << 14  # Iterations from one look at the clock to the next.
 
 cdef struct plain_t:  # What a plain step reads and writes.
     const table_t *table
@@ -49,3 +54,27 @@ cdef inline void prepare_scalars(plain_t *plain, int64_t t) noexcept nogil:
 cdef inline void end_plain(Plan plan, int64_t steps) noexcept:
     """Count plain steps."""
     plan.t[0] += steps
+
+
+cdef struct pace_t:  # When to look at the clock: about every 50 microseconds.
+    double end, last
+    int stride, left
+
+
+cdef inline pace_t pace_until(double end) noexcept nogil:
+    """Return a pace that begins by looking at the clock each time."""
+    cdef pace_t pace
+    pace.end, pace.last, pace.stride, pace.left = end, fo_now(), 1, 1
+    return pace
+
+
+cdef inline bint is_late(pace_t *pace) noexcept nogil:
+    """Return True if the time was over when the clock was looked at last."""
+    cdef double now
+    pace.left -= 1
+    if pace.left:
+        return False
+    now = fo_now()
+    pace.stride = min(2 * pace.stride, <int> MOST) if now - pace.last < 5e-5 else max(pace.stride // 2, 1)
+    pace.left, pace.last = pace.stride, now
+    return now >= pace.end

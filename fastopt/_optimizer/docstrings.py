@@ -102,6 +102,7 @@ def entry(cls: Any, name: str, described: tuple[str, str]) -> str:
         kind = f"{('two', 'three')[len(cls.tuple_arguments[name]) - 2]} floats or schedules"
     elif not kind:
         kind = "bool" if isinstance(default, bool) else f"{type(default).__name__} or schedule"
+    text += " `fastopt.lr_find` finds one; see the guide on choosing." if name == "lr" else ""
     return f"{name} : {kind}, default {shown(default)}\n{wrapped(text)}"
 
 

@@ -53,8 +53,8 @@ FO_INLINE double fo_power_of(fo_powers_t *kept, int64_t n)
 }
 FO_INLINE double fo_power_kept(fo_powers_t *all, int place, double x, int64_t n)
 {
-    fo_powers_t *kept = &all[place];
     if (!all) return fo_power(x, n);
+    fo_powers_t *kept = &all[place];
     if (!kept->seen || memcmp(&kept->x, &x, sizeof x) != 0) {
         kept->x = x, kept->seen = 1;
         return fo_power(x, n);

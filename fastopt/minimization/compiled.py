@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+CHUNK = 2e-3  # Seconds of a compiled loop until signals and limits are looked at.
+
 try:
     from . import loops
 except ImportError:  # Nothing is compiled.
@@ -24,7 +26,9 @@ SIZES = (ctypes.c_size_t, ctypes.c_ssize_t, ctypes.c_uint64, ctypes.c_int64)
 FUNCTION: Any = ctypes.CFUNCTYPE(None).__base__
 POINTER: Any = ctypes.POINTER(ctypes.c_double).__base__
 # Other names of types.
-SAME = dict.fromkeys(("unsigned long", "unsigned long long", "long", "ulong", "uintptr_t", "uint64_t", "int64_t"), "size_t")
+SAME = dict.fromkeys(("unsigned long long", "long long", "uintptr_t", "uint64_t", "int64_t"), "size_t")
+if ctypes.sizeof(ctypes.c_long) == ctypes.sizeof(ctypes.c_size_t):
+    SAME |= dict.fromkeys(("unsigned long", "long", "ulong"), "size_t")
 
 
 @dataclass
@@ -57,7 +61,7 @@ class Compiled:
 
     def evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Return value and gradient at a point."""
-        jac = np.zeros_like(x)
+        jac = np.zeros_like(x)  # As in the compiled loops.
         self.nfev += 1
         return self._function(x.size, x.ctypes.data, jac.ctypes.data, self.data), jac
 
@@ -66,14 +70,14 @@ class Compiled:
         self.nfev = m.nfev
 
     def run(self, m: Minimizer, seconds: float) -> None:
-        """Go on with a minimization, for so many seconds where the loop is compiled, or to the next point."""
+        """Go on with a minimization, for at most so many seconds where the loop is compiled, at least to the next point."""
         if loops is None or m._needs_python or m._judge.progress["judged"] == m.nit:
             fun, jac = self.evaluate(m._point())
             m._tell(fun, jac, self.nfev, self.nfev)
         else:
             further = self.nfev - m.nit
             try:
-                reason = loops.run(m._judge, self.address, self.data, further, seconds)
+                reason = loops.run(m._judge, self.address, self.data, further, min(seconds, CHUNK))
             finally:
                 self.nfev = m.nit + further + int(m._judge.progress["judged"] == m.nit)
                 m.nfev = m.njev = self.nfev
@@ -134,8 +138,10 @@ def of_scipy(fun: Any, arguments: int) -> Compiled:
     api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
     api.PyCapsule_GetContext.argtypes = [ctypes.py_object]
     name = api.PyCapsule_GetName(capsule)
-    found = signature_of(name.decode())
-    if found != ("double", *WORDS[:arguments]):
+    result, *found = signature_of(name.decode())
+    if len(found) > 3 and found[3].endswith("*"):
+        found[3] = "void *"  # Data may be a pointer to anything.
+    if result != "double" or tuple(found) != WORDS[:arguments]:
         wanted = MANY if arguments == 5 else SIGNATURE
         raise TypeError(f"fun: a LowLevelCallable of signature {name.decode()!r}, expected {wanted}")
     return Compiled(api.PyCapsule_GetPointer(capsule, name), api.PyCapsule_GetContext(capsule) or 0, fun)

@@ -12,7 +12,7 @@ import numpy as np
 from ..domains import check_bool, whole
 
 # Reasons to end, in the order of `judge.pxd`: status and message.
-GO_ON, NONFINITE, GRADIENT, TARGET, STALLED, STILL, ITERATIONS, EVALUATIONS, SECONDS, CALLBACK = range(10)
+GO_ON, NONFINITE, GRADIENT, TARGET, STALLED, STILL, ITERATIONS, EVALUATIONS, NO_PROGRESS, SECONDS, CALLBACK = range(11)
 EXCEEDED = "Maximum number of {} has been exceeded"
 REASONS = {
     GO_ON: (-1, "The minimization has not ended."),
@@ -23,10 +23,10 @@ REASONS = {
     STILL: (0, "Optimization terminated successfully: no step moved by more than xtol."),
     ITERATIONS: (1, EXCEEDED.format("iterations")),
     EVALUATIONS: (1, EXCEEDED.format("function evaluations")),
+    NO_PROGRESS: (2, "The function has not fallen below its first value"),
     SECONDS: (1, EXCEEDED.format("seconds")),
     CALLBACK: (99, "`callback` raised `StopIteration`."),
 }
-LIMITS = (ITERATIONS, EVALUATIONS, SECONDS, CALLBACK)  # A run that ended for one of these can go on.
 
 # Records of the judge, laid out as the structs of `judge.pxd`.
 CRITERIA = np.dtype(
@@ -34,7 +34,7 @@ CRITERIA = np.dtype(
 )
 PROGRESS = np.dtype(
     [
-        *((name, "f8") for name in ("fun", "best", "norm", "total", "before")),
+        *((name, "f8") for name in ("fun", "best", "first", "norm", "total", "before")),
         *((name, "i8") for name in ("counted", "still", "judged", "reason")),
     ]
 )
@@ -43,7 +43,7 @@ PROGRESS = np.dtype(
 def start(shape: tuple[int, ...] = ()) -> np.ndarray:
     """Return the progress of runs that begin."""
     found = np.zeros(shape, PROGRESS)
-    found["fun"] = found["before"] = math.nan
+    found["fun"] = found["first"] = found["before"] = math.nan
     found["best"], found["norm"], found["judged"] = math.inf, math.inf, -1
     return found
 
@@ -52,9 +52,9 @@ def start(shape: tuple[int, ...] = ()) -> np.ndarray:
 class Criteria:
     """Options of a minimisation that are not the optimizer's."""
 
-    maxiter: float = 10_000
-    maxfun: float = math.inf
-    maxtime: float = math.inf
+    maxiter: float | None = 10_000
+    maxfun: float | None = None
+    maxtime: float | None = None
     gtol: float | None = 1e-5
     ftol: float | None = 1e-9
     patience: int = 100
@@ -67,9 +67,7 @@ class Criteria:
     history: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("maxiter", "maxfun", "maxtime"):
-            check_number(name, getattr(self, name), 0.0)
-        for name in ("gtol", "ftol", "xtol"):
+        for name in ("maxiter", "maxfun", "maxtime", "gtol", "ftol", "xtol"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), 0.0, ", or None")
         check_number("target", self.target, -math.inf)
@@ -78,7 +76,7 @@ class Criteria:
         for name, choices in (("returns", (None, "best", "last", "average")), ("on_nonfinite", ("stop", "raise"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: {getattr(self, name)!r}, expected one of {', '.join(map(repr, choices))}")
-        if not isinstance(self.disp, bool) and ((lines := whole(self.disp)) is None or lines < 0):
+        if not isinstance(self.disp, (bool, np.bool_)) and ((lines := whole(self.disp)) is None or lines < 0):
             raise ValueError(f"disp: {self.disp!r}, expected True, False or a number of iterations")
         for name in ("return_all", "history"):
             check_bool(name, getattr(self, name))
@@ -92,12 +90,14 @@ class Criteria:
         """Return the criteria as the judge reads them."""
         found = np.zeros((), CRITERIA)
         for name in CRITERIA.names or ():
-            found[name] = math.nan if getattr(self, name) is None else getattr(self, name)
+            none = math.inf if name in ("maxiter", "maxfun") else math.nan
+            found[name] = none if getattr(self, name) is None else getattr(self, name)
         return found
 
     def settings(self) -> dict[str, Any]:
         """Return what a run that goes on must have in common with the one that was saved."""
-        return {name: getattr(self, name) for name in ("gtol", "ftol", "patience", "xtol", "target", "returns", "on_nonfinite")}
+        limits = ("maxiter", "maxfun", "maxtime", "disp")
+        return {name: getattr(self, name) for name in NAMES if name not in limits}
 
 
 NAMES = tuple(field.name for field in fields(Criteria))
@@ -111,11 +111,11 @@ def check_number(name: str, x: Any, low: float, rest: str = "") -> None:
         raise (ValueError if is_number else TypeError)(f"{name}: {x!r:.60}, expected {least}{rest}")
 
 
-def message(reason: int, progress: Mapping[str, Any], details: str) -> str:
+def message(reason: int, progress: Mapping[str, Any], jac: np.ndarray, details: str) -> str:
     """Return the words for the end of a run, with `details` of the optimizer where another learning rate may do more."""
     words = REASONS[reason][1]
-    if reason == NONFINITE and math.isnan(progress["fun"]):
+    if reason == NONFINITE and (math.isnan(progress["fun"]) or np.isnan(jac).any()):
         return "NaN result encountered."
-    if reason in (STALLED, ITERATIONS, EVALUATIONS, SECONDS):
+    if reason in (STALLED, NO_PROGRESS, ITERATIONS, EVALUATIONS, SECONDS):
         return f"{words} ({details}); see the guide on choosing."
     return words

@@ -16,6 +16,7 @@ cdef enum reason_t:  # Why a minimisation ends, in the order of `criteria.REASON
     STILL
     ITERATIONS
     EVALUATIONS
+    NO_PROGRESS
 
 cdef struct criteria_t:  # NaN switches a tolerance off; laid out as `criteria.CRITERIA`.
     double gtol, ftol, xtol, target
@@ -24,7 +25,7 @@ cdef struct criteria_t:  # NaN switches a tolerance off; laid out as `criteria.C
     int64_t patience
 
 cdef struct progress_t:  # Of one run; laid out as `criteria.PROGRESS`.
-    double fun, best  # The last value, and the lowest.
+    double fun, best, first  # The last value, the lowest, and the first one.
     double norm  # Largest element of the last projected gradient.
     double total, before  # Mean of the values of this window so far, and of the window before; NaN without one.
     int64_t counted  # Values in this window.
@@ -35,8 +36,8 @@ cdef struct progress_t:  # Of one run; laid out as `criteria.PROGRESS`.
 
 cdef inline floating projected(floating x, floating g, floating low, floating high) noexcept nogil:
     """Return what a step along the gradient moves an element by, at most, between its bounds."""
-    cdef floating moved = x - g
-    return x - low if moved < low else x - high if moved > high else g
+    cdef floating moved = x - high if g < x - high else g
+    return x - low if moved > x - low else moved
 
 
 cdef inline bint measure(progress_t *progress, Py_ssize_t n, const floating *x, const floating *g, const floating *low,
@@ -78,6 +79,12 @@ cdef inline bint has_stalled(const criteria_t *criteria, progress_t *progress) n
     return stalled
 
 
+cdef inline bint has_fallen(const criteria_t *criteria, const progress_t *progress) noexcept nogil:
+    """Return True if some value is below the first one by the tolerance."""
+    cdef double size = -progress.first if progress.first < 0 else progress.first
+    return progress.best < progress.first - criteria.ftol * (size if size > 1 else 1)
+
+
 cdef inline reason_t verdict(const criteria_t *criteria, progress_t *progress, Py_ssize_t n, const floating *x, const floating *g,
                              const floating *low, const floating *high, floating *previous, double fun, int64_t nit,
                              double nfev) noexcept nogil:
@@ -87,6 +94,8 @@ cdef inline reason_t verdict(const criteria_t *criteria, progress_t *progress, P
     `progress.best` has become less.
     """
     cdef bint stalled
+    if progress.judged < 0:
+        progress.first = fun
     progress.fun, progress.judged = fun, nit
     if not measure(progress, n, x, g, low, high) or fun - fun != 0:
         return NONFINITE
@@ -100,7 +109,7 @@ cdef inline reason_t verdict(const criteria_t *criteria, progress_t *progress, P
     if fun <= criteria.target:
         return TARGET
     if stalled:
-        return STALLED
+        return STALLED if has_fallen(criteria, progress) else NO_PROGRESS
     if previous != NULL and progress.still >= criteria.patience:
         return STILL
     if nit >= criteria.maxiter:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import objective
-from .criteria import EVALUATIONS, GO_ON, GRADIENT, ITERATIONS, NONFINITE, STALLED, STILL, TARGET, start
+from .criteria import CRITERIA, EVALUATIONS, GO_ON, GRADIENT, ITERATIONS, NO_PROGRESS, NONFINITE, STALLED, STILL, TARGET, start
 
 
 class Judge:
@@ -17,6 +17,7 @@ class Judge:
         self.optimizer, self.x, self.gradient, self.box, self.criteria = optimizer, x, gradient, box, criteria
         self.jac = gradient if box.scale is None else np.zeros_like(x)
         self.best_x, self.best_jac, self.previous = x.copy(), np.zeros_like(x), x.copy()
+        self.limits = dict(zip(CRITERIA.names or (), criteria.record().item(), strict=True))  # NaN switches a tolerance off.
         self.progress = start()
 
     def point(self) -> np.ndarray:
@@ -40,25 +41,26 @@ class Judge:
 
     def judge(self, fun: float, nit: int, nfev: float) -> int:
         """Return why the run ends at this point, if it does."""
-        criteria, now, moves = self.criteria, self.progress, self.criteria.xtol is not None
+        limits, now = self.limits, self.progress
+        if now["judged"] < 0:
+            now["first"] = fun
         now["fun"], now["judged"] = fun, nit
         if not self.measure() or fun - fun != 0:
             return NONFINITE
         now["best"] = min(fun, float(now["best"]))
+        moves = self.criteria.xtol is not None
         if moves:
             now["still"] = 0 if self.has_moved() or nit == 0 else now["still"] + 1
-        stalled = self.has_stalled(fun)
-        if criteria.gtol is not None and now["norm"] <= criteria.gtol:
-            return GRADIENT
-        if fun <= criteria.target:
-            return TARGET
-        if stalled:
-            return STALLED
-        if moves and now["still"] >= criteria.patience:
-            return STILL
-        if nit >= criteria.maxiter:
-            return ITERATIONS
-        return EVALUATIONS if nfev >= criteria.maxfun else GO_ON
+        reasons = {
+            GRADIENT: now["norm"] <= limits["gtol"],
+            TARGET: fun <= limits["target"],
+            STALLED: self.has_stalled(fun),
+            STILL: moves and now["still"] >= limits["patience"],
+            ITERATIONS: nit >= limits["maxiter"],
+            EVALUATIONS: nfev >= limits["maxfun"],
+        }
+        reason = next((name for name, holds in reasons.items() if holds), GO_ON)
+        return NO_PROGRESS if reason == STALLED and not self.has_fallen() else reason
 
     @np.errstate(all="ignore")
     def measure(self) -> bool:
@@ -66,24 +68,28 @@ class Judge:
         x, g, box = self.x, self.gradient, self.box
         moved = g
         if box.low is not None:
-            to = x - g
-            moved = np.where(to < box.lower, x - box.lower, np.where(to > box.upper, x - box.upper, g))
+            moved = np.minimum(np.maximum(g, x - box.upper), x - box.lower)
         self.progress["norm"] = np.fmax.reduce(np.abs(moved), initial=0)
         return bool(np.isfinite(g).all())
 
     def has_moved(self) -> bool:
         """Return True if an element has moved by more than ``xtol``; keep the point as the previous one."""
-        found = np.abs(self.x.astype(np.float64) - self.previous) > self.criteria.xtol
+        still = np.abs(self.x.astype(np.float64) - self.previous) <= self.limits["xtol"]
         self.previous[...] = self.x
-        return bool(found.any())
+        return bool(~still.all())
+
+    def has_fallen(self) -> bool:
+        """Return True if some value is below the first one by the tolerance."""
+        first = float(self.progress["first"])
+        return float(self.progress["best"]) < first - self.limits["ftol"] * max(1.0, abs(first))  # type: ignore[no-any-return]
 
     def has_stalled(self, fun: float) -> bool:
         """Return True if the mean of a window of values that just ended is not below the mean of the one before."""
-        now, criteria = self.progress, self.criteria
-        now["total"] += fun * criteria.share
+        now, limits = self.progress, self.limits
+        now["total"] += fun * limits["share"]
         now["counted"] += 1
-        if now["counted"] < criteria.patience:
+        if now["counted"] < limits["patience"]:
             return False
         mean, before = float(now["total"]), float(now["before"])
         now["before"], now["total"], now["counted"] = mean, 0, 0
-        return criteria.ftol is not None and mean >= before - criteria.ftol * max(1.0, abs(mean))
+        return mean >= before - limits["ftol"] * max(1.0, abs(mean))  # type: ignore[no-any-return]

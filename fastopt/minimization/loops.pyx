@@ -6,7 +6,7 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t, uintptr_t
 
 from fastopt._engine.plain cimport (
-    end_plain, fo_enter, fo_env, fo_leave, plain_t, prepare_plain, prepare_scalars,
+    end_plain, fo_enter, fo_env, fo_leave, fo_now, is_late, pace_t, pace_until, plain_t, prepare_plain, prepare_scalars,
 )
 from fastopt._engine.plan cimport Plan
 from fastopt._engine.stepper cimport Stepper
@@ -14,13 +14,7 @@ from fastopt.minimization.judge cimport GO_ON, Judge, look
 
 cnp.import_array()
 
-cdef extern from "threads.h" nogil:
-    double fo_now()
-
 ctypedef double (*objective_t)(size_t n, const double *x, double *grad, void *data) noexcept nogil
-
-cdef enum:
-    MOST = 1 << 12  # Iterations from one look at the clock to the next.
 
 cdef struct problem_t:  # An objective, and the variables of a judge's point.
     objective_t fun
@@ -36,9 +30,11 @@ cdef struct problem_t:  # An objective, and the variables of a judge's point.
 
 
 cdef inline double evaluate(const problem_t *problem) noexcept nogil:
-    """Return the value at the point, and write the gradients."""
+    """Return the value at the point, and write the gradients, which are zero before."""
     cdef size_t i
     cdef double value
+    for i in range(problem.n):
+        problem.jac[i] = 0
     if problem.scale == NULL:
         return problem.fun(problem.n, problem.x, problem.jac, problem.data)
     for i in range(problem.n):
@@ -123,9 +119,8 @@ cdef int run_plain(Judge judge, problem_t *problem, plain_t *plain, int64_t furt
 
 cdef int64_t repeat(Judge judge, problem_t *problem, plain_t *plain, int64_t nit, int64_t shift, int64_t further,
                     double end) noexcept nogil:
-    """Evaluate, judge and step; return the number of steps. The clock is looked at about every 50 microseconds."""
-    cdef int stride = 1, left = 1
-    cdef double now, last = fo_now()
+    """Evaluate, judge and step; return the number of steps."""
+    cdef pace_t pace = pace_until(end)
     cdef fo_env env
     while True:
         look(judge, problem.z, evaluate(problem), nit, <double> (nit + 1 + further))
@@ -136,10 +131,5 @@ cdef int64_t repeat(Judge judge, problem_t *problem, plain_t *plain, int64_t nit
         plain.table.span(plain.task, 0, problem.n)
         fo_leave(env)
         nit += 1
-        left -= 1
-        if left == 0:
-            now = fo_now()
-            if now >= end:
-                return nit
-            stride = min(2 * stride, <int> MOST) if now - last < 5e-5 else max(stride // 2, 1)
-            left, last = stride, now
+        if is_late(&pace):
+            return nit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,9 +15,9 @@ from .._codegen import capacity
 from ..domains import whole
 from . import methods
 from .box import make_box
-from .compiled import Compiled, compiled
+from .compiled import CHUNK, Compiled, compiled
 from .criteria import GO_ON, GRADIENT, NAMES, NONFINITE, REASONS, SECONDS, Criteria, start
-from .minimizer import Minimizer, optimize
+from .minimizer import Minimizer, has_average, optimize
 
 try:
     from . import rows
@@ -28,14 +29,8 @@ if TYPE_CHECKING:
 
     from .box import Box
 
-CHUNK = 2e-3  # Seconds of a compiled loop until signals and limits are looked at.
-REFUSED = {
-    "disp": False,
-    "history": False,
-    "return_all": False,
-    "maxfun": float("inf"),
-    "on_nonfinite": "stop",
-}
+# Options of single problems, with the values that ask for nothing.
+SINGLE = {"disp": False, "history": False, "return_all": False, "maxfun": None, "on_nonfinite": "stop"}
 
 
 def minimize_many(
@@ -93,8 +88,8 @@ def minimize_many(
     Notes
     -----
     Results depend neither on the number of threads nor on which problems there are. A KeyboardInterrupt or another exception has
-    an attribute ``result`` with the best points so far. A compiled objective gets its arguments unchecked: a wrong address, or
-    data that are not what it expects, end the process.
+    an attribute ``result`` with the best points so far. A method that averages needs ``returns="best"`` or ``"last"``. What
+    `minimize` says of compiled objectives holds here too.
 
     Examples
     --------
@@ -112,7 +107,7 @@ def minimize_many(
         chosen.setdefault("gtol", tol)
     criteria, of_optimizer, differences = methods.split("minimize_many", method, chosen)
     x = first_points(x0)
-    check_options(criteria, differences, threads)
+    check_options(criteria, of_optimizer, differences, threads)
     objective = compiled(fun, 5)
     if objective is not None and (args != () or x.dtype != np.float64):
         raise TypeError(f"a compiled objective with args={args!r:.40} and x0 of {x.dtype}, expected none and float64")
@@ -149,10 +144,11 @@ def first_points(x0: Any) -> np.ndarray:
     return np.array(found, dtype, order="C")
 
 
-def check_options(criteria: Criteria, differences: Mapping[str, Any], threads: int | None) -> None:
+def check_options(criteria: Criteria, of_optimizer: Mapping[str, Any], differences: Mapping[str, Any], threads: int | None) -> None:
     """Raise for options that are of single problems."""
-    given = [name for name, default in REFUSED.items() if getattr(criteria, name) != default]
-    given += [*differences, *(["returns"] if criteria.returns == "average" else [])]
+    given = [name for name, default in SINGLE.items() if getattr(criteria, name) != default]
+    given += [*differences, *(name for name in ("state_dtype", "rounding", "seed") if name in of_optimizer)]
+    given += ["returns='average'"] if criteria.returns == "average" else []
     if given:
         raise ValueError(f"minimize_many: {', '.join(given)}: of single problems, expected minimize for each")
     if threads is not None and ((number := whole(threads)) is None or number < 1):
@@ -174,12 +170,13 @@ class Vectorised:
 
     def __init__(self, fun: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self.fun, self.args = fun, args
+        self.problems = max((len(a) for a in args if np.ndim(a)), default=0)
         self.places: np.ndarray | None = None
 
     def __call__(self, places: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return values and gradients of the problems at these places."""
-        if places is not self.places:
-            whole = self.places is None or len(places) == len(self.places)
+        if self.places is None or not np.array_equal(places, self.places):
+            whole = len(places) == self.problems
             self.chosen = [a if np.ndim(a) == 0 or whole else a[places] for a in self.args]
             self.places = places
         found = self.fun(x.copy(), *self.chosen)
@@ -210,7 +207,7 @@ class Each:
 
     def __call__(self, places: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return values and gradients of the problems at these places."""
-        fun, jac = np.empty(len(x)), np.zeros_like(x)
+        fun, jac = np.empty(len(x)), np.zeros_like(x)  # Gradients are zero before a call, as in the compiled loops.
         for k, (place, point, gradient) in enumerate(zip(places.tolist(), x.copy(), jac, strict=True)):
             fun[k] = self.fun(point.size, point.ctypes.data, gradient.ctypes.data, self.data, place)
         return fun, jac
@@ -267,8 +264,12 @@ class Problems:
         self.everything = self.rows = Rows(x, box, criteria.xtol is not None)
         self.places = np.arange(len(x))
         self.record = criteria.record()
-        self.end = time.perf_counter() + criteria.maxtime
+        self.end = math.inf if criteria.maxtime is None else time.perf_counter() + criteria.maxtime
         self.optimizer = self.make()
+        if criteria.returns is None and "ema" not in options and has_average(self.optimizer):
+            raise ValueError(
+                f"returns: {type(self.optimizer).__name__} returns its average from minimize, expected 'best' or 'last' here"
+            )
         group = self.optimizer.groups[0]
         if sums := [part.name for part in (group.rule_of((x.size,)), *group.stages) if part.scope or part.terms_scope]:
             raise ValueError(f"minimize_many: {', '.join(sums)} sums over variables, of all problems; expected minimize for each")
@@ -279,7 +280,7 @@ class Problems:
         if scale is not None and np.ndim(scale) > 0:
             if np.shape(scale) != self.everything.x.shape:
                 raise ValueError(f"step_scale: shape {np.shape(scale)}, expected {self.everything.x.shape}, or a number")
-            options["step_scale"] = {"x": np.asarray(scale)[self.places].reshape(-1)}
+            options["step_scale"] = np.asarray(scale)[self.places].reshape(-1)
         bounds = None if a.lower is None or a.upper is None else (a.lower.reshape(-1), a.upper.reshape(-1))
         made = methods.make(self.method, a.x.reshape(-1), options, bounds)
         made.bind({"x": a.gradient.reshape(-1)})
@@ -289,7 +290,9 @@ class Problems:
         """Evaluate all problems at once, until all have ended."""
         while True:
             a = self.rows
-            fun, a.gradient[...] = evaluate(self.places, a.x)
+            fun, jac = evaluate(self.places, a.x)
+            running = a.progress["reason"] == GO_ON
+            a.gradient[running] = jac[running]
             left = rows.judge(a, self.record, fun, self.optimizer.steps)
             if left == 0 or self.is_late():
                 return
@@ -347,8 +350,9 @@ class Problems:
         if not rows.is_plain(optimizer):
             self.run(Each(objective), True)
             return
-        arguments = (optimizer, a, self.record, objective.address, objective.data, steps, carry, CHUNK, threads)
-        while not rows.run(*arguments) and not self.is_late():
+        arguments = (optimizer, a, self.record, objective.address, objective.data, steps, carry, CHUNK)
+        rng = np.random.default_rng(0)  # Another block begins each time: no problem waits for the others.
+        while not rows.run(*arguments, int(rng.integers(len(steps))), threads) and not self.is_late():
             pass
 
     def run_each(self, evaluate: Callable[..., Any]) -> None:
@@ -358,7 +362,7 @@ class Problems:
         each = []
         for k, x in enumerate(a.x):
             bounds = None if a.lower is None or a.upper is None else [*zip(a.lower[k], a.upper[k], strict=True)]
-            own = {} if scale is None or np.ndim(scale) == 0 else {"step_scale": {"x": np.asarray(scale)[k]}}
+            own = {} if scale is None or np.ndim(scale) == 0 else {"step_scale": np.asarray(scale)[k]}
             each.append(Minimizer(x, self.method, bounds, **{**options, **self.options, **own, "returns": "last"}))
         while (running := np.flatnonzero([not m.done for m in each])).size:
             fun, jac = evaluate(running, np.stack([each[k]._point() for k in running]))

@@ -14,7 +14,7 @@ from .._optimizer.options import OF_OPTIMIZERS, OPTIONS
 from ..custom import Rule, optimizer
 from .criteria import NAMES, Criteria
 
-DIFFERENCES = ("differences", "finite_diff_rel_step", "workers")
+OF_DIFFERENCES = ("differences", "finite_diff_rel_step", "workers")
 REFUSED = {
     "maximize": "minimize the negative function",
     "accumulate": "return means of several values",
@@ -50,9 +50,9 @@ def split(where: str, method: Any, options: Mapping[str, Any]) -> tuple[Criteria
             raise ValueError(f"{where}: {name}: not an option here, {REFUSED[name]}")
         if name == "bounds":
             raise TypeError(f"{where}: bounds: an argument, not an option")
-        if name not in (*NAMES, *DIFFERENCES, *known):
-            raise TypeError(f"{where}: no option {name!r}, {expected(name, (*NAMES, *DIFFERENCES, *sorted(known)))}")
-    parts = [{k: x for k, x in options.items() if k in names} for names in (NAMES, known - {*NAMES}, DIFFERENCES)]
+        if name not in (*NAMES, *OF_DIFFERENCES, *known):
+            raise TypeError(f"{where}: no option {name!r}, {expected(name, (*NAMES, *OF_DIFFERENCES, *sorted(known)))}")
+    parts = [{k: x for k, x in options.items() if k in names} for names in (NAMES, known - {*NAMES}, OF_DIFFERENCES)]
     return Criteria(**parts[0]), parts[1], parts[2]
 
 
@@ -62,5 +62,12 @@ def make(method: Any, x: np.ndarray, options: Mapping[str, Any], bounds: Any) ->
     own = dict(cls.minimization_defaults)
     if "weight_decay" in cls.arguments:
         own["weight_decay"] = 0.0
-    given: dict[str, Any] = {**own, **options, **({} if bounds is None else {"bounds": ({"x": bounds[0]}, {"x": bounds[1]})})}
-    return optimizer(method, {"x": x}, **given) if isinstance(method, Rule) else cls({"x": x}, **given)
+    given: dict[str, Any] = {} if bounds is None else {"bounds": ({"x": bounds[0]}, {"x": bounds[1]})}
+    if np.ndim(options.get("step_scale", 1.0)):
+        given["step_scale"] = {"x": np.asarray(options["step_scale"])}
+    return construct(method, {"x": x}, {**own, **options, **given})
+
+
+def construct(method: Any, params: Any, options: Mapping[str, Any]) -> Optimizer:
+    """Return the optimizer of a method with these options."""
+    return optimizer(method, params, **options) if isinstance(method, Rule) else class_of(method)(params, **options)

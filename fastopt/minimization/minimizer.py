@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import os
@@ -37,8 +38,10 @@ class Minimizer:
         None, or an infinite number, for no bound. Equal ones fix a variable. Every point lies within them.
     x_scale : float or array_like, optional
         Typical size of each variable: steps, ``xtol``, and ``gtol`` are of ``x / x_scale``. Default: 1.
+    callback : callable, optional
+        As in `minimize`; `tell` calls it.
     **options
-        Those of `minimize`, and of the optimizer.
+        Options of `minimize` and of the optimizer, except for those of differences.
 
     Attributes
     ----------
@@ -72,9 +75,13 @@ class Minimizer:
     def __init__(
         self, x0: Any, method: Any = "adam", bounds: Any = None, *, x_scale: Any = None, callback: Any = None, **options: Any
     ) -> None:
-        self._criteria, chosen, self._differences = methods.split(type(self).__name__, method, options)
+        self._criteria, chosen, differences = methods.split(type(self).__name__, method, options)
+        if differences:
+            raise TypeError(f"Minimizer: {', '.join(differences)}: options of minimize, which calls a function")
         first = first_point(x0)
         self._box = box = make_box(bounds, x_scale, first)
+        if box.is_fixed:
+            self._criteria = dataclasses.replace(self._criteria, gtol=self._criteria.gtol or 0.0)
         self._first = box.inside(first)
         x = self._first.copy() if box.scale is None else self._first / box.scale
         self._method = method if isinstance(method, str) else methods.class_of(method).__name__
@@ -83,14 +90,13 @@ class Minimizer:
         gradient = np.zeros_like(x)
         self.optimizer.bind({"x": gradient})
         self._judge: Any = Judge(self.optimizer, x, gradient, box, self._criteria)
-        self._returns = self._criteria.returns or ("average" if "ema" not in chosen and has_average(self.optimizer) else "best")
-        if self._returns == "average" and not has_average(self.optimizer):
-            raise ValueError("returns: 'average' without one, expected also ema=0.99 or the like, or a method that averages")
+        self._returns = returned(self._criteria.returns, self.optimizer, chosen)
         self._callback = called_with(callback)
         self._callback_state: Any = callback if hasattr(callback, "state_dict") else None
         self._record = Record(self._criteria)
-        self._is_watched = self._record.is_wanted or callback is not None or self._criteria.maxtime < math.inf
         self._sees_all = self._record.is_wanted or callback is not None
+        self._limit = math.inf if self._criteria.maxtime is None else self._criteria.maxtime
+        self._is_watched = self._sees_all or self._limit < math.inf
         self._reason, self._running, self._final = GO_ON, True, False
         self._average: Any = None  # The average with its value and gradient, once they were told.
         self.nfev = self.njev = 0
@@ -172,6 +178,10 @@ class Minimizer:
             return
         reason = self._judge.tell(fun, jac, nfev)
         self.nfev, self.njev = nfev, njev
+        self._decide(reason)
+
+    def _decide(self, reason: int) -> None:
+        """Go on from a point that has been judged."""
         if self._is_watched:
             reason = self._watch(reason)
         if reason == GO_ON:
@@ -182,7 +192,7 @@ class Minimizer:
     @property
     def _needs_python(self) -> bool:
         """True if the next point must be evaluated by itself: it is looked at in Python, or the last one."""
-        return self._sees_all or self._final or self.seconds >= self._criteria.maxtime
+        return self._sees_all or self._final or self.seconds >= self._limit
 
     def _watch(self, reason: int) -> int:
         """Take a record of the point, call the callback, and look at the clock; return why the run ends, or 0."""
@@ -193,7 +203,7 @@ class Minimizer:
                 self._callback(self)
             except StopIteration:
                 return CALLBACK
-        return SECONDS if reason == GO_ON and self.seconds > self._criteria.maxtime else reason
+        return SECONDS if reason == GO_ON and self.seconds > self._limit else reason
 
     def _end(self, reason: int) -> None:
         self._judge.progress["reason"] = reason
@@ -208,7 +218,7 @@ class Minimizer:
             return "All independent variables were fixed by bounds."
         rate = f", lr={self._rate():g}" if "lr" in self.optimizer.defaults else ""
         now = self._judge.progress
-        return message(self._reason, now, f"{self._method}{rate}, gradient {float(now['norm']):.1g}")
+        return message(self._reason, now, self._judge.jac, f"{self._method}{rate}, gradient {float(now['norm']):.1g}")
 
     def _rate(self) -> float:
         """Return the learning rate of the next step; NaN without one."""
@@ -222,7 +232,8 @@ class Minimizer:
         """Return the point of the result, with value and gradient."""
         best = float(self._judge.progress["best"])
         if self._average is not None:
-            return self._average  # type: ignore[no-any-return]
+            x, fun, jac = self._average
+            return x.copy(), fun, jac.copy()
         ends_here = self._reason == GRADIENT or (self.done and self._returns != "best" and self._reason != NONFINITE)
         if ends_here or best == math.inf:
             return self._current()
@@ -275,6 +286,14 @@ class Minimizer:
             If it is another file, or its method, first point, bounds or options differ. Nothing has changed.
         """
         return restart.load(self, path)
+
+
+def returned(chosen: str | None, optimizer: Optimizer, options: Mapping[str, Any]) -> str:
+    """Return what a result is of: "best", "last" or "average"; raise if there is no average."""
+    averages = has_average(optimizer)
+    if chosen == "average" and not averages:
+        raise ValueError("returns: 'average' without one, expected also ema=0.99 or the like, or a method that averages")
+    return chosen or ("average" if averages and "ema" not in options else "best")
 
 
 def has_average(optimizer: Optimizer) -> bool:

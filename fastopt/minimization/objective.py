@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -67,7 +69,9 @@ class Objective:
         self.fun, self.jac, self.args, self.box = fun, jac, args if isinstance(args, tuple) else (args,), box
         self.nfev = self.njev = 0
         self.evaluate: Callable[[np.ndarray], tuple[Any, Any]]
-        if jac is True:
+        if differences and ("differences" in differences if isinstance(jac, str) else jac):
+            raise ValueError(f"{', '.join(differences)}: given with jac={jac!r:.40}, expected one of them")
+        if isinstance(jac, (bool, np.bool_)) and jac:
             self.evaluate = self.of_pair
         elif callable(jac):
             self.evaluate = self.of_two
@@ -80,12 +84,12 @@ class Objective:
         self.nfev, self.njev = m.nfev, m.njev
 
     def run(self, m: Minimizer, seconds: float) -> None:
-        """Go on with a minimization to its end, or if there are no seconds to the next point."""
-        evaluate, point, tell = self.evaluate, m._point, m._tell
+        """Go on with a minimization for so many seconds, at least to the next point."""
+        evaluate, point, tell, end = self.evaluate, m._point, m._tell, time.perf_counter() + seconds
         while m._running:
             fun, jac = evaluate(point())
             tell(fun, jac, self.nfev, self.njev)
-            if not seconds:
+            if seconds < math.inf and time.perf_counter() >= end:
                 return
 
     def of_pair(self, x: np.ndarray) -> tuple[Any, Any]:
@@ -132,7 +136,7 @@ def value_at(fun: Callable[..., Any], args: tuple[Any, ...], at: np.ndarray, fre
 
 def differences_of(jac: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of SciPy's differences, or raise for another `jac`."""
-    if not (jac is None or jac is False or (isinstance(jac, str) and jac in DIFFERENCES)):
+    if not (jac is None or (isinstance(jac, (bool, np.bool_)) and not jac) or (isinstance(jac, str) and jac in DIFFERENCES)):
         raise ValueError(f"jac: {jac!r:.80}, expected a function, True, or one of {', '.join(map(repr, DIFFERENCES))}")
     method = jac or options.get("differences") or "2-point"
     if method not in DIFFERENCES:

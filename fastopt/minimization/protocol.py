@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,7 +21,7 @@ from .objective import Objective
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
-CHUNK = 2e-3  # Seconds of a compiled loop until signals and limits are looked at.
+ARGUMENTS = ("tol", "x_scale", "checkpoint", "resume")  # Of `minimize`, among the options of a method.
 
 
 def minimize(
@@ -42,9 +43,9 @@ def minimize(
 
     Parameters
     ----------
-    fun : callable
+    fun : callable or compiled objective
         ``fun(x, *args)`` returns a number; with ``jac=True`` a pair of number and gradient. Each call gets another array, which
-        it may keep.
+        it may keep. Or a function in C, as the notes say.
     x0 : array_like
         First point, 1-D or a scalar; it is copied. float32 and float64 are kept, other real numbers become float64. Nested
         arrays: `fastopt.pack`.
@@ -72,22 +73,22 @@ def minimize(
         Options of the optimizer (``lr``, 0.1 by default for Adam and its kin; ``betas``, ``clip_norm``, ``ema``, ...), without
         weight decay unless it is given, and:
 
-        maxiter, maxfun, maxtime : float
-            Largest number of steps (10,000), calls of `fun` and seconds (no limit).
+        maxiter, maxfun, maxtime : float or None
+            Largest number of steps (10,000), calls of `fun` and seconds (None, no limit), looked at after each evaluation.
         gtol : float or None
-            Ends at a point where no element of the projected gradient exceeds it; 1e-5. None switches off this and other
-            tolerances.
+            Ends at a point where no element of the projected gradient exceeds it; 1e-5. None switches a tolerance off.
         ftol, patience : float or None, int
             Ends when the mean of `patience` (100) values is not below the mean of the `patience` before by
-            ``ftol * max(1, abs(mean))``; 1e-9.
+            ``ftol * max(1, abs(mean))``; 1e-9. That is no success if no value was below the first one.
         xtol : float or None
             Ends when no variable has moved by more in any of the last `patience` steps; None.
         target : float
             Ends at a value of at most this; -inf.
         returns : {"best", "last", "average"}
             The point of the lowest value (default); the last one; or the average of all, by ``ema=0.99`` or of methods that
-            average by themselves, whose default it is. A point that meets `gtol` is returned in any case. For a noisy function
-            the lowest value is the luckiest one: take the average, or the last.
+            average by themselves, whose default it is. A point that meets `gtol` is returned in any case, and after StopIteration
+            the last point in place of the average. For a noisy function the lowest value is the luckiest one: take the average,
+            or the last.
         on_nonfinite : {"stop", "raise"}
             At a value or gradient that is not finite: end with status 3 and the best point, or raise FloatingPointError.
         disp : bool or int
@@ -100,9 +101,9 @@ def minimize(
     Returns
     -------
     scipy.optimize.OptimizeResult
-        ``x, fun, jac``; ``success``; ``status``: 0 for a tolerance or target that was met, 1 for a limit, 3 for a result that is
-        not finite, 99 for StopIteration; ``message``; ``nit`` steps; ``nfev``, ``njev`` calls; ``optimizer``, whose parameter is
-        ``x / x_scale``; ``allvecs``, ``history`` as asked.
+        ``x, fun, jac``; ``success``; ``status``: 0 for a tolerance or target that was met, 1 for a limit, 2 for
+        values that never fell, 3 for a result that is not finite, 99 for StopIteration; ``message``; ``nit`` steps; ``nfev``,
+        ``njev`` calls; ``optimizer``, whose parameter is ``x / x_scale``; ``allvecs``, ``history`` as asked.
 
     Raises
     ------
@@ -118,6 +119,11 @@ def minimize(
     Whatever raises, also KeyboardInterrupt, a restart file is written first if there is a `checkpoint`, and the exception has an
     attribute ``result`` with the best point so far.
 
+    A compiled objective is ``double f(size_t n, const double *x, double *grad, void *data)``, as a function of ctypes with declared
+    types, of numba (``cfunc``), or as `scipy.LowLevelCallable`, whose ``user_data`` it gets. ``grad`` is zero before each call.
+    The whole loop runs without the GIL, with the bits of the loop in Python. A wrong address, or data that are not what the
+    function expects, end the process.
+
     Examples
     --------
     >>> import numpy as np, fastopt as fo
@@ -130,10 +136,13 @@ def minimize(
     if tol is not None:
         options.setdefault("gtol", tol)
     optimize()
-    methods.split("minimize", method, options)
-    m = Minimizer(x0, method, bounds, x_scale=x_scale, callback=callback, **options)
-    objective: Any = objective_of(fun, jac, args, m._first) or Objective(fun, jac, args, m._box, m._differences)
+    _, _, differences = methods.split("minimize", method, options)
+    rest = {name: x for name, x in options.items() if name not in differences}
+    m = Minimizer(x0, method, bounds, x_scale=x_scale, callback=callback, **rest)
+    objective: Any = objective_of(fun, jac, args, m._first) or Objective(fun, jac, args, m._box, differences)
     saves = Checkpoint.of(checkpoint, seconds=60)
+    if resume and saves is None:
+        raise ValueError("resume: True without a file, expected checkpoint=...")
     if saves is not None and saves.begin(resume):
         m.load(saves.newest())
         objective.go_on(m)
@@ -144,18 +153,27 @@ def run(m: Minimizer, objective: Any, saves: Checkpoint | None) -> OptimizeResul
     """Run a minimization to its end."""
     try:
         while m._running:
-            objective.run(m, CHUNK if saves is None else 0.0)
+            objective.run(m, math.inf if saves is None else saves.pause())
             if saves is not None and saves.is_due(m.nit):
                 saves.write(m.save, m.nit)
         if saves is not None:
             saves.write(m.save, m.nit)
     except BaseException as error:
-        if saves is not None:
-            saves.write(m.save, m.nit)
-        with suppress(AttributeError):
-            error.result = m.result()  # type: ignore[attr-defined]
+        keep(m, saves, error)
         raise
     return m.result()
+
+
+def keep(m: Minimizer, saves: Checkpoint | None, error: BaseException) -> None:
+    """Write a file before an exception is raised, and give it the result so far."""
+    with suppress(AttributeError):
+        error.result = m.result()  # type: ignore[attr-defined]
+    if saves is None or m.nfev == 0:
+        return
+    try:
+        saves.write(m.save, m.nit)
+    except OSError as other:
+        error.add_note(f"checkpoint: not written ({other})")
 
 
 @dataclass(frozen=True)
@@ -185,12 +203,14 @@ class Method:
         for name, given in (("hess", hess), ("hessp", hessp)):
             if given is not None:
                 warnings.warn(f"{name}: not used by this method", RuntimeWarning, stacklevel=find_caller())
-        wrapper = getattr(jac, "__self__", None)
-        inner = getattr(fun, "fun", None)
-        if wrapper is fun and callable(inner):
-            fun, jac = inner, True  # SciPy's wrapper of functions that return their gradients costs more than a step.
-        chosen = {**self.options, **options}
-        arguments = {name: chosen.pop(name) for name in ("tol", "x_scale", "checkpoint", "resume") if name in chosen}
+        if getattr(jac, "__self__", None) is fun and type(fun).__name__ == "MemoizeJac":
+            # SciPy's wrapper of functions that return their gradients costs more than a step.
+            fun, jac = vars(fun)["fun"], True
+        replaced = ({"gtol"} if "tol" in options and "gtol" not in options else set()) | (
+            set(methods.OF_DIFFERENCES) if jac else set()
+        )
+        chosen = {**{name: x for name, x in self.options.items() if name not in replaced}, **options}
+        arguments = {name: chosen.pop(name) for name in ARGUMENTS if name in chosen}
         return minimize(fun, x0, args, self.method, jac=jac, bounds=bounds, callback=callback, options=chosen, **arguments)
 
 
@@ -226,5 +246,5 @@ def scipy_method(method: Any = "adam", **options: Any) -> Method:
     >>> found.x.round(3)
     array([1.5, 1.5, 1.5])
     """
-    methods.split("scipy_method", method, {k: x for k, x in options.items() if k not in ("tol", "x_scale", "checkpoint", "resume")})
+    methods.split("scipy_method", method, {k: x for k, x in options.items() if k not in ARGUMENTS})
     return Method(method, options)

@@ -36,6 +36,7 @@ def save(m: Minimizer, path: Any, extra: Mapping[str, Any] | None) -> None:
         "counts": [m.nfev, m.njev],
         "seconds": m.seconds,
         "final": m._final,
+        "ended": m._reason != GO_ON,
         "average": None if m._average is None else list(m._average),
         "record": m._record.state(),
         "callback": None if m._callback_state is None else m._callback_state.state_dict(),
@@ -56,7 +57,7 @@ def load(m: Minimizer, path: Any) -> dict[str, Any]:
         values = {name: like(path, name, kept["arrays"][name], m._first) for name in ARRAYS}
         counts, seconds, average = [int(n) for n in kept["counts"]], float(kept["seconds"]), kept["average"]
     # What a callback has changed is restored; functions cannot be.
-    functions = {name for name, x in m._given.items() if "callable" in str(x)}
+    functions = {name for name, x in m._given.items() if is_function(x)}
     m.optimizer.load(path, hyperparameters={name: "keep" if name in functions else "restore" for name in m._given})
     for name, a in values.items():
         getattr(m._judge, name)[...] = a
@@ -67,7 +68,7 @@ def load(m: Minimizer, path: Any) -> dict[str, Any]:
     m._record.restore(kept["record"])
     if m._callback_state is not None and kept["callback"] is not None:
         m._callback_state.load_state_dict(kept["callback"])
-    go_on(m, int(record["reason"]))
+    go_on(m, int(record["reason"]), bool(kept["ended"]))
     return extra
 
 
@@ -78,16 +79,26 @@ def like(path: Any, name: str, found: Any, x: np.ndarray) -> np.ndarray:
     return found
 
 
-def go_on(m: Minimizer, reason: int) -> None:
-    """Go on after a limit that is a wider one now, and with a step that was judged and not made."""
-    limits = m._criteria
-    wider = {ITERATIONS: m.nit < limits.maxiter, EVALUATIONS: m.nfev < limits.maxfun, SECONDS: m.seconds < limits.maxtime}
-    if {**wider, CALLBACK: True}.get(reason, False):
-        reason, m._average, m._final = GO_ON, None, False
-        m._judge.progress["reason"] = GO_ON
-    m._reason, m._running = reason, reason == GO_ON or m._final
-    if reason == GO_ON and m._judge.progress["judged"] == m.nit:
+def go_on(m: Minimizer, reason: int, ended: bool) -> None:
+    """Go on from a file: after a limit that is a wider one now, and from a point that was judged and no more."""
+    criteria, judge = m._criteria, m._judge
+    limits = {ITERATIONS: (m.nit, criteria.maxiter), EVALUATIONS: (m.nfev, criteria.maxfun), SECONDS: (m.seconds, criteria.maxtime)}
+    wider = {name: most is None or count < most for name, (count, most) in limits.items()}
+    if ended and {**wider, CALLBACK: True}.get(reason, False):
+        m._average, m._final, m._reason, m._running = None, False, GO_ON, True
+        judge.progress["reason"] = GO_ON
         m.optimizer.step()
+    elif ended:
+        m._reason, m._running = reason, m._final
+    else:
+        m._reason, m._running = GO_ON, True
+        if judge.progress["judged"] == m.nit:
+            m._decide(reason)
+
+
+def is_function(x: Any) -> bool:
+    """Return True for a saved hyperparameter that is, or holds, a function."""
+    return x == {"schedule": "callable"} or (isinstance(x, list) and any(map(is_function, x)))
 
 
 def check_settings(path: str, saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ def run(
     steps: np.ndarray,
     carry: np.ndarray,
     seconds: float,
+    first: int,
     most: int,
 ) -> bool: ...
 def is_plain(optimizer: Any) -> bool: ...

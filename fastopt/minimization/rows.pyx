@@ -9,7 +9,9 @@ from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 from fastopt._engine.passes cimport available
-from fastopt._engine.plain cimport fo_enter, fo_env, fo_leave, plain_t, prepare_plain, prepare_scalars
+from fastopt._engine.plain cimport (
+    fo_enter, fo_env, fo_leave, fo_now, is_late, pace_t, pace_until, plain_t, prepare_plain, prepare_scalars,
+)
 from fastopt._engine.plan cimport Plan
 from fastopt._engine.stepper cimport Stepper
 from fastopt._engine.table cimport CARRY, SCALARS, fo_powers_t, task_t
@@ -18,11 +20,12 @@ from fastopt.minimization.judge cimport GO_ON, criteria_t, progress_t, reason_t,
 cnp.import_array()
 
 cdef extern from "threads.h" nogil:
-    double fo_now()
     int fo_forked
     void fo_watch_forks()
 
 ctypedef double (*objective_t)(size_t n, const double *x, double *grad, void *data, size_t problem) noexcept nogil
+
+cdef double LEAST = 1e-4  # Seconds of a block at least, so that beginning with it is worth it.
 
 cpdef enum:
     TOGETHER = 64  # Problems of a block, which share the scalars of each step and stay in a near cache.
@@ -46,7 +49,8 @@ cdef struct loop_t:
     plain_t plain
     int64_t *steps  # Of each block, so far; -1: ended.
     double *carry  # CARRY numbers of each block.
-    double end
+    Py_ssize_t blocks, first  # Blocks, and the one that begins.
+    double end, share  # End of this call, and seconds of a block.
 
 fo_watch_forks()
 
@@ -115,7 +119,7 @@ def is_plain(Stepper optimizer):
 
 
 def run(Stepper optimizer, object arrays, object criteria, uintptr_t address, uintptr_t data, object steps, object carry,
-        double seconds, int most):
+        double seconds, Py_ssize_t first, int most):
     """Evaluate a compiled objective, judge its values and make steps, until all rows have ended or the time is over.
 
     Parameters
@@ -131,6 +135,8 @@ def run(Stepper optimizer, object arrays, object criteria, uintptr_t address, ui
     carry : ndarray of float64
         Numbers that the rule carries, for each block.
     seconds : float
+    first : int
+        Block that begins.
     most : int
         Threads; 0 for as many as there are.
 
@@ -146,7 +152,8 @@ def run(Stepper optimizer, object arrays, object criteria, uintptr_t address, ui
     loop.rows, loop.fun, loop.data = rows_of(arrays, criteria), <objective_t> address, <void *> data
     loop.steps, loop.carry = <int64_t *> cnp.PyArray_DATA(steps), <double *> cnp.PyArray_DATA(carry)
     parts = 1 if fo_forked else min(available(), most) if most else available()
-    loop.end = fo_now() + seconds
+    loop.end, loop.blocks, loop.first = fo_now() + seconds, blocks, first
+    loop.share = max(seconds * parts / blocks, <double> LEAST)
     with nogil:
         if parts == 1:
             for k in range(blocks):
@@ -157,18 +164,18 @@ def run(Stepper optimizer, object arrays, object criteria, uintptr_t address, ui
     return bool((steps < 0).all())
 
 
-cdef void run_block(const loop_t *loop, Py_ssize_t block) noexcept nogil:
-    """Run the problems of a block until they have ended or the time is over. They have the scalars of each step in common."""
+cdef void run_block(const loop_t *loop, Py_ssize_t place) noexcept nogil:
+    """Run the problems of a block until they have ended or its time is over. They have the scalars of each step in common."""
     cdef double[SCALARS] c
     cdef fo_powers_t[SCALARS] powers
     cdef Py_ssize_t[TOGETHER] running
     cdef task_t task = loop.plain.task[0]
     cdef plain_t plain = loop.plain
+    cdef Py_ssize_t i, block = (loop.first + place) % loop.blocks, left = 0
     cdef int64_t t = loop.steps[block]
-    cdef Py_ssize_t i, left = 0
-    cdef double last = fo_now(), now
-    cdef int stride = 1, until = 1
-    if t < 0:
+    cdef double now = fo_now()
+    cdef pace_t pace = pace_until(min(loop.end, now + loop.share))
+    if t < 0 or now >= loop.end:
         return
     memset(powers, 0, sizeof(powers))
     plain.c, plain.carry, plain.powers, task.c, plain.task = c, loop.carry + block * CARRY, powers, c, &task
@@ -177,31 +184,36 @@ cdef void run_block(const loop_t *loop, Py_ssize_t block) noexcept nogil:
             running[left] = i
             left += 1
     while left:
-        left = judge_block(loop, t, running, left)
+        if not judge_block(loop, t, running, &left, &pace):
+            break
         t += 1
         step_block(&plain, t, running, left, loop.rows.n)
-        until -= 1
-        if until == 0:
-            now = fo_now()
-            if now >= loop.end:
-                break
-            stride = min(2 * stride, 1 << 12) if now - last < 5e-5 else max(stride // 2, 1)
-            until, last = stride, now
     loop.steps[block] = t if left else -1
 
 
-cdef inline Py_ssize_t judge_block(const loop_t *loop, int64_t t, Py_ssize_t *running, Py_ssize_t left) noexcept nogil:
-    """Evaluate and judge the problems of a block that go on, after t steps; return how many still do."""
+cdef inline bint judge_block(const loop_t *loop, int64_t t, Py_ssize_t *running, Py_ssize_t *left, pace_t *pace) noexcept nogil:
+    """Evaluate and judge the problems of a block after t steps, and keep those that go on.
+
+    Return False if the time is over; those that have been judged then are not judged again.
+    """
     cdef const rows_t *rows = &loop.rows
     cdef Py_ssize_t k, i, n = rows.n, kept = 0
+    cdef double *gradient
     cdef double fun
-    for k in range(left):
+    for k in range(left[0]):
         i = running[k]
-        fun = loop.fun(n, <const double *> rows.x + i * n, <double *> rows.gradient + i * n, loop.data, i)
-        if look[double](rows, i, fun, t, 0) == GO_ON:
+        if rows.progress[i].judged < t:
+            gradient = <double *> rows.gradient + i * n
+            memset(gradient, 0, n * sizeof(double))
+            fun = loop.fun(n, <const double *> rows.x + i * n, gradient, loop.data, i)
+            look[double](rows, i, fun, t, 0)
+            if is_late(pace):
+                return False
+        if rows.progress[i].reason == GO_ON:
             running[kept] = i
             kept += 1
-    return kept
+    left[0] = kept
+    return True
 
 
 cdef inline void step_block(plain_t *plain, int64_t t, const Py_ssize_t *running, Py_ssize_t left, Py_ssize_t n) noexcept nogil:

@@ -85,6 +85,10 @@ class Checkpoint:
         self._last, self._time = 0, time.perf_counter()
         return bool(found)
 
+    def pause(self) -> float:
+        """Return the seconds until the next file can be due."""
+        return max(0.0, self._time + self.seconds - time.perf_counter())
+
     def is_due(self, count: int) -> bool:
         """Return True if a file is due after so many iterations."""
         return count - self._last >= self.every and time.perf_counter() - self._time >= self.seconds

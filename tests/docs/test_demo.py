@@ -38,7 +38,7 @@ def test_importing_needs_numpy_alone():
 
 
 MINIMIZATION = sorted(
-    {getattr(fo, name).__module__ for name in ("Minimizer", "check_gradient", "minimize", "minimize_many", "pack")}
+    {getattr(fo, name).__module__ for name in ("Minimizer", "check_gradient", "lr_find", "minimize", "minimize_many", "pack")}
 )
 OPTIMIZERS = sorted({getattr(fo, name).__module__ for name in fo.optimizers.__all__})
 SCHEDULES = sorted({getattr(fo.schedules, name).__module__ for name in fo.schedules.__all__})

@@ -118,3 +118,32 @@ def test_cupy_training(tmp_path, monkeypatch, capsys):
         runpy.run_path(str(EXAMPLES / "cupy_training.py"))
     compiler.kernels.cache_clear()
     assert "100 steps on the device, 100 on the CPU" in capsys.readouterr().out
+
+
+def test_ode_fit(tmp_path):
+    """The averaged fit is near; the method that takes noisy values for exact is not."""
+    out = run(sys.executable, EXAMPLES / "ode_fit.py", cwd=tmp_path)
+    off = {name: float(x) for name, x in re.findall(r"^(\S.*?)  .* at most (\S+)% off", out, re.MULTILINE)}
+    assert off["Adam, averaged"] < 5 and off["L-BFGS-B"] > 10
+    assert (tmp_path / "ode_fit.png").exists()
+
+
+def test_ask_tell(tmp_path):
+    """Two runs of 40 simulations are one of 80."""
+    out = [run(sys.executable, EXAMPLES / "ask_tell.py", "--jobs", jobs, cwd=tmp_path) for jobs in ("40", "40")]
+    assert "going on after 40 simulations" in out[1] and (tmp_path / "ask_tell.png").exists()
+    whole = run(sys.executable, EXAMPLES / "ask_tell.py", "--jobs", "80", cwd=other(tmp_path))
+    assert whole.splitlines()[-1] == out[1].splitlines()[-1]
+
+
+def other(folder):
+    """Return an empty folder."""
+    (folder / "other").mkdir()
+    return folder / "other"
+
+
+def test_many_fits(tmp_path):
+    out = run(sys.executable, EXAMPLES / "many_fits.py", "300", cwd=tmp_path)
+    assert "300 of 300 problems ended successfully" in out and (tmp_path / "many_fits.png").exists()
+    assert all(float(x) < 0.02 for x in re.search(r"heights (\S+), of the rates (\S+)", out).groups())
+    assert "numba is not installed" in out or float(re.search(r"At most (\S+) apart", out)[1]) < 1e-9

@@ -31,6 +31,15 @@ double rosenbrock(size_t n, const double *x, double *grad, void *data)
     }
     return sum;
 }
+double adding(size_t n, const double *x, double *grad, void *data) /* to gradients that are zero */
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (x[i] - 0.3) * (x[i] - 0.3);
+        grad[i] += 2 * (x[i] - 0.3);
+    }
+    return sum;
+}
 double slow(size_t n, const double *x, double *grad, void *data)
 {
     struct timespec t = {0, 3000000};
@@ -55,7 +64,7 @@ def library(tmp_path_factory):
     (folder / "objectives.c").write_text(TEXT)
     subprocess.run(["cc", *C_FLAGS, "-shared", "-fPIC", folder / "objectives.c", "-o", folder / "objectives.so"], check=True)
     found = ctypes.CDLL(str(folder / "objectives.so"))
-    for name in ("rosenbrock", "slow", "breaks"):
+    for name in ("rosenbrock", "adding", "slow", "breaks"):
         getattr(found, name).restype, getattr(found, name).argtypes = ctypes.c_double, TYPES
     return found
 
@@ -130,7 +139,8 @@ def test_forms_of_compiled_objectives(library):
     for fun in (library.rosenbrock, prototype, untyped, LowLevelCallable(library.rosenbrock), LowLevelCallable(prototype)):
         same(fo.minimize(fun, START), plain)
     same(fo.minimize(LowLevelCallable(library.rosenbrock, user_data=pointer), START), with_data)
-    assert with_data.fun < plain.fun or with_data.nit != plain.nit
+    first = fo.minimize(LowLevelCallable(library.rosenbrock, user_data=pointer), START, options={"maxiter": 0})
+    assert first.fun == 0.5 * in_python(library.rosenbrock)(START)[0]
 
 
 def test_numba_and_cffi(library):
@@ -189,19 +199,39 @@ def test_interrupts_and_limits_of_time(library):
 
 def test_the_gil_is_free(library):
     """Another thread runs meanwhile, and is refused a step of the optimizer that is at work."""
-    done = threading.Event()
-    counts = [0]
+    m = fo.Minimizer(START, maxiter=None, gtol=None, ftol=None)
+    objective = compiled.compiled(library.slow)
+    refused = []
 
-    def count():
+    def disturb():
         while not done.is_set():
-            counts[0] += 1
+            try:
+                m.optimizer.step()
+            except RuntimeError as error:
+                refused.append(str(error))
 
-    thread = threading.Thread(target=count)
+    done = threading.Event()
+    thread = threading.Thread(target=disturb)
     thread.start()
-    fo.minimize(library.rosenbrock, START, options={"maxiter": 2_000_000, "gtol": None, "ftol": None})
+    try:
+        compiled.loops.run(m._judge, objective.address, objective.data, 0, 0.3)
+    except RuntimeError as error:  # The other thread's own step.
+        refused.append(str(error))
     done.set()
     thread.join()
-    assert counts[0] > 1000
+    assert len(refused) > 100 and all("this optimizer is at work" in words for words in refused)
+
+
+def test_gradients_are_zero_before_a_call(library):
+    found = fo.minimize(library.adding, START)
+    same(found, fo.minimize(library.adding, START, callback=lambda x: None))
+    assert np.allclose(found.x, 0.3, atol=1e-4)
+
+
+def test_checkpoints_do_not_change_the_loop(library, tmp_path):
+    options = {"maxiter": 100_000, "gtol": None, "ftol": None}
+    found = fo.minimize(library.rosenbrock, START, checkpoint=tmp_path / "run.npz", options=options)
+    same(found, fo.minimize(library.rosenbrock, START, options=options))
 
 
 def test_restarts(library, tmp_path):

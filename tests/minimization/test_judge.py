@@ -76,7 +76,7 @@ def test_the_compiled_judge_agrees_with_its_twin(dtype):
                 break
             for _, optimizer in judges:
                 optimizer.step()
-    assert reasons == {*range(criteria.EVALUATIONS + 1)}
+    assert reasons == {*range(criteria.NO_PROGRESS + 1)}
 
 
 MODULES = [judge, interpreted]
@@ -102,12 +102,26 @@ def made(module, lr=0.0, x=(1.0, 2.0), **options):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_windows_of_values(module):
-    """Two windows of three: the second one's mean is not lower by enough."""
+    """Three windows of three: the mean of the last one is not lower by enough."""
     one = made(module, ftol=0.5, patience=3)
-    assert tell(one, [9.0, 8.0, 7.0, 7.6, 7.6, 7.6]) == [0, 0, 0, 0, 0, criteria.STALLED]
+    assert tell(one, [90.0, 8.0, 7.0, 7.6, 7.6, 7.6, 7.6, 7.6, 7.6]) == [*[0] * 8, criteria.STALLED]
     # The tolerance is relative where values are large: 7.6 needs a fall by 3.8, and then 1 one by 0.5.
     assert tell(made(module, ftol=0.5, patience=1), [7.6, 3.0, 1.2, 0.6, 0.2]) == [0, 0, 0, 0, criteria.STALLED]
     assert tell(made(module, patience=1), [1.0, 1.0, 1.0]) == [0, 0, 0]
+    for funs in ([1.0, 1.0], [1.0, 2.0], [5.0, 5.0 - 1e-12], [-3.0, -3.0]):
+        assert tell(made(module, ftol=1e-9, patience=1), funs) == [0, criteria.NO_PROGRESS]
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize(("dtype", "bound", "g"), [(np.float32, 1000.0, 2e-5), (np.float64, 1e12, 5e-5)])
+def test_active_bounds_of_large_numbers(module, dtype, bound, g):
+    """A gradient that is less than the spacing of numbers at a bound is projected as well."""
+    x = np.full(2, bound, dtype)
+    made_box = box.make_box([(None, bound), (bound, None)], None, x)
+    optimizer, gradient = fo.SGD({"x": x}), np.zeros_like(x)
+    optimizer.bind({"x": gradient})
+    one = module.Judge(optimizer, x, gradient, made_box, criteria.Criteria())
+    assert one.tell(1.0, np.array([-g, g], dtype), 1) == criteria.GRADIENT and one.progress["norm"] == 0
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -214,3 +214,61 @@ def test_a_signal_at_every_moment_of_tell():
                 sys.settrace(None)
         assert m.result().x.tobytes() == reference.x.tobytes() and m.nit == 12
         assert m.optimizer.fingerprint() == reference.optimizer.fingerprint()
+
+
+def test_interrupted_between_judgement_and_the_end(tmp_path):
+    """A callback that is interrupted at the last point: the run that goes on still ends with its average."""
+    path = tmp_path / "run.npz"
+
+    def minimize(callback, **options):
+        return fo.minimize(rosenbrock, START, jac=True, callback=callback, checkpoint=path, resume=True, options=options)
+
+    def interrupt(intermediate_result):
+        if intermediate_result.nit == 10:
+            raise KeyboardInterrupt
+
+    options = {"ema": 0.9, "returns": "average", "maxiter": 10, "history": True}
+    with pytest.raises(KeyboardInterrupt):
+        minimize(interrupt, **options)
+    same(minimize(lambda x: None, **options), fo.minimize(rosenbrock, START, jac=True, options=options))
+
+
+def test_no_record_is_lost(tmp_path):
+    """What interrupts the record of a point loses neither it nor the callback of that point."""
+    path, seen = tmp_path / "run.npz", []
+    options = {"maxiter": 30, "history": True, "return_all": True, "callback": seen.append}
+    m = fo.Minimizer(START, **options)
+    add = m._record.add
+
+    def broken(m):
+        if m.nit == 5:
+            raise KeyboardInterrupt
+        add(m)
+
+    m._record.add = broken
+    with pytest.raises(KeyboardInterrupt):
+        while not m.done:
+            m.tell(*rosenbrock(m.ask()))
+    m.save(path)
+    other = fo.Minimizer(START, **options)
+    other.load(path)
+    while not other.done:
+        other.tell(*rosenbrock(other.ask()))
+    assert len(other.result().history.fun) == len(other.result().allvecs) == 31 and len(seen) == 30
+
+
+def test_a_function_that_fails_at_once_leaves_no_file(tmp_path):
+    path = tmp_path / "run.npz"
+    with pytest.raises(ZeroDivisionError):
+        fo.minimize(lambda x: 1 / 0, START, checkpoint=path)
+    assert not path.exists() and fo.minimize(rosenbrock, START, jac=True, checkpoint=path, options={"maxiter": 3}).nit == 3
+
+
+def test_results_are_copies():
+    for options in ({}, {"ema": 0.9, "returns": "average"}, {"returns": "last"}):
+        m = fo.Minimizer(START, maxiter=5, **options)
+        while not m.done:
+            m.tell(*rosenbrock(m.ask()))
+        first = m.result()
+        first.x[:], first.jac[:] = 99, 99
+        assert m.result().x.max() < 10

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from problems import pair, rosenbrock, scipy_minimize, square, square_gradient
+from problems import pair, rosenbrock, square, square_gradient
+from scipy import optimize
 
 import fastopt as fo
-
-BOTH = pytest.mark.parametrize("minimize", [fo.minimize, scipy_minimize])
 
 
 @pytest.mark.parametrize("bounded", [False, True])
@@ -127,3 +126,46 @@ def test_schedules_and_plateaus():
     plateau = fo.training.ReduceOnPlateau(patience=3, factor=0.5)
     found = fo.minimize(pair, [2.0], jac=True, callback=plateau, options={"lr": 0.5, "gtol": 1e-9})
     assert found.success and found.optimizer.lr < 0.5
+
+
+@pytest.mark.parametrize(("method", "lr"), [("sgd", 1.0005), ("sgd", 1.0)])
+def test_runs_that_never_fall_are_no_success(method, lr):
+    found = fo.minimize(pair, [2.0, 3.0], jac=True, method=method, options={"lr": lr})
+    assert (found.status, found.success) == (2, False)
+    assert found.message.startswith(f"The function has not fallen below its first value (sgd, lr={lr:g}")
+    many = fo.minimize_many(lambda x: (np.sum((x - 0.37) ** 2, 1), 2 * (x - 0.37)), [[2.0, 3.0]], method=method, options={"lr": lr})
+    assert many.status[0] == 2
+
+
+def test_no_limits_and_numpy_booleans(capsys):
+    found = fo.minimize(pair, [2.0, 3.0], jac=np.True_, options={"maxiter": None, "disp": np.True_})
+    assert found.success and "iteration 0" in capsys.readouterr().out
+    fixed = fo.minimize(pair, [0.2], jac=True, bounds=[(0.2, 0.2)], options={"gtol": None})
+    assert fixed.message == "All independent variables were fixed by bounds." and fixed.nfev == 1
+
+
+def test_step_scales():
+    found = fo.minimize(pair, [2.0, 3.0], jac=True, options={"step_scale": np.array([1.0, 0.0])})
+    assert abs(found.x[0] - 0.37) < 1e-3 and found.x[1] == 3
+
+
+def test_tolerances_of_scipy_replace_those_of_the_method():
+    method = fo.scipy_method("adam", gtol=1e-8)
+    assert optimize.minimize(pair, [2.0], jac=True, method=method, tol=0.5).nit < 100
+    assert np.abs(optimize.minimize(pair, [2.0], jac=True, method=method).jac).max() <= 1e-8
+    method = fo.scipy_method("adam", differences="3-point")
+    assert optimize.minimize(pair, [2.0], jac=True, method=method).njev > 0
+
+
+def test_objects_with_a_gradient_are_no_wrapper_of_scipy():
+    class Problem:
+        def __call__(self, x):
+            return square(x)
+
+        fun = __call__
+
+        def gradient(self, x):
+            return square_gradient(x)
+
+    problem = Problem()
+    assert optimize.minimize(problem, [2.0], jac=problem.gradient, method=fo.scipy_method()).success

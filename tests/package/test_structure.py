@@ -30,8 +30,8 @@ LAYERS = {
     "testing": {"_arrays", "_engine", "_optimizer", "custom"},
     "torch": {"_arrays", "_engine", "_optimizer", "custom"},
     "training": {"_arrays", "_optimizer", "domains", "schedules"},
-    "gradient": {"_arrays"},
-    "minimization": {"_codegen", "_optimizer", "custom", "domains", "optimizers", "training"},
+    "gradient": {"_arrays", "domains"},
+    "minimization": {"_arrays", "_codegen", "_optimizer", "custom", "domains", "optimizers", "training"},
 }
 
 

@@ -76,6 +76,11 @@ def many(x0=((1.0, 2.0),), fun=lambda x: (x[:, 0], x), **arguments):
     return lambda: fo.minimize_many(fun, x0, **arguments)
 
 
+def sweep(**arguments):
+    """Look for a learning rate with these arguments."""
+    return lambda: fo.lr_find(lambda x, *_: (x @ x, 2 * x), np.ones(2), **arguments)
+
+
 POINTERS = [ctypes.c_void_p] * 3
 OF_LOOPS = [
     (TypeError, ["fun: ", "argtypes", "expected double (size_t n, const double *x"], minimize(fun=of_c(*POINTERS), jac=None)),
@@ -187,7 +192,7 @@ OF_LOOPS = [
     ),
     (TypeError, ["fun: ", "expected double (size_t", "size_t problem)"], many(fun=of_c(ctypes.c_size_t, *POINTERS))),
     (ValueError, ["minimize_many: history, differences: of single problems"], many(options={"history": True, "differences": "cs"})),
-    (ValueError, ["minimize_many: returns: of single problems"], many(options={"returns": "average", "ema": 0.9})),
+    (ValueError, ["minimize_many: returns='average': of single problems"], many(options={"returns": "average", "ema": 0.9})),
     (ValueError, ["threads: 0, expected a whole number of at least 1, or None"], many(threads=0)),
     (ValueError, ["args: argument 1 has 3 entries, expected one for each of the 1 problems"], many(args=(1, [1, 2, 3]))),
     (TypeError, ["fun: returned 1.0, expected a pair (values, gradients)"], many(fun=lambda x: 1.0)),
@@ -197,6 +202,22 @@ OF_LOOPS = [
     (ValueError, ["minimize_many: clip_norm sums over variables"], many(options={"clip_norm": 1.0})),
     (ValueError, ["minimize_many: dog sums over variables"], many(method="dog")),
     (ValueError, ["step_scale: shape (3,), expected (1, 2), or a number"], many(options={"step_scale": np.ones(3)})),
+    (ValueError, ["steps: 3, expected a whole number of at least 5"], sweep(steps=3)),
+    (ValueError, ["low: 1.0, high: 0.1, expected 0 < low < high"], sweep(low=1.0, high=0.1)),
+    (ValueError, ["data: shapes [(3,), (2,)], expected equally many rows"], sweep(data=(np.ones(3), np.ones(2)))),
+    (ValueError, ["batch_size: 4, expected data"], sweep(batch_size=4)),
+    (
+        ValueError,
+        ["minimize_many: state_dtype: of single problems"],
+        many(np.ones((1, 2), np.float32), options={"state_dtype": "bfloat16"}),
+    ),
+    (ValueError, ["returns: ASGD returns its average from minimize, expected 'best' or 'last'"], many(method="asgd")),
+    (TypeError, ["Minimizer: differences: options of minimize"], lambda: fo.Minimizer(TWO, differences="cs")),
+    (ValueError, ["differences: given with jac=True, expected one of them"], minimize(options={"differences": "cs"})),
+    (ValueError, ["differences: given with jac='cs'"], minimize(fun=square, jac="cs", options={"differences": "cs"})),
+    (ValueError, ["resume: True without a file, expected checkpoint=..."], minimize(resume=True)),
+    (ValueError, ["tree: two arrays of one name among a/b, a/b"], lambda: fo.pack({"a/b": np.ones(2), "a": {"b": np.ones(2)}})),
+    (TypeError, ["'0': complex128, expected what float64 can hold"], lambda: fo.pack(np.ones(2)).gather(np.ones(2) * 1j)),
     (ValueError, ["tree: no arrays, expected at least one"], lambda: fo.pack({})),
     (TypeError, ["'w': <U4: expected arrays of numbers"], lambda: fo.pack({"w": "text"})),
     (TypeError, ["'w': object"], lambda: fo.pack({"w": None})),

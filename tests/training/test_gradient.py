@@ -101,3 +101,82 @@ def test_what_does_not_fit():
         fo.check_gradient(lambda p: (0.0, {}), {"w": np.zeros(2)})
     with pytest.raises(TypeError, match="parameter 'w': int64, expected a floating-point array"):
         fo.check_gradient(lambda p: (0.0, {}), {"w": np.zeros(2, int)})
+
+
+def test_half_precision():
+    for fun in (
+        lambda x: (np.sum(x.astype(np.float64) ** 2), 2 * x.astype(np.float64)),
+        lambda x: (np.sum(np.sin(x.astype(np.float64))), np.cos(x.astype(np.float64))),
+        lambda x: (x.astype(np.float64) @ np.arange(3.0), np.arange(3.0)),
+    ):
+        fo.check_gradient(fun, np.array([1.0, -2.0, 0.5], np.float16), rtol=0.05)
+    with pytest.raises(AssertionError):
+        fo.check_gradient(lambda x: (float(x @ x), -2 * x), np.array([1.0, -2.0, 0.5], np.float16), rtol=0.05)
+    with pytest.raises(ValueError, match="directions: 0, expected a whole number of at least 1"):
+        fo.check_gradient(lambda x: (float(x @ x), 3 * x), np.ones(2), directions=0)
+
+
+def test_small_terms_that_complex_numbers_lose():
+    """Absolute values drop imaginary parts: a term that is forgotten is found, and one that is right is not called wrong."""
+    rng = np.random.default_rng(0)
+    a, b, x = rng.standard_normal((20, 5)), rng.standard_normal(20), rng.standard_normal(5)
+    small = {
+        "sum of sizes": (lambda x: np.abs(x).sum(), np.sign(x)),
+        "norm": (np.linalg.norm, x / np.linalg.norm(x)),
+        "product": (lambda x: np.vdot(x, x), 2 * x),
+    }
+    for term, gradient in small.values():
+
+        def fun(x, term=term):
+            return np.sum((a @ x - b) ** 2) + 1e-3 * term(x)
+
+        right = 2 * a.T @ (a @ x - b) + 1e-3 * gradient
+        fo.check_gradient(fun, x, jac=lambda x, right=right: right)
+        with pytest.raises(AssertionError):
+            fo.check_gradient(fun, x, jac=lambda x: 2 * a.T @ (a @ x - b))
+
+
+def test_minima():
+    """Gradients of 0 are right where differences are their own rounding."""
+    rng = np.random.default_rng(0)
+    fo.check_gradient(lambda x: (((x - 1) ** 2).sum(), 2 * (x - 1)), np.ones(2))
+    for _ in range(20):
+        a, b = rng.standard_normal((30, 4)), rng.standard_normal(30)
+        x = np.linalg.lstsq(a, b)[0]
+        fo.check_gradient(lambda x, a=a, b=b: (np.sum((a @ x - b) ** 2), 2 * a.T @ (a @ x - b)), x)
+
+
+def test_edges_of_the_domain():
+    for fun, jac, x in (
+        (lambda x: np.sum(np.log(x)), lambda x: 1 / x, [1e-3, 1e3, 1e6]),
+        (lambda x: np.sum(np.log(x)), lambda x: 1 / x, [1e-9, 1.0]),
+        (lambda x: np.sum(np.sqrt(x)), lambda x: 0.5 / np.sqrt(x), [1e-8, 1.0, 2.0]),
+        (lambda x: -np.sum(np.log(1 - x)), lambda x: 1 / (1 - x), [1 - 1e-9]),
+        (lambda x: np.sum(x**4), lambda x: 4 * x**3, [1e70, 1.0]),
+    ):
+        fo.check_gradient(fun, np.array(x), jac=jac)
+    with pytest.raises(AssertionError, match=r"gradient of '0' at \(3,\): 1, by differences 0.333333"):
+        fo.check_gradient(lambda x: np.sum(np.log(x)), np.array([1e-12, 1, 2, 3]), jac=lambda x: np.append(1 / x[:3], 1.0))
+
+
+def test_a_small_array_beside_a_large_one():
+    rng = np.random.default_rng(0)
+    params = {"w": 1e4 * rng.standard_normal(50), "b": rng.standard_normal(5)}
+    with pytest.raises(AssertionError, match="gradient of 'b'"):
+        fo.check_gradient(
+            lambda p: np.sum(p["w"] ** 2) + np.sum(p["b"] ** 2), params, jac=lambda p: {"w": 2 * p["w"], "b": -2 * p["b"]}
+        )
+
+
+def test_kinks_in_single_precision():
+    for seed in range(10):
+        x = np.random.default_rng(seed).standard_normal(10_000).astype(np.float32)
+        fo.check_gradient(lambda x: (np.sum(np.abs(x)), np.sign(x)), x)
+
+
+def test_other_arguments():
+    with pytest.raises(TypeError, match=r"fun: returned 1.0, expected a pair \(value, gradients\), or jac="):
+        fo.check_gradient(lambda x: 1.0, np.ones(2))
+    for bad in ("a", -1.0, np.inf, np.nan):
+        with pytest.raises(ValueError, match=r"rtol: .*, expected a finite number of at least 0"):
+            fo.check_gradient(lambda x: (float(x @ x), 2 * x), np.ones(2), rtol=bad)
