@@ -53,6 +53,7 @@ class Packed:
 
     def _checked(self, what: str, x: Any) -> dict[np.dtype, np.ndarray]:
         """Return one array for each dtype, or raise; of a single dtype, an array of another is taken as it is."""
+        x = np.asarray(x) if isinstance(x, (list, tuple)) else x
         found = x if len(self._buffers) > 1 else dict.fromkeys(self._buffers, x)
         if not isinstance(found, Mapping) or set(found) != set(self._buffers):
             raise TypeError(f"{what}: {type(x).__name__}, expected a dict of arrays by dtype: {', '.join(map(str, self._buffers))}")
@@ -107,11 +108,17 @@ class Packed:
         arrays = [(name, dtype, shaped(name, a, shape)) for name, shape, dtype, a in given]
         buffers = {d: np.empty(a.shape, d) for d, a in self._buffers.items()} if out is None else self._checked("out", out)
         for name, dtype, a in arrays:
-            if not np.can_cast(a.dtype, buffers[dtype].dtype, "same_kind"):
-                raise TypeError(f"{name!r}: {a.dtype}, expected what {buffers[dtype].dtype} can hold")
+            if not np.can_cast(a.dtype, buffers[dtype].dtype, "same_kind") or not buffers[dtype].flags.writeable:
+                raise TypeError(f"{name!r}: {a.dtype}, expected what a writable array of {buffers[dtype].dtype} can hold")
+        # Views of what is written are read first.
+        parts = [(name, dtype, a if out is None else a.copy()) for name, dtype, a in arrays]
+        for name, dtype, a in parts:
             start = self.offsets[name]
             buffers[dtype][start : start + a.size] = a.reshape(-1)
         return self._given(buffers)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pack, (self.tree,)  # The tree of a copy consists of views, too.
 
 
 def aligned(size: int, dtype: np.dtype) -> np.ndarray:

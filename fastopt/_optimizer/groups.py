@@ -224,18 +224,17 @@ class Group(MutableMapping[str, Any]):
 
     def to_json(self) -> dict[str, Any]:
         """Return the options for a file: numbers as they are, schedules as text and arguments, arrays as digests."""
+        return {key: as_json(x) for key, x in self.options.items()}
 
-        def text(x: Any) -> Any:
-            if x is None or isinstance(x, (bool, str)):
-                return x
-            if isinstance(x, (tuple, list)):
-                return [text(y) for y in x]
-            if isinstance(x, dict):
-                return {str(k): text(y) for k, y in x.items()}
-            if isinstance(x, np.ndarray):
-                return hashlib.sha256(np.array(x, np.float64, order="C").tobytes()).hexdigest()
-            if callable(x):
-                return schedule_text(x)
-            return float(x)
 
-        return {key: text(self.options[key]) for key in self.options}
+def as_json(x: Any) -> Any:
+    """Return an option as JSON."""
+    if x is None or isinstance(x, (bool, str)):
+        return x
+    if isinstance(x, (tuple, list)):
+        return [as_json(y) for y in x]
+    if isinstance(x, dict):
+        return {str(k): as_json(y) for k, y in x.items()}
+    if isinstance(x, np.ndarray):
+        return hashlib.sha256(np.array(x, np.float64, order="C").tobytes()).hexdigest()
+    return schedule_text(x) if callable(x) else float(x)

@@ -38,6 +38,16 @@ class Box:
         found: np.ndarray = x * self.scale
         return found if self.low is None else found.clip(self.low, self.high)
 
+    def parameters(self, x: np.ndarray) -> np.ndarray:
+        """Return the optimizer's parameters at a point, a new array, or raise if the scale makes them infinite."""
+        if self.scale is None:
+            return x.copy()
+        with np.errstate(over="ignore"):
+            found: np.ndarray = x / self.scale
+        if not np.isfinite(found).all():
+            raise ValueError("x_scale: x0 divided by it is infinite, expected the typical sizes of the variables")
+        return found
+
     def inside(self, x: np.ndarray) -> np.ndarray:
         """Return a point moved to the bounds, with a warning if that changes it."""
         clipped = x if self.low is None else np.clip(x, self.low, self.high)
@@ -80,6 +90,8 @@ def limits_of(bounds: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | Non
     low, high = (limit_array(b, x, infinite) for b, infinite in zip(pair_of(bounds), (-np.inf, np.inf), strict=True))
     for k in zip(*np.nonzero(low > high), strict=True):
         raise ValueError(f"bounds: {low[k]} above {high[k]} for variable {k[-1]}, expected lower <= upper")
+    if np.isposinf(low).any() or np.isneginf(high).any():
+        raise ValueError("bounds: a lower one of inf or an upper one of -inf, expected room for numbers; None for no bound")
     if np.isneginf(low).all() and np.isposinf(high).all():
         return None
     inner_low, inner_high = low.astype(x.dtype), high.astype(x.dtype)

@@ -25,6 +25,7 @@ MANY = SIGNATURE.replace(")", ", size_t problem)")
 SIZES = (ctypes.c_size_t, ctypes.c_ssize_t, ctypes.c_uint64, ctypes.c_int64)
 FUNCTION: Any = ctypes.CFUNCTYPE(None).__base__
 POINTER: Any = ctypes.POINTER(ctypes.c_double).__base__
+PYTHON_API = 4  # Of the flags of a function of ctypes.
 # Other names of types.
 SAME = dict.fromkeys(("unsigned long long", "long long", "uintptr_t", "uint64_t", "int64_t"), "size_t")
 if ctypes.sizeof(ctypes.c_long) == ctypes.sizeof(ctypes.c_size_t):
@@ -90,7 +91,7 @@ def objective_of(fun: Any, jac: Any, args: Any, x: np.ndarray) -> Compiled | Non
     found = compiled(fun)
     if found is None:
         return None
-    if args != ():
+    if not isinstance(args, tuple) or args:
         raise TypeError("args: given to a compiled objective, expected none; user_data of scipy.LowLevelCallable is what it gets")
     if jac not in (None, True):
         raise TypeError(f"jac: {jac!r:.60}, expected none: a compiled objective writes its gradient")
@@ -112,7 +113,9 @@ def compiled(fun: Any, arguments: int = 4) -> Compiled | None:
 
 
 def check_ctypes(fun: Any, arguments: int) -> None:
-    """Raise unless a function of ctypes is declared with the types of an objective."""
+    """Raise unless a function of ctypes is declared with the types of an objective, and needs no GIL."""
+    if fun._flags_ & PYTHON_API:
+        raise TypeError(f"fun: {fun!r:.60} of ctypes.PyDLL, expected one of ctypes.CDLL, which runs without the GIL")
     words = WORDS[:arguments]
     types = getattr(fun, "argtypes", None)
     fits = types is not None and len(types) == len(words) and fun.restype is ctypes.c_double

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..domains import check_bool, whole
+from ..domains import FINITE, check_bool, whole
 
 # Reasons to end, in the order of `judge.pxd`: status and message.
 GO_ON, NONFINITE, GRADIENT, TARGET, STALLED, STILL, ITERATIONS, EVALUATIONS, NO_PROGRESS, SECONDS, CALLBACK = range(11)
@@ -27,6 +27,8 @@ REASONS = {
     SECONDS: (1, EXCEEDED.format("seconds")),
     CALLBACK: (99, "`callback` raised `StopIteration`."),
 }
+
+HERE = (GRADIENT, TARGET)  # The point that ended a run for these is the one that is returned.
 
 # Records of the judge, laid out as the structs of `judge.pxd`.
 CRITERIA = np.dtype(
@@ -67,16 +69,19 @@ class Criteria:
     history: bool = False
 
     def __post_init__(self) -> None:
+        for name in NAMES:
+            if isinstance(getattr(self, name), np.generic):  # Files hold numbers of Python.
+                object.__setattr__(self, name, getattr(self, name).item())
         for name in ("maxiter", "maxfun", "maxtime", "gtol", "ftol", "xtol"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), 0.0, ", or None")
         check_number("target", self.target, -math.inf)
-        if (patience := whole(self.patience)) is None or patience < 1:
-            raise ValueError(f"patience: {self.patience!r}, expected a whole number of at least 1")
+        if not 1 <= (whole(self.patience) or 0) < 2**63:
+            raise ValueError(f"patience: {self.patience!r:.40}, expected a whole number of at least 1, below 2**63")
         for name, choices in (("returns", (None, "best", "last", "average")), ("on_nonfinite", ("stop", "raise"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: {getattr(self, name)!r}, expected one of {', '.join(map(repr, choices))}")
-        if not isinstance(self.disp, (bool, np.bool_)) and ((lines := whole(self.disp)) is None or lines < 0):
+        if not isinstance(self.disp, bool) and ((lines := whole(self.disp)) is None or lines < 0):
             raise ValueError(f"disp: {self.disp!r}, expected True, False or a number of iterations")
         for name in ("return_all", "history"):
             check_bool(name, getattr(self, name))
@@ -105,10 +110,10 @@ NAMES = tuple(field.name for field in fields(Criteria))
 
 def check_number(name: str, x: Any, low: float, rest: str = "") -> None:
     """Raise unless an option is a number of at least `low`."""
-    is_number = isinstance(x, (int, float, np.integer, np.floating)) and not isinstance(x, bool)
-    if not (is_number and x >= low):
+    is_number = isinstance(x, (int, float)) and not isinstance(x, bool)
+    if not (is_number and x >= low and (x == math.inf or x <= FINITE)):
         least = "a number" if low == -math.inf else f"a number of at least {low:g}"
-        raise (ValueError if is_number else TypeError)(f"{name}: {x!r:.60}, expected {least}{rest}")
+        raise (ValueError if is_number else TypeError)(f"{name}: {x!r:.40}, expected {least}{rest}")
 
 
 def message(reason: int, progress: Mapping[str, Any], jac: np.ndarray, details: str) -> str:

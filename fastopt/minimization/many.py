@@ -16,8 +16,8 @@ from ..domains import whole
 from . import methods
 from .box import make_box
 from .compiled import CHUNK, Compiled, compiled
-from .criteria import GO_ON, GRADIENT, NAMES, NONFINITE, REASONS, SECONDS, Criteria, start
-from .minimizer import Minimizer, has_average, optimize
+from .criteria import GO_ON, HERE, NAMES, NONFINITE, REASONS, SECONDS, Criteria, start
+from .minimizer import Minimizer, has_average, optimize, real_numbers
 
 try:
     from . import rows
@@ -109,18 +109,14 @@ def minimize_many(
     x = first_points(x0)
     check_options(criteria, of_optimizer, differences, threads)
     objective = compiled(fun, 5)
-    if objective is not None and (args != () or x.dtype != np.float64):
-        raise TypeError(f"a compiled objective with args={args!r:.40} and x0 of {x.dtype}, expected none and float64")
-    if objective is None and not callable(fun):
-        raise TypeError(f"fun: {fun!r:.80}, expected a function")
-    arguments = tuple(checked_argument(k, a, len(x)) for k, a in enumerate(args if isinstance(args, tuple) else (args,)))
+    evaluate = checked_objective(fun, objective, args if isinstance(args, tuple) else (args,), x)
     box = make_box(bounds, None, x)
     problems = Problems(method, of_optimizer, criteria, box, box.inside(x))
     try:
         if rows is None:
-            problems.run_each(Vectorised(fun, arguments) if objective is None else Each(objective))
+            problems.run_each(evaluate)
         elif objective is None:
-            problems.run(Vectorised(fun, arguments), preserve_shape)
+            problems.run(evaluate, preserve_shape)
         else:
             problems.run_compiled(objective, threads or 0)
     except BaseException as error:
@@ -138,10 +134,7 @@ def first_points(x0: Any) -> np.ndarray:
         found = np.zeros(())
     if found.ndim != 2 or found.size == 0:
         raise ValueError(f"x0: shape {found.shape}, expected (problems, variables)")
-    if found.dtype.kind not in "fiub" or not np.isfinite(found).all():
-        raise ValueError(f"x0: {found.dtype}, expected finite real numbers")
-    dtype = found.dtype.newbyteorder("=") if found.dtype in (np.float32, np.float64) else np.dtype(np.float64)
-    return np.array(found, dtype, order="C")
+    return real_numbers(found)
 
 
 def check_options(criteria: Criteria, of_optimizer: Mapping[str, Any], differences: Mapping[str, Any], threads: int | None) -> None:
@@ -151,18 +144,30 @@ def check_options(criteria: Criteria, of_optimizer: Mapping[str, Any], differenc
     given += ["returns='average'"] if criteria.returns == "average" else []
     if given:
         raise ValueError(f"minimize_many: {', '.join(given)}: of single problems, expected minimize for each")
-    if threads is not None and ((number := whole(threads)) is None or number < 1):
+    if threads is not None and not 1 <= (whole(threads) or 0) < 2**31:
         raise ValueError(f"threads: {threads!r}, expected a whole number of at least 1, or None")
+
+
+def checked_objective(fun: Any, objective: Compiled | None, args: tuple[Any, ...], x: np.ndarray) -> Callable[..., Any]:
+    """Return what evaluates problems at some places, or raise."""
+    if objective is None:
+        if not callable(fun):
+            raise TypeError(f"fun: {fun!r:.80}, expected a function")
+        return Vectorised(fun, tuple(checked_argument(k, a, len(x)) for k, a in enumerate(args)))
+    if args or x.dtype != np.float64:
+        raise TypeError(f"a compiled objective with args={args!r:.40} and x0 of {x.dtype}, expected none and float64")
+    return Each(objective)
 
 
 def checked_argument(k: int, a: Any, problems: int) -> Any:
     """Return a further argument: an array with an entry for each problem, or something without axes."""
-    if np.ndim(a) == 0:
+    if not hasattr(a, "shape") or hasattr(a, "iloc"):  # Tables select by their labels.
+        a = a if isinstance(a, str) or not hasattr(a, "__len__") else np.asarray(a)
+    if len(getattr(a, "shape", ())) == 0:
         return a
-    found = a if hasattr(a, "__getitem__") and hasattr(a, "shape") else np.asarray(a)
-    if len(found) != problems:
-        raise ValueError(f"args: argument {k} has {len(found)} entries, expected one for each of the {problems} problems")
-    return found
+    if a.shape[0] != problems:
+        raise ValueError(f"args: argument {k} has {a.shape[0]} entries, expected one for each of the {problems} problems")
+    return a
 
 
 class Vectorised:
@@ -170,14 +175,14 @@ class Vectorised:
 
     def __init__(self, fun: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self.fun, self.args = fun, args
-        self.problems = max((len(a) for a in args if np.ndim(a)), default=0)
+        self.problems = max((a.shape[0] for a in args if getattr(a, "shape", ())), default=0)
         self.places: np.ndarray | None = None
 
     def __call__(self, places: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return values and gradients of the problems at these places."""
         if self.places is None or not np.array_equal(places, self.places):
             whole = len(places) == self.problems
-            self.chosen = [a if np.ndim(a) == 0 or whole else a[places] for a in self.args]
+            self.chosen = [a if whole or not getattr(a, "shape", ()) else a[places] for a in self.args]
             self.places = places
         found = self.fun(x.copy(), *self.chosen)
         try:
@@ -277,7 +282,7 @@ class Problems:
     def make(self) -> Any:
         """Return an optimizer of the rows in one axis."""
         a, options, scale = self.rows, dict(self.options), self.options.get("step_scale")
-        if scale is not None and np.ndim(scale) > 0:
+        if scale is not None and (np.ndim(scale) > 0 or isinstance(scale, Mapping)):
             if np.shape(scale) != self.everything.x.shape:
                 raise ValueError(f"step_scale: shape {np.shape(scale)}, expected {self.everything.x.shape}, or a number")
             options["step_scale"] = np.asarray(scale)[self.places].reshape(-1)
@@ -379,7 +384,7 @@ class Problems:
         self.write_back()
         a, now = self.everything, self.everything.progress
         reasons, best = now["reason"], now["best"]
-        here = (reasons == GRADIENT) | np.isposinf(best)
+        here = np.isin(reasons, HERE) | np.isposinf(best)
         if self.criteria.returns == "last":
             here |= ~np.isin(reasons, (GO_ON, NONFINITE, SECONDS))
         status = np.array([REASONS[k][0] for k in range(len(REASONS))])[reasons]

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import methods, restart
 from .box import make_box
-from .criteria import CALLBACK, GO_ON, GRADIENT, NONFINITE, REASONS, SECONDS, message
+from .criteria import CALLBACK, GO_ON, GRADIENT, HERE, NONFINITE, REASONS, SECONDS, message
 from .history import Record
 from .judge import Judge
 from .objective import number, vector
@@ -83,7 +83,7 @@ class Minimizer:
         if box.is_fixed:
             self._criteria = dataclasses.replace(self._criteria, gtol=self._criteria.gtol or 0.0)
         self._first = box.inside(first)
-        x = self._first.copy() if box.scale is None else self._first / box.scale
+        x = box.parameters(self._first)
         self._method = method if isinstance(method, str) else methods.class_of(method).__name__
         self.optimizer: Optimizer = methods.make(method, x, chosen, None if box.low is None else (box.lower, box.upper))
         self._given = self.optimizer.groups[0].to_json()  # Hyperparameters before a callback changes them.
@@ -173,8 +173,10 @@ class Minimizer:
         A point is judged once, even if an exception comes before its step and the caller tells its value again.
         """
         if self._final:
-            self._average = self._point(), number(fun), vector(jac, self._first)
+            self._average = self._point(), number(fun), vector(jac, self._first).copy()
             self.nfev, self.njev, self._final, self._running = nfev, njev, False, False
+            if not (math.isfinite(self._average[1]) and np.isfinite(self._average[2]).all()):
+                self._end(NONFINITE)
             return
         reason = self._judge.tell(fun, jac, nfev)
         self.nfev, self.njev = nfev, njev
@@ -207,7 +209,7 @@ class Minimizer:
 
     def _end(self, reason: int) -> None:
         self._judge.progress["reason"] = reason
-        self._final = self._returns == "average" and reason not in (GRADIENT, NONFINITE, CALLBACK)
+        self._final = self._returns == "average" and reason not in (*HERE, NONFINITE, CALLBACK)
         self._reason, self._running = reason, self._final
         self._record.end(self)
         if reason == NONFINITE and self._criteria.on_nonfinite == "raise":
@@ -231,10 +233,10 @@ class Minimizer:
     def _returned(self) -> tuple[np.ndarray, float, np.ndarray]:
         """Return the point of the result, with value and gradient."""
         best = float(self._judge.progress["best"])
-        if self._average is not None:
+        if self._average is not None and self._reason != NONFINITE:
             x, fun, jac = self._average
             return x.copy(), fun, jac.copy()
-        ends_here = self._reason == GRADIENT or (self.done and self._returns != "best" and self._reason != NONFINITE)
+        ends_here = self._reason in HERE or (self.done and self._returns != "best" and self._reason != NONFINITE)
         if ends_here or best == math.inf:
             return self._current()
         return self._box.variables(self._judge.best_x), best, self._judge.best_jac.copy()
@@ -306,14 +308,25 @@ def has_average(optimizer: Optimizer) -> bool:
 
 def first_point(x0: Any) -> np.ndarray:
     """Return a first point as an array of one axis, or raise."""
-    found = np.atleast_1d(np.asarray(x0))
+    try:
+        found = np.atleast_1d(np.asarray(x0))
+    except ValueError:
+        raise ValueError(f"x0: {x0!r:.80}, expected numbers along one axis; fastopt.pack flattens nested arrays") from None
     if found.ndim != 1 or found.size == 0:
-        raise ValueError(f"x0: shape {np.shape(x0)}, expected one axis and a number at least; fastopt.pack flattens nested arrays")
-    if found.dtype.kind not in "fiub":
-        raise ValueError(f"x0: {found.dtype}, expected real numbers")
+        raise ValueError(f"x0: shape {found.shape}, expected one axis and a number at least; fastopt.pack flattens nested arrays")
+    return real_numbers(found)
+
+
+def real_numbers(x0: np.ndarray) -> np.ndarray:
+    """Return first points as a new array of float32 or float64, or raise."""
+    if x0.dtype.kind not in "fiub":
+        raise ValueError(f"x0: {x0.dtype}, expected real numbers")
+    dtype = x0.dtype.newbyteorder("=") if x0.dtype in (np.float32, np.float64) else np.dtype(np.float64)
+    with np.errstate(over="ignore"):
+        found = np.array(x0, dtype, order="C")
     if not np.isfinite(found).all():
-        raise ValueError("x0: infinite or NaN, expected finite numbers")
-    return np.array(found, found.dtype.newbyteorder("=") if found.dtype in (np.float32, np.float64) else np.float64)
+        raise ValueError("x0: infinite or NaN in double precision, expected finite numbers")
+    return found
 
 
 def optimize() -> Any:

@@ -57,8 +57,8 @@ class Objective:
 
     Attributes
     ----------
-    evaluate : callable
-        Takes a point, and returns value and gradient.
+    way : str
+        Name of the method that takes a point, and returns value and gradient.
     nfev, njev : int
         Calls of the function and of the gradient.
     """
@@ -68,16 +68,15 @@ class Objective:
             raise TypeError(f"fun: {fun!r:.80}, expected a function")
         self.fun, self.jac, self.args, self.box = fun, jac, args if isinstance(args, tuple) else (args,), box
         self.nfev = self.njev = 0
-        self.evaluate: Callable[[np.ndarray], tuple[Any, Any]]
+        self.way = "of_differences"  # The method that evaluates; an attribute that holds it would be a cycle.
         if differences and ("differences" in differences if isinstance(jac, str) else jac):
             raise ValueError(f"{', '.join(differences)}: given with jac={jac!r:.40}, expected one of them")
         if isinstance(jac, (bool, np.bool_)) and jac:
-            self.evaluate = self.of_pair
+            self.way = "of_pair"
         elif callable(jac):
-            self.evaluate = self.of_two
+            self.way = "of_two"
         else:
             self.differences = differences_of(jac, differences)
-            self.evaluate = self.of_differences
 
     def go_on(self, m: Minimizer) -> None:
         """Count on from a run that was loaded."""
@@ -85,7 +84,7 @@ class Objective:
 
     def run(self, m: Minimizer, seconds: float) -> None:
         """Go on with a minimization for so many seconds, at least to the next point."""
-        evaluate, point, tell, end = self.evaluate, m._point, m._tell, time.perf_counter() + seconds
+        evaluate, point, tell, end = getattr(self, self.way), m._point, m._tell, time.perf_counter() + seconds
         while m._running:
             fun, jac = evaluate(point())
             tell(fun, jac, self.nfev, self.njev)
@@ -121,17 +120,21 @@ class Objective:
         if not np.isfinite(fun) or not at[free].size:
             return fun, jac
         bounds = (-np.inf, np.inf) if low is None or high is None else (low[free], high[free])
-        along = partial(value_at, self.fun, self.args, at, free)
+        along = partial(value_at, self.fun, self.args, at, free, self.box)
         jac[free], told = approx_derivative(along, at[free], f0=fun, bounds=bounds, full_output=True, **self.differences)
         self.nfev += told["nfev"]
         return fun, jac
 
 
-def value_at(fun: Callable[..., Any], args: tuple[Any, ...], at: np.ndarray, free: Any, y: np.ndarray) -> np.ndarray:
-    """Return the value at a point whose free variables are `y`."""
+def value_at(fun: Callable[..., Any], args: tuple[Any, ...], at: np.ndarray, free: Any, box: Box, y: np.ndarray) -> np.ndarray:
+    """Return the value at a point whose free variables are `y`, within the bounds."""
     x = at.astype(y.dtype)
     x[free] = y
-    return np.asarray(fun(x, *args)).reshape(1)
+    if box.low is not None and not np.iscomplexobj(x):
+        x = x.clip(box.low, box.high)  # SciPy's steps to a bound may be rounded beyond it.
+    given = fun(x, *args)
+    found = np.asarray(given)
+    return found.reshape(1) if found.size == 1 and found.dtype.kind == "c" else np.array([number(given)])
 
 
 def differences_of(jac: Any, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -172,8 +172,8 @@ def keep(m: Minimizer, saves: Checkpoint | None, error: BaseException) -> None:
         return
     try:
         saves.write(m.save, m.nit)
-    except OSError as other:
-        error.add_note(f"checkpoint: not written ({other})")
+    except Exception as other:
+        error.add_note(f"checkpoint: not written ({type(other).__name__}: {other})")
 
 
 @dataclass(frozen=True)

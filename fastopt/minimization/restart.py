@@ -56,6 +56,8 @@ def load(m: Minimizer, path: Any) -> dict[str, Any]:
         record = np.array(tuple(kept["progress"][name] for name in PROGRESS.names or ()), PROGRESS)
         values = {name: like(path, name, kept["arrays"][name], m._first) for name in ARRAYS}
         counts, seconds, average = [int(n) for n in kept["counts"]], float(kept["seconds"]), kept["average"]
+    if m._callback_state is not None and kept["callback"] is not None:
+        m._callback_state.load_state_dict(kept["callback"])
     # What a callback has changed is restored; functions cannot be.
     functions = {name for name, x in m._given.items() if is_function(x)}
     m.optimizer.load(path, hyperparameters={name: "keep" if name in functions else "restore" for name in m._given})
@@ -66,8 +68,6 @@ def load(m: Minimizer, path: Any) -> dict[str, Any]:
     m._began = time.perf_counter() - seconds
     m._average, m._final = None if average is None else tuple(average), bool(kept["final"])
     m._record.restore(kept["record"])
-    if m._callback_state is not None and kept["callback"] is not None:
-        m._callback_state.load_state_dict(kept["callback"])
     go_on(m, int(record["reason"]), bool(kept["ended"]))
     return extra
 

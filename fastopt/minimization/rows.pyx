@@ -151,7 +151,7 @@ def run(Stepper optimizer, object arrays, object criteria, uintptr_t address, ui
     prepare_plain(<Plan> optimizer._backend, &loop.plain)
     loop.rows, loop.fun, loop.data = rows_of(arrays, criteria), <objective_t> address, <void *> data
     loop.steps, loop.carry = <int64_t *> cnp.PyArray_DATA(steps), <double *> cnp.PyArray_DATA(carry)
-    parts = 1 if fo_forked else min(available(), most) if most else available()
+    parts = 1 if fo_forked else <int> min(blocks, min(available(), most) if most else available())
     loop.end, loop.blocks, loop.first = fo_now() + seconds, blocks, first
     loop.share = max(seconds * parts / blocks, <double> LEAST)
     with nogil:

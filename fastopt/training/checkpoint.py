@@ -79,6 +79,8 @@ class Checkpoint:
 
     def begin(self, resume: bool) -> bool:
         """Begin a run; return True if it goes on from a file, raise if there is one that it must not replace."""
+        if not Path(os.fsdecode(self.path)).resolve().parent.is_dir():
+            raise FileNotFoundError(f"checkpoint: {self.path}, expected a path in a folder that exists")
         found = self.files()
         if found and not resume:
             raise FileExistsError(f"checkpoint: {found[-1]} is there, expected resume=True to go on, or another path to begin anew")

@@ -1,5 +1,8 @@
 """Nested arrays as one, and back."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -45,3 +48,21 @@ def test_arrays_of_jax():
     packed = fo.pack({"a": np.zeros((2, 2), np.float32), "b": np.zeros(3, np.float32)})
     grad = jax.grad(lambda x: (packed.unpack(x)["a"] ** 2).sum() + packed.unpack(x)["b"].sum())
     assert np.array_equal(grad(np.arange(7, dtype=np.float32)), [0, 2, 4, 6, 1, 1, 1])
+
+
+def test_gathering_is_all_or_nothing_and_reads_first():
+    packed = fo.pack({"a": np.array([1.0, 2.0]), "b": np.array([3.0, 4.0])})
+    packed.gather({"a": packed.tree["b"], "b": packed.tree["a"]}, packed.flat)
+    assert packed.flat.tolist() == [3, 4, 1, 2]
+    out = np.full(4, 5.0)
+    with pytest.raises(TypeError):
+        packed.gather({"a": np.ones(2), "b": np.array(["x", "y"])}, out)
+    assert (out == 5).all()
+    assert packed.unpack([1.0, 2.0, 3.0, 4.0])["b"].tolist() == [3, 4]
+
+
+def test_copies_have_trees_of_their_own_numbers():
+    packed = fo.pack(TREE)
+    for other in (copy.deepcopy(packed), pickle.loads(pickle.dumps(packed))):
+        other.flat[0] = 77
+        assert other.tree["w"][0, 0] == 77 and packed.flat[0] == 0 and other.names == packed.names

@@ -254,3 +254,18 @@ def test_time_is_shared(wells):
     found = fo.minimize_many(wells, start, threads=1, options={"maxtime": 0.3, "maxiter": None, "gtol": None, "ftol": None})
     nit = found.nit[found.status == 1]
     assert nit.min() > 100 and nit.max() < 20 * nit.min()
+
+
+def test_arguments_of_other_libraries():
+    """Entries of tables are taken by position; lists are arrays."""
+    pd = pytest.importorskip("pandas")
+    centres = np.linspace(-1, 1, 6)
+    start = np.stack([np.arange(6) + centres, centres], 1)
+
+    def fun(x, c):
+        d = x - np.asarray(c)[:, None]
+        return (d**2).sum(1), 2 * d
+
+    for c in (centres, [*centres], pd.Series(centres, index=np.arange(6)[::-1])):
+        found = fo.minimize_many(fun, start, args=(c,))
+        np.testing.assert_allclose(found.x, np.stack([centres, centres], 1), atol=1e-4)

@@ -272,3 +272,25 @@ def test_results_are_copies():
         first = m.result()
         first.x[:], first.jac[:] = 99, 99
         assert m.result().x.max() < 10
+
+
+def test_numbers_of_numpy_as_options(tmp_path):
+    path = tmp_path / "run.npz"
+    options = {"gtol": np.float64(1e-6), "ftol": np.float32(1e-9), "patience": np.int64(50), "history": np.True_}
+    for maxiter in (np.int64(5), np.float64(9)):
+        arguments = {"jac": True, "checkpoint": path, "resume": True}
+        found = fo.minimize(rosenbrock, START, **arguments, options={**options, "maxiter": maxiter})
+        assert found.nit == maxiter
+
+
+def test_a_file_that_cannot_be_written_hides_no_error(tmp_path):
+    class Callback:
+        def __call__(self, xk):
+            raise KeyboardInterrupt
+
+        def state_dict(self):
+            return {"a": object()}
+
+    with pytest.raises(KeyboardInterrupt) as told:
+        fo.minimize(rosenbrock, START, jac=True, checkpoint=tmp_path / "run.npz", callback=Callback())
+    assert told.value.result.nit == 1 and "checkpoint: not written (TypeError" in told.value.__notes__[0]

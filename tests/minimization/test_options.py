@@ -1,5 +1,8 @@
 """Options of a minimisation: refused ones, scales, limits, tolerances, averages, records."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from problems import pair, rosenbrock, square, square_gradient
@@ -169,3 +172,54 @@ def test_objects_with_a_gradient_are_no_wrapper_of_scipy():
 
     problem = Problem()
     assert optimize.minimize(problem, [2.0], jac=problem.gradient, method=fo.scipy_method()).success
+
+
+def test_the_last_evaluation_of_an_average_counts():
+    calls = []
+
+    def fun(x):
+        calls.append(x)
+        return (np.nan if len(calls) > 20 else 1.0 / len(calls)), np.zeros_like(x) + 0.1
+
+    found = fo.minimize(fun, [1.0], jac=True, options={"ema": 0.9, "returns": "average", "maxiter": 19})
+    assert (found.status, found.success, found.nfev) == (3, False, 21) and np.isfinite(found.fun)
+    calls.clear()
+    with pytest.raises(FloatingPointError):
+        options = {"ema": 0.9, "returns": "average", "maxiter": 19, "on_nonfinite": "raise"}
+        fo.minimize(fun, [1.0], jac=True, options=options)
+    found = fo.minimize(pair, [30.0, 20.0], jac=True, options={"ema": 0.99, "returns": "average", "target": 0.5})
+    assert found.success and found.fun <= 0.5
+
+
+def test_differences_never_leave_narrow_bounds():
+    """SciPy's steps to a bound are rounded, some of them beyond it."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        low, high = np.sort(rng.normal(size=2) * 1e-9)
+        points = []
+
+        def fun(x, points=points):
+            points.append(x[0])
+            return (x[0] - 1) ** 2
+
+        x0 = [rng.uniform(low, high)]
+        for jac in ("2-point", "3-point"):
+            fo.minimize(fun, x0, jac=jac, bounds=[(low, high)], options={"maxiter": 1, "gtol": None})
+        assert low <= min(points) and max(points) <= high
+
+
+def test_nothing_is_left_to_the_collector():
+    """A function and its data are freed with the last reference to them."""
+    data = np.zeros(10)
+
+    def fun(x, data=data):
+        return square(x), square_gradient(x)
+
+    seen = weakref.ref(fun)
+    gc.disable()
+    try:
+        fo.minimize(fun, [1.0], jac=True, options={"maxiter": 3})
+        del fun
+        assert seen() is None
+    finally:
+        gc.enable()
