@@ -16,6 +16,7 @@ import numpy as np
 
 import fastopt as fo
 
+from . import minimizers
 from .references import compiler, numpy_adam, numpy_rmsprop, stream
 from .works import LEARNING_RATE, Work, arrays, rows_of, stored
 
@@ -44,6 +45,8 @@ class Step:
 def step_of_fastopt(work: Work, threads: int | None = None, grads: str = "") -> Step:
     params, given = stored(work)
     grads = grads or work.grads
+    if grads.startswith("minimize"):
+        return minimization(work, functools.partial(minimizers.minimizing, kind=grads.removeprefix("minimize").strip()))
     if grads == "functional":
         return functional_step(params, given)
     if grads == "torch":
@@ -59,6 +62,12 @@ def step_of_fastopt(work: Work, threads: int | None = None, grads: str = "") -> 
         return Step(functools.partial(optimizer.step, gradients), lambda: params)
     optimizer.bind(gradients)
     return Step(optimizer.step, lambda: params)
+
+
+def minimization(work: Work, prepare: Callable[[int], tuple[Callable[[], Any], int]]) -> Step:
+    """Return a whole minimisation, whose iterations are the steps."""
+    run, steps = prepare(work.size)
+    return Step(run, lambda: (), steps)
 
 
 def functional_step(params: Sequence[np.ndarray], grads: Sequence[np.ndarray]) -> Step:
@@ -379,6 +388,11 @@ PEERS: dict[str, Peer] = {
     "qiskit-algorithms": Peer(step_of_qiskit, "qiskit_algorithms"),
     "numpy": Peer(step_of_numpy),
     "stream": Peer(step_of_stream, whole=False),
+    "objective": Peer(functools.partial(minimization, prepare=minimizers.calls), whole=False),
+    **{
+        name: Peer(functools.partial(minimization, prepare=functools.partial(minimizers.by_scipy, method=name)), "scipy", False)
+        for name in ("L-BFGS-B", "BFGS")
+    },
 }
 
 

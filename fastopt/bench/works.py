@@ -30,8 +30,9 @@ class Work:
     options : of fastopt's optimizer
     dtype : {"float32", "float64", "bfloat16"}
         Dtype of parameters and gradients.
-    grads : {"bound", "list", "mapping", "functional", "torch"}
-        How fastopt takes the gradients, or that it is used through torch; peers have their own way.
+    grads : {"bound", "list", "mapping", "functional", "torch"} or "minimize" with a kind of `minimizers.minimizing`
+        How fastopt takes the gradients, that it is used through torch, or that a step is an iteration of `minimize`; peers have
+        their own way.
     schedule : bool
         A learning rate that is a function of the step.
     before : {"", "idle", "product", "renew"}
@@ -112,6 +113,19 @@ WORKS = {
         )
         for n in (2, 200)
     },
+}
+WORKS |= {
+    f"minimize{kind and ', '}{kind}, n = {n}": Work(((n,),), peers, dtype="float64", grads=f"minimize {kind}".strip())
+    for kind, n, peers in (
+        ("", 10, ("objective", "L-BFGS-B", "BFGS")),
+        ("bounds", 10, ("objective", "L-BFGS-B")),
+        ("callback", 10, ("objective",)),
+        ("compiled", 2, ("objective",)),
+        ("compiled", 10, ("objective",)),
+        ("compiled, bounds", 10, ("objective",)),
+        ("many", 10, ("objective",)),
+        ("many, two threads", 10, ("objective",)),
+    )
 }
 LARGE = by_size(("1e8",), "torch", "stream")
 

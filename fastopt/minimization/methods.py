@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from .. import optimizers
 from .._optimizer import Optimizer
-from .._optimizer.names import expected, folded, meant
+from .._optimizer.names import expected, folded
 from .._optimizer.options import OF_OPTIMIZERS, OPTIONS
 from ..custom import Rule, optimizer
 from .criteria import NAMES, Criteria
@@ -25,26 +26,35 @@ REFUSED = {
 }
 
 
+@functools.cache
+def by_name() -> dict[str, type[Optimizer]]:
+    """Return the classes of optimizers by their names in lower case, without underscores."""
+    return {folded(name): getattr(optimizers, name) for name in optimizers.__all__}
+
+
+@functools.cache
+def options_of(cls: type[Optimizer]) -> frozenset[str]:
+    """Return the options of an optimizer that a minimization may have."""
+    return frozenset({*cls.arguments, *OPTIONS, *OF_OPTIMIZERS, "convention"} - {*REFUSED, "bounds"})
+
+
 def class_of(method: Any) -> type[Optimizer]:
     """Return the class of a method: of its name in any case, itself, or of a user's rule."""
     if isinstance(method, type) and issubclass(method, Optimizer) and method is not Optimizer:
         return method
     if isinstance(method, Rule):
         return method.Optimizer  # type: ignore[no-any-return]
-    known = {folded(name): name for name in optimizers.__all__}
-    if isinstance(method, str) and folded(method) in known:
-        return getattr(optimizers, known[folded(method)])  # type: ignore[no-any-return]
     if isinstance(method, str):
-        found = meant(method, [name.lower() for name in known.values()])
-        hint = f"did you mean {found!r}?" if found else f"expected one of {', '.join(name.lower() for name in known.values())}"
-        raise ValueError(f"method: {method!r:.60}, {hint}")
+        found = by_name().get(folded(method))
+        if found is None:
+            raise ValueError(f"method: {method!r:.60}, {expected(method, [name.lower() for name in optimizers.__all__])}")
+        return found
     raise TypeError(f"method: {method!r:.60}, expected the name of an optimizer, its class, or what fastopt.rule makes")
 
 
 def split(where: str, method: Any, options: Mapping[str, Any]) -> tuple[Criteria, dict[str, Any], dict[str, Any]]:
     """Return the options of the loop, of the optimizer, and of differences; raise for others."""
-    cls = class_of(method)
-    known = {*cls.arguments, *OPTIONS, *OF_OPTIMIZERS, "convention"} - {*REFUSED, "bounds"}
+    known = options_of(class_of(method))  # type: ignore[arg-type]
     for name in options:
         if name in REFUSED:
             raise ValueError(f"{where}: {name}: not an option here, {REFUSED[name]}")
