@@ -2,7 +2,7 @@
 # cython: auto_pickle=False, autotestdict=False, binding=False, embedsignature=True, embedsignature.format=clinic
 """Programs of a step: the operations of each group, in order, and their scalars."""
 
-from cpython.dict cimport PyDict_GetItem, PyDict_Size, PyDict_Values
+from cpython.dict cimport PyDict_GetItem, PyDict_Next, PyDict_Size, PyDict_Values
 from cpython.ref cimport PyObject
 from libc.math cimport NAN
 from libc.stdint cimport int64_t
@@ -19,24 +19,38 @@ from fastopt._engine.table cimport (
 cdef int evaluate_schedules(Plan plan, Py_ssize_t i, object count) except -1:
     """Evaluate a group's schedules at this step. Schedules that set hyperparameters are left to Python."""
     cdef dict scheduled = plan.scheduled[i]
-    cdef object x
-    cdef tuple entry
-    cdef double value
-    cdef list before = PyDict_Values(scheduled)  # Name, function, place, lower and upper bound.
+    cdef PyObject *name
+    cdef PyObject *found
+    cdef Py_ssize_t place = 0
+    cdef object entry
+    if PyDict_Size(scheduled) == 1 and PyDict_Next(scheduled, &place, &name, &found):
+        entry = <object> found
+        evaluate_schedule(plan, i, entry, count)
+        if PyDict_Size(scheduled) == 1 and PyDict_GetItem(scheduled, (<tuple> entry)[0]) == <PyObject *> entry:
+            return 0
+        plan.groups[i].evaluate(count)
+        return 0
+    cdef list before = PyDict_Values(scheduled)
     for entry in before:
-        x = scheduled_value(entry[0], entry[1], count)
-        value = x if type(x) is float else NAN
-        if not <double> entry[3] <= value <= <double> entry[4]:
-            value = plan.groups[i].check(entry[0], x)
-        if PyDict_GetItem(scheduled, entry[0]) == <PyObject *> entry:
-            plan.hyperparameters[i][<Py_ssize_t> entry[2]] = value
+        evaluate_schedule(plan, i, entry, count)
     if PyDict_Size(scheduled) == len(before):
         for entry in before:
-            if PyDict_GetItem(scheduled, entry[0]) != <PyObject *> entry:
+            if PyDict_GetItem(scheduled, (<tuple> entry)[0]) != <PyObject *> entry:
                 break
         else:
             return 0
     plan.groups[i].evaluate(count)
+    return 0
+
+
+cdef inline int evaluate_schedule(Plan plan, Py_ssize_t i, tuple entry, object count) except -1:
+    """Evaluate a schedule, an entry of name, function, place, lower and upper bound; one that has been replaced sets nothing."""
+    cdef object x = scheduled_value(entry[0], entry[1], count)
+    cdef double value = x if type(x) is float else NAN
+    if not <double> entry[3] <= value <= <double> entry[4]:
+        value = plan.groups[i].check(entry[0], x)
+    if PyDict_GetItem(plan.scheduled[i], entry[0]) == <PyObject *> entry:
+        plan.hyperparameters[i][<Py_ssize_t> entry[2]] = value
     return 0
 
 
