@@ -27,12 +27,16 @@ cdef struct plain_t:  # What a plain step reads and writes.
     fo_powers_t *powers
 
 
-cdef inline bint prepare_plain(Plan plan, plain_t *plain) except -1:
+cdef inline bint prepare_plain(object backend, plain_t *plain) except -1:
     """Set what plain steps need after a step of an optimizer; return False if its next steps are not plain.
 
     The scalars of its stages stay as that step left them: they depend on hyperparameters alone.
     """
     cdef int k
+    cdef Plan plan
+    if not isinstance(backend, Plan):
+        return False
+    plan = backend
     if plan.n != 1 or plan.accumulate > 1 or plan.core.flush or plan.summing_rule != NULL or plan.prepares or plan.exact:
         return False
     if len(plan.scheduled[0]) or plan.changes_matrices or plan.core.tasks[0].p.format != FLOAT64 or not plan.core.tasks[0].active:

@@ -90,7 +90,7 @@ def run(Judge judge, uintptr_t address, uintptr_t data, int64_t further, double 
         if judge.now.reason != GO_ON:
             return <int> judge.now.reason
         optimizer._advance(None, 1.0, False)
-        if prepare_plain(<Plan> optimizer._backend, &plain):
+        if prepare_plain(optimizer._backend, &plain):
             run_plain(judge, &problem, &plain, further, end)
         if judge.now.reason != GO_ON:
             return <int> judge.now.reason

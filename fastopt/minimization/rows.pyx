@@ -12,7 +12,6 @@ from fastopt._engine.passes cimport available
 from fastopt._engine.plain cimport (
     fo_enter, fo_env, fo_leave, fo_now, is_late, pace_t, pace_until, plain_t, prepare_plain, prepare_scalars,
 )
-from fastopt._engine.plan cimport Plan
 from fastopt._engine.stepper cimport Stepper
 from fastopt._engine.table cimport CARRY, SCALARS, fo_powers_t, task_t
 from fastopt.minimization.judge cimport GO_ON, criteria_t, progress_t, reason_t, verdict
@@ -115,7 +114,7 @@ def judge(object arrays, object criteria, object fun, int64_t nit):
 def is_plain(Stepper optimizer):
     """Return True if the next steps of an optimizer, which has made one, need neither Python nor sums."""
     cdef plain_t plain
-    return prepare_plain(<Plan> optimizer._backend, &plain)
+    return prepare_plain(optimizer._backend, &plain)
 
 
 def run(Stepper optimizer, object arrays, object criteria, uintptr_t address, uintptr_t data, object steps, object carry,
@@ -148,7 +147,7 @@ def run(Stepper optimizer, object arrays, object criteria, uintptr_t address, ui
     cdef loop_t loop
     cdef Py_ssize_t blocks = cnp.PyArray_SIZE(steps), k
     cdef int parts
-    prepare_plain(<Plan> optimizer._backend, &loop.plain)
+    prepare_plain(optimizer._backend, &loop.plain)
     loop.rows, loop.fun, loop.data = rows_of(arrays, criteria), <objective_t> address, <void *> data
     loop.steps, loop.carry = <int64_t *> cnp.PyArray_DATA(steps), <double *> cnp.PyArray_DATA(carry)
     parts = 1 if fo_forked else <int> min(blocks, min(available(), most) if most else available())

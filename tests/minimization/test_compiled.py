@@ -10,9 +10,11 @@ import time
 import numpy as np
 import pytest
 from c_interface import C_FLAGS
+from custom_rules import average
 from scipy import LowLevelCallable
 
 import fastopt as fo
+from fastopt import testing
 from fastopt.minimization import compiled
 
 TEXT = """
@@ -220,6 +222,21 @@ def test_the_gil_is_free(library):
     done.set()
     thread.join()
     assert len(refused) > 100 and all("this optimizer is at work" in words for words in refused)
+
+
+def interpreted(name):
+    """Return a class of optimizers that run interpreted."""
+    return testing.interpreted_class(getattr(fo, name))
+
+
+@pytest.mark.filterwarnings("ignore:average runs interpreted")
+@pytest.mark.parametrize("method", [average, interpreted("Adam")])
+def test_steps_that_are_interpreted(library, method):
+    """A rule without a kernel makes its steps in Python, with a compiled objective too."""
+    options = {"lr": 0.01, "maxiter": 30}
+    found = fo.minimize(library.rosenbrock, START, method=method, options=options)
+    same(found, fo.minimize(in_python(library.rosenbrock), START, jac=True, method=method, options=options))
+    assert found.nit == 30
 
 
 def test_gradients_are_zero_before_a_call(library):

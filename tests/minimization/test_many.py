@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import pytest
 from c_interface import C_FLAGS
+from custom_rules import average
 
 import fastopt as fo
 from fastopt.minimization import many
@@ -269,3 +270,12 @@ def test_arguments_of_other_libraries():
     for c in (centres, [*centres], pd.Series(centres, index=np.arange(6)[::-1])):
         found = fo.minimize_many(fun, start, args=(c,))
         np.testing.assert_allclose(found.x, np.stack([centres, centres], 1), atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:average runs interpreted")
+def test_rules_without_a_kernel(wells):
+    options = {"lr": 0.01, "maxiter": 30}
+    found = fo.minimize_many(wells, START[:4], method=average, options=options)
+    for k in range(4):
+        single = fo.minimize(one(wells, k), START[k], method=average, jac=True, options=options)
+        assert np.array_equal(found.x[k], single.x) and found.nit[k] == single.nit
