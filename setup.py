@@ -17,7 +17,7 @@ FLAGS = runpy.run_path(str(ENGINE / "flags.py"))
 UNIX = FLAGS["UNIX"]
 X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "win32"
 ISAS = {isa.replace("-", "_"): flags for isa, flags in FLAGS["ISAS"].items() if X86 or isa == "baseline"}
-THREADED = ("_engine.passes", "_engine.lazy_rows", "embed.interface", "minimization.rows")
+THREADED = ("_engine.passes", "_engine.lazy_rows", "embed.interface")
 OPENMP = {"msvc": (["/openmp"], []), "unix": (["-fopenmp"], ["-fopenmp"])}
 if sys.platform == "darwin":
     OPENMP["unix"] = (["-Xpreprocessor", "-fopenmp"], ["-lomp"])

@@ -91,7 +91,7 @@ def check_gradient(
     fun: Callable[..., Any],
     params: Any,
     *args: Any,
-    jac: Callable[..., Any] | None = None,
+    jac: Callable[..., Any] | bool | None = None,
     rtol: float | None = None,
     directions: int = 10,
     seed: int = 0,
@@ -100,10 +100,11 @@ def check_gradient(
 
     Parameters
     ----------
-    fun : callable
+    fun : callable or compiled objective
         ``fun(params, *args)`` returns a value and the gradients, nested like `params`; with `jac` the value alone.
     params : arrays
-        Arrays and numbers of floating-point dtypes, nested in dicts, lists and tuples: where to check. They are not changed.
+        Arrays and numbers, nested in dicts, lists and tuples: where to check. They are not changed. Take a random point: at zeros
+        many mistakes do not show.
     *args
         Further arguments, such as a batch of data.
     jac : callable, optional
@@ -132,7 +133,8 @@ def check_gradient(
     Derivatives are central differences, extrapolated, at the step where their error is the smallest, which is estimated and
     allowed for; for float64, where the function takes complex numbers and agrees with them, complex steps [1]_, which are
     accurate to the last digits. If a direction differs, the array with the largest difference is halved until some elements are
-    left, and those are looked at one by one.
+    left, and those are looked at one by one. Functions must be free of noise; an element whose part of the slope is below `rtol`
+    is not seen, unless it is an array by itself.
 
     References
     ----------
@@ -152,6 +154,7 @@ def check_gradient(
     """
     if (number := whole(directions)) is None or number < 1:
         raise ValueError(f"directions: {directions!r}, expected a whole number of at least 1")
+    fun = of_python(fun)
     structure, given = flatten(listed(params))
     arrays = [checked_array(name, a) for name, a in given]
     found = gradients_of(fun, jac, unflatten(structure, iter([a.copy() for a in arrays])), args)
@@ -173,9 +176,17 @@ def check_gradient(
     return float(np.nanmax(errors))
 
 
-def gradients_of(fun: Callable[..., Any], jac: Callable[..., Any] | None, params: Any, args: Sequence[Any]) -> Any:
+def of_python(fun: Any) -> Callable[..., Any]:
+    """Return a function, or a compiled objective as one."""
+    from .minimization.compiled import compiled
+
+    objective = compiled(fun)
+    return fun if objective is None else objective.evaluate  # type: ignore[no-any-return]
+
+
+def gradients_of(fun: Callable[..., Any], jac: Any, params: Any, args: Sequence[Any]) -> Any:
     """Return the gradients that are checked, or raise if there are none."""
-    if jac is not None:
+    if callable(jac):
         return jac(params, *args)
     found = fun(params, *args)
     if not isinstance(found, (tuple, list)) or len(found) != 2:
@@ -195,9 +206,9 @@ def tolerance(rtol: float | None, arrays: Sequence[np.ndarray]) -> float:
 def checked_array(name: str, a: Any) -> np.ndarray:
     """Return a parameter as an array, or raise."""
     found = np.asarray(a)
-    if found.dtype.kind != "f":
-        raise TypeError(f"parameter {name!r}: {found.dtype}, expected a floating-point array")
-    return found
+    if found.dtype.kind not in "fiu":
+        raise TypeError(f"parameter {name!r}: {found.dtype}, expected an array of real numbers")
+    return found if found.dtype.kind == "f" else found.astype(np.float64)
 
 
 def checked_gradient(name: str, g: Any, a: np.ndarray) -> np.ndarray:
@@ -252,7 +263,7 @@ def worst_element(line: Line, direction: Sequence[np.ndarray], names: Sequence[s
     apart = np.where(np.isfinite(mine), np.nan_to_num(np.abs(mine - each), nan=-1.0, posinf=-1.0), np.inf)
     worst = int(np.argmax(apart))
     place = tuple(map(int, np.unravel_index(low + worst, line.arrays[k].shape)))
-    return f"gradient of {names[k]!r} at {place}: {mine[worst]:.6g}, by differences {each[worst]:.6g}"
+    return f"gradient of {names[k]!r} at {place}: {mine[worst]:.10g}, by differences {each[worst]:.10g}"
 
 
 def part_apart(line: Line, direction: Sequence[np.ndarray], grads: Sequence[np.ndarray], k: int, low: int, high: int) -> float:

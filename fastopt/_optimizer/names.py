@@ -26,6 +26,9 @@ ELSEWHERE = {
     "state_dtype": ("statedtype", "mudtype", "momentdtype"),
     "threads": ("nthreads", "numthreads", "njobs"),
     "momentum": ("mu",),
+    "maxiter": ("maxsteps", "iterations", "niter"),
+    "maxfun": ("maxfev", "maxfeval", "maxevals"),
+    "gtol": ("tol", "tolerance"),
 }
 
 

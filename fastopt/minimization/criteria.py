@@ -116,11 +116,15 @@ def check_number(name: str, x: Any, low: float, rest: str = "") -> None:
         raise (ValueError if is_number else TypeError)(f"{name}: {x!r:.40}, expected {least}{rest}")
 
 
-def message(reason: int, progress: Mapping[str, Any], jac: np.ndarray, details: str) -> str:
-    """Return the words for the end of a run, with `details` of the optimizer where another learning rate may do more."""
+def message(reason: int, progress: Mapping[str, Any], jac: np.ndarray, method: str, nit: int) -> str:
+    """Return the words for the end of a run of a method, and what may do more."""
     words = REASONS[reason][1]
-    if reason == NONFINITE and (math.isnan(progress["fun"]) or np.isnan(jac).any()):
-        return "NaN result encountered."
+    if reason == NONFINITE:
+        bad = np.flatnonzero(~np.isfinite(jac))
+        where = f"element {bad[0]} of the gradient" if bad.size and math.isfinite(progress["fun"]) else "the value"
+        kind = "NaN" if math.isnan(progress["fun"]) or np.isnan(jac).any() else "Infinite"
+        return f"{kind} result encountered: {where} after {nit} iterations ({method}); a smaller lr or x_scale may do more."
     if reason in (STALLED, NO_PROGRESS, ITERATIONS, EVALUATIONS, SECONDS):
-        return f"{words} ({details}); see the guide on choosing."
+        gradient = f"gradient {float(progress['norm']):.1g}"
+        return f"{words} ({method}, {gradient}); another lr or x_scale may do more, see docs/choosing.md."
     return words

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 COLUMNS = ("fun", "gradient", "lr", "seconds")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class History:
     """Record of a minimisation, an entry for each evaluation.
 
@@ -32,6 +32,11 @@ class History:
     gradient: np.ndarray
     lr: np.ndarray
     seconds: np.ndarray
+
+    def __repr__(self) -> str:
+        return (
+            f"History({len(self.fun)} evaluations, fun {self.fun[0]:.6g} to {self.fun[-1]:.6g})" if len(self.fun) else "History()"
+        )
 
     def plot(self, axes: Any = None) -> Any:
         """Draw values and gradients by iterations (extra ``plot``).

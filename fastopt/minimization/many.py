@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import ctypes
+import functools
 import math
+import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +24,7 @@ from .criteria import GO_ON, HERE, NAMES, NONFINITE, REASONS, SECONDS, Criteria,
 from .minimizer import Minimizer, has_average, optimize, real_numbers
 
 try:
+    from .._engine import passes
     from . import rows
 except ImportError:  # Nothing is compiled.
     rows = None  # type: ignore[assignment]
@@ -166,7 +171,8 @@ def checked_argument(k: int, a: Any, problems: int) -> Any:
     if len(getattr(a, "shape", ())) == 0:
         return a
     if a.shape[0] != problems:
-        raise ValueError(f"args: argument {k} has {a.shape[0]} entries, expected one for each of the {problems} problems")
+        wanted = f"expected one for each of the {problems} problems; what they share belongs in a closure"
+        raise ValueError(f"args: argument {k} has {a.shape[0]} entries, {wanted}")
     return a
 
 
@@ -253,6 +259,20 @@ class Rows:
             getattr(self, name)[places] = getattr(other, name)
 
 
+def stop_all(stop: threading.Event, threads: Sequence[threading.Thread]) -> None:
+    """Wait until the threads have ended, at once if an exception is on its way."""
+    if sys.exc_info()[0] is not None:
+        stop.set()
+    for thread in threads:
+        while thread.is_alive():
+            try:
+                thread.join()
+            except BaseException:
+                stop.set()
+                thread.join()
+                raise
+
+
 class Problems:
     """Problems of one method, and how far they are.
 
@@ -271,7 +291,7 @@ class Problems:
         self.record = criteria.record()
         self.end = math.inf if criteria.maxtime is None else time.perf_counter() + criteria.maxtime
         self.optimizer = self.make()
-        if criteria.returns is None and "ema" not in options and has_average(self.optimizer):
+        if criteria.returns is None and has_average(self.optimizer):
             raise ValueError(
                 f"returns: {type(self.optimizer).__name__} returns its average from minimize, expected 'best' or 'last' here"
             )
@@ -355,10 +375,33 @@ class Problems:
         if not rows.is_plain(optimizer):
             self.run(Each(objective), True)
             return
-        arguments = (optimizer, a, self.record, objective.address, objective.data, steps, carry, CHUNK)
-        rng = np.random.default_rng(0)  # Another block begins each time: no problem waits for the others.
-        while not rows.run(*arguments, int(rng.integers(len(steps))), threads) and not self.is_late():
-            pass
+        run = functools.partial(rows.run, optimizer, a, self.record, objective.address, objective.data, steps, carry)
+        # Blocks take turns, so that a limit of time is shared; their threads wait without keeping a processor busy.
+        waiting = collections.deque(range(len(steps)))
+        workers = min(threads or passes.threads(), len(steps))
+        left = max(self.end - time.perf_counter(), 0.0)
+        seconds = min(CHUNK, max(1e-4, 0.1 * left * workers / len(steps)))
+        stop = threading.Event()
+
+        def work() -> None:
+            while not stop.is_set():
+                try:
+                    block = waiting.popleft()
+                except IndexError:
+                    return
+                if time.perf_counter() > self.end:
+                    return
+                if not run(block, seconds):
+                    waiting.append(block)
+
+        others = [threading.Thread(target=work) for _ in range(workers - 1)]
+        try:
+            for thread in others:
+                thread.start()
+            work()
+        finally:
+            stop_all(stop, others)
+        self.is_late()
 
     def run_each(self, evaluate: Callable[..., Any]) -> None:
         """Run each problem by another minimizer, side by side."""
@@ -391,6 +434,8 @@ class Problems:
         ends = {"success": status == 0, "status": status, "nit": np.maximum(now["judged"], 0)}
         calls = {"nfev": now["judged"] + 1, "njev": now["judged"] + 1}
         said = f"{np.count_nonzero(status == 0)} of {len(status)} problems ended successfully."
+        others = [(REASONS[k][1].rstrip("."), np.count_nonzero(reasons == k)) for k in np.unique(reasons[status != 0])]
+        said += "".join(f" {words}: {count}." for words, count in others)
         x, jac = (np.where(here[:, None], *pair) for pair in ((a.x, a.best_x), (a.gradient, a.best_jac)))
         fun = np.where(here, now["fun"], best)
         return optimize().OptimizeResult(x=x, fun=fun, jac=jac, message=said, **ends, **calls)

@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -80,6 +80,10 @@ class Minimizer:
             raise TypeError(f"Minimizer: {', '.join(differences)}: options of minimize, which calls a function")
         first = first_point(x0)
         self._box = box = make_box(bounds, x_scale, first)
+        if "ftol" not in options and callable(options.get("lr")):
+            self._criteria = dataclasses.replace(
+                self._criteria, ftol=None
+            )  # A rate that falls goes on where a constant one stalls.
         if box.is_fixed:
             self._criteria = dataclasses.replace(self._criteria, gtol=self._criteria.gtol or 0.0)
         self._first = box.inside(first)
@@ -90,7 +94,7 @@ class Minimizer:
         gradient = np.zeros_like(x)
         self.optimizer.bind({"x": gradient})
         self._judge: Any = Judge(self.optimizer, x, gradient, box, self._criteria)
-        self._returns = returned(self._criteria.returns, self.optimizer, chosen)
+        self._returns = returned(self._criteria.returns, self.optimizer)
         self._callback = called_with(callback)
         self._callback_state: Any = callback if hasattr(callback, "state_dict") else None
         self._record = Record(self._criteria)
@@ -213,14 +217,16 @@ class Minimizer:
         self._reason, self._running = reason, self._final
         self._record.end(self)
         if reason == NONFINITE and self._criteria.on_nonfinite == "raise":
-            raise FloatingPointError(f"{self._message()} fun={float(self._judge.progress['fun'])} after {self.nit} iterations")
+            raise FloatingPointError(self._message())
 
     def _message(self) -> str:
         if self._reason == GRADIENT and self._box.is_fixed:
             return "All independent variables were fixed by bounds."
         rate = f", lr={self._rate():g}" if "lr" in self.optimizer.defaults else ""
-        now = self._judge.progress
-        return message(self._reason, now, self._judge.jac, f"{self._method}{rate}, gradient {float(now['norm']):.1g}")
+        now, jac = self._judge.progress, self._judge.jac
+        if self._average is not None:
+            now, jac = {"fun": self._average[1], "norm": math.nan}, self._average[2]
+        return message(self._reason, now, jac, f"{self._method}{rate}", self.nit)
 
     def _rate(self) -> float:
         """Return the learning rate of the next step; NaN without one."""
@@ -230,16 +236,16 @@ class Minimizer:
         """Return the point that was told last, with value and gradient, unless a step has been made since."""
         return self._judge.point(), float(self._judge.progress["fun"]), self._judge.jac.copy()
 
-    def _returned(self) -> tuple[np.ndarray, float, np.ndarray]:
-        """Return the point of the result, with value and gradient."""
+    def _returned(self) -> tuple[str, np.ndarray, float, np.ndarray]:
+        """Return the point of the result, with value and gradient, and which one it is."""
         best = float(self._judge.progress["best"])
         if self._average is not None and self._reason != NONFINITE:
             x, fun, jac = self._average
-            return x.copy(), fun, jac.copy()
+            return "average", x.copy(), fun, jac.copy()
         ends_here = self._reason in HERE or (self.done and self._returns != "best" and self._reason != NONFINITE)
         if ends_here or best == math.inf:
-            return self._current()
-        return self._box.variables(self._judge.best_x), best, self._judge.best_jac.copy()
+            return "last", *self._current()
+        return "best", self._box.variables(self._judge.best_x), best, self._judge.best_jac.copy()
 
     def result(self) -> OptimizeResult:
         """Return the result: what ``returns`` chose, or the best point so far if the run has not ended.
@@ -249,12 +255,15 @@ class Minimizer:
         scipy.optimize.OptimizeResult
             See `minimize`.
         """
-        x, fun, jac = self._returned()
+        which, x, fun, jac = self._returned()
         status = REASONS[self._reason if self.done else GO_ON][0]
         words = self._message() if self.done else REASONS[GO_ON][1]
         said = {"success": status == 0, "status": status, "message": words, "nit": self.nit}
-        calls = {"nfev": self.nfev, "njev": self.njev, "optimizer": self.optimizer}
+        calls = {"nfev": self.nfev, "njev": self.njev, "returned": which, "optimizer": self.optimizer}
         return optimize().OptimizeResult(x=x, fun=fun, jac=jac, **said, **calls, **self._record.fields())
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Minimizer: cannot be pickled or copied, expected save(path), and load(path) of another one")
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """Write a restart file, as `Optimizer.save` does: the optimizer, the best point, counts, and what was recorded.
@@ -290,12 +299,12 @@ class Minimizer:
         return restart.load(self, path)
 
 
-def returned(chosen: str | None, optimizer: Optimizer, options: Mapping[str, Any]) -> str:
+def returned(chosen: str | None, optimizer: Optimizer) -> str:
     """Return what a result is of: "best", "last" or "average"; raise if there is no average."""
     averages = has_average(optimizer)
     if chosen == "average" and not averages:
         raise ValueError("returns: 'average' without one, expected also ema=0.99 or the like, or a method that averages")
-    return chosen or ("average" if averages and "ema" not in options else "best")
+    return chosen or ("average" if averages else "best")
 
 
 def has_average(optimizer: Optimizer) -> bool:
@@ -320,7 +329,7 @@ def first_point(x0: Any) -> np.ndarray:
 def real_numbers(x0: np.ndarray) -> np.ndarray:
     """Return first points as a new array of float32 or float64, or raise."""
     if x0.dtype.kind not in "fiub":
-        raise ValueError(f"x0: {x0.dtype}, expected real numbers")
+        raise ValueError(f"x0: {x0.dtype}, expected real numbers along one axis; fastopt.pack flattens nested arrays")
     dtype = x0.dtype.newbyteorder("=") if x0.dtype in (np.float32, np.float64) else np.dtype(np.float64)
     with np.errstate(over="ignore"):
         found = np.array(x0, dtype, order="C")

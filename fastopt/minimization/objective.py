@@ -20,6 +20,8 @@ DIFFERENCES = ("2-point", "3-point", "cs")
 
 def number(fun: Any) -> float:
     """Return the value of an objective as a float, or raise."""
+    if isinstance(fun, (tuple, list)) and len(fun) == 2:
+        raise TypeError("fun: returned a pair, expected a real number; with jac=True a pair of value and gradient")
     found = np.asarray(fun)
     if found.size != 1 or found.dtype.kind not in "fiub":
         kind = TypeError if fun is None or found.dtype.kind not in "fiub" else ValueError
@@ -34,7 +36,8 @@ def vector(jac: Any, x: np.ndarray) -> np.ndarray:
     except ValueError:
         found = np.asarray(None)
     if found.dtype.kind not in "fiu":
-        raise TypeError(f"jac: returned {jac!r:.80}, expected {x.size} real numbers")
+        hint = "; gather(...) of fastopt.pack makes one array" if isinstance(jac, (dict, list, tuple)) else ""
+        raise TypeError(f"jac: returned {jac!r:.80}, expected {x.size} real numbers{hint}")
     if found.shape == () and x.size == 1:
         found = found.reshape(1)
     if found.shape != x.shape or isinstance(jac, np.matrix):

@@ -64,29 +64,31 @@ def minimize(
         The option ``gtol``.
     callback : callable, optional
         ``callback(xk)``, or ``callback(intermediate_result)`` by that name with ``x, fun, jac, nit, optimizer``: called at each
-        point that a step has reached, before the next one, with copies. StopIteration ends the run.
+        point that a step has reached, before the next one, with copies (and with the optimizer itself, whose rate it may change).
+        StopIteration ends the run.
     checkpoint : path or fastopt.training.Checkpoint, optional
         Where a restart file is written: by a path at most once a minute, and at the end.
     resume : bool, default False
-        Go on from the file, bit for bit, or begin where there is none. Without it a file that is there is an error.
+        Go on from the file, bit for bit, or begin where there is none; limits and ``disp`` may be others, nothing else. Without it
+        a file that is there is an error.
     options : dict, optional
-        Options of the optimizer (``lr``, 0.1 by default for Adam and its kin; ``betas``, ``clip_norm``, ``ema``, ...), without
-        weight decay unless it is given, and:
+        Options of the optimizer (``lr``, 0.1 by default for Adam, AdamW, AdaBelief, Adamax and Yogi; ``betas``, ``clip_norm``,
+        ``ema``, ...), without weight decay unless it is given, and:
 
         maxiter, maxfun, maxtime : float or None
             Largest number of steps (10,000), calls of `fun` and seconds (None, no limit), looked at after each evaluation.
         gtol : float or None
             Ends at a point where no element of the projected gradient exceeds it; 1e-5. None switches a tolerance off.
         ftol, patience : float or None, int
-            Ends when the mean of `patience` (100) values is not below the mean of the `patience` before by
-            ``ftol * max(1, abs(mean))``; 1e-9. That is no success if no value was below the first one.
+            Ends when the mean of `patience` (100) values is not below the mean of the `patience` before by ``ftol * max(1,
+            abs(mean))``; 1e-9, and None where ``lr`` is a schedule. That is no success if no value was below the first one.
         xtol : float or None
             Ends when no variable has moved by more in any of the last `patience` steps; None.
         target : float
             Ends at a value of at most this; -inf.
         returns : {"best", "last", "average"}
-            The point of the lowest value (default); the last one; or the average of all, by ``ema=0.99`` or of methods that
-            average by themselves, whose default it is. A point that meets `gtol` is returned in any case, and after StopIteration
+            The point of the lowest value; the last one; or the average of all, the default with ``ema=0.99`` or the like and of
+            methods that average by themselves. A point that meets `gtol` is returned in any case, and after StopIteration
             the last point in place of the average. For a noisy function the lowest value is the luckiest one: take the average,
             or the last.
         on_nonfinite : {"stop", "raise"}
@@ -101,9 +103,9 @@ def minimize(
     Returns
     -------
     scipy.optimize.OptimizeResult
-        ``x, fun, jac``; ``success``; ``status``: 0 for a tolerance or target that was met, 1 for a limit, 2 for
-        values that never fell, 3 for a result that is not finite, 99 for StopIteration; ``message``; ``nit`` steps; ``nfev``,
-        ``njev`` calls; ``optimizer``, whose parameter is ``x / x_scale``; ``allvecs``, ``history`` as asked.
+        ``x, fun, jac``; ``success``; ``status``: 0 for a tolerance or target that was met, 1 for a limit, 2 for values that never
+        fell, 3 for a result that is not finite, 99 for StopIteration; ``message``; ``nit`` steps; ``nfev``, ``njev`` calls;
+        ``returned``, which point it is; ``optimizer``, whose parameter is ``x / x_scale``; ``allvecs``, ``history`` as asked.
 
     Raises
     ------
@@ -146,6 +148,7 @@ def minimize(
     if saves is not None and saves.begin(resume):
         m.load(saves.newest())
         objective.go_on(m)
+        saves.go_on(m.nit)
     return run(m, objective, saves)
 
 

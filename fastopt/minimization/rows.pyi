@@ -13,8 +13,7 @@ def run(
     data: int,
     steps: np.ndarray,
     carry: np.ndarray,
+    block: int,
     seconds: float,
-    first: int,
-    most: int,
 ) -> bool: ...
 def is_plain(optimizer: Any) -> bool: ...

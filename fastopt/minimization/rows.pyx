@@ -1,14 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 # cython: auto_pickle=False, autotestdict=False, binding=False, embedsignature=True, embedsignature.format=clinic
-"""Many problems, each a row of one array: their judgement, and loops around a compiled objective on several threads."""
+"""Many problems, each a row of one array: their judgement, and loops around a compiled objective."""
 
 cimport numpy as cnp
 from cython cimport floating
-from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
-from fastopt._engine.passes cimport available
 from fastopt._engine.plain cimport (
     fo_enter, fo_env, fo_leave, fo_now, is_late, pace_t, pace_until, plain_t, prepare_plain, prepare_scalars,
 )
@@ -18,13 +16,7 @@ from fastopt.minimization.judge cimport GO_ON, criteria_t, progress_t, reason_t,
 
 cnp.import_array()
 
-cdef extern from "threads.h" nogil:
-    int fo_forked
-    void fo_watch_forks()
-
 ctypedef double (*objective_t)(size_t n, const double *x, double *grad, void *data, size_t problem) noexcept nogil
-
-cdef double LEAST = 1e-4  # Seconds of a block at least, so that beginning with it is worth it.
 
 cpdef enum:
     TOGETHER = 64  # Problems of a block, which share the scalars of each step and stay in a near cache.
@@ -48,10 +40,7 @@ cdef struct loop_t:
     plain_t plain
     int64_t *steps  # Of each block, so far; -1: ended.
     double *carry  # CARRY numbers of each block.
-    Py_ssize_t blocks, first  # Blocks, and the one that begins.
-    double end, share  # End of this call, and seconds of a block.
-
-fo_watch_forks()
+    double end
 
 
 cdef rows_t rows_of(object a, object criteria) except *:
@@ -118,8 +107,10 @@ def is_plain(Stepper optimizer):
 
 
 def run(Stepper optimizer, object arrays, object criteria, uintptr_t address, uintptr_t data, object steps, object carry,
-        double seconds, Py_ssize_t first, int most):
-    """Evaluate a compiled objective, judge its values and make steps, until all rows have ended or the time is over.
+        Py_ssize_t block, double seconds):
+    """Evaluate a compiled objective, judge its values and make steps, until the problems of a block have ended or the time is over.
+
+    Other threads may run other blocks meanwhile.
 
     Parameters
     ----------
@@ -133,49 +124,34 @@ def run(Stepper optimizer, object arrays, object criteria, uintptr_t address, ui
         Of each block of problems, so far; -1 for a block that has ended.
     carry : ndarray of float64
         Numbers that the rule carries, for each block.
+    block : int
     seconds : float
-    first : int
-        Block that begins.
-    most : int
-        Threads; 0 for as many as there are.
 
     Returns
     -------
     bool
-        True if all have ended.
+        True if all problems of the block have ended.
     """
     cdef loop_t loop
-    cdef Py_ssize_t blocks = cnp.PyArray_SIZE(steps), k
-    cdef int parts
     prepare_plain(optimizer._backend, &loop.plain)
     loop.rows, loop.fun, loop.data = rows_of(arrays, criteria), <objective_t> address, <void *> data
     loop.steps, loop.carry = <int64_t *> cnp.PyArray_DATA(steps), <double *> cnp.PyArray_DATA(carry)
-    parts = 1 if fo_forked else <int> min(blocks, min(available(), most) if most else available())
-    loop.end, loop.blocks, loop.first = fo_now() + seconds, blocks, first
-    loop.share = max(seconds * parts / blocks, <double> LEAST)
+    loop.end = fo_now() + seconds
     with nogil:
-        if parts == 1:
-            for k in range(blocks):
-                run_block(&loop, k)
-        else:
-            for k in prange(blocks, num_threads=parts, schedule="dynamic"):
-                run_block(&loop, k)
-    return bool((steps < 0).all())
+        run_block(&loop, block)
+    return loop.steps[block] < 0
 
 
-cdef void run_block(const loop_t *loop, Py_ssize_t place) noexcept nogil:
+cdef void run_block(const loop_t *loop, Py_ssize_t block) noexcept nogil:
     """Run the problems of a block until they have ended or its time is over. They have the scalars of each step in common."""
     cdef double[SCALARS] c
     cdef fo_powers_t[SCALARS] powers
     cdef Py_ssize_t[TOGETHER] running
     cdef task_t task = loop.plain.task[0]
     cdef plain_t plain = loop.plain
-    cdef Py_ssize_t i, block = (loop.first + place) % loop.blocks, left = 0
+    cdef Py_ssize_t i, left = 0
     cdef int64_t t = loop.steps[block]
-    cdef double now = fo_now()
-    cdef pace_t pace = pace_until(min(loop.end, now + loop.share))
-    if t < 0 or now >= loop.end:
-        return
+    cdef pace_t pace = pace_until(loop.end)
     memset(powers, 0, sizeof(powers))
     plain.c, plain.carry, plain.powers, task.c, plain.task = c, loop.carry + block * CARRY, powers, c, &task
     for i in range(block * TOGETHER, min(loop.rows.count, (block + 1) * TOGETHER)):

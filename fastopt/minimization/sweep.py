@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,13 @@ import numpy as np
 from .._arrays.tree import flatten, listed, unflatten
 from ..domains import whole
 from . import methods
+from .compiled import compiled
 
 SMOOTH = 0.9  # Decay rate of the average of losses.
 RISE = 4.0  # The run ends when that average has risen above its lowest by this times its fall, and by its first value.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LearningRates:
     """Result of `lr_find`.
 
@@ -26,13 +27,16 @@ class LearningRates:
     lr, loss, smooth : ndarray of float64
         Learning rates, losses before each step, and their averages.
     suggestion : float
-        The rate around which losses fall most steeply; NaN if they never fall.
+        The rate around which losses fall most steeply; NaN if no fall stands out from their scatter.
     """
 
     lr: np.ndarray
     loss: np.ndarray
-    smooth: np.ndarray = field(repr=False)
+    smooth: np.ndarray
     suggestion: float = math.nan
+
+    def __repr__(self) -> str:
+        return f"LearningRates(suggestion={self.suggestion:.3g}, {len(self.lr)} rates up to {self.lr[-1]:.3g})"
 
     def plot(self, axes: Any = None) -> Any:
         """Draw losses by learning rates, and the suggestion (extra ``plot``).
@@ -66,7 +70,7 @@ def lr_find(
     data: Any = None,
     *,
     method: Any = "adam",
-    jac: Callable[..., Any] | None = None,
+    jac: Callable[..., Any] | bool | None = None,
     low: float = 1e-6,
     high: float = 10.0,
     steps: int = 100,
@@ -112,7 +116,7 @@ def lr_find(
     Notes
     -----
     The learning rate range test of [1]_. The suggestion is where losses fall most from one tenth of the sweep to the next. A
-    constant rate may need less.
+    constant rate may need less. Where the suggestion is NaN take larger batches, a wider range or more steps.
 
     References
     ----------
@@ -131,6 +135,9 @@ def lr_find(
     True
     """
     rates = rising(low, high, steps)
+    if (objective := compiled(fun)) is not None:
+        fun = objective.evaluate
+    jac = None if jac is True else jac
     structure, given = flatten(listed(params))
     arrays = [np.array(a, dtype=np.float64 if np.asarray(a).dtype.kind in "iu" else None) for _, a in given]
     point = unflatten(structure, iter(arrays))
@@ -141,7 +148,7 @@ def lr_find(
     average = 0.0
     for k in range(steps):
         batch = batches.draw()
-        loss, grads = fun(point, *batch) if jac is None else (fun(point, *batch), jac(point, *batch))
+        loss, grads = fun(point, *batch) if not callable(jac) else (fun(point, *batch), jac(point, *batch))
         losses.append(float(loss))
         average = SMOOTH * average + (1 - SMOOTH) * losses[-1]
         smooth.append(average / (1 - SMOOTH ** (k + 1)))
@@ -168,7 +175,9 @@ def rising(low: float, high: float, steps: int) -> np.ndarray:
 
 
 def steepest(rates: np.ndarray, loss: np.ndarray) -> float:
-    """Return the rate around which losses fall most from one tenth of the sweep to the next; NaN if they never fall."""
+    """Return the rate around which losses fall most from one tenth of the sweep to the next; NaN if no fall stands out from
+    their scatter.
+    """
     width = max(len(rates) // 10, 2)
     loss = loss[: int(np.argmin(np.isfinite(loss)))] if not np.isfinite(loss).all() else loss
     if len(loss) < 2 * width:
@@ -176,7 +185,8 @@ def steepest(rates: np.ndarray, loss: np.ndarray) -> float:
     means = np.convolve(loss, np.full(width, 1 / width), "valid")
     falls = means[:-width] - means[width:]
     falls = falls[: int(np.argmin(means)) + 1]  # What comes after the lowest loss is no progress.
-    if not falls.size or not falls.max() > 0:
+    scatter = float(np.median(np.abs(np.diff(loss)))) * math.sqrt(2 / width)  # Of the difference of two means.
+    if not falls.size or not falls.max() > 3 * scatter:
         return math.nan
     return float(rates[int(np.argmax(falls)) + width - 1])
 

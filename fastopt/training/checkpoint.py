@@ -87,6 +87,10 @@ class Checkpoint:
         self._last, self._time = 0, time.perf_counter()
         return bool(found)
 
+    def go_on(self, count: int) -> None:
+        """Count on from a run that was loaded after so many iterations."""
+        self._last = count
+
     def pause(self) -> float:
         """Return the seconds until the next file can be due."""
         return max(0.0, self._time + self.seconds - time.perf_counter())

@@ -170,7 +170,7 @@ def test_numba_and_cffi(library):
 
 def test_values_that_are_not_finite(library):
     found = fo.minimize(library.breaks, START)
-    assert (found.status, found.message) == (3, "NaN result encountered.") and found.fun >= 3
+    assert found.status == 3 and found.message.startswith("NaN result encountered: the value after") and found.fun >= 3
     same(found, fo.minimize(in_python(library.breaks), START, jac=True))
     with pytest.raises(FloatingPointError, match="NaN result encountered"):
         fo.minimize(library.breaks, START, options={"on_nonfinite": "raise"})
@@ -194,7 +194,7 @@ def test_interrupts_and_limits_of_time(library):
             fo.minimize(fun, START, options=endless)
         assert time.perf_counter() - began < 10
         found = told.value.result
-        assert found.nit > 5 and found.nfev == found.nit and found.fun < 100
+        assert found.nit > 5 and found.nfev - found.nit in (0, 1) and found.fun < 100
         found = fo.minimize(fun, START, options={**endless, "maxtime": 0.2})
         assert "seconds has been exceeded" in found.message and found.status == 1
 

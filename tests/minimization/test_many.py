@@ -129,7 +129,7 @@ def test_each_is_minimized_by_itself(wells, method, bounds):
         {"lr": fo.schedules.cosine_decay(0.1, 300)},
         {"clip_value": 0.5, "max_step": 0.05, "weight_decay": 0.01},
         {"step_scale": np.linspace(0.1, 1, PROBLEMS * N).reshape(PROBLEMS, N)},
-        {"ema": 0.9},
+        {"ema": 0.9, "returns": "best"},
         {"flush_subnormals": True},
     ],
 )

@@ -155,6 +155,11 @@ def test_several_files_are_kept(tmp_path):
     found = fo.minimize(rosenbrock, START, jac=True, checkpoint=checkpoint, options={"maxiter": 45})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["at-30.npz", "at-40.npz", "at-45.npz"]
     (tmp_path / "at-45.npz").unlink()
+    between = fo.training.Checkpoint(tmp_path / "at-{nit}.npz", every=10, keep=9)
+    fo.minimize(rosenbrock, START, jac=True, checkpoint=between, resume=True, options={"maxiter": 58})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"at-{n}.npz" for n in (30, 40, 50, 58)]
+    for n in (50, 58):
+        (tmp_path / f"at-{n}.npz").unlink()
     same(fo.minimize(rosenbrock, START, jac=True, checkpoint=checkpoint, resume=True, options={"maxiter": 45}), found)
 
 

@@ -223,3 +223,29 @@ def test_nothing_is_left_to_the_collector():
         assert seen() is None
     finally:
         gc.enable()
+
+
+def test_a_rate_that_falls_is_not_cut_short():
+    """Where a constant rate would stall, a schedule goes on; what it ends with says so."""
+    options = {"lr": fo.schedules.cosine_decay(0.3, 1500), "maxiter": 1500, "gtol": None}
+    found = fo.minimize(rosenbrock, np.tile([-1.2, 1.0], 5), jac=True, options=options)
+    assert found.nit == 1500 and found.fun < 1e-4
+    assert fo.minimize(rosenbrock, [-1.2, 1.0], jac=True, options={"gtol": None}).nit < 10_000
+
+
+def test_results_say_which_point_they_are_of():
+    for options, word in (
+        ({}, "last"),
+        ({"maxiter": 5}, "best"),
+        ({"maxiter": 5, "returns": "last"}, "last"),
+        ({"maxiter": 5, "ema": 0.9}, "average"),
+        ({"maxiter": 5, "ema": 0.9, "returns": "best"}, "best"),
+    ):
+        assert fo.minimize(pair, [2.0], jac=True, options=options).returned == word
+    assert fo.minimize(pair, [2.0], jac=True, method="asgd", options={"maxiter": 5}).returned == "average"
+
+
+def test_histories_are_shown_in_a_line():
+    found = fo.minimize(pair, [2.0], jac=True, options={"history": True})
+    assert repr(found.history).startswith("History(") and "\n" not in repr(found.history)
+    assert "suggestion=" in repr(fo.lr_find(pair, np.ones(2)))

@@ -233,10 +233,10 @@ def test_results_that_are_not_finite(minimize, bad, where):
     calls = []
     found = minimize(fun, [2.0, 3.0], jac=True)
     assert (found.status, found.success, found.nit, found.nfev) == (3, False, 3, 4)
-    assert found.message == ("NaN result encountered." if np.isnan(bad) else "Infinite result encountered.")
+    assert found.message.startswith("NaN result encountered" if np.isnan(bad) else "Infinite result encountered")
     assert found.fun == min(map(square, calls[:3])) and np.isfinite(found.x).all()
     calls = []
-    with pytest.raises(FloatingPointError, match=r"result encountered.*after 3 iterations"):
+    with pytest.raises(FloatingPointError, match=r"result encountered: .* after 3 iterations"):
         minimize(fun, [2.0, 3.0], jac=True, options={"on_nonfinite": "raise"})
     first = minimize(lambda x: (bad, x), [2.0, 3.0], jac=True)
     assert (first.status, first.nit) == (3, 0) and np.array_equal(first.x, [2, 3]) and not np.isfinite(first.fun)

@@ -54,3 +54,10 @@ def test_the_picture():
     found = fo.lr_find(loss_and_grad, {"w": np.zeros(20)}, (X, Y), batch_size=32)
     axes = found.plot()
     assert axes.get_xscale() == "log" and len(axes.lines) == 3 and "suggestion" in axes.get_legend_handles_labels()[1][-1]
+
+
+def test_noise_is_no_suggestion():
+    """Without a fall that stands out from the scatter there is none."""
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        assert np.isnan(fo.lr_find(lambda x: (rng.normal(), np.zeros(2)), np.zeros(2)).suggestion)

@@ -31,7 +31,7 @@ LAYERS = {
     "torch": {"_arrays", "_engine", "_optimizer", "custom"},
     "training": {"_arrays", "_optimizer", "domains", "schedules"},
     "gradient": {"_arrays", "domains"},
-    "minimization": {"_arrays", "_codegen", "_optimizer", "custom", "domains", "optimizers", "training"},
+    "minimization": {"_arrays", "_codegen", "_engine", "_optimizer", "custom", "domains", "optimizers", "training"},
 }
 
 

@@ -1,6 +1,7 @@
 """Errors of minimisations, packing and checkpoints: their classes, what the messages must name, and how to meet them."""
 
 import ctypes
+import pickle
 
 import numpy as np
 from problems import pair, scipy_minimize, square
@@ -104,7 +105,7 @@ OF_LOOPS = [
     (ValueError, ["x0: shape (2, 2), expected one axis", "fastopt.pack"], minimize(np.zeros((2, 2)))),
     (ValueError, ["x0: shape (0,)"], minimize([])),
     (ValueError, ["x0: complex128, expected real numbers"], minimize([1j])),
-    (ValueError, ["x0: object"], minimize([None])),
+    (ValueError, ["x0: object, expected real numbers along one axis; fastopt.pack"], minimize([None])),
     (ValueError, ["x0: infinite or NaN in double precision, expected finite numbers"], minimize([np.nan])),
     (ValueError, ["jac: '2point', expected a function, True, or one of '2-point'"], minimize(jac="2point")),
     (
@@ -114,6 +115,10 @@ OF_LOOPS = [
     ),
     (TypeError, ["fun: returned 1.0, expected a pair (value, gradient), since jac=True"], minimize(fun=lambda x: 1.0)),
     (TypeError, ["fun: returned None, expected a real number"], minimize(fun=lambda x: None, jac=None)),
+    (TypeError, ["fun: returned a pair, expected a real number; with jac=True a pair"], minimize(jac=None)),
+    (TypeError, ["jac: returned {'a': 1}", "gather(...) of fastopt.pack"], minimize(fun=square, jac=lambda x: {"a": 1})),
+    (TypeError, ["no option 'maxfev', did you mean 'maxfun'?"], option(maxfev=3)),
+    (TypeError, ["Minimizer: cannot be pickled or copied, expected save(path)"], lambda: pickle.dumps(fo.Minimizer(TWO))),
     (ValueError, ["fun: returned array([1., 1.])", "a real number"], minimize(fun=lambda x: (np.ones(2), x))),
     (TypeError, ["fun: returned (1+0j)"], minimize(fun=lambda x: (1 + 0j, x))),
     (ValueError, ["jac: returned shape (2, 1), expected (2,)"], minimize(fun=square, jac=lambda x: x[:, None])),
@@ -121,7 +126,7 @@ OF_LOOPS = [
     (TypeError, ["jac: returned [[1.0], [1.0, 2.0]]"], minimize(fun=square, jac=lambda x: [[1.0], [1.0, 2.0]])),
     (
         FloatingPointError,
-        ["Infinite result", "fun=inf after 0"],
+        ["Infinite result encountered: the value after 0 iterations (adam, lr=0.1)"],
         minimize(fun=lambda x: (np.inf, x), options={"on_nonfinite": "raise"}),
     ),
     (ValueError, ["bounds: 1.0 above 0.0 for variable 0, expected lower <= upper"], minimize(bounds=[(1, 0), (0, 1)])),
