@@ -181,7 +181,7 @@ def of_python(fun: Any) -> Callable[..., Any]:
     from .minimization.compiled import compiled
 
     objective = compiled(fun)
-    return fun if objective is None else objective.evaluate  # type: ignore[no-any-return]
+    return fun if objective is None else objective.evaluate
 
 
 def gradients_of(fun: Callable[..., Any], jac: Any, params: Any, args: Sequence[Any]) -> Any:
