@@ -199,6 +199,7 @@ def test_interrupts_and_limits_of_time(library):
         assert "seconds has been exceeded" in found.message and found.status == 1
 
 
+@pytest.mark.compiled
 def test_the_gil_is_free(library):
     """Another thread runs meanwhile, and is refused a step of the optimizer that is at work."""
     m = fo.Minimizer(START, maxiter=None, gtol=None, ftol=None)

@@ -249,6 +249,7 @@ def test_gradients_of_problems_that_have_ended_stay():
     assert found.nit[0] == 0 and not found.jac[0].any() and len(calls) == 6
 
 
+@pytest.mark.compiled
 def test_time_is_shared(wells):
     """Within a limit of time all blocks make about as many steps."""
     start = np.tile(START, (10, 1))
