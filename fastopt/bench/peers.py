@@ -55,6 +55,7 @@ def step_of_fastopt(work: Work, threads: int | None = None, grads: str = "") -> 
     tree, gradients = (dict(zip(names, x, strict=True)) if grads == "mapping" else x for x in (params, given))
     lr = fo.schedules.linear_decay(LEARNING_RATE, 10**12) if work.schedule else LEARNING_RATE
     optimizer: fo.Optimizer = getattr(fo, work.rule)(tree, lr=lr, threads=threads, **work.options)
+    optimizer.steps = work.count
     if work.rows:
         of_rows = itertools.cycle([[fo.RowGradient(indices, values)] for indices, values in rows_of(work)])
         return Step(lambda: optimizer.step(next(of_rows)), lambda: params)
@@ -371,6 +372,7 @@ PEERS: dict[str, Peer] = {
     "two threads": Peer(functools.partial(step_of_fastopt, threads=2)),
     "unbound": Peer(functools.partial(step_of_fastopt, grads="list")),
     "functional": Peer(functools.partial(step_of_fastopt, grads="functional")),
+    "first steps": Peer(lambda work: step_of_fastopt(replace(work, count=0))),
     "float32": Peer(step_of_plain_adam, whole=False),
     "torch": Peer(step_of_torch, "torch"),
     "torch foreach": Peer(functools.partial(step_of_torch, kind="foreach"), "torch"),

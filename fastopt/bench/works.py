@@ -42,6 +42,8 @@ class Work:
         Rows of each gradient; 0: dense.
     scale : float
         Factor of the gradients.
+    count : int
+        Steps that fastopt has made before.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -54,6 +56,7 @@ class Work:
     before: str = ""
     rows: int = 0
     scale: float = 1.0
+    count: int = 0
 
     @property
     def size(self) -> int:
@@ -76,6 +79,7 @@ def by_size(sizes: tuple[str, ...], *peers: str, **fields: Any) -> dict[str, Wor
 
 WORKS = {
     **by_size(("10", "1000"), "torch", "numpy"),
+    "10 elements after 1e6 steps": Work(((10,),), ("first steps",), count=10**6),
     **{f"{name}, schedule": w for name, w in by_size(("10", "1000"), "torch", "numpy", schedule=True).items()},
     **by_size(("1e4", "1e5"), "torch", "optax", "numba", "numpy", "stream"),
     **by_size(("1e6", "1e7"), "torch", "optax", "numba", "numpy", "stream", "two threads"),

@@ -145,7 +145,8 @@ def test_bounds_in_fewer_bits_lie_within():
 
 
 @BOTH
-@pytest.mark.parametrize("method", ["adam", "rprop", "schedulefreeadamw", "asgd"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_callbacks_of_both_styles(minimize, method):
     seen, results = [], []
 
@@ -166,7 +167,8 @@ def test_callbacks_of_both_styles(minimize, method):
 
 
 @BOTH
-@pytest.mark.parametrize("method", ["adam", "sgd", "schedulefreeadamw"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_callback_stops_the_run(minimize, method):
     stopped = []
 
@@ -184,7 +186,7 @@ def test_a_callback_stops_the_run(minimize, method):
     assert found.message == "`callback` raised `StopIteration`."
     other = minimize(pair, [2.0, 3.0], jac=True, method=method, options={"maxiter": 4, "returns": "last"})
     stopped.clear()
-    rising = minimize(lambda x: (-square(x), square_gradient(x)), [2.0, 3.0], jac=True, callback=callback)
+    rising = minimize(lambda x: (-square(x), square_gradient(x)), [2.0, 3.0], jac=True, method=method, callback=callback)
     assert rising.nit == 4 and np.array_equal(rising.x, [2.0, 3.0]) == (rising.fun < -square(found.x))
     assert np.array_equal(other.x, found.x) and other.fun == found.fun and other.status == 1
 
@@ -220,9 +222,11 @@ def test_exceptions_pass_through_with_the_best_so_far(minimize):
 
 
 @BOTH
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["fun", "jac"])
-def test_results_that_are_not_finite(minimize, bad, where):
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_results_that_are_not_finite(minimize, method, bad, where):
     def fun(x):
         calls.append(x)
         value, jac = pair(x)
@@ -231,14 +235,14 @@ def test_results_that_are_not_finite(minimize, bad, where):
         return value, jac
 
     calls = []
-    found = minimize(fun, [2.0, 3.0], jac=True)
+    found = minimize(fun, [2.0, 3.0], jac=True, method=method)
     assert (found.status, found.success, found.nit, found.nfev) == (3, False, 3, 4)
     assert found.message.startswith("NaN result encountered" if np.isnan(bad) else "Infinite result encountered")
     assert found.fun == min(map(square, calls[:3])) and np.isfinite(found.x).all()
     calls = []
     with pytest.raises(FloatingPointError, match=r"result encountered: .* after 3 iterations"):
-        minimize(fun, [2.0, 3.0], jac=True, options={"on_nonfinite": "raise"})
-    first = minimize(lambda x: (bad, x), [2.0, 3.0], jac=True)
+        minimize(fun, [2.0, 3.0], jac=True, method=method, options={"on_nonfinite": "raise"})
+    first = minimize(lambda x: (bad, x), [2.0, 3.0], jac=True, method=method)
     assert (first.status, first.nit) == (3, 0) and np.array_equal(first.x, [2, 3]) and not np.isfinite(first.fun)
 
 
