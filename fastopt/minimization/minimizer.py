@@ -225,7 +225,7 @@ class Minimizer:
         rate = f", lr={self._rate():g}" if "lr" in self.optimizer.defaults else ""
         now, jac = self._judge.progress, self._judge.jac
         if self._average is not None:
-            now, jac = {"fun": self._average[1], "norm": math.nan}, self._average[2]
+            now, jac = {"fun": self._average[1], "norm": now["norm"]}, self._average[2]
         return message(self._reason, now, jac, f"{self._method}{rate}", self.nit)
 
     def _rate(self) -> float:

@@ -15,6 +15,7 @@ from .._optimizer.array_options import find_caller
 from ..training.checkpoint import Checkpoint
 from . import methods
 from .compiled import objective_of
+from .criteria import NONFINITE
 from .minimizer import Minimizer, optimize
 from .objective import Objective
 
@@ -149,6 +150,8 @@ def minimize(
         m.load(saves.newest())
         objective.go_on(m)
         saves.go_on(m.nit)
+        if m._reason == NONFINITE:
+            m._end(NONFINITE)
     return run(m, objective, saves)
 
 

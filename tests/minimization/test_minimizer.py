@@ -299,3 +299,11 @@ def test_a_file_that_cannot_be_written_hides_no_error(tmp_path):
     with pytest.raises(KeyboardInterrupt) as told:
         fo.minimize(rosenbrock, START, jac=True, checkpoint=tmp_path / "run.npz", callback=Callback())
     assert told.value.result.nit == 1 and "checkpoint: not written (TypeError" in told.value.__notes__[0]
+
+
+def test_errors_are_raised_again(tmp_path):
+    """A run that ended with an error for a value that is not finite ends so when it is resumed."""
+    for _ in range(2):
+        with pytest.raises(FloatingPointError, match="NaN result encountered: the value after 0 iterations"):
+            options = {"on_nonfinite": "raise"}
+            fo.minimize(lambda x: (np.nan, x), START, jac=True, checkpoint=tmp_path / "run.npz", resume=True, options=options)

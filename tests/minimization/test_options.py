@@ -249,3 +249,8 @@ def test_histories_are_shown_in_a_line():
     found = fo.minimize(pair, [2.0], jac=True, options={"history": True})
     assert repr(found.history).startswith("History(") and "\n" not in repr(found.history)
     assert "suggestion=" in repr(fo.lr_find(pair, np.ones(2)))
+
+
+def test_messages_of_averages_name_a_gradient():
+    found = fo.minimize(pair, [2.0], jac=True, options={"ema": 0.9, "maxiter": 3})
+    assert found.returned == "average" and "gradient nan" not in found.message and "gradient" in found.message
