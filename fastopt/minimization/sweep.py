@@ -11,6 +11,7 @@ import numpy as np
 
 from .._arrays.tree import flatten, listed, unflatten
 from ..domains import whole
+from ..pictures import pyplot
 from . import methods
 from .compiled import compiled
 
@@ -50,11 +51,7 @@ class LearningRates:
         -------
         matplotlib.axes.Axes
         """
-        try:
-            from matplotlib import pyplot
-        except ImportError:
-            raise ImportError("plot needs matplotlib: pip install 'fastopt[plot]'") from None
-        axes = pyplot.figure().add_subplot() if axes is None else axes
+        axes = pyplot().figure().add_subplot() if axes is None else axes
         axes.plot(self.lr, self.loss, alpha=0.4, label="loss")
         axes.plot(self.lr, self.smooth, label="average")
         if math.isfinite(self.suggestion):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
+from ..pictures import pyplot
+
 if TYPE_CHECKING:
     # Importing it takes a quarter of fastopt's own time.
     from numpy.typing import NDArray
@@ -181,12 +183,7 @@ class Schedule:
         """
         if steps < 1:
             self._refuse("steps", steps, "at least 1")
-        if axes is None:
-            try:
-                from matplotlib import pyplot
-            except ImportError as error:
-                raise ImportError("plot needs matplotlib: pip install 'fastopt[plot]'") from error
-            axes = pyplot.gca()
+        axes = pyplot().gca() if axes is None else axes
         at = np.unique(np.linspace(0, steps - 1, min(int(steps), 2000)).round())
         axes.plot(at, self(at), label=type(self).__name__)
         axes.set(xlabel="step", ylabel="value")

@@ -14,7 +14,8 @@ LAYERS = {
     "_arrays": {"_codegen"},
     "arithmetic": set(),
     "matrices": set(),
-    "schedules": set(),
+    "pictures": set(),
+    "schedules": {"pictures"},
     "_version": set(),
     "domains": {"_arrays"},
     "stages": {"arithmetic", "domains"},
@@ -31,7 +32,7 @@ LAYERS = {
     "torch": {"_arrays", "_engine", "_optimizer", "custom"},
     "training": {"_arrays", "_optimizer", "domains", "schedules"},
     "gradient": {"_arrays", "domains"},
-    "minimization": {"_arrays", "_codegen", "_engine", "_optimizer", "custom", "domains", "optimizers", "training"},
+    "minimization": {"_arrays", "_codegen", "_engine", "_optimizer", "custom", "domains", "optimizers", "pictures", "training"},
 }
 
 
