@@ -82,6 +82,11 @@ def sweep(**arguments):
     return lambda: fo.lr_find(lambda x, *_: (x @ x, 2 * x), np.ones(2), **arguments)
 
 
+def gradient(fun=lambda x: (x @ x, 2 * x), **arguments):
+    """Check a gradient with these arguments."""
+    return lambda: fo.check_gradient(fun, np.array([1.0, 2.0]), **arguments)
+
+
 POINTERS = [ctypes.c_void_p] * 3
 OF_LOOPS = [
     (TypeError, ["fun: ", "argtypes", "expected double (size_t n, const double *x"], minimize(fun=of_c(*POINTERS), jac=None)),
@@ -231,6 +236,21 @@ OF_LOOPS = [
     (ValueError, ["minimize_many: clip_norm sums over variables"], many(options={"clip_norm": 1.0})),
     (ValueError, ["minimize_many: dog sums over variables"], many(method="dog")),
     (ValueError, ["step_scale: shape (3,), expected (1, 2), or a number"], many(options={"step_scale": np.ones(3)})),
+    (AssertionError, ["gradient of '0' at (1,): 2, by differences 4"], gradient(lambda x: (x @ x, np.array([2.0, 2.0])))),
+    (AssertionError, ["fun: nan or infinite around these parameters"], gradient(lambda x: (np.nan, np.ones(2)))),
+    (TypeError, ["fun: returned 1.0, expected a pair (value, gradients)"], gradient(lambda x: 1.0)),
+    (
+        ValueError,
+        ["gradient of '0': float64 of shape (3,), expected real numbers of shape (2,)"],
+        gradient(lambda x: (1.0, np.ones(3))),
+    ),
+    (ValueError, ["directions: 0, expected a whole number of at least 1"], gradient(directions=0)),
+    (ValueError, ["rtol: 'a', expected a finite number of at least 0"], gradient(rtol="a")),
+    (
+        TypeError,
+        ["parameter '0': complex128, expected an array of real numbers"],
+        lambda: fo.check_gradient(square, np.ones(2) * 1j),
+    ),
     (ValueError, ["steps: 3, expected a whole number of at least 5"], sweep(steps=3)),
     (ValueError, ["low: 1.0, high: 0.1, expected 0 < low < high"], sweep(low=1.0, high=0.1)),
     (ValueError, ["data: shapes [(3,), (2,)], expected equally many rows"], sweep(data=(np.ones(3), np.ones(2)))),
