@@ -8,15 +8,18 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-FOLDERS = ("arrays", "engine", "optimizer", "rules", "stages")
+FOLDERS = ("arrays", "engine", "minimization", "optimizer", "rules", "stages")
 COMPILERS = ("test_cache", "test_custom", "test_interpreted")
+LONG = ("minimization",)  # Without the cross products.
 
 
 @pytest.mark.full
-def test_the_same_tests_pass():
-    files = [f for folder in FOLDERS for f in sorted((TESTS / folder).glob("test_*.py")) if f.stem not in COMPILERS]
+@pytest.mark.parametrize("long", [False, True])
+def test_the_same_tests_pass(long):
+    folders = [folder for folder in FOLDERS if (folder in LONG) == long]
+    files = [f for folder in folders for f in sorted((TESTS / folder).glob("test_*.py")) if f.stem not in COMPILERS]
     out = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--full", *files],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *([] if long else ["--full"]), *files],
         env={**os.environ, "FASTOPT_ISA": "numpy"},
         capture_output=True,
         text=True,
