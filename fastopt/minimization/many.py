@@ -6,10 +6,9 @@ import collections
 import ctypes
 import functools
 import math
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -259,18 +258,35 @@ class Rows:
             getattr(self, name)[places] = getattr(other, name)
 
 
-def stop_all(stop: threading.Event, threads: Sequence[threading.Thread]) -> None:
-    """Wait until the threads have ended, at once if an exception is on its way."""
-    if sys.exc_info()[0] is not None:
+def work_together(work: Callable[[], None], workers: int, stop: threading.Event) -> None:
+    """Work in this thread and in others, and wait for all of them; whatever interrupts it stops them and is raised at the end."""
+    others: list[tuple[threading.Thread, threading.Event]] = []
+    interruption: BaseException | None = None
+
+    def task(ended: threading.Event) -> None:
+        try:
+            work()
+        finally:
+            ended.set()
+
+    try:
+        for _ in range(workers - 1):
+            ended = threading.Event()
+            others.append((threading.Thread(target=task, args=(ended,)), ended))
+            others[-1][0].start()
+        work()
+    except BaseException as error:
+        interruption = error
         stop.set()
-    for thread in threads:
-        while thread.is_alive():
+    for thread, ended in others:
+        while thread.ident is not None and not ended.is_set():
             try:
-                thread.join()
-            except BaseException:
+                ended.wait()
+            except BaseException as error:
+                interruption = error
                 stop.set()
-                thread.join()
-                raise
+    if interruption is not None:
+        raise interruption
 
 
 class Problems:
@@ -384,23 +400,16 @@ class Problems:
         stop = threading.Event()
 
         def work() -> None:
-            while not stop.is_set():
+            kept = objective  # The function's code and data, as long as they are used.
+            while kept and not stop.is_set() and time.perf_counter() <= self.end:
                 try:
                     block = waiting.popleft()
                 except IndexError:
                     return
-                if time.perf_counter() > self.end:
-                    return
                 if not run(block, seconds):
                     waiting.append(block)
 
-        others = [threading.Thread(target=work) for _ in range(workers - 1)]
-        try:
-            for thread in others:
-                thread.start()
-            work()
-        finally:
-            stop_all(stop, others)
+        work_together(work, workers, stop)
         self.is_late()
 
     def run_each(self, evaluate: Callable[..., Any]) -> None:
@@ -438,4 +447,5 @@ class Problems:
         said += "".join(f" {words}: {count}." for words, count in others)
         x, jac = (np.where(here[:, None], *pair) for pair in ((a.x, a.best_x), (a.gradient, a.best_jac)))
         fun = np.where(here, now["fun"], best)
+        jac[now["judged"] < 0] = np.nan  # The time was over before they were evaluated.
         return optimize().OptimizeResult(x=x, fun=fun, jac=jac, message=said, **ends, **calls)

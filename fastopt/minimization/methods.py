@@ -63,6 +63,8 @@ def split(where: str, method: Any, options: Mapping[str, Any]) -> tuple[Criteria
         if name not in (*NAMES, *OF_DIFFERENCES, *known):
             raise TypeError(f"{where}: no option {name!r}, {expected(name, (*NAMES, *OF_DIFFERENCES, *sorted(known)))}")
     parts = [{k: x for k, x in options.items() if k in names} for names in (NAMES, known - {*NAMES}, OF_DIFFERENCES)]
+    if callable(options.get("lr")):
+        parts[0].setdefault("ftol", None)  # A rate that falls goes on where a constant one stalls.
     return Criteria(**parts[0]), parts[1], parts[2]
 
 

@@ -80,10 +80,6 @@ class Minimizer:
             raise TypeError(f"Minimizer: {', '.join(differences)}: options of minimize, which calls a function")
         first = first_point(x0)
         self._box = box = make_box(bounds, x_scale, first)
-        if "ftol" not in options and callable(options.get("lr")):
-            self._criteria = dataclasses.replace(
-                self._criteria, ftol=None
-            )  # A rate that falls goes on where a constant one stalls.
         if box.is_fixed:
             self._criteria = dataclasses.replace(self._criteria, gtol=self._criteria.gtol or 0.0)
         self._first = box.inside(first)

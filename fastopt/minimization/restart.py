@@ -93,7 +93,8 @@ def go_on(m: Minimizer, reason: int, ended: bool) -> None:
     else:
         m._reason, m._running = GO_ON, True
         if judge.progress["judged"] == m.nit:
-            m._decide(reason)
+            judge.progress["reason"] = GO_ON if wider.get(reason, False) else reason
+            m._decide(int(judge.progress["reason"]))
 
 
 def is_function(x: Any) -> bool:

@@ -149,17 +149,24 @@ def lr_find(
         losses.append(float(loss))
         average = SMOOTH * average + (1 - SMOOTH) * losses[-1]
         smooth.append(average / (1 - SMOOTH ** (k + 1)))
-        if has_exploded(smooth, max(steps // 10, 2)):
+        if has_exploded(losses, smooth, max(steps // 10, 2)):
             break
         optimizer.step(grads)
     return LearningRates(rates[: len(losses)], np.array(losses), np.array(smooth), steepest(rates, np.array(losses)))
 
 
-def has_exploded(smooth: Sequence[float], width: int) -> bool:
+def has_exploded(losses: Sequence[float], smooth: Sequence[float], width: int) -> bool:
     """Return True if averages have risen far above their lowest; the first ones, which are of few losses, only set the scale."""
-    first, lowest = max(map(abs, smooth[:width])), min(smooth)
-    risen = len(smooth) > width and smooth[-1] - lowest > max(RISE * (smooth[0] - lowest), first)
-    return risen or not math.isfinite(smooth[-1])
+    first, lowest = max(map(abs, smooth[:width])), min(smooth[width:], default=math.inf)
+    if not math.isfinite(smooth[-1]):
+        return True
+    enough = max(RISE * (smooth[0] - lowest), first, 6 * scatter(np.array(losses[:width])))
+    return len(smooth) > 2 * width and smooth[-1] - lowest > enough
+
+
+def scatter(loss: np.ndarray) -> float:
+    """Return by how much neighbouring losses differ."""
+    return float(np.median(np.abs(np.diff(loss)))) if len(loss) > 1 else 0.0
 
 
 def rising(low: float, high: float, steps: int) -> np.ndarray:
@@ -182,8 +189,7 @@ def steepest(rates: np.ndarray, loss: np.ndarray) -> float:
     means = np.convolve(loss, np.full(width, 1 / width), "valid")
     falls = means[:-width] - means[width:]
     falls = falls[: int(np.argmin(means)) + 1]  # What comes after the lowest loss is no progress.
-    scatter = float(np.median(np.abs(np.diff(loss)))) * math.sqrt(2 / width)  # Of the difference of two means.
-    if not falls.size or not falls.max() > 3 * scatter:
+    if not falls.size or not falls.max() > 4 * scatter(loss) * math.sqrt(2 / width):  # Of the difference of two means.
         return math.nan
     return float(rates[int(np.argmax(falls)) + width - 1])
 

@@ -280,3 +280,37 @@ def test_rules_without_a_kernel(wells):
     for k in range(4):
         single = fo.minimize(one(wells, k), START[k], method=average, jac=True, options=options)
         assert np.array_equal(found.x[k], single.x) and found.nit[k] == single.nit
+
+
+def test_where_an_exception_is_handled(wells):
+    """An exception of the caller's own is no reason to stop."""
+    whole = fo.minimize_many(wells, START, threads=4)
+    try:
+        raise ValueError
+    except ValueError:
+        for _ in range(5):
+            equal(fo.minimize_many(wells, START, threads=4), whole)
+
+
+def test_no_thread_runs_when_an_interrupt_is_raised(wells):
+    before = threading.active_count()
+    for delay in (0.05, 0.1, 0.2):
+        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            fo.minimize_many(wells, START, threads=4, options={"maxiter": None, "gtol": None, "ftol": None})
+        timer.join()
+        assert threading.active_count() == before
+
+
+def test_no_time_at_all(wells):
+    found = fo.minimize_many(wells, START, options={"maxtime": 0})
+    never = found.nfev == 0
+    assert np.isnan(found.jac[never]).all() and np.isnan(found.fun[never]).all() and not found.success[never].any()
+
+
+def test_a_rate_that_falls_is_not_cut_short_either(wells):
+    options = {"lr": fo.schedules.exponential_decay(0.5, 0.99), "maxiter": 300, "patience": 5, "gtol": None}
+    found = fo.minimize_many(wells, START[:3], options=options)
+    plain = fo.minimize_many(vectorised, START[:3], args=(CENTRES[:3],), options=options)
+    assert (found.nit == 300).all() and (plain.nit == 300).all()

@@ -307,3 +307,21 @@ def test_errors_are_raised_again(tmp_path):
         with pytest.raises(FloatingPointError, match="NaN result encountered: the value after 0 iterations"):
             options = {"on_nonfinite": "raise"}
             fo.minimize(lambda x: (np.nan, x), START, jac=True, checkpoint=tmp_path / "run.npz", resume=True, options=options)
+
+
+def test_a_limit_that_was_judged_and_is_wider_now(tmp_path):
+    """Interrupted in the callback at the last point of a limit; the run goes on where the limit is another."""
+    path, calls = tmp_path / "run.npz", []
+
+    def callback(xk):
+        calls.append(xk)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+
+    def minimize(maxiter):
+        options = {**OPTIONS, "maxiter": maxiter}
+        return fo.minimize(rosenbrock, START, jac=True, callback=callback, checkpoint=path, resume=True, options=options)
+
+    with pytest.raises(KeyboardInterrupt):
+        minimize(5)
+    same(minimize(60), fo.minimize(rosenbrock, START, jac=True, options={**OPTIONS, "maxiter": 60}))

@@ -88,7 +88,7 @@ def test_complex_steps_of_functions_that_misuse_them_are_not_believed():
 def test_gradients_of_a_function_that_is_constant_or_nan():
     with pytest.raises(AssertionError, match="gradient of '0' at"):
         fo.check_gradient(lambda x: (1.0, np.ones(2)), np.ones(2))
-    with pytest.raises(AssertionError, match="nan"):
+    with pytest.raises(ValueError, match="nan"):
         fo.check_gradient(lambda x: (np.nan, np.ones(2)), np.ones(2))
     with pytest.raises(AssertionError, match="nan"):
         fo.check_gradient(lambda x: (x @ x, np.array([np.nan, 2.0])), np.ones(2))
@@ -181,3 +181,70 @@ def test_other_arguments():
     for bad in ("a", -1.0, np.inf, np.nan):
         with pytest.raises(ValueError, match=r"rtol: .*, expected a finite number of at least 0"):
             fo.check_gradient(lambda x: (float(x @ x), 2 * x), np.ones(2), rtol=bad)
+
+
+def layer(dtype, relu, bias=1.0, cast=False):
+    """Return a maker of a network with one hidden layer, its bias's gradient times a factor, its loss cast to single precision."""
+
+    def make(rng):
+        x, y = rng.normal(size=(30, 5)).astype(dtype), rng.normal(size=30).astype(dtype)
+        params = {"w": rng.normal(size=(5, 8)).astype(dtype), "b": rng.normal(size=8).astype(dtype)}
+        params["v"] = rng.normal(size=8).astype(dtype)
+
+        def fun(p):
+            z = x @ p["w"] + p["b"]
+            h = np.maximum(z, 0) if relu else np.tanh(z)
+            r = h @ p["v"] - y
+            back = np.outer(r, p["v"]) * ((z > 0) if relu else 1 - h * h) * 2 / len(y)
+            loss = np.mean(r * r)
+            grads = {"w": x.T @ back, "b": back.sum(0) * dtype(bias), "v": h.T @ r * 2 / len(y)}
+            return float(np.float32(loss)) if cast else loss, grads
+
+        return fun, params
+
+    return make
+
+
+def halves(rng):
+    """Return a function whose values are computed in single precision and scaled in double."""
+
+    def fun(p):
+        return 0.1 * float(np.mean(np.tanh(p.astype(np.float32)))), 0.1 * (1 - np.tanh(p) ** 2) / len(p)
+
+    return fun, rng.normal(size=3)
+
+
+def cancelling(rng):
+    """Return a function that loses half of its digits."""
+    return lambda p: ((1e8 + np.sum(np.sin(p))) - 1e8, np.cos(p)), rng.normal(size=3)
+
+
+def narrow(rng):
+    """Return a distance to a point that is near."""
+
+    def fun(p):
+        size = np.linalg.norm(p - 1e3)
+        return size, (p - 1e3) / size
+
+    return fun, 1e3 + 1e-3 * rng.normal(size=3)
+
+
+RIGHT = [halves, cancelling, narrow]
+RIGHT += [layer(dtype, relu, cast=cast) for dtype in (np.float32, np.float64) for relu in (False, True) for cast in (False, True)]
+WRONG = [layer(np.float32, False, 1.1), layer(np.float64, False, 1.1, cast=True)]
+WRONG += [layer(np.float64, True, 1.0001), layer(np.float32, True, -1.0)]
+
+
+@pytest.mark.parametrize("make", RIGHT)
+def test_no_alarms_for_right_gradients(make):
+    for seed in range(10):
+        fun, params = make(np.random.default_rng(seed))
+        fo.check_gradient(fun, params, seed=seed)
+
+
+@pytest.mark.parametrize("make", WRONG)
+def test_alarms_for_wrong_factors(make):
+    for seed in range(10):
+        fun, params = make(np.random.default_rng(seed))
+        with pytest.raises(AssertionError, match="gradient of 'b'"):
+            fo.check_gradient(fun, params, seed=seed)
