@@ -137,7 +137,7 @@ def check_gradient(
     rtol : float, optional
         Relative difference that counts as an error. Default: 1e-6, and 1e-3 for values or parameters below float64.
     directions : int, default 10
-        Number of random directions in which all arrays are moved together, after one for each array alone.
+        Number of random directions in which all arrays are moved together, after two for each array alone.
     seed : int, default 0
         Of the directions.
 
@@ -151,15 +151,15 @@ def check_gradient(
     AssertionError
         If a gradient is wrong. The message names the array and the element that differs most, with both numbers.
     TypeError, ValueError
-        If the gradients are nested otherwise, or have other shapes.
+        If the gradients are nested otherwise or have other shapes, or the function is not finite around the parameters.
 
     Notes
     -----
-    Derivatives are central differences, extrapolated, at the step where their error is the smallest, which is estimated and
-    allowed for; for float64, where the function takes complex numbers and agrees with them, complex steps [1]_, which are
-    accurate to the last digits. If a direction differs, the array with the largest difference is halved until some elements are
-    left, and those are looked at one by one. Functions must be free of noise; an element whose part of the slope is below `rtol`
-    is not seen, unless it is an array by itself.
+    Derivatives are central differences, extrapolated, at the step where their error is the smallest, which is estimated and allowed
+    for; for float64, where the function takes complex numbers and agrees with them, complex steps [1]_, which are accurate to the
+    last digits. Their scatter tells how exactly values are computed. If a direction differs, the array with the largest difference
+    is halved until some elements are left, and those are looked at one by one. Functions must be free of noise; an element whose
+    part of the slope is below `rtol` is not seen, unless it is an array by itself.
 
     References
     ----------

@@ -89,9 +89,9 @@ def minimize(
             Ends at a value of at most this; -inf.
         returns : {"best", "last", "average"}
             The point of the lowest value; the last one; or the average of all, the default with ``ema=0.99`` or the like and of
-            methods that average by themselves. A point that meets `gtol` is returned in any case, and after StopIteration
-            the last point in place of the average. For a noisy function the lowest value is the luckiest one: take the average,
-            or the last.
+            methods that average by themselves. A point that meets `gtol` or `target` is returned in any case, and after
+            StopIteration the last point in place of the average. For a noisy function the lowest value is the luckiest one: take
+            the average, or the last.
         on_nonfinite : {"stop", "raise"}
             At a value or gradient that is not finite: end with status 3 and the best point, or raise FloatingPointError.
         disp : bool or int
