@@ -157,9 +157,9 @@ def check_gradient(
     -----
     Derivatives are central differences, extrapolated, at the step where their error is the smallest, which is estimated and allowed
     for; for float64, where the function takes complex numbers and agrees with them, complex steps [1]_, which are accurate to the
-    last digits. The scatter of values tells how exactly they are computed. If a direction differs, the array with the largest difference
-    is halved until some elements are left, and those are looked at one by one. Functions must be free of noise; an element whose
-    part of the slope is below `rtol` is not seen, unless it is an array by itself.
+    last digits. The scatter of values tells how exactly they are computed. If a direction differs, the array with the largest
+    difference is halved until some elements are left, and those are looked at one by one. Functions must be free of noise; an
+    element whose part of the slope is below `rtol` is not seen, unless it is an array by itself.
 
     References
     ----------
