@@ -97,7 +97,7 @@ class Minimizer:
         self._sees_all = self._record.is_wanted or callback is not None
         self._limit = math.inf if self._criteria.maxtime is None else self._criteria.maxtime
         self._is_watched = self._sees_all or self._limit < math.inf
-        self._reason, self._running, self._final = GO_ON, True, False
+        self._reason, self._running, self._final, self._has_stepped = GO_ON, True, False, False
         self._average: Any = None  # The average with its value and gradient, once they were told.
         self.nfev = self.njev = 0
         self._began = time.perf_counter()
@@ -200,12 +200,14 @@ class Minimizer:
         """Take a record of the point, call the callback, and look at the clock; return why the run ends, or 0."""
         if self._record.is_wanted:
             self._record.add(self)
-        if self._callback is not None and self.nit > 0:
+        if self._callback is not None and (self._has_stepped or self.nit > 0):
+            self._has_stepped = True  # Asking for the steps again would take longer.
             try:
                 self._callback(self)
             except StopIteration:
                 return CALLBACK
-        return SECONDS if reason == GO_ON and self.seconds > self._limit else reason
+        is_late = self._limit < math.inf and reason == GO_ON and self.seconds > self._limit
+        return SECONDS if is_late else reason
 
     def _end(self, reason: int) -> None:
         self._judge.progress["reason"] = reason
