@@ -180,7 +180,10 @@ class Minimizer:
             return
         reason = self._judge.tell(fun, jac, nfev)
         self.nfev, self.njev = nfev, njev
-        self._decide(reason)
+        if reason == GO_ON and not self._is_watched:
+            self.optimizer.step()
+        else:
+            self._decide(reason)
 
     def _decide(self, reason: int) -> None:
         """Go on from a point that has been judged."""

@@ -88,10 +88,11 @@ class Objective:
     def run(self, m: Minimizer, seconds: float) -> None:
         """Go on with a minimization for so many seconds, at least to the next point."""
         evaluate, point, tell, end = getattr(self, self.way), m._point, m._tell, time.perf_counter() + seconds
+        is_timed = seconds < math.inf
         while m._running:
             fun, jac = evaluate(point())
             tell(fun, jac, self.nfev, self.njev)
-            if seconds < math.inf and time.perf_counter() >= end:
+            if is_timed and time.perf_counter() >= end:
                 return
 
     def of_pair(self, x: np.ndarray) -> tuple[Any, Any]:
