@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,11 @@ class Line:
     def __init__(self, fun: Callable[..., Any], args: Sequence[Any], structure: Any, arrays: Sequence[np.ndarray]) -> None:
         self.fun, self.args, self.structure, self.arrays = fun, args, structure, arrays
         self.is_single = any(a.dtype != np.float64 for a in arrays)
+
+    @functools.cached_property
+    def here(self) -> float:
+        """Value at the parameters."""
+        return float(self.value(0.0, [np.zeros(a.shape) for a in self.arrays]))
 
     def value(self, t: Any, direction: Sequence[np.ndarray]) -> Any:
         """Return the value at a distance, which may be complex."""
@@ -54,13 +60,13 @@ class Line:
         """
         before, last, best, steepest = np.nan, np.nan, (np.nan, np.inf), 0.0
         moves = max(float(np.finfo(a.dtype).eps) for a in self.arrays)
-        here, noise_of_values = float(self.value(0.0, direction)), self.noise(direction, moves)
+        noise_of_values = self.noise(direction, moves)
         for step in STEPS[8 * moves < STEPS]:
             pair = [float(self.value(t, direction)) for t in (step, -step)]
             with np.errstate(all="ignore"):
                 simple = (pair[0] - pair[1]) / (2 * step)
                 found = (16 * simple - before) / 15  # The step before was four times as long.
-                rise = max(abs(f - here) for f in pair) / step
+                rise = max(abs(f - self.here) for f in pair) / step
                 noise = (noise_of_values + EPS * max(map(abs, pair)) + moves * rise) / step
                 error = abs(found - last) + abs(found - simple) + noise
             before, last = simple, found
@@ -86,9 +92,9 @@ class Line:
 
     def scatter(self, direction: Sequence[np.ndarray], spacing: float) -> tuple[np.ndarray, float]:
         """Return values at neighbouring points, and how far they are from a cubic, which smooth functions hardly are."""
-        values = np.array([float(self.value(spacing * k, direction)) for k in PLACES])
+        values = np.array([float(self.value(spacing * k, direction)) if k else self.here for k in PLACES])
         with np.errstate(all="ignore"):
-            apart = values - values[len(values) // 2]
+            apart = values - self.here
             if not np.isfinite(apart).all():
                 return values, np.nan
             return values, 4 * float(np.max(np.abs(apart - np.polyval(np.polyfit(PLACES, apart, 3), PLACES))))

@@ -19,9 +19,9 @@ except ImportError:  # Nothing is compiled.
 if TYPE_CHECKING:
     from .minimizer import Minimizer
 
-SIGNATURE = "double (size_t n, const double *x, double *grad, void *data)"
+ONE = "double (size_t n, const double *x, double *grad, void *data)"
+SIGNATURES = {4: ONE, 5: ONE.replace(")", ", size_t problem)")}  # By the number of arguments.
 WORDS = ("size_t", "double *", "double *", "void *", "size_t")
-MANY = SIGNATURE.replace(")", ", size_t problem)")
 SIZES = (ctypes.c_size_t, ctypes.c_ssize_t, ctypes.c_uint64, ctypes.c_int64)
 FUNCTION: Any = ctypes.CFUNCTYPE(None).__base__
 POINTER: Any = ctypes.POINTER(ctypes.c_double).__base__
@@ -120,8 +120,7 @@ def check_ctypes(fun: Any, arguments: int) -> None:
     types = getattr(fun, "argtypes", None)
     fits = types is not None and len(types) == len(words) and fun.restype is ctypes.c_double
     if not fits or not all(map(is_of_kind, types or (), words)):
-        wanted = MANY if arguments == 5 else SIGNATURE
-        raise TypeError(f"fun: {fun!r:.60} with argtypes {types} and restype {fun.restype}, expected {wanted}")
+        raise TypeError(f"fun: {fun!r:.60} with argtypes {types} and restype {fun.restype}, expected {SIGNATURES[arguments]}")
 
 
 def is_of_kind(kind: Any, word: str) -> bool:
@@ -145,8 +144,7 @@ def of_scipy(fun: Any, arguments: int) -> Compiled:
     if len(found) > 3 and found[3].endswith("*"):
         found[3] = "void *"  # Data may be a pointer to anything.
     if result != "double" or tuple(found) != WORDS[:arguments]:
-        wanted = MANY if arguments == 5 else SIGNATURE
-        raise TypeError(f"fun: a LowLevelCallable of signature {name.decode()!r}, expected {wanted}")
+        raise TypeError(f"fun: a LowLevelCallable of signature {name.decode()!r}, expected {SIGNATURES[arguments]}")
     return Compiled(api.PyCapsule_GetPointer(capsule, name), api.PyCapsule_GetContext(capsule) or 0, fun)
 
 

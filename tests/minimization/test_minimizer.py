@@ -239,7 +239,7 @@ def test_interrupted_between_judgement_and_the_end(tmp_path):
 
 
 def test_no_record_is_lost(tmp_path):
-    """What interrupts the record of a point loses neither it nor the callback of that point."""
+    """An interrupted record of a point loses neither it nor the callback of that point."""
     path, seen = tmp_path / "run.npz", []
     options = {"maxiter": 30, "history": True, "return_all": True, "callback": seen.append}
     m = fo.Minimizer(START, **options)

@@ -226,7 +226,7 @@ def test_nothing_is_left_to_the_collector():
 
 
 def test_a_rate_that_falls_is_not_cut_short():
-    """Where a constant rate would stall, a schedule goes on; what it ends with says so."""
+    """A schedule goes on where a constant rate would stall."""
     options = {"lr": fo.schedules.cosine_decay(0.3, 1500), "maxiter": 1500, "gtol": None}
     found = fo.minimize(rosenbrock, np.tile([-1.2, 1.0], 5), jac=True, options=options)
     assert found.nit == 1500 and found.fun < 1e-4
