@@ -75,7 +75,7 @@ def main():
         params = network(*sizes)
         history, accuracy = train(params, getattr(fo, given.optimizer)(params, **options), given.epochs)
         curves[name] = history.loss
-        print(f"{name:20} loss {history.loss[-1]:.4f}  test accuracy {accuracy:.1%}  {history.seconds:.2f} s")
+        print(f"{name:20} loss {history.loss[-1]:.4f}  test accuracy {accuracy:.1%}  {sum(history.seconds):.2f} s")
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -51,7 +51,7 @@ def demo() -> int:
         worst = max(worst, loss / optimum - 1)
         curves[name] = history.loss
         weight, bias = params["weight"].item(), params["bias"].item()
-        print(f"{name:24}{loss:10.6f}{loss / optimum - 1:9.3%}{weight:9.4f}{bias:9.4f}{history.seconds:9.3f}")
+        print(f"{name:24}{loss:10.6f}{loss / optimum - 1:9.3%}{weight:9.4f}{bias:9.4f}{sum(history.seconds):9.3f}")
     plot(curves)
     return int(worst > 0.01)
 

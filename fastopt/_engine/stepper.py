@@ -183,6 +183,10 @@ class Stepper:
         """Return the number of updates so far."""
         return self._count
 
+    def _progress(self) -> tuple[int, int, int]:
+        """Return the counters that each completed call of `step` changes: steps, accumulated gradients, skipped steps."""
+        return self._count, self._gathered, self._skipped
+
     @property
     def skipped(self) -> int:
         """Number of steps that were skipped because a gradient was infinite or NaN."""
@@ -190,7 +194,7 @@ class Stepper:
 
     def _counters(self) -> tuple[list[Counter], tuple[int, int, int]]:
         """Return the counters of each parameter, and those of all: steps, accumulated gradients, skipped steps."""
-        return self._planned().counters(), (self._count, self._gathered, self._skipped)
+        return self._planned().counters(), self._progress()
 
     def _set_counters(self, each: list[Counter], overall: tuple[int, int, int]) -> None:
         if len(each) != len(self._parameters):

@@ -250,7 +250,7 @@ def save(optimizer: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] 
     saved = state_of(optimizer)
     entries = saved["state"].items()
     members = {f"state/{n}/{k}": a for n, entry in entries for k, a in entry.items() if isinstance(a, np.ndarray)}
-    members |= {f"param/{s.name}": s.memory.host(s.array) for s in optimizer._parameters} | arrays
+    members |= {f"param/{name}": a for name, a in params_of(optimizer).items()} | arrays
     state = {n: {k: x for k, x in entry.items() if not isinstance(x, np.ndarray)} for n, entry in entries}
     files.write(path, {**saved, "state": state, "extra": packed_extra}, members)
 
@@ -284,6 +284,23 @@ def load_state(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, pol
             return plan_load(optimizer, saved, params, policy)
 
     optimizer._commit(plan)
+
+
+def params_of(optimizer: Any) -> dict[str, np.ndarray]:
+    """Return the parameters by name, in main memory: views or copies."""
+    return {s.name: s.memory.host(s.array) for s in optimizer._parameters}
+
+
+def snapshot(optimizer: Any) -> dict[str, Any]:
+    """Return a copy of parameters and state that `restore` takes, also after a file has held it as a value of a user's."""
+    return optimizer._exclusively(  # type: ignore[no-any-return]
+        lambda: {"state": state_of(optimizer), "params": {name: np.array(a) for name, a in params_of(optimizer).items()}}
+    )
+
+
+def restore(optimizer: Any, kept: Mapping[str, Any]) -> None:
+    """Load what `snapshot` returned; hyperparameters stay as they are."""
+    load_state(optimizer, kept["state"], kept["params"], "keep")
 
 
 @contextmanager

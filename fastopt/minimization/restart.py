@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._optimizer import checkpoint, files
+from ..training.checkpoint import check_settings, is_function
 from .criteria import CALLBACK, EVALUATIONS, GO_ON, ITERATIONS, PROGRESS, SECONDS
 
 if TYPE_CHECKING:
@@ -95,23 +96,3 @@ def go_on(m: Minimizer, reason: int, ended: bool) -> None:
         if judge.progress["judged"] == m.nit:
             judge.progress["reason"] = GO_ON if wider.get(reason, False) else reason
             m._decide(int(judge.progress["reason"]))
-
-
-def is_function(x: Any) -> bool:
-    """Return True for a saved hyperparameter that is, or holds, a function."""
-    return x == {"schedule": "callable"} or (isinstance(x, list) and any(map(is_function, x)))
-
-
-def check_settings(path: str, saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Raise if settings differ from those of the run that was saved."""
-    differing = [name for name, mine in here.items() if name not in saved or not equal(saved[name], mine)]
-    if differing:
-        found = "; ".join(f"{name}: saved {saved.get(name)!r:.60}, here {here[name]!r:.60}" for name in differing)
-        raise ValueError(f"{path}: {found}; expected the same, or another file")
-
-
-def equal(a: Any, b: Any) -> bool:
-    """Return True for equal numbers, strings or arrays."""
-    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        return a.dtype == b.dtype and np.array_equal(a, b)
-    return type(a) is type(b) and bool(np.all(a == b))

@@ -1,82 +1,41 @@
-"""Training: a mini-batch loop around an optimizer, and its history."""
+"""Training: a mini-batch loop around an optimizer that can be resumed at any batch, and its callbacks."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from numbers import Real
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
-
-import numpy as np
 
 from .._arrays.tree import flatten
 from .._optimizer import Optimizer
-from .callbacks import ReduceOnPlateau
+from ..domains import check_bool, whole
+from . import restart
+from .bar import Bar
+from .batches import batches_of, is_stream
+from .callbacks import EarlyStopping, Log
 from .checkpoint import Checkpoint
+from .history import History
+from .loop import Run, mean_loss
+from .plateau import ReduceOnPlateau
 
-__all__ = ["Checkpoint", "History", "ReduceOnPlateau", "fit"]
-
-
-@dataclass
-class History:
-    """Record of `fit`: mean loss of each epoch's batches, and the duration in seconds."""
-
-    loss: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-
-
-def has_rows(a: Any) -> bool:
-    """Return True for an array of NumPy or CuPy, or a table that converts to one."""
-    return isinstance(a, np.ndarray) or hasattr(a, "to_numpy") or hasattr(a, "__cuda_array_interface__")
-
-
-def rows_of(k: int, a: Any) -> Any:
-    """Return array `k` of the data as numbers with rows, or raise."""
-    if hasattr(a, "to_numpy"):
-        a = a.to_numpy()
-        # Columns of several types.
-        if a.dtype == object and all(isinstance(x, Real) for x in a.flat):
-            a = a.astype(np.float64)
-    elif not isinstance(a, np.ndarray) and not hasattr(a, "__cuda_array_interface__") and not hasattr(a, "tocsr"):
-        try:
-            a = np.asarray(a)
-        except ValueError:
-            a = np.array(a, object)
-    kind = getattr(a, "dtype", np.dtype(object))
-    if not has_rows(a) or (np.dtype(kind).kind not in "biufc" and not np.dtype(kind).isbuiltin == 2) or np.ndim(a) == 0:
-        raise TypeError(f"data {k}: {type(a).__name__} of {kind}, expected an array of numbers with rows")
-    return a
-
-
-def arrays_of(data: Any) -> tuple[Any, ...]:
-    """Return the arrays of a data set, whose rows must be equally many."""
-    several = isinstance(data, tuple) or (isinstance(data, list) and all(map(has_rows, data)))
-    arrays = tuple(rows_of(k, a) for k, a in enumerate(data if several else (data,)))
-    lengths = {len(a) for a in arrays}
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(f"data: lengths {[len(a) for a in arrays]}, expected the same, at least 1")
-    return arrays
-
-
-def with_bar(epochs: Iterable[int]) -> Iterable[int]:
-    """Return the epochs with a progress bar."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        raise ImportError("progress=True needs tqdm: pip install 'fastopt[progress]'") from None
-    return tqdm(epochs, unit="epoch")  # type: ignore[no-any-return]
+__all__ = ["Checkpoint", "EarlyStopping", "History", "Log", "ReduceOnPlateau", "evaluate", "fit"]
 
 
 def fit(
-    loss_and_grad: Callable[..., tuple[float, Any]],
+    loss_and_grad: Callable[..., tuple[Any, Any]],
     params: Any,
     data: Any,
     optimizer: Optimizer,
     epochs: int = 1,
     batch_size: int | None = None,
     shuffle: bool = True,
-    seed: int | None = None,
+    seed: Any = None,
+    *,
+    validation: Any = None,
+    loss: Callable[..., Any] | None = None,
+    callbacks: Any = (),
+    checkpoint: Any = None,
+    resume: bool = False,
     progress: bool = False,
 ) -> History:
     """Minimize a mean loss over data by mini-batches.
@@ -85,21 +44,40 @@ def fit(
     ----------
     loss_and_grad : callable
         ``loss_and_grad(params, *batch)`` returns the batch's mean loss and the gradients, nested like `params`.
+        `fastopt.check_gradient` compares these with differences.
     params : arrays
         The arrays that `optimizer` updates, nested in any way.
-    data : array, or tuple or list of arrays
-        Arrays of equal length along their first axis.
+    data : array, tuple or list of arrays, or iterable of batches
+        Arrays with equally many rows along their first axis: of NumPy or CuPy, memory maps, sparse ones of SciPy (rows come as
+        CSR), pandas' frames and series (rows by position). Or an iterable of batches, each a tuple of arrays, which is iterated
+        anew in each epoch; it has its own batch size and order.
     optimizer : Optimizer
     epochs : int, default 1
         Passes over the data.
     batch_size : int, optional
-        Samples for each update. 1 is stochastic gradient descent; the default, all samples, is batch gradient descent.
+        Rows for each update. 1 is stochastic gradient descent; the default, all rows, is batch gradient descent. The last batch of
+        an epoch is smaller if they do not divide the rows.
     shuffle : bool, default True
-        Use a new order in each epoch.
-    seed : int, optional
-        Seed of the order, which begins anew in each call.
+        Use a new order of the rows in each epoch.
+    seed : int or numpy.random.Generator, optional
+        Of the orders: a generator gives ``permutation(rows)`` at the start of each epoch. Default: a seed that is drawn, and kept
+        in the history.
+    validation : like `data`, optional
+        Data whose mean loss is computed after each epoch, in batches of `batch_size`, by ``optimizer.average`` where there is one.
+    loss : callable, optional
+        ``loss(params, *batch)`` returns the mean loss for `validation`; by default the first value of `loss_and_grad`.
+    callbacks : callable, object, or list of these
+        A function ``f(run)`` is called after each epoch. An object has some of the methods ``on_begin(run)``, ``on_batch(run)``,
+        ``on_epoch(run)`` and ``on_end(run)``, and may have ``state_dict()`` and ``load_state_dict(state)``, for checkpoints.
+        ``run`` has ``params, optimizer, epoch, batch, steps, loss, history``. StopIteration ends the run: after the epoch, or at
+        once from ``on_batch``, when that epoch is not recorded.
+    checkpoint : path or Checkpoint, optional
+        Where restart files are written: by a path after each epoch. They hold parameters, optimizer, order, history and callbacks.
+    resume : bool, default False
+        Go on from the file, bit for bit, or begin where there is none; `epochs` may be more than before. Without it a file that is
+        there is an error, so that a changed program does not return the old run.
     progress : bool, default False
-        Show a progress bar (extra ``progress``).
+        Show a progress bar with the losses (extra ``progress``).
 
     Returns
     -------
@@ -108,9 +86,19 @@ def fit(
     Raises
     ------
     ValueError
-        If the arrays' lengths differ or are 0, a number is below 1, or `optimizer` updates other arrays than `params`.
+        If the arrays' lengths differ or are 0, a number is below 1, `optimizer` updates other arrays than `params`, or a file is of
+        another run: other rows, batch size, seed, callbacks or hyperparameters.
     TypeError
-        If `optimizer` is not an optimizer.
+        If `optimizer` is not an optimizer, or an argument or what `loss_and_grad` returns is of another kind.
+    FileExistsError
+        If there is a restart file, and `resume` is False.
+
+    Notes
+    -----
+    Whatever raises, also KeyboardInterrupt, parameters and optimizer hold the last whole step, a restart file is written first if
+    there is a `checkpoint`, and the exception has an attribute ``history``.
+
+    A loss that is not finite is recorded, and the run goes on, unless the optimizer has ``nonfinite="raise"``.
 
     Examples
     --------
@@ -122,27 +110,86 @@ def fit(
     >>> w.round(3)
     array([2.])
     """
-    arrays = arrays_of(data)
-    n = len(arrays[0])
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer: {optimizer!r:.80}, expected an optimizer of these params")
     if [id(a) for _, a in flatten(params)[1]] != [id(a) for _, a in flatten(optimizer.params)[1]]:
         raise ValueError("params: not the arrays that the optimizer updates")
-    batch_size = n if batch_size is None else batch_size
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(f"epochs={epochs}, batch_size={batch_size}: expected at least 1")
-    rng = np.random.default_rng(seed)
-    history = History()
-    begin = time.perf_counter()
-    for _ in with_bar(range(epochs)) if progress else range(epochs):
-        order = rng.permutation(n) if shuffle else None
-        total = 0.0
-        for start in range(0, n, batch_size):
-            rows = slice(start, start + batch_size)
-            batch = [a[rows] if order is None else a[order[rows]] for a in arrays]
-            loss, grads = loss_and_grad(params, *batch)
-            optimizer.step(grads)
-            total += float(loss) * (min(start + batch_size, n) - start)
-        history.loss.append(total / n)
-    history.seconds = time.perf_counter() - begin
-    return history
+    if (number := whole(epochs)) is None or number < 1:
+        raise ValueError(f"epochs: {epochs!r}, expected a whole number of at least 1")
+    batches = batches_of(data, batch_size, shuffle, number)
+    held_out = None if validation is None else (loss or loss_and_grad, validation_of(validation, batch_size, number))
+    run = Run(loss_and_grad, params, optimizer, batches, held_out, callbacks, number, seed)
+    saves = Checkpoint.of(checkpoint)
+    if check_bool("resume", resume) and saves is None:
+        raise ValueError("resume: True without a file, expected checkpoint=...")
+    bar = Bar(progress, number, batches.count)
+    try:
+        begin(run, saves, resume, bar)
+        run.train(saves, bar)
+    except BaseException as error:
+        keep(run, saves, error)
+        raise
+    finally:
+        bar.close()
+    return run.history
+
+
+def begin(run: Run, saves: Checkpoint | None, resume: bool, bar: Bar) -> None:
+    """Begin a run, or go on from its file."""
+    found = saves is not None and saves.begin(resume)
+    run.callbacks.call("on_begin", run)
+    if saves is not None and found:
+        restart.load(run, saves.newest())
+        saves.go_on(run.epoch)
+    run.has_begun = True
+    bar.begin(run.epoch, run.epoch * (run.data.count or 0) + run.batch)
+
+
+def validation_of(data: Any, batch_size: int | None, epochs: int) -> Any:
+    """Return the batches of validation data, which may be an iterable where the others are arrays."""
+    return batches_of(data, None if is_stream(data) else batch_size, False, epochs)
+
+
+def keep(run: Run, saves: Checkpoint | None, error: BaseException) -> None:
+    """Write a file before an exception is raised, and give it the history so far."""
+    run.settle()
+    with suppress(AttributeError):
+        error.history = run.history  # type: ignore[attr-defined]
+    if saves is None or not run.has_begun:
+        return
+    try:
+        saves.write(run.save, run.number)
+    except Exception as other:
+        error.add_note(f"checkpoint: not written ({type(other).__name__}: {other})")
+
+
+def evaluate(loss: Callable[..., Any], params: Any, data: Any, batch_size: int | None = None) -> float:
+    """Return the mean loss over data.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params, *batch)`` returns the batch's mean loss, or a tuple that begins with it, as for `fit`.
+    params : arrays
+        Nested in any way.
+    data : array, tuple or list of arrays, or iterable of batches
+        As for `fit`.
+    batch_size : int, optional
+        Rows of a call, whose losses are averaged, weighted by the rows; all by default.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> evaluate(lambda w, x: np.mean((w - x) ** 2), np.zeros(1), np.array([1.0, 3.0]))
+    5.0
+    """
+    return mean_loss(loss, params, batches_of(data, batch_size, False))

@@ -1,128 +1,201 @@
-"""Callbacks: what is done after each epoch of a training loop."""
+"""Callbacks of a training loop: how they are called; early stopping, and a log."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import inf, isnan
-from typing import Any
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from .._optimizer import Optimizer
-from ..domains import whole
-from ..schedules import Schedule
+from .._optimizer import checkpoint
+from ..domains import check_bool, whole
+
+if TYPE_CHECKING:
+    from .loop import Run
+
+HOOKS = ("on_begin", "on_batch", "on_epoch", "on_end")
+MONITORED = (None, "validation_loss", "loss")
 
 
-class ReduceOnPlateau:
-    """Reduce learning rates when a loss has stopped falling.
+class Callbacks:
+    """Callbacks of a run: functions, which are called after each epoch, and objects with some of the methods `HOOKS`."""
+
+    def __init__(self, given: Any) -> None:
+        self.all: list[Any] = list(given) if isinstance(given, Sequence) else [given]
+        for x in self.all:
+            if isinstance(x, type) or not (callable(x) or any(hasattr(x, hook) for hook in HOOKS)):
+                raise TypeError(f"callbacks: {x!r:.60}, expected a function of the run, or an object with {', '.join(HOOKS)}")
+        self.with_state = [x for x in self.all if hasattr(x, "state_dict") and hasattr(x, "load_state_dict")]
+        self.hooks = {hook: [found for x in self.all if (found := method_of(x, hook)) is not None] for hook in HOOKS}
+
+    def call(self, hook: str, run: Run) -> None:
+        """Call a method of each callback; if one ends the run, write down why, after the others."""
+        for method in self.hooks[hook]:
+            try:
+                method(run)
+            except StopIteration as error:
+                run.history.stopped = str(error) or f"by {type(getattr(method, '__self__', method)).__name__}"
+
+    def state(self) -> list[Any]:
+        """Return the states of the callbacks that have one, for a restart file."""
+        return [x.state_dict() for x in self.with_state]
+
+    def restore(self, states: Sequence[Any]) -> None:
+        """Go on from what `state` returned."""
+        for x, state in zip(self.with_state, states, strict=True):
+            x.load_state_dict(state)
+
+
+def method_of(callback: Any, hook: str) -> Callable[[Run], object] | None:
+    """Return what of a callback is called at a hook; a plain function is called after each epoch."""
+    if any(hasattr(callback, name) for name in HOOKS):
+        return getattr(callback, hook, None)
+    return callback if hook == "on_epoch" else None
+
+
+def check_monitor(monitor: Any) -> str | None:
+    """Return the name of a value to look at, or raise."""
+    if monitor not in MONITORED:
+        raise ValueError(f"monitor: {monitor!r}, expected 'validation_loss', 'loss' or None")
+    return monitor  # type: ignore[no-any-return]
+
+
+def monitored(run: Run, monitor: str | None) -> float:
+    """Return the value of the last epoch to look at; by default the validation loss, where there is one."""
+    history = run.history
+    if monitor == "validation_loss" and not history.validation_loss:
+        raise ValueError("monitor: 'validation_loss' without validation data, expected fit(..., validation=...) or monitor='loss'")
+    return history.loss[-1] if monitor == "loss" or not history.validation_loss else history.validation_loss[-1]
+
+
+class EarlyStopping:
+    """End a run when its loss has stopped falling.
 
     Parameters
     ----------
-    factor : float, default 0.1
-        What each group's ``lr``, a number or a schedule, is multiplied by; between 0 and 1. Restart files hold the product.
-    patience : int, default 10
-        Losses in a row that may fail to improve; the next one reduces.
-    min_delta : float, default 1e-4
-        Smallest fall that counts, relative to the best loss.
-    cooldown : int, default 0
-        Losses after a reduction that are not looked at, except for the best.
-    minimum : float, default 0.0
-        Smallest learning rate. A schedule that would fall below it now is left as it is.
+    monitor : {None, "validation_loss", "loss"}
+        Value of an epoch to look at; by default the validation loss, or the loss without validation.
+    patience : int, default 5
+        Epochs in a row without improvement that end the run.
+    min_delta : float, default 0.0
+        Smallest fall that counts.
+    restore_best : bool, default True
+        At the end of the run, load parameters and optimizer as they were after the best epoch. A copy of both is kept.
+
+    Attributes
+    ----------
+    best : float
+        Lowest value so far.
+    best_epoch : int or None
+        Its epoch, counted from 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit; with ``monitor="validation_loss"`` also after the first epoch of a run without one.
 
     Notes
     -----
-    torch's ``ReduceLROnPlateau``, which compares in the same way. NaN counts as no improvement.
+    NaN counts as no improvement. A run that is interrupted keeps its last parameters, for a checkpoint goes on from these.
 
     Examples
     --------
     >>> import numpy as np, fastopt as fo
-    >>> optimizer = fo.SGD(np.ones(2), lr=1.0)
-    >>> plateau = ReduceOnPlateau(factor=0.5, patience=1)
-    >>> [plateau.update(optimizer, loss) for loss in (3.0, 2.0, 2.0, 2.0)]
-    [False, False, False, True]
-    >>> optimizer.lr
-    0.5
+    >>> w = np.array([3.0])
+    >>> stop = fo.training.EarlyStopping(patience=2)
+    >>> history = fo.training.fit(lambda w, x: (w[0] ** 2, 2 * w), w, np.ones(1), fo.SGD(w, lr=1.1), epochs=50, callbacks=stop)
+    >>> history.stopped, stop.best_epoch, w
+    ('loss has not fallen for 2 epochs', 0, array([-3.6]))
     """
 
-    def __init__(
-        self,
-        factor: float = 0.1,
-        patience: int = 10,
-        min_delta: float = 1e-4,
-        cooldown: int = 0,
-        minimum: float = 0.0,
-    ) -> None:
-        if not (isinstance(factor, (int, float)) and 0 < factor < 1):
-            raise ValueError(f"factor: {factor!r}, expected a number between 0 and 1")
-        for name, x in (("patience", patience), ("cooldown", cooldown)):
-            if (number := whole(x)) is None or number < 0:
-                raise ValueError(f"{name}: {x!r}, expected a whole number of at least 0")
-        for name, value in (("min_delta", min_delta), ("minimum", minimum)):
-            if not (isinstance(value, (int, float)) and 0 <= value < inf):
-                raise ValueError(f"{name}: {value!r}, expected a finite number of at least 0")
-        self.factor, self.patience, self.min_delta = factor, patience, min_delta
-        self.cooldown, self.minimum = cooldown, minimum
-        self.best, self.waited, self.cooling = inf, 0, 0
+    def __init__(self, monitor: str | None = None, patience: int = 5, min_delta: float = 0.0, restore_best: bool = True) -> None:
+        self.monitor = check_monitor(monitor)
+        if (number := whole(patience)) is None or number < 1:
+            raise ValueError(f"patience: {patience!r}, expected a whole number of at least 1")
+        if not (isinstance(min_delta, (int, float)) and 0 <= min_delta < math.inf):
+            raise ValueError(f"min_delta: {min_delta!r}, expected a finite number of at least 0")
+        self.patience, self.min_delta, self.restore_best = number, min_delta, check_bool("restore_best", restore_best)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best, self.waited = math.inf, 0
+        self.best_epoch: int | None = None
+        self._kept: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
-        shown = ("factor", "patience", "min_delta", "cooldown", "minimum")
-        return f"ReduceOnPlateau({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+        shown = ("monitor", "patience", "min_delta", "restore_best")
+        return f"EarlyStopping({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
-    def __call__(self, intermediate_result: Any) -> None:
-        """Take note of a value; this makes it a ``callback`` of `fastopt.minimize`."""
-        self.update(intermediate_result.optimizer, intermediate_result.fun)
+    def on_begin(self, run: Run) -> None:
+        """Forget earlier runs."""
+        self._reset()
 
-    def update(self, optimizer: Optimizer, loss: float) -> bool:
-        """Take note of a loss, and reduce the learning rates if it has not fallen for too long.
+    def on_epoch(self, run: Run) -> None:
+        """Take note of an epoch's value; raise StopIteration if it has not improved for too long."""
+        value = monitored(run, self.monitor)
+        if value < self.best - (self.min_delta if self.best < math.inf else 0.0):
+            self.best, self.best_epoch, self.waited = value, run.epoch, 0
+            self._kept = checkpoint.snapshot(run.optimizer) if self.restore_best else None
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            name = self.monitor or ("validation_loss" if run.history.validation_loss else "loss")
+            raise StopIteration(f"{name.replace('_', ' ')} has not fallen for {self.waited} epochs")
 
-        Parameters
-        ----------
-        optimizer : Optimizer
-        loss : float
+    def on_end(self, run: Run) -> None:
+        """Load what was best."""
+        if self._kept is not None and self.waited:
+            checkpoint.restore(run.optimizer, self._kept)
 
-        Returns
-        -------
-        bool
-            True if a learning rate was reduced.
-
-        Raises
-        ------
-        TypeError
-            If the loss is no number, or a learning rate a function other than `fastopt.schedules`, which has no product. Nothing
-            has changed.
-        """
-        if not hasattr(loss, "__float__"):
-            raise TypeError(f"loss: {loss!r:.60}, expected a number")
-        for group in optimizer.groups:
-            if callable(group["lr"]) and not isinstance(group["lr"], Schedule):
-                raise TypeError(f"lr: {group['lr']!r:.60}, expected a number or a schedule of fastopt.schedules")
-        if not isnan(loss) and loss < self.best - (self.min_delta * abs(self.best) if self.best < inf else 0):
-            self.best, self.waited = float(loss), 0
-        else:
-            self.waited += 1
-        if self.cooling > 0:
-            self.cooling, self.waited = self.cooling - 1, 0
-        if self.waited <= self.patience:
-            return False
-        self.cooling, self.waited = self.cooldown, 0
-        return any([self.reduce(group, optimizer.steps) for group in optimizer.groups])
-
-    def reduce(self, group: Any, step: int) -> bool:
-        """Reduce one group's learning rate; return True if it has become smaller."""
-        rate = group["lr"]
-        if callable(rate):
-            if group.number("lr", step) * self.factor < self.minimum:
-                return False
-            group["lr"] = rate * self.factor
-            return True
-        smaller = max(rate * self.factor, self.minimum)
-        if smaller >= rate:
-            return False
-        group["lr"] = smaller
-        return True
-
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what the callback has seen, for a restart file."""
-        return {"best": self.best, "waited": self.waited, "cooling": self.cooling}
+        return {"best": self.best, "waited": self.waited, "best_epoch": self.best_epoch, "kept": self._kept}
 
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        self.best, self.waited, self.cooling = float(state["best"]), int(state["waited"]), int(state["cooling"])
+        self.best, self.waited, self.best_epoch = float(state["best"]), int(state["waited"]), state["best_epoch"]
+        self._kept = state["kept"] if self.restore_best else None
+
+
+class Log:
+    """Write a line of JSON for each epoch.
+
+    Parameters
+    ----------
+    path : path
+        A text file, to which lines are added: what `History.to_dict` has of the epoch, and its number ``epoch``, from 0; null for a
+        number that is not finite. ``pandas.read_json(path, lines=True)`` reads it. A run that is resumed first removes the lines
+        after its checkpoint.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written, when the run begins.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self._size = 0
+
+    def on_begin(self, run: Run) -> None:
+        """Look whether the file can be written."""
+        with open(self.path, "ab") as file:
+            self._size = file.tell()
+
+    def on_epoch(self, run: Run) -> None:
+        """Write a line."""
+        row = {"epoch": run.epoch} | {name: values[-1] for name, values in run.history.to_dict().items()}
+        text = json.dumps({name: x if math.isfinite(x) else None for name, x in row.items()})
+        with open(self.path, "ab") as file:
+            file.write(text.encode() + b"\n")
+            self._size = file.tell()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the size of the file in bytes, for a restart file."""
+        return {"size": self._size}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Remove what was written after the restart file."""
+        if os.path.getsize(self.path) > int(state["size"]):
+            os.truncate(self.path, int(state["size"]))

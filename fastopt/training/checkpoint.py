@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..domains import whole
 
@@ -22,11 +24,12 @@ class Checkpoint:
     Parameters
     ----------
     path : path
-        The file; with ``{}`` in its name, in place of which the number of iterations is written, one file for each checkpoint.
-    every : int, default 1
-        Iterations from one to the next, at least.
-    seconds : float, default 0.0
-        Seconds from one to the next, at least.
+        The file; with ``{}`` or ``{epoch}`` in its name, in place of which a number is written, one file for each checkpoint: that
+        of iterations of `fastopt.minimize`, or of the last epoch of `fit`, counted from 1.
+    every : int, optional
+        Iterations, or epochs of `fit`, from one file to the next; 1 if `seconds` is not given.
+    seconds : float, optional
+        Seconds from one file to the next; then `fit` writes within epochs too. With `every` whichever comes first.
     keep : int, default 1
         Number of files that are kept, the newest ones; more than one needs ``{}`` in the path.
 
@@ -37,25 +40,25 @@ class Checkpoint:
     """
 
     path: str | os.PathLike[str]
-    every: int = 1
-    seconds: float = 0.0
+    every: int | None = None
+    seconds: float | None = None
     keep: int = 1
     _last: int = field(default=0, init=False, repr=False, compare=False)
     _time: float = field(default=0.0, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         name = os.path.basename(os.fsdecode(self.path))
-        for what, x in (("every", self.every), ("keep", self.keep)):
+        for what, x in (("every", 1 if self.every is None else self.every), ("keep", self.keep)):
             if (number := whole(x)) is None or number < 1:
                 raise ValueError(f"{what}: {x!r}, expected a whole number of at least 1")
-        if not (isinstance(self.seconds, (int, float)) and self.seconds >= 0):
+        if self.seconds is not None and not (isinstance(self.seconds, (int, float)) and self.seconds >= 0):
             raise ValueError(f"seconds: {self.seconds!r}, expected a number of at least 0")
         if len(PLACE.findall(name)) > 1 or (self.keep > 1 and not PLACE.search(name)):
             raise ValueError(f"path: {name!r} with keep={self.keep}, expected one {{}} in the name, for the number of iterations")
         self._time = time.perf_counter()
 
     @classmethod
-    def of(cls, given: Any, seconds: float = 0.0) -> Checkpoint | None:
+    def of(cls, given: Any, seconds: float | None = None) -> Checkpoint | None:
         """Return the checkpoint that an argument says, a path or a checkpoint; None for None."""
         if given is None or isinstance(given, Checkpoint):
             return given
@@ -93,11 +96,16 @@ class Checkpoint:
 
     def pause(self) -> float:
         """Return the seconds until the next file can be due."""
+        if self.seconds is None or self.every is not None:
+            return 0.0
         return max(0.0, self._time + self.seconds - time.perf_counter())
 
-    def is_due(self, count: int) -> bool:
-        """Return True if a file is due after so many iterations."""
-        return count - self._last >= self.every and time.perf_counter() - self._time >= self.seconds
+    def is_due(self, count: int | None = None) -> bool:
+        """Return True if a file is due: after so many iterations, or without them by the time alone."""
+        if self.seconds is not None and time.perf_counter() - self._time >= self.seconds:
+            return True
+        every = self.every or (1 if self.seconds is None else None)
+        return count is not None and every is not None and count - self._last >= every
 
     def write(self, save: Callable[[Path], object], count: int) -> None:
         """Write a file by ``save(path)``, and remove those that are too many."""
@@ -106,3 +114,23 @@ class Checkpoint:
         self._last, self._time = count, time.perf_counter()
         for old in self.files()[: -self.keep]:
             old.unlink(missing_ok=True)
+
+
+def is_function(x: Any) -> bool:
+    """Return True for a saved hyperparameter that is, or holds, a function."""
+    return x == {"schedule": "callable"} or (isinstance(x, list) and any(map(is_function, x)))
+
+
+def check_settings(path: str, saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Raise if settings differ from those of the run that was saved."""
+    differing = [name for name, mine in here.items() if name not in saved or not equal(saved[name], mine)]
+    if differing:
+        found = "; ".join(f"{name}: saved {saved.get(name)!r:.60}, here {here[name]!r:.60}" for name in differing)
+        raise ValueError(f"{path}: {found}; expected the same, or another file")
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Return True for equal numbers, strings or arrays."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b)
+    return type(a) is type(b) and bool(np.all(a == b))

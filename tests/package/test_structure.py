@@ -30,7 +30,7 @@ LAYERS = {
     "custom": {"_arrays", "_engine", "_optimizer", "domains", "spec"},
     "testing": {"_arrays", "_engine", "_optimizer", "custom"},
     "torch": {"_arrays", "_engine", "_optimizer", "custom"},
-    "training": {"_arrays", "_optimizer", "domains", "schedules"},
+    "training": {"_arrays", "_optimizer", "domains", "pictures", "schedules"},
     "gradient": {"_arrays", "domains"},
     "minimization": {"_arrays", "_codegen", "_engine", "_optimizer", "custom", "domains", "optimizers", "pictures", "training"},
 }

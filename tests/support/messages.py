@@ -7,6 +7,7 @@ import numpy as np
 import scipy.sparse
 import torch
 from messages_of_loops import OF_LOOPS
+from messages_of_training import OF_TRAINING
 from mistakes import (
     Raising,
     Refusing,
@@ -20,7 +21,6 @@ from mistakes import (
     changed,
     decays,
     endless,
-    fit,
     foreign,
     freed,
     grouped,
@@ -306,11 +306,6 @@ FUNCTIONS = [
     (RuntimeError, ["own.scalars: this rule is already in use"], lambda: (own.formula, own.scalars(lambda t, *, speed: {}))),
     (SyntaxError, ["reserved: the hyperparameter ema would be an option"], lambda: fo.optimizer(reserved, w(), ema=1)),
     (TypeError, ["optimizer: 3, expected an optimizer of NumPy arrays"], lambda: fo.testing.reference_step(3, w())),
-    (TypeError, ["data 0: ndarray of object, expected an array of numbers"], lambda: fit(data=np.array([None]))),
-    (ValueError, ["data: lengths [4, 3], expected the same"], lambda: fit(data=(w(4), w(3)))),
-    (TypeError, ["optimizer: 3, expected an optimizer of these params"], lambda: fit(optimizer=3)),
-    (ValueError, ["params: not the arrays that the optimizer updates"], lambda: fit(params=w(2))),
-    (ValueError, ["epochs=0", "expected at least 1"], lambda: fit(epochs=0)),
 ]
 FILES = [
     (ValueError, ["lr of group 0: saved 0.1, here 0.2", KEEPS, "'restore'"], lambda: loads(lr=0.2)),
@@ -406,5 +401,6 @@ TABLE = [
     *FILES,
     *ELSEWHERE,
     *OF_LOOPS,
+    *OF_TRAINING,
     *(OF_EMBEDDERS if dispatch.TABLE is not None else []),
 ]

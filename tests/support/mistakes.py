@@ -205,12 +205,6 @@ def loads_read_only():
     optimizer.load("a.npz")
 
 
-def fit(**changes):
-    a = w(2)
-    given = {"data": np.ones((4, 2)), "optimizer": fo.SGD(a), "epochs": 1, **changes}
-    return fo.training.fit(lambda p, x: (0.0, p), given.pop("params", a), given.pop("data"), given.pop("optimizer"), **given)
-
-
 def adapter(cls=fo.Adam, shape=(3,), **options):
     """A torch optimizer after a step, and its parameter."""
     a = torch.nn.Parameter(torch.ones(shape))

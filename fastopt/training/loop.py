@@ -1,0 +1,201 @@
+"""Training loop: batches, gradients and steps, and what happens after each epoch.
+
+Whatever raises, and wherever a signal comes, the loop knows which batches the optimizer has had: it takes note of a step before it
+is made, and changes what it knows by assignments without a call between them, where no signal handler runs.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .._arrays.tree import flatten, unflatten
+from .._optimizer import Optimizer
+from . import restart
+from .bar import Bar
+from .batches import Arrays, Stream
+from .callbacks import Callbacks
+from .checkpoint import Checkpoint
+from .history import History
+
+Sums = tuple[int, int, float]
+NONE: Sums = (0, 0, 0.0)
+
+
+class Run:
+    """A run of `fit`, as callbacks see it.
+
+    Attributes
+    ----------
+    params, optimizer
+        As given to `fit`.
+    epoch : int
+        Epochs before the one that runs, or has just ended.
+    epochs : int
+        Epochs in all.
+    loss : float
+        Mean loss of the last batch, before its step; after an epoch that of the epoch.
+    history : History
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        params: Any,
+        optimizer: Optimizer,
+        data: Arrays | Stream,
+        validation: tuple[Callable[..., Any], Arrays | Stream] | None,
+        callbacks: Any,
+        epochs: int,
+        seed: Any,
+    ) -> None:
+        self.function, self.params, self.optimizer, self.data = function, params, optimizer, data
+        self.validation, self.callbacks, self.epochs, self.has_begun = validation, Callbacks(callbacks), epochs, False
+        self.rng, drawn = restart.generator_of(seed)
+        self.draws_seed = seed is None
+        self.first = restart.hyperparameters(optimizer)
+        self.history = History(seed=drawn)
+        self.epoch, self.loss, self.sums = 0, math.nan, NONE  # Batches, rows and losses of the epoch so far.
+        self.seconds = self.began = 0.0  # Of the epoch before `began`.
+        self.before: tuple[Any, Sums] = (None, NONE)  # The optimizer before the last step, and the sums after it.
+        # Of the generator before the order of the epoch, and of another use of it; of the callbacks before the end of the epoch.
+        self.order_state: Any = None
+        self.generator_state: Any = None
+        self.is_drawing = False
+        self.callback_states: list[Any] | None = None
+
+    @property
+    def batch(self) -> int:
+        """Batches of the epoch so far."""
+        return self.sums[0]
+
+    @property
+    def steps(self) -> int:
+        """Steps of the optimizer so far."""
+        return self.optimizer.steps
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the first group's next step; NaN without one."""
+        found = self.optimizer.lr if "lr" in self.optimizer.defaults else math.nan
+        return float(found[0] if isinstance(found, list) else found)
+
+    @property
+    def is_over(self) -> bool:
+        """True after the last epoch, and once a callback has ended the run."""
+        return self.epoch >= self.epochs or self.history.stopped is not None
+
+    @property
+    def number(self) -> int:
+        """Number of the epoch that runs or has just ended, counted from 1."""
+        return self.epoch + (self.batch > 0)
+
+    def go_on(self, history: History, epoch: int, sums: Sums, seconds: float) -> None:
+        """Go on from a run that was loaded."""
+        self.history, self.epoch, self.sums, self.seconds = history, epoch, sums, seconds
+
+    def train(self, saves: Checkpoint | None, bar: Bar) -> None:
+        """Run the epochs that are left."""
+        was_over = self.is_over
+        while not self.is_over:
+            self.run_batches(saves, bar)
+            if self.history.stopped is None:
+                self.end_epoch()
+            bar.show(self.history)
+            if saves is not None and not self.is_over and saves.is_due(self.epoch):
+                saves.write(self.save, self.epoch)
+        if saves is not None and not was_over:
+            saves.write(self.save, self.number)
+        self.callbacks.call("on_end", self)
+
+    def draw(self) -> Any:
+        """Return the order of the epoch; after loading the one that was drawn before."""
+        state = self.order_state or self.rng.bit_generator.state
+        self.order_state, self.is_drawing = state, True
+        self.rng.bit_generator.state = state
+        order = self.data.draw(self.rng)
+        if self.generator_state is not None:
+            self.rng.bit_generator.state = self.generator_state
+        self.generator_state, self.is_drawing = None, False
+        return order
+
+    def run_batches(self, saves: Checkpoint | None, bar: Bar) -> None:
+        """Run the batches that are left of an epoch."""
+        function, params, optimizer = self.function, self.params, self.optimizer
+        is_timed = saves is not None and saves.seconds is not None
+        is_watched = bool(self.callbacks.hooks["on_batch"] or bar.is_shown or is_timed)
+        order = self.draw()
+        self.began = time.perf_counter()
+        for rows, batch in self.data.batches(order, self.sums[0]):
+            loss, grads = pair_of(function(params, *batch))
+            done, seen, total = self.sums
+            after = done + 1, seen + rows, total + loss * rows
+            self.before = optimizer._progress(), after
+            optimizer.step(grads)
+            self.sums = after
+            if is_watched:
+                self.loss = loss
+                bar.update()
+                self.callbacks.call("on_batch", self)
+                if self.history.stopped is not None:
+                    return
+                if is_timed and saves is not None and saves.is_due():
+                    saves.write(self.save, self.number)
+
+    def end_epoch(self) -> None:
+        """Record an epoch, and call what is called after it."""
+        history, (_, rows, total) = self.history, self.sums
+        values = [] if self.validation is None else [mean_loss(self.validation[0], self.averages(), self.validation[1])]
+        self.loss = total / rows
+        self.callback_states = self.callbacks.state()
+        seconds = self.seconds + time.perf_counter() - self.began
+        history.add(self.loss, values, self.lr, seconds, self.steps)
+        self.callbacks.call("on_epoch", self)
+        self.epoch, self.sums, self.seconds, self.order_state, self.callback_states = self.epoch + 1, NONE, 0.0, None, None
+
+    def averages(self) -> Any:
+        """Return the averages of the parameters, where the optimizer has some, else the parameters; nested as these."""
+        try:
+            found = self.optimizer.average
+        except ValueError:
+            return self.params
+        return unflatten(flatten(self.params)[0], iter([a for _, a in flatten(found)[1]]))
+
+    def settle(self) -> None:
+        """Count the step that was made before an exception came, if it was."""
+        before, after = self.before
+        if before is not None and after[0] == self.sums[0] + 1 and self.optimizer._progress() != before:
+            self.sums = after
+        if self.sums[0]:
+            self.seconds += time.perf_counter() - self.began
+
+    def save(self, path: Any) -> None:
+        """Write a restart file."""
+        restart.save(self, path)
+
+
+def pair_of(found: Any) -> tuple[float, Any]:
+    """Return loss and gradients from what a function returned, or raise."""
+    try:
+        loss, grads = found
+        return float(loss), grads
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"loss_and_grad: returned {found!r:.60}, expected a pair of the loss, a number, and the gradients"
+        ) from None
+
+
+def mean_loss(loss: Callable[..., Any], params: Any, data: Arrays | Stream) -> float:
+    """Return the mean loss over batches, weighted by their rows."""
+    seen, total = 0, 0.0
+    for rows, batch in data.batches(None, 0):
+        found = loss(params, *batch)
+        value = found[0] if isinstance(found, tuple) else found
+        try:
+            total += float(value) * rows
+        except (TypeError, ValueError):
+            raise TypeError(f"loss: returned {value!r:.60}, expected a number") from None
+        seen += rows
+    return total / seen
