@@ -29,6 +29,7 @@ ELSEWHERE = {
     "schedule: a field of .*, expected numbers, words, tuples and schedules",  # test_schedules.py
     "minimize needs SciPy: pip install 'fastopt[scipy]'",
     "progress=True needs tqdm: pip install 'fastopt[progress]'",  # test_demo.py
+    ".* has not fallen for .* epochs",  # ends a run: test_fit.py
     ".*",  # custom.py, to be caught
 }
 

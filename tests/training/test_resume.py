@@ -260,6 +260,7 @@ print(kills, runs)
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_run_that_is_killed_200_times_is_that_of_one_that_was_not(tmp_path):
     program = textwrap.dedent(PROGRAM).replace("KILLS", "200")
