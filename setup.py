@@ -63,7 +63,7 @@ class BuildExt(build_ext):
 
 
 INCLUDE = PACKAGE / "include"
-HEADERS = [*map(str, PACKAGE.glob("*/*.pxd")), *map(str, INCLUDE.glob("*.h"))]
+HEADERS = [*map(str, PACKAGE.glob("*/*.pxd")), *map(str, PACKAGE.glob("*/generated/*.pxd")), *map(str, INCLUDE.glob("*.h"))]
 
 
 def extension(name, source, flags=(), depends=()):
@@ -82,11 +82,15 @@ TOLD = [kept("FASTOPT_NO_OPENMP", SERIAL)]
 MODULES = [
     ENGINE / "stepper.py",
     *(x for room in ("_engine", "embed", "minimization") for x in sorted((PACKAGE / room).glob("*.pyx"))),
+    PACKAGE / "linear" / "epochs.pyx",
 ]
 EXTENSIONS = [extension(".".join(path.with_suffix("").parts[1:]), str(path), depends=TOLD) for path in MODULES]
-# A copy of kernels.pyx under each name: three modules of one C file would register as one.
-KERNELS = (ENGINE / "generated" / "kernels.pyx").read_text()
-EXTENSIONS += [extension(f"_engine.kernels_{isa}", kept(f"kernels_{isa}.pyx", KERNELS), flags) for isa, flags in ISAS.items()]
+# Copies under other names: three modules of one C file would register as one.
+KERNELS = {"_engine.kernels": ENGINE / "generated" / "kernels.pyx", "linear.loops": PACKAGE / "linear" / "loops.pyx"}
+for name, path in KERNELS.items():
+    for isa, flags in ISAS.items():
+        copy = kept(f"{name.rpartition('.')[2]}_{isa}.pyx", path.read_text())
+        EXTENSIONS += [extension(f"{name}_{isa}", copy, flags)]
 COMPILED = cythonize(EXTENSIONS, build_dir="build/c", include_path=["."])
 for module in COMPILED:
     module.optional = True  # without a compiler, or with an old one, fastopt does without what was not built

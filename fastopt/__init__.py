@@ -13,6 +13,7 @@ from .embed import get_include, source
 from .optimizers import *  # noqa: F403
 
 if TYPE_CHECKING:
+    from . import linear, losses
     from ._arrays.packing import pack
     from .gradient import check_gradient
     from .minimization import Minimizer, lr_find, minimize, minimize_many, scipy_method
@@ -28,6 +29,8 @@ __all__ = [
     "embed",
     "functional",
     "get_include",
+    "linear",
+    "losses",
     "lr_find",
     "minimize",
     "minimize_many",
@@ -45,7 +48,7 @@ __all__ += optimizers.__all__
 
 # Parts that are imported on first use: modules, and names of modules.
 LAZY = {
-    **{name: name for name in ("cuda", "testing", "torch")},
+    **{name: name for name in ("cuda", "linear", "losses", "testing", "torch")},
     "RuleError": "_codegen.subset",
     "pack": "_arrays.packing",
     "check_gradient": "gradient",

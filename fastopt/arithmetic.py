@@ -39,36 +39,52 @@ def power(x, n):
 
 
 def exp(x):
-    """Return the exponential of a double by + - * / only, to about one unit in the last place: C libraries differ."""
-    if x != x:
-        return x
-    if x > 710:
-        return inf
-    if x < -746:
-        return 0.0
-    n = math.floor(x * 1.4426950408889634 + 0.5)
-    r = (x - n * 0.6931471803691238) - n * 1.9082149292705877e-10
-    y = 1.0
-    for k in range(16, 0, -1):
-        y = 1.0 + r * y / k
-    half = int(n / 2)
-    return ldexp(ldexp(y, half), n - half)
+    """Return the exponential of doubles by + - * and powers of two only, to two units in the last place: C libraries differ."""
+    with np.errstate(all="ignore"):
+        within = np.where(x > 710, 710.0, np.where(x < -746, -746.0, x))
+        n = np.rint(within * 1.4426950408889634)
+        r = (within - n * 0.6931471803691238) - n * 1.9082149292705877e-10
+        r2 = r * r
+        r4 = r2 * r2
+        a = (1 / 2 + r * (1 / 6)) + r2 * (1 / 24 + r * (1 / 120))
+        b = (1 / 720 + r * (1 / 5040)) + r2 * (1 / 40320 + r * (1 / 362880))
+        c = (1 / 3628800 + r * (1 / 39916800)) + r2 * (1 / 479001600 + r * (1 / 6227020800))
+        y = 1 + (r + r2 * ((a + r4 * b) + (r4 * r4) * c))
+        whole = np.where(n == n, n, 0.0).astype(np.int64)
+        half = np.fix(whole / 2).astype(np.int64)
+        return np.ldexp(np.ldexp(y, half), whole - half)[()]
 
 
 def log(x):
-    """Return the natural logarithm of a double, computed as `exp` is."""
-    if not x > 0:
-        return -inf if x == 0 else math.nan
-    if x == inf:
-        return x
-    m, e = math.frexp(x)
-    if m < 0.7071067811865476:
-        m, e = 2 * m, e - 1
-    s = (m - 1) / (m + 1)
-    z, y = s * s, 0.0
-    for k in range(25, 0, -2):
-        y = y * z + 1.0 / k
-    return e * 0.6931471803691238 + (e * 1.9082149292705877e-10 + 2 * s * y)
+    """Return the natural logarithm of doubles, computed as `exp` is."""
+    with np.errstate(all="ignore"):
+        m, e = np.frexp(x)
+        small = m < 0.7071067811865476
+        m, e = np.where(small, 2 * m, m), np.where(small, e - 1.0, e)
+        s = (m - 1) / (m + 1)
+        z, y = s * s, 0.0
+        for k in range(25, 0, -2):
+            y = y * z + 1.0 / k
+        y = e * 0.6931471803691238 + (e * 1.9082149292705877e-10 + 2 * s * y)
+        return np.where(x > 0, np.where(x == inf, x, y), np.where(x == 0, -inf, math.nan))[()]
+
+
+def log1p(x):
+    """Return ``log(1 + x)`` of doubles, computed as `exp` is."""
+    with np.errstate(all="ignore"):
+        y = 1 + x
+        far = log(y) + np.where((y == inf) | (y == 0), 0.0, (x - (y - 1)) / y)
+        s = x / (2 + x)
+        z = s * s
+        z2 = z * z
+        z4 = z2 * z2
+        a = (1 / 3 + z * (1 / 5)) + z2 * (1 / 7 + z * (1 / 9))
+        b = (1 / 11 + z * (1 / 13)) + z2 * (1 / 15 + z * (1 / 17))
+        c = (1 / 19 + z * (1 / 21)) + z2 * (1 / 23 + z * (1 / 25))
+        d = (1 / 27 + z * (1 / 29)) + z2 * (1 / 31 + z * (1 / 33))
+        near = 2 * s + 2 * s * (z * ((a + z4 * b) + (z4 * z4) * (c + z4 * d)))
+        near = np.where((x < 0.5**54) & (x > -(0.5**54)), x, near)
+        return np.where((x < -0.25) | (x > 1), far, near)[()]
 
 
 def ldexp(x, n):

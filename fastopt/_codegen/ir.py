@@ -140,8 +140,8 @@ class RuleIR:
         return self.arrays[2:]
 
 
-def read(path: Path) -> list[RuleIR]:
-    """Return the rules or stages of a file, in its order."""
+def functions_of(path: Path) -> tuple[dict[str, ast.FunctionDef], set[str]]:
+    """Return the public functions of a file by name, in its order, and the functions that it imports for them."""
     functions: dict[str, ast.FunctionDef] = {}
     imported: set[str] = set()
     for statement in ast.parse(path.read_text(), str(path)).body:
@@ -155,17 +155,20 @@ def read(path: Path) -> list[RuleIR]:
                 functions[name] = functions[other]
             case ast.ImportFrom(module=str(module), names=names) if module.rpartition(".")[2] in ("arithmetic", "matrices"):
                 imported |= {alias.asname or alias.name for alias in names}
+    return functions, imported
+
+
+def read(path: Path) -> list[RuleIR]:
+    """Return the rules or stages of a file, in its order."""
+    functions, imported = functions_of(path)
     helpers = ("_scalars", "_sums", "_terms")
-    return [
-        _Reader(path, functions, imported).formula(name, function)
-        for name, function in functions.items()
-        if not name.endswith(helpers)
-    ]
+    reader = Reader(path, functions, imported)
+    return [reader.formula(name, function) for name, function in functions.items() if not name.endswith(helpers)]
 
 
 def read_rule(path: Path, name: str, functions: dict[str, ast.FunctionDef], imported: set[str]) -> RuleIR:
     """Return a rule from its function and ``name_scalars``. `imported`: functions that it knows by name."""
-    reader, update = _Reader(path, functions, imported), functions[name]
+    reader, update = Reader(path, functions, imported), functions[name]
     if [x.arg for x in update.args.args[:2]] != ["p", "g"]:
         raise reader.error(update, "expected a rule of p, g, its state, * and scalars")
     reader.free(update, name)
@@ -175,7 +178,20 @@ def read_rule(path: Path, name: str, functions: dict[str, ast.FunctionDef], impo
     return reader.formula(name, update)
 
 
-class _Reader:
+class Reader:
+    """Reader of the functions of a file.
+
+    Attributes
+    ----------
+    calls : dict of str
+        Functions that an update may call, and the number of their arguments.
+    is_double : bool
+        Everything is a double, also in NumPy: numbers and scalars may stand alone.
+    """
+
+    calls = ELEMENTWISE
+    is_double = False
+
     def __init__(self, path: Path, functions: dict[str, ast.FunctionDef], imported: set[str]) -> None:
         self.path = path
         self.functions = functions
@@ -290,7 +306,7 @@ class _Reader:
     def arguments(self, node: ast.FunctionDef) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
         """Return the names of the arrays of an update, their tags, and the names of its scalars."""
         a = node.args
-        if _has_more(node) or a.defaults or any(a.kw_defaults):
+        if _has_more(node) or a.defaults or (any(a.kw_defaults) and not self.is_double):
             raise self.error(node, f"{node.name} takes more than arrays and, after *, scalars")
         for argument in (*a.args, *a.kwonlyargs):
             self.free(node, argument.arg)
@@ -389,12 +405,12 @@ class _Reader:
                 return self.check(x)
             case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div(), left=x, right=y):
                 depends = [self.check(x), self.check(y)]
-                if not any(depends):
+                if not any(depends) and not self.is_double:
                     raise self.no_array(node, repr(ast.unparse(node)))
-                return True
+                return any(depends)
             case ast.Compare(left=x, ops=[op], comparators=[y]) if comparison and isinstance(op, COMPARISONS):
                 return any([self.check(x), self.check(y)])
-            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if ELEMENTWISE.get(name) == len(args):
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if self.calls.get(name) == len(args):
                 self.is_imported(node, name)
                 return self.check_call(node, name, args)
         raise self.error(node, f"{ast.unparse(node)!r} is not allowed in an update", IN_UPDATE)
@@ -405,7 +421,7 @@ class _Reader:
             if not all(isinstance(x, ast.Name) and x.id in self.wide for x in args[1:]):
                 raise self.error(node, f"{ast.unparse(node)!r}: the factor and the power of two are not scalars that are wide")
             return self.check(args[0])
-        if not self.sums and all(isinstance(x, ast.Constant | ast.UnaryOp) for x in args[name == "where" :]):
+        if not (self.sums or self.is_double) and all(isinstance(x, ast.Constant | ast.UnaryOp) for x in args[name == "where" :]):
             said = "is of numbers alone, which are doubles in Python; take one from the scalars"
             raise self.error(node, f"{ast.unparse(node)!r} {said}")
         return any([self.check(x, name == "where" and i == 0) for i, x in enumerate(args)])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import cuda, cython, functional, stubs, tables
+from . import cuda, cython, functional, losses, stubs, tables
 from .ir import RuleIR, read
 
 PACKAGE = Path(__file__).parents[1]
@@ -34,6 +34,7 @@ def rendered() -> dict[Path, str]:
     pages = [x for x in (PACKAGE.parent / "README.md", PACKAGE.parent / "docs" / "optimizers.md") if x.exists()]
     return {
         PACKAGE / "_engine" / "generated" / "kernels.pyx": cython.render(rules, stages) + cython.record(sources()),
+        PACKAGE / "linear" / "generated" / "losses.pxd": losses.render(losses.read(PACKAGE / "losses.py")),
         PACKAGE / "cuda" / "generated" / "kernels.cu": cuda.render(rules, stages),
         PACKAGE / "functional.py": functional.render(rules),
         PACKAGE / "optimizers" / "__init__.pyi": stubs.render(optimizers(), options),

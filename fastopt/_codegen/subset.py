@@ -6,6 +6,7 @@ import ast
 import keyword
 
 ELEMENTWISE = {"sqrt": 1, "fabs": 1, "sign": 1, "copysign": 2, "maximum": 2, "minimum": 2, "where": 3, "scale_by": 3}
+IN_LOSSES = {"exp": 1, "log1p": 1}  # Further ones, in double.
 IN_SCALARS = {"sqrt": 1, "exp": 1, "log": 1, "power": 2, "ldexp": 2, "ceil_log2": 1, "scale_factor": 2, "scale_power": 2}
 COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 SCOPES = ("over_array", "mean_over_array", "over_group", "over_all")

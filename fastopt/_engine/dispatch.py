@@ -45,6 +45,13 @@ def load(isa: str) -> Any:
     return module.TABLE
 
 
+def linear_loops() -> Any:
+    """Return the capsule of the loops of linear models of this process's instruction set, None where nothing is compiled."""
+    if TABLE is None:
+        return None
+    return importlib.import_module(f"fastopt.linear.{MODULES[ISA].replace('kernels', 'loops')}").RUN
+
+
 def check_sources(isa: str) -> None:
     """Raise RuntimeError if rules have changed since the kernels of an instruction set were compiled."""
     module = importlib.import_module(f"{__package__}.{MODULES[isa]}")

@@ -67,17 +67,30 @@ FO_INLINE double fo_power(double x, int64_t n)
     return result;
 }
 
-/* exp and log of doubles by + - * / only (and exact scaling), to about one unit in the last place: C libraries differ. */
+/* exp, log and log1p of doubles by + - * / and bits of powers of two only, to two units in the last place: C libraries differ. No
+   branch depends on x in exp, and its chain of operations is short, for it stands in the loops of models. */
+FO_INLINE double fo_power_of_two(int64_t n)
+{
+    const uint64_t u = (uint64_t)(1023 + n) << 52;
+    double x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
 FO_INLINE double fo_exp(double x)
 {
-    if (x != x) return x;
-    if (x > 710) return INFINITY;
-    if (x < -746) return 0.0;
-    double n = floor(x * 1.4426950408889634 + 0.5);
-    double r = (x - n * 0.6931471803691238) - n * 1.9082149292705877e-10;
-    double y = 1.0;
-    for (int k = 16; k > 0; k--) y = 1.0 + r * y / k;
-    return ldexp(ldexp(y, (int)n / 2), (int)n - (int)n / 2);
+    const double shift = 0x1.8p52; /* a sum with it is rounded to a whole number, in its low bits */
+    const double within = x > 710 ? 710 : x < -746 ? -746 : x;
+    const double shifted = within * 1.4426950408889634 + shift, n = shifted - shift;
+    const double r = (within - n * 0.6931471803691238) - n * 1.9082149292705877e-10;
+    const double r2 = r * r, r4 = r2 * r2;
+    const double a = (1.0 / 2 + r * (1.0 / 6)) + r2 * (1.0 / 24 + r * (1.0 / 120));
+    const double b = (1.0 / 720 + r * (1.0 / 5040)) + r2 * (1.0 / 40320 + r * (1.0 / 362880));
+    const double c = (1.0 / 3628800 + r * (1.0 / 39916800)) + r2 * (1.0 / 479001600 + r * (1.0 / 6227020800.0));
+    const double y = 1 + (r + r2 * ((a + r4 * b) + (r4 * r4) * c));
+    uint64_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    const int64_t k = (int32_t)(uint32_t)bits, half = k / 2;
+    return y * fo_power_of_two(half) * fo_power_of_two(k - half);
 }
 FO_INLINE double fo_log(double x)
 {
@@ -92,6 +105,20 @@ FO_INLINE double fo_log(double x)
     double s = (m - 1) / (m + 1), z = s * s, y = 0.0;
     for (int k = 25; k > 0; k -= 2) y = y * z + 1.0 / k;
     return e * 0.6931471803691238 + (e * 1.9082149292705877e-10 + 2 * s * y);
+}
+/* log(1 + x): between -0.25 and 1, where losses need it, twice the inverse hyperbolic tangent of x / (2 + x) by its series. */
+FO_INLINE double fo_log1p(double x)
+{
+    if (x < -0.25 || x > 1) {
+        const double y = 1 + x;
+        return y == INFINITY || y == 0 ? fo_log(y) : fo_log(y) + (x - (y - 1)) / y;
+    }
+    const double s = x / (2 + x), z = s * s, z2 = z * z, z4 = z2 * z2, z8 = z4 * z4;
+    const double a = (1.0 / 3 + z * (1.0 / 5)) + z2 * (1.0 / 7 + z * (1.0 / 9));
+    const double b = (1.0 / 11 + z * (1.0 / 13)) + z2 * (1.0 / 15 + z * (1.0 / 17));
+    const double c = (1.0 / 19 + z * (1.0 / 21)) + z2 * (1.0 / 23 + z * (1.0 / 25));
+    const double d = (1.0 / 27 + z * (1.0 / 29)) + z2 * (1.0 / 31 + z * (1.0 / 33));
+    return x < 0x1p-54 && x > -0x1p-54 ? x : 2 * s + 2 * s * (z * ((a + z4 * b) + z8 * (c + z4 * d)));
 }
 
 /* x * 2^n, rounded once. */

@@ -1,0 +1,5 @@
+"""Linear models: objectives with compiled epochs, and estimators for scikit-learn."""
+
+from .objective import Objective
+
+__all__ = ["Objective"]

@@ -1,0 +1,563 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+"""Loops over the rows of linear models, compiled once for each instruction set.
+
+A batch is a sequence of steps: predictions of its rows, their losses and slopes, the gradient, the rule. Rows are read in the order of
+the epoch, so those that come later are prefetched. The gradient adds up rows in their order, which gives the same bits everywhere.
+"""
+
+from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memset
+
+from fastopt._engine.plain cimport is_late, pace_t, prepare_scalars
+from fastopt._engine.table cimport GRADIENT, PARAMETER, STATES, UPDATE
+from fastopt.linear.generated.losses cimport loss_of, loss_t
+from fastopt.linear.work cimport AHEAD, DENSE, EXACT, SCALED, SOFTMAX, TOUCHED, work_t
+
+ctypedef fused real:
+    float
+    double
+
+ctypedef fused index:
+    int32_t
+    int64_t
+
+cdef extern from "rows.h" nogil:
+    float fo_dotf(const float *x, const float *w, Py_ssize_t n)
+    double fo_dot(const double *x, const double *w, Py_ssize_t n)
+    double exp "fo_exp"(double x)
+    double log "fo_log"(double x)
+    void fo_expect(const char *x, Py_ssize_t n)
+
+cdef enum:
+    TOGETHER = 32  # Rows whose predictions are made before their gradient: a near cache holds them.
+
+
+cdef inline double dot(const real *x, const real *w, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        return fo_dotf(x, w, n)
+    else:
+        return fo_dot(x, w, n)
+
+
+cdef inline int64_t row_of(const work_t *work, int64_t k) noexcept nogil:
+    """Return the row at a place of the epoch."""
+    return work.order[k] if work.order != NULL else k
+
+
+cdef inline double measure(work_t *work, int64_t row, double *z, double factor) noexcept nogil:
+    """Replace the predictions of a row by the slopes of its loss, times factor and weight; return the weighted value."""
+    cdef double weight = work.weights[row] if work.weights != NULL else 1.0
+    cdef double value = 0, one, slope
+    cdef loss_t loss
+    cdef Py_ssize_t j
+    if work.loss == SOFTMAX:
+        return weight * softmax(work, row, z, factor * weight)
+    loss = loss_of(work.loss)
+    for j in range(work.outputs):
+        loss(z[j], work.targets[row * work.outputs + j], work.constants, &one, &slope)
+        value += one
+        z[j] = factor * weight * slope
+    return weight * value
+
+
+cdef inline double softmax(work_t *work, int64_t row, double *z, double factor) noexcept nogil:
+    """Do the same for the cross-entropy of a class."""
+    cdef Py_ssize_t j, label = <Py_ssize_t> work.targets[row]
+    cdef double most = z[0], total = 0, value
+    for j in range(1, work.outputs):
+        most = max(most, z[j])
+    value = most - z[label]
+    for j in range(work.outputs):
+        z[j] = exp(z[j] - most)
+        total += z[j]
+    for j in range(work.outputs):
+        z[j] = factor * (z[j] / total - (j == label))
+    return value + log(total)
+
+
+cdef inline double begin_step(work_t *work) noexcept nogil:
+    """Set the hyperparameters that schedules give for the next step; return the first one, the learning rate of plain descent."""
+    cdef int k
+    for k in range(work.scheduled):
+        work.places_of_scheduled[k][0] = work.scheduled_values[work.steps * work.scheduled + k]
+    return work.plain[0].h[0]
+
+
+cdef inline void step(work_t *work, int first) noexcept nogil:
+    """Update the parameters, or the intercepts alone."""
+    cdef int k
+    for k in range(work.count):
+        if k == 0 or not work.shared:
+            prepare_scalars(&work.plain[k], work.first[k] + work.steps + 1)
+        if k >= first:
+            work.plain[k].table.span(work.plain[k].task, 0, work.plain[k].task.n)
+    work.steps += 1
+
+
+cdef inline void add(real *restrict g, const real *restrict x, real a, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(n):
+        g[j] = g[j] + a * x[j]
+
+
+cdef inline void begin_gradient(work_t *work, real *restrict g, const real *restrict w, Py_ssize_t n) noexcept nogil:
+    """Write the gradient of the penalty of the squares."""
+    cdef Py_ssize_t j
+    cdef real alpha = <real> work.alpha
+    if work.alpha == 0:
+        memset(g, 0, n * sizeof(real))
+        return
+    for j in range(n):
+        g[j] = alpha * w[j]
+
+
+cdef inline void shrink(real *restrict w, real by, Py_ssize_t n) noexcept nogil:
+    """Bring numbers nearer to zero: the proximal step of the sum of absolute values."""
+    cdef Py_ssize_t j
+    for j in range(n):
+        w[j] = max(w[j] - by, <real> 0) + min(w[j] + by, <real> 0)
+
+
+cdef inline void add_intercepts(work_t *work, const double *z, int64_t count, real _) noexcept nogil:
+    """Add the slopes of rows to the gradient of the intercepts."""
+    cdef Py_ssize_t j
+    cdef int64_t b
+    cdef real *g = <real *> work.intercept_gradient
+    if g != NULL:
+        for b in range(count):
+            for j in range(work.outputs):
+                g[j] = g[j] + <real> z[b * work.outputs + j]
+
+
+cdef inline double penalty(const work_t *work, real _) noexcept nogil:
+    """Return the penalty of the squares of the coefficients."""
+    cdef const real *w = <const real *> work.coef
+    return 0.5 * work.alpha * dot(w, w, work.columns * work.outputs)
+
+
+# Dense rows.
+
+cdef inline void predict(work_t *work, int64_t k, double *z, real _) noexcept nogil:
+    """Write the predictions of the row at a place of the epoch."""
+    cdef Py_ssize_t j, n = work.columns
+    cdef const real *x = <const real *> work.x + row_of(work, k) * n
+    cdef const real *w = <const real *> work.coef
+    if k + AHEAD < work.rows:
+        fo_expect(<const char *> (<const real *> work.x + row_of(work, k + AHEAD) * n), n * sizeof(real))
+    for j in range(work.outputs):
+        z[j] = dot(x, w + j * n, n)
+        if work.intercept != NULL:
+            z[j] += (<const real *> work.intercept)[j]
+
+
+cdef inline void batch_of_rows(work_t *work, int64_t count, real _) noexcept nogil:
+    """Write the gradient of a batch of dense rows, and add their values."""
+    cdef Py_ssize_t j, n = work.columns, outputs = work.outputs
+    cdef real *g = <real *> work.coef_gradient
+    cdef const real *x
+    cdef double factor = work.factor / count, sum = 0
+    cdef int64_t first = 0, b, most
+    begin_gradient(work, g, <const real *> work.coef, n * outputs)
+    if work.intercept != NULL:
+        memset(work.intercept_gradient, 0, outputs * sizeof(real))
+    while first < count:
+        most = min(<int64_t> TOGETHER, count - first)
+        for b in range(most):
+            predict(work, work.at + first + b, work.slopes + b * outputs, _)
+            sum += measure(work, row_of(work, work.at + first + b), work.slopes + b * outputs, factor)
+        for b in range(most):
+            x = <const real *> work.x + row_of(work, work.at + first + b) * n
+            for j in range(outputs):
+                add(g + j * n, x, <real> work.slopes[b * outputs + j], n)
+        add_intercepts(work, work.slopes, most, _)
+        first += most
+    work.total += sum * work.factor
+    if work.alpha > 0:
+        work.total += penalty(work, _) * count
+
+
+cdef inline void row_alone(work_t *work, real *restrict g, const real *restrict x, const real *restrict w, real a) noexcept nogil:
+    """Write the gradient of one row and output."""
+    cdef Py_ssize_t j, n = work.columns
+    cdef real alpha = <real> work.alpha
+    if work.alpha == 0:
+        for j in range(n):
+            g[j] = a * x[j]
+    else:
+        for j in range(n):
+            g[j] = alpha * w[j] + a * x[j]
+
+
+cdef inline void descend(work_t *work, real *restrict w, const real *restrict x, real a, real rate) noexcept nogil:
+    """Subtract the gradient of one row times the learning rate, as the rule of plain gradient descent does."""
+    cdef Py_ssize_t j, n = work.columns
+    cdef real alpha = <real> work.alpha
+    if work.alpha == 0:
+        for j in range(n):
+            w[j] = w[j] - rate * (a * x[j])
+    else:
+        for j in range(n):
+            w[j] = w[j] - rate * (alpha * w[j] + a * x[j])
+
+
+cdef inline void single_row(work_t *work, real rate) noexcept nogil:
+    """Write the gradient of a batch of one dense row, and add its value; plain descent updates the coefficients at once."""
+    cdef Py_ssize_t j, n = work.columns
+    cdef int64_t row = row_of(work, work.at)
+    cdef const real *x = <const real *> work.x + row * n
+    cdef real *w = <real *> work.coef
+    cdef real *g = <real *> work.coef_gradient
+    predict(work, work.at, work.slopes, rate)
+    work.total += measure(work, row, work.slopes, work.factor) * work.factor
+    if work.alpha > 0:
+        work.total += penalty(work, rate)
+    for j in range(work.outputs):
+        if work.is_plain:
+            descend(work, w + j * n, x, <real> work.slopes[j], rate)
+        else:
+            row_alone(work, g + j * n, x, w + j * n, <real> work.slopes[j])
+        if work.intercept != NULL:
+            (<real *> work.intercept_gradient)[j] = <real> work.slopes[j]
+
+
+cdef int64_t run_dense(work_t *work, pace_t *pace, int64_t most, real _) noexcept nogil:
+    """Run batches of dense rows."""
+    cdef int64_t done = 0, count
+    cdef real rate
+    while work.at < work.rows and done < most:
+        count = min(work.size, work.rows - work.at)
+        rate = <real> begin_step(work)
+        if work.size == 1:
+            single_row(work, rate)
+            step(work, work.is_plain)
+        else:
+            batch_of_rows(work, count, _)
+            step(work, 0)
+        if work.l1 > 0:
+            shrink(<real *> work.coef, rate * <real> work.l1, work.columns * work.outputs)
+        work.at += count
+        done += 1
+        if is_late(pace):
+            break
+    return done
+
+
+# Sparse rows.
+
+cdef inline double sparse_dot(const real *x, const index *at, const real *w, Py_ssize_t n) noexcept nogil:
+    """Return the product of a sparse row and numbers, in four sums."""
+    cdef double[4] sums
+    cdef Py_ssize_t k = 0
+    sums[0] = sums[1] = sums[2] = sums[3] = 0
+    while k + 4 <= n:
+        sums[0] += <double> x[k] * w[at[k]]
+        sums[1] += <double> x[k + 1] * w[at[k + 1]]
+        sums[2] += <double> x[k + 2] * w[at[k + 2]]
+        sums[3] += <double> x[k + 3] * w[at[k + 3]]
+        k += 4
+    while k < n:
+        sums[0] += <double> x[k] * w[at[k]]
+        k += 1
+    return (sums[0] + sums[2]) + (sums[1] + sums[3])
+
+
+cdef inline void expect(const work_t *work, int64_t k, const real *w, index _) noexcept nogil:
+    """Prefetch the row at a place of the epoch, and the numbers of the row before that."""
+    cdef int64_t row, first
+    cdef Py_ssize_t j
+    if k < work.rows:
+        row = row_of(work, k)
+        first = work.starts[row]
+        fo_expect(<const char *> (<const real *> work.x + first), (work.starts[row + 1] - first) * sizeof(real))
+        fo_expect(<const char *> (<const index *> work.places + first), (work.starts[row + 1] - first) * sizeof(index))
+    if 0 < k <= work.rows and w != NULL:
+        row = row_of(work, k - 1)
+        for j in range(work.starts[row], work.starts[row + 1]):
+            fo_expect(<const char *> (w + (<const index *> work.places)[j]), 1)
+
+
+cdef inline void batch_of_sparse_rows(work_t *work, int64_t count, real _, index __) noexcept nogil:
+    """Write the whole gradient of a batch of sparse rows, and add their values."""
+    cdef Py_ssize_t j, n = work.columns, outputs = work.outputs, m, k
+    cdef real *g = <real *> work.coef_gradient
+    cdef const real *w = <const real *> work.coef
+    cdef const real *x
+    cdef const index *at
+    cdef real a
+    cdef double factor = work.factor / count, sum = 0
+    cdef double *z
+    cdef int64_t b, row
+    begin_gradient(work, g, w, n * outputs)
+    if work.intercept != NULL:
+        memset(work.intercept_gradient, 0, outputs * sizeof(real))
+    for b in range(count):
+        row, z = row_of(work, work.at + b), work.slopes
+        expect(work, work.at + b + AHEAD, <const real *> NULL, __)
+        x, at = <const real *> work.x + work.starts[row], <const index *> work.places + work.starts[row]
+        m = work.starts[row + 1] - work.starts[row]
+        for j in range(outputs):
+            z[j] = sparse_dot(x, at, w + j * n, m)
+            if work.intercept != NULL:
+                z[j] += (<const real *> work.intercept)[j]
+        sum += measure(work, row, z, factor)
+        for j in range(outputs):
+            a = <real> z[j]
+            for k in range(m):
+                g[j * n + at[k]] = g[j * n + at[k]] + a * x[k]
+        add_intercepts(work, z, 1, _)
+    work.total += sum * work.factor
+    if work.alpha > 0:
+        work.total += penalty(work, _) * count
+
+
+cdef int64_t run_exact(work_t *work, pace_t *pace, int64_t most, real _, index __) noexcept nogil:
+    """Run batches of sparse rows whose steps update all columns."""
+    cdef int64_t done = 0, count
+    cdef real rate
+    while work.at < work.rows and done < most:
+        count = min(work.size, work.rows - work.at)
+        rate = <real> begin_step(work)
+        batch_of_sparse_rows(work, count, _, __)
+        step(work, 0)
+        if work.l1 > 0:
+            shrink(<real *> work.coef, rate * <real> work.l1, work.columns * work.outputs)
+        work.at += count
+        done += 1
+        if is_late(pace):
+            break
+    return done
+
+
+cdef inline Py_ssize_t gather_batch(work_t *work, int64_t count, Py_ssize_t j, real _, index __) noexcept nogil:
+    """Write the columns of a batch, with the gradients of one output; return how many there are."""
+    cdef real *dense = <real *> work.coef_gradient
+    cdef real *g = <real *> work.gathered
+    cdef const real *x
+    cdef real a
+    cdef Py_ssize_t k, m, n = 0
+    cdef int64_t b, row, column
+    for b in range(count):
+        row = row_of(work, work.at + b)
+        x, m = <const real *> work.x + work.starts[row], work.starts[row + 1] - work.starts[row]
+        a = <real> work.slopes[b * work.outputs + j]
+        for k in range(m):
+            column = (<const index *> work.places)[work.starts[row] + k]
+            if count == 1:
+                g[k], work.touched[k] = a * x[k], column
+            elif work.marks[column]:
+                dense[column] = dense[column] + a * x[k]
+            else:
+                work.marks[column], dense[column] = 1, a * x[k]
+                work.touched[n] = column
+                n += 1
+    if count == 1:
+        return m
+    for k in range(n):
+        g[k], work.marks[work.touched[k]] = dense[work.touched[k]], 0
+    return n
+
+
+cdef inline void update_columns(work_t *work, Py_ssize_t n, Py_ssize_t room, real *table, real _) noexcept nogil:
+    """Apply the rule to the columns of a batch: parameter and state of each are side by side in the table."""
+    cdef void *arrays[UPDATE + 1]
+    cdef real *rest[STATES + 1]
+    cdef Py_ssize_t k, width = 1 + work.states
+    cdef int s
+    cdef real *entry
+    arrays[GRADIENT], arrays[UPDATE] = work.gathered, NULL
+    for s in range(width):
+        rest[s] = <real *> work.gathered + (s + 1) * room
+        arrays[PARAMETER if s == 0 else s + 1] = rest[s]
+    for k in range(n):
+        entry = table + work.touched[k] * width
+        for s in range(width):
+            rest[s][k] = entry[s]
+    if real is float:
+        work.plain[0].rule.f32(arrays, n, work.plain[0].c)
+    else:
+        work.plain[0].rule.f64(arrays, n, work.plain[0].c)
+    for k in range(n):
+        entry = table + work.touched[k] * width
+        for s in range(width):
+            entry[s] = rest[s][k]
+
+
+cdef inline double table_dot(const real *x, const index *at, const real *table, Py_ssize_t width, Py_ssize_t n) noexcept nogil:
+    """Return the product of a sparse row and the parameters in a table, in four sums."""
+    cdef double[4] sums
+    cdef Py_ssize_t k = 0
+    sums[0] = sums[1] = sums[2] = sums[3] = 0
+    while k + 4 <= n:
+        sums[0] += <double> x[k] * table[at[k] * width]
+        sums[1] += <double> x[k + 1] * table[at[k + 1] * width]
+        sums[2] += <double> x[k + 2] * table[at[k + 2] * width]
+        sums[3] += <double> x[k + 3] * table[at[k + 3] * width]
+        k += 4
+    while k < n:
+        sums[0] += <double> x[k] * table[at[k] * width]
+        k += 1
+    return (sums[0] + sums[2]) + (sums[1] + sums[3])
+
+
+cdef int64_t run_touched(work_t *work, pace_t *pace, int64_t most, real _, index __) noexcept nogil:
+    """Run batches of sparse rows whose steps update the columns of the batch."""
+    cdef Py_ssize_t j, n = work.columns, outputs = work.outputs, width = 1 + work.states, m, room
+    cdef int64_t done = 0, count, b, row
+    cdef double *z
+    room = min(n, work.size * n) + 8
+    while work.at < work.rows and done < most:
+        count = min(work.size, work.rows - work.at)
+        begin_step(work)
+        for b in range(count):
+            row, z = row_of(work, work.at + b), work.slopes + b * outputs
+            expect(work, work.at + b + AHEAD, <const real *> NULL, __)
+            m = work.starts[row + 1] - work.starts[row]
+            for j in range(outputs):
+                z[j] = table_dot(<const real *> work.x + work.starts[row], <const index *> work.places + work.starts[row],
+                                 <const real *> work.table + j * n * width, width, m)
+                if work.intercept != NULL:
+                    z[j] += (<const real *> work.intercept)[j]
+            work.total += measure(work, row, z, work.factor / count) * work.factor
+        if work.intercept != NULL:
+            memset(work.intercept_gradient, 0, outputs * sizeof(real))
+            add_intercepts(work, work.slopes, count, _)
+        step(work, 1)
+        for j in range(outputs):
+            m = gather_batch(work, count, j, _, __)
+            update_columns(work, m, room, <real *> work.table + j * n * width, _)
+        work.at += count
+        done += 1
+        if is_late(pace):
+            break
+    return done
+
+
+cdef inline double settled_dot(work_t *work, real *v, const real *x, const index *at, Py_ssize_t n) noexcept nogil:
+    """Return the product of a sparse row and the stored numbers, after the thresholds that their columns have missed."""
+    cdef Py_ssize_t k
+    cdef real old, by
+    if work.l1 == 0:
+        return sparse_dot(x, at, v, n)
+    for k in range(n):
+        by = <real> (work.threshold - work.thresholds[at[k]])
+        if by > 0:
+            old = v[at[k]]
+            v[at[k]] = max(old - by, <real> 0) + min(old + by, <real> 0)
+            work.squares += <double> v[at[k]] * v[at[k]] - <double> old * old
+        work.thresholds[at[k]] = work.threshold
+    return sparse_dot(x, at, v, n)
+
+
+cdef inline void fold(work_t *work, double by, real _) noexcept nogil:
+    """Apply the common factor and threshold, and another factor, to all stored numbers."""
+    cdef Py_ssize_t i, j
+    cdef real *v = <real *> work.coef
+    cdef real old
+    cdef double least, squares = 0
+    for j in range(work.outputs):
+        for i in range(work.columns):
+            old, least = v[j * work.columns + i], 0
+            if work.l1 > 0:
+                least = work.threshold - work.thresholds[j * work.columns + i]
+                work.thresholds[j * work.columns + i] = 0
+            old = max(old - <real> least, <real> 0) + min(old + <real> least, <real> 0) if least > 0 else old
+            v[j * work.columns + i] = <real> (by * work.scale * old)
+            squares += <double> v[j * work.columns + i] * v[j * work.columns + i]
+    work.scale, work.threshold, work.squares = 1, 0, squares
+
+
+cdef inline void descend_sparse(work_t *work, int64_t count, double rate, real _, index __) noexcept nogil:
+    """Subtract the gradients of the rows of a batch, after a common factor for the penalty of the squares."""
+    cdef Py_ssize_t j, k, m
+    cdef int64_t b, row
+    cdef const real *x
+    cdef const index *at
+    cdef real *v
+    cdef real a, old
+    cdef double squares = 0
+    for b in range(count):
+        row = row_of(work, work.at + b)
+        x, at = <const real *> work.x + work.starts[row], <const index *> work.places + work.starts[row]
+        m = work.starts[row + 1] - work.starts[row]
+        for j in range(work.outputs):
+            v = <real *> work.coef + j * work.columns
+            a = <real> (rate / work.scale * work.slopes[b * work.outputs + j])
+            if work.alpha > 0:
+                for k in range(m):
+                    old = v[at[k]]
+                    v[at[k]] = old - a * x[k]
+                    squares += <double> v[at[k]] * v[at[k]] - <double> old * old
+            else:
+                for k in range(m):
+                    v[at[k]] = v[at[k]] - a * x[k]
+    work.squares += squares
+
+
+cdef int64_t run_scaled(work_t *work, pace_t *pace, int64_t most, real _, index __) noexcept nogil:
+    """Run batches of sparse rows by plain gradient descent; the penalties change all columns by a common factor and threshold."""
+    cdef Py_ssize_t j, outputs = work.outputs, m
+    cdef int64_t done = 0, count, b, row
+    cdef double rate, smaller
+    cdef double *z
+    cdef double *kept
+    cdef const real *x
+    cdef const index *at
+    while work.at < work.rows and done < most:
+        count, rate = min(work.size, work.rows - work.at), begin_step(work)
+        if work.alpha > 0:
+            work.total += 0.5 * work.alpha * work.scale * work.scale * work.squares * count
+        for b in range(count):
+            row, z = row_of(work, work.at + b), work.slopes + b * outputs
+            expect(work, work.at + b + AHEAD, <const real *> work.coef, __)
+            x, at = <const real *> work.x + work.starts[row], <const index *> work.places + work.starts[row]
+            m = work.starts[row + 1] - work.starts[row]
+            kept = work.thresholds
+            for j in range(outputs):
+                if kept != NULL:
+                    work.thresholds = kept + j * work.columns
+                z[j] = work.scale * settled_dot(work, <real *> work.coef + j * work.columns, x, at, m)
+                if work.intercept != NULL:
+                    z[j] += (<const real *> work.intercept)[j]
+            work.thresholds = kept
+            work.total += measure(work, row, z, work.factor / count) * work.factor
+        smaller = 1 - rate * work.alpha
+        if work.scale * smaller < 1e-6:
+            fold(work, smaller, _)
+        else:
+            work.scale *= smaller
+        descend_sparse(work, count, rate, _, __)
+        work.threshold += rate * work.l1 / work.scale
+        if work.intercept != NULL:
+            memset(work.intercept_gradient, 0, outputs * sizeof(real))
+            add_intercepts(work, work.slopes, count, _)
+        step(work, 1)
+        work.at += count
+        done += 1
+        if is_late(pace):
+            break
+    fold(work, 1, _)
+    return done
+
+
+cdef int64_t run_sparse(work_t *work, pace_t *pace, int64_t most, real _, index __) noexcept nogil:
+    """Run batches of sparse rows."""
+    if work.mode == EXACT:
+        return run_exact(work, pace, most, _, __)
+    if work.mode == TOUCHED:
+        return run_touched(work, pace, most, _, __)
+    return run_scaled(work, pace, most, _, __)
+
+
+cdef int64_t run(work_t *work, pace_t *pace, int64_t most) noexcept nogil:
+    """Run batches until the end of the epoch, `most` of them, or the time is over; return how many."""
+    if work.mode == DENSE:
+        return run_dense[double](work, pace, most, 0) if work.is_double else run_dense[float](work, pace, most, 0)
+    if work.wide_places:
+        return run_sparse[double, int64_t](work, pace, most, 0, 0) if work.is_double else run_sparse[float, int64_t](
+            work, pace, most, 0, 0)
+    return run_sparse[double, int32_t](work, pace, most, 0, 0) if work.is_double else run_sparse[float, int32_t](
+        work, pace, most, 0, 0)
+
+
+RUN = PyCapsule_New(<void *> run, "fastopt.linear.run", NULL)
