@@ -1,72 +1,68 @@
-/* Dot products of rows, in a fixed order: sixteen sums, of every sixteenth product, are added in pairs; what is left of a row is added
-   in parts of eight, four and one. So they have the same bits on every processor. */
+/* Dot products of rows, in a fixed order: sixteen sums, of every sixteenth product, whole vectors of 32 bytes that are left, and single
+   products. So they have the same bits on every processor. Wider vectors would go through memory where registers hold 32 bytes. */
 #ifndef FASTOPT_ROWS_H
 #define FASTOPT_ROWS_H
 
 #include "scalar.h"
 
 #if defined(__GNUC__)
-#define FO_LANES(T, V, H)                                                \
-    typedef T V __attribute__((vector_size(8 * sizeof(T))));             \
-    typedef T H __attribute__((vector_size(4 * sizeof(T))));
-
+#define FO_VECTOR(T, V) typedef T V __attribute__((vector_size(32), aligned(sizeof(T)), may_alias));
+#define FO_MULTIPLY(T, V, sum, x, w) sum += *(const V *)(x) * *(const V *)(w)
+#define FO_ADD(V, a, b) a += b
+#define FO_AT(a, k) a[k]
 #else
-#define FO_LANES(T, V, H)                                                \
-    typedef struct { T v[8]; } V;                                        \
-    typedef struct { T v[4]; } H;
+#define FO_VECTOR(T, V) typedef struct { T v[32 / sizeof(T)]; } V;
+#define FO_MULTIPLY(T, V, sum, x, w) for (int k = 0; k < (int)(32 / sizeof(T)); k++) sum.v[k] += (x)[k] * (w)[k]
+#define FO_ADD(V, a, b) for (int k = 0; k < (int)(sizeof(V) / sizeof a.v[0]); k++) a.v[k] += b.v[k]
+#define FO_AT(a, k) a.v[k]
 #endif
+FO_VECTOR(double, fo_doubles)
+FO_VECTOR(float, fo_floats)
 
-#if defined(__GNUC__)
-#define FO_DOT(T, S, V, H)                                                                                      \
-    FO_LANES(T, V, H)                                                                                           \
-    FO_INLINE T fo_dot##S(const T *restrict x, const T *restrict w, ptrdiff_t n)                                \
-    {                                                                                                           \
-        V first = {0}, second = {0}, a, b;                                                                      \
-        H low, high, four = {0};                                                                                \
-        T rest = 0;                                                                                             \
-        ptrdiff_t j = 0;                                                                                        \
-        for (; j + 16 <= n; j += 16) {                                                                          \
-            memcpy(&a, x + j, sizeof a), memcpy(&b, w + j, sizeof b);                                           \
-            first += a * b;                                                                                     \
-            memcpy(&a, x + j + 8, sizeof a), memcpy(&b, w + j + 8, sizeof b);                                   \
-            second += a * b;                                                                                    \
-        }                                                                                                       \
-        if (j + 8 <= n) {                                                                                       \
-            memcpy(&a, x + j, sizeof a), memcpy(&b, w + j, sizeof b);                                           \
-            first += a * b;                                                                                     \
-            j += 8;                                                                                             \
-        }                                                                                                       \
-        if (j + 4 <= n) {                                                                                       \
-            memcpy(&low, x + j, sizeof low), memcpy(&high, w + j, sizeof high);                                 \
-            four = low * high;                                                                                  \
-            j += 4;                                                                                             \
-        }                                                                                                       \
-        for (; j < n; j++) rest += x[j] * w[j];                                                                 \
-        first += second;                                                                                        \
-        memcpy(&low, &first, sizeof low), memcpy(&high, (const char *)&first + sizeof low, sizeof high);        \
-        four += low + high;                                                                                     \
-        return ((four[0] + four[2]) + (four[1] + four[3])) + rest;                                              \
+FO_INLINE double fo_dot(const double *x, const double *w, ptrdiff_t n)
+{
+    fo_doubles a = {0}, b = {0}, c = {0}, d = {0};
+    double rest = 0;
+    ptrdiff_t j = 0;
+    for (; j + 16 <= n; j += 16) {
+        FO_MULTIPLY(double, fo_doubles, a, x + j, w + j);
+        FO_MULTIPLY(double, fo_doubles, b, x + j + 4, w + j + 4);
+        FO_MULTIPLY(double, fo_doubles, c, x + j + 8, w + j + 8);
+        FO_MULTIPLY(double, fo_doubles, d, x + j + 12, w + j + 12);
     }
-#else
-#define FO_DOT(T, S, V, H)                                                                                      \
-    FO_INLINE T fo_dot##S(const T *x, const T *w, ptrdiff_t n)                                                  \
-    {                                                                                                           \
-        T lanes[16] = {0}, four[4] = {0}, rest = 0;                                                             \
-        ptrdiff_t j = 0;                                                                                        \
-        for (; j + 16 <= n; j += 16)                                                                            \
-            for (int k = 0; k < 16; k++) lanes[k] += x[j + k] * w[j + k];                                       \
-        for (int k = 0; k < 8 && j + 8 <= n; k++) lanes[k] += x[j + k] * w[j + k];                              \
-        j += j + 8 <= n ? 8 : 0;                                                                                \
-        for (int k = 0; k < 4 && j + 4 <= n; k++) four[k] = x[j + k] * w[j + k];                                \
-        j += j + 4 <= n ? 4 : 0;                                                                                \
-        for (; j < n; j++) rest += x[j] * w[j];                                                                 \
-        for (int k = 0; k < 8; k++) lanes[k] += lanes[8 + k];                                                   \
-        for (int k = 0; k < 4; k++) four[k] += lanes[k] + lanes[4 + k];                                         \
-        return ((four[0] + four[2]) + (four[1] + four[3])) + rest;                                              \
+    if (j + 8 <= n) {
+        FO_MULTIPLY(double, fo_doubles, a, x + j, w + j);
+        FO_MULTIPLY(double, fo_doubles, b, x + j + 4, w + j + 4);
+        j += 8;
     }
-#endif
-FO_DOT(double, , fo_double8, fo_double4)
-FO_DOT(float, f, fo_float8, fo_float4)
+    if (j + 4 <= n) {
+        FO_MULTIPLY(double, fo_doubles, c, x + j, w + j);
+        j += 4;
+    }
+    for (; j < n; j++) rest += x[j] * w[j];
+    FO_ADD(fo_doubles, a, b);
+    FO_ADD(fo_doubles, c, d);
+    FO_ADD(fo_doubles, a, c);
+    return ((FO_AT(a, 0) + FO_AT(a, 2)) + (FO_AT(a, 1) + FO_AT(a, 3))) + rest;
+}
+FO_INLINE float fo_dotf(const float *x, const float *w, ptrdiff_t n)
+{
+    fo_floats a = {0}, b = {0};
+    float rest = 0;
+    ptrdiff_t j = 0;
+    for (; j + 16 <= n; j += 16) {
+        FO_MULTIPLY(float, fo_floats, a, x + j, w + j);
+        FO_MULTIPLY(float, fo_floats, b, x + j + 8, w + j + 8);
+    }
+    if (j + 8 <= n) {
+        FO_MULTIPLY(float, fo_floats, a, x + j, w + j);
+        j += 8;
+    }
+    for (; j < n; j++) rest += x[j] * w[j];
+    FO_ADD(fo_floats, a, b);
+    return (((FO_AT(a, 0) + FO_AT(a, 4)) + (FO_AT(a, 2) + FO_AT(a, 6)))
+            + ((FO_AT(a, 1) + FO_AT(a, 5)) + (FO_AT(a, 3) + FO_AT(a, 7)))) + rest;
+}
 
 /* Asks for memory that will be read soon. */
 FO_INLINE void fo_expect(const char *x, ptrdiff_t bytes)

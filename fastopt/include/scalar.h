@@ -67,8 +67,8 @@ FO_INLINE double fo_power(double x, int64_t n)
     return result;
 }
 
-/* exp, log and log1p of doubles by + - * / and bits of powers of two only, to two units in the last place: C libraries differ. No
-   branch depends on x in exp, and its chain of operations is short, for it stands in the loops of models. */
+/* exp, log and log1p of doubles by + - * / and bits of powers of two only, to two units in the last place: C libraries differ. The
+   chain of operations of exp is short, for it stands in the loops of models. */
 FO_INLINE double fo_power_of_two(int64_t n)
 {
     const uint64_t u = (uint64_t)(1023 + n) << 52;
@@ -79,9 +79,10 @@ FO_INLINE double fo_power_of_two(int64_t n)
 FO_INLINE double fo_exp(double x)
 {
     const double shift = 0x1.8p52; /* a sum with it is rounded to a whole number, in its low bits */
-    const double within = x > 710 ? 710 : x < -746 ? -746 : x;
-    const double shifted = within * 1.4426950408889634 + shift, n = shifted - shift;
-    const double r = (within - n * 0.6931471803691238) - n * 1.9082149292705877e-10;
+    const int far = !(x < 700 && x > -700); /* NaN too */
+    if (far) x = x > 710 ? 710 : x < -746 ? -746 : x;
+    const double shifted = x * 1.4426950408889634 + shift, n = shifted - shift;
+    const double r = (x - n * 0.6931471803691238) - n * 1.9082149292705877e-10;
     const double r2 = r * r, r4 = r2 * r2;
     const double a = (1.0 / 2 + r * (1.0 / 6)) + r2 * (1.0 / 24 + r * (1.0 / 120));
     const double b = (1.0 / 720 + r * (1.0 / 5040)) + r2 * (1.0 / 40320 + r * (1.0 / 362880));
@@ -90,7 +91,7 @@ FO_INLINE double fo_exp(double x)
     uint64_t bits;
     memcpy(&bits, &shifted, sizeof bits);
     const int64_t k = (int32_t)(uint32_t)bits, half = k / 2;
-    return y * fo_power_of_two(half) * fo_power_of_two(k - half);
+    return far ? y * fo_power_of_two(half) * fo_power_of_two(k - half) : y * fo_power_of_two(k);
 }
 FO_INLINE double fo_log(double x)
 {

@@ -4,7 +4,7 @@
 
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from numpy.random cimport bitgen_t
 
 import numpy as np
@@ -113,6 +113,10 @@ cdef class Epochs:
         work.states = work.plain[0].rule.states
         if work.is_plain:
             work.mode = SCALED
+            work.products = <double *> self.room(work.outputs, np.float64)
+            if work.alpha > 0:
+                work.norms = <const double *> self.room(work.rows, np.float64)
+                self.write_norms()
             if work.l1 > 0:
                 work.thresholds = <double *> self.room(work.columns * work.outputs, np.float64)
         elif is_alone and work.alpha == 0 and (self.is_lazy or self.sleeps()):
@@ -125,6 +129,19 @@ cdef class Epochs:
             raise NotImplementedError("mode='lazy' needs a rule without penalty and options")
         else:
             work.mode = EXACT
+
+    cdef int write_norms(self) except -1:
+        """Write the sums of squares of the rows."""
+        cdef double *norms = <double *> self.work.norms
+        cdef const float *narrow = <const float *> self.work.x
+        cdef const double *wide = <const double *> self.work.x
+        cdef double x
+        cdef int64_t i, k
+        for i in range(self.work.rows):
+            for k in range(self.work.starts[i], self.work.starts[i + 1]):
+                x = wide[k] if self.work.is_double else narrow[k]
+                norms[i] += x * x
+        return 0
 
     cdef Plan prepare(self):
         """Check gradients and hyperparameters as each step does, and return the plan; raise if its steps are not plain."""
@@ -356,7 +373,6 @@ cdef class Epochs:
         cdef int s
         if work.mode == SCALED and inwards:
             work.scale, work.threshold = 1, 0
-            work.squares = float(np.vdot(self.coef, self.coef)) if work.alpha > 0 else 0.0
         if work.mode == TOUCHED:
             for s, a in enumerate([self.coef, *list_of_state(self)]):
                 if inwards:
@@ -373,25 +389,20 @@ cdef list list_of_state(Epochs epochs):
 
 
 cdef void permute(bitgen_t *bits, int64_t *order, int64_t n) noexcept nogil:
-    """Write a permutation, as `numpy.random.Generator.permutation` draws it (Lemire's method, arXiv:1805.10941)."""
+    """Write a permutation as `numpy.random.Generator.permutation` draws it: swaps with places that bits below a power of two give."""
     cdef int64_t i, other
-    cdef uint64_t j
+    cdef uint64_t j, mask = 1
     for i in range(n):
         order[i] = i
+    while mask < <uint64_t> n:
+        mask = mask << 1
+    mask -= 1
     for i in range(n - 1, 0, -1):
-        j = bounded(bits, i)
+        while mask >> 1 >= <uint64_t> i:
+            mask = mask >> 1
+        j = bits.next_uint32(bits.state) & mask
+        while j > <uint64_t> i:
+            j = bits.next_uint32(bits.state) & mask
         other = order[j]
         order[j] = order[i]
         order[i] = other
-
-
-cdef inline uint64_t bounded(bitgen_t *bits, uint64_t most) noexcept nogil:
-    """Draw a number from 0 to `most`, which is less than 2**32 - 1."""
-    cdef uint64_t count = most + 1, product = <uint64_t> bits.next_uint32(bits.state) * count
-    cdef uint32_t low = <uint32_t> product, least
-    if low < count:
-        least = <uint32_t> ((<uint64_t> 0xffffffff - most) % count)
-        while low < least:
-            product = <uint64_t> bits.next_uint32(bits.state) * count
-            low = <uint32_t> product
-    return product >> 32

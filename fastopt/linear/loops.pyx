@@ -30,6 +30,7 @@ cdef extern from "rows.h" nogil:
     void fo_expect(const char *x, Py_ssize_t n)
 
 cdef enum:
+    NEXT = 2  # Rows to prefetch the parameters of.
     TOGETHER = 32  # Rows whose predictions are made before their gradient: a near cache holds them.
 
 
@@ -201,6 +202,16 @@ cdef inline void descend(work_t *work, real *restrict w, const real *restrict x,
             w[j] = w[j] - rate * (alpha * w[j] + a * x[j])
 
 
+cdef inline void descend_intercepts(work_t *work, const double *slopes, real rate) noexcept nogil:
+    """Subtract the slopes of one row times the learning rate from the intercepts, and count the step."""
+    cdef Py_ssize_t j
+    cdef real *w = <real *> work.intercept
+    if w != NULL:
+        for j in range(work.outputs):
+            w[j] = w[j] - rate * <real> slopes[j]
+    work.steps += 1
+
+
 cdef inline void single_row(work_t *work, real rate) noexcept nogil:
     """Write the gradient of a batch of one dense row, and add its value; plain descent updates the coefficients at once."""
     cdef Py_ssize_t j, n = work.columns
@@ -217,7 +228,10 @@ cdef inline void single_row(work_t *work, real rate) noexcept nogil:
             descend(work, w + j * n, x, <real> work.slopes[j], rate)
         else:
             row_alone(work, g + j * n, x, w + j * n, <real> work.slopes[j])
-        if work.intercept != NULL:
+    if work.is_plain:
+        descend_intercepts(work, work.slopes, rate)
+    elif work.intercept != NULL:
+        for j in range(work.outputs):
             (<real *> work.intercept_gradient)[j] = <real> work.slopes[j]
 
 
@@ -230,7 +244,8 @@ cdef int64_t run_dense(work_t *work, pace_t *pace, int64_t most, real _) noexcep
         rate = <real> begin_step(work)
         if work.size == 1:
             single_row(work, rate)
-            step(work, work.is_plain)
+            if not work.is_plain:
+                step(work, 0)
         else:
             batch_of_rows(work, count, _)
             step(work, 0)
@@ -262,19 +277,19 @@ cdef inline double sparse_dot(const real *x, const index *at, const real *w, Py_
     return (sums[0] + sums[2]) + (sums[1] + sums[3])
 
 
-cdef inline void expect(const work_t *work, int64_t k, const real *w, index _) noexcept nogil:
-    """Prefetch the row at a place of the epoch, and the numbers of the row before that."""
+cdef inline void expect(const work_t *work, int64_t k, const real *w, Py_ssize_t width, index _) noexcept nogil:
+    """Prefetch a row that comes later, and the numbers of the next row, so many for each column."""
     cdef int64_t row, first
     cdef Py_ssize_t j
-    if k < work.rows:
-        row = row_of(work, k)
+    if k + AHEAD < work.rows:
+        row = row_of(work, k + AHEAD)
         first = work.starts[row]
         fo_expect(<const char *> (<const real *> work.x + first), (work.starts[row + 1] - first) * sizeof(real))
         fo_expect(<const char *> (<const index *> work.places + first), (work.starts[row + 1] - first) * sizeof(index))
-    if 0 < k <= work.rows and w != NULL:
-        row = row_of(work, k - 1)
+    if k + NEXT < work.rows and w != NULL:
+        row = row_of(work, k + NEXT)
         for j in range(work.starts[row], work.starts[row + 1]):
-            fo_expect(<const char *> (w + (<const index *> work.places)[j]), 1)
+            fo_expect(<const char *> (w + (<const index *> work.places)[j] * width), 1)
 
 
 cdef inline void batch_of_sparse_rows(work_t *work, int64_t count, real _, index __) noexcept nogil:
@@ -293,7 +308,7 @@ cdef inline void batch_of_sparse_rows(work_t *work, int64_t count, real _, index
         memset(work.intercept_gradient, 0, outputs * sizeof(real))
     for b in range(count):
         row, z = row_of(work, work.at + b), work.slopes
-        expect(work, work.at + b + AHEAD, <const real *> NULL, __)
+        expect(work, work.at + b, <const real *> NULL, 1, __)
         x, at = <const real *> work.x + work.starts[row], <const index *> work.places + work.starts[row]
         m = work.starts[row + 1] - work.starts[row]
         for j in range(outputs):
@@ -358,29 +373,47 @@ cdef inline Py_ssize_t gather_batch(work_t *work, int64_t count, Py_ssize_t j, r
     return n
 
 
+cdef inline void exchange(real *table, const int64_t *touched, Py_ssize_t n, real **rest, const int width,
+                          const bint inwards) noexcept nogil:
+    """Copy the entries of a batch's columns to arrays, one for each part of an entry, or back."""
+    cdef Py_ssize_t k
+    cdef int s
+    cdef real *entry
+    for k in range(n):
+        entry = table + touched[k] * width
+        for s in range(width):
+            if inwards:
+                entry[s] = rest[s][k]
+            else:
+                rest[s][k] = entry[s]
+
+
+cdef inline void exchange_any(real *table, const int64_t *touched, Py_ssize_t n, real **rest, int width,
+                              const bint inwards) noexcept nogil:
+    """Do the same; usual widths are constants for the compiler."""
+    if width == 2:
+        exchange(table, touched, n, rest, 2, inwards)
+    elif width == 3:
+        exchange(table, touched, n, rest, 3, inwards)
+    else:
+        exchange(table, touched, n, rest, width, inwards)
+
+
 cdef inline void update_columns(work_t *work, Py_ssize_t n, Py_ssize_t room, real *table, real _) noexcept nogil:
     """Apply the rule to the columns of a batch: parameter and state of each are side by side in the table."""
     cdef void *arrays[UPDATE + 1]
     cdef real *rest[STATES + 1]
-    cdef Py_ssize_t k, width = 1 + work.states
-    cdef int s
-    cdef real *entry
+    cdef int s, width = 1 + work.states
     arrays[GRADIENT], arrays[UPDATE] = work.gathered, NULL
     for s in range(width):
         rest[s] = <real *> work.gathered + (s + 1) * room
         arrays[PARAMETER if s == 0 else s + 1] = rest[s]
-    for k in range(n):
-        entry = table + work.touched[k] * width
-        for s in range(width):
-            rest[s][k] = entry[s]
+    exchange_any(table, work.touched, n, rest, width, False)
     if real is float:
         work.plain[0].rule.f32(arrays, n, work.plain[0].c)
     else:
         work.plain[0].rule.f64(arrays, n, work.plain[0].c)
-    for k in range(n):
-        entry = table + work.touched[k] * width
-        for s in range(width):
-            entry[s] = rest[s][k]
+    exchange_any(table, work.touched, n, rest, width, True)
 
 
 cdef inline double table_dot(const real *x, const index *at, const real *table, Py_ssize_t width, Py_ssize_t n) noexcept nogil:
@@ -411,7 +444,7 @@ cdef int64_t run_touched(work_t *work, pace_t *pace, int64_t most, real _, index
         begin_step(work)
         for b in range(count):
             row, z = row_of(work, work.at + b), work.slopes + b * outputs
-            expect(work, work.at + b + AHEAD, <const real *> NULL, __)
+            expect(work, work.at + b, <const real *> work.table, width, __)
             m = work.starts[row + 1] - work.starts[row]
             for j in range(outputs):
                 z[j] = table_dot(<const real *> work.x + work.starts[row], <const index *> work.places + work.starts[row],
@@ -454,7 +487,9 @@ cdef inline void fold(work_t *work, double by, real _) noexcept nogil:
     cdef Py_ssize_t i, j
     cdef real *v = <real *> work.coef
     cdef real old
-    cdef double least, squares = 0
+    cdef double least
+    if work.l1 == 0 and by == 1 and work.scale == 1:
+        return
     for j in range(work.outputs):
         for i in range(work.columns):
             old, least = v[j * work.columns + i], 0
@@ -463,8 +498,23 @@ cdef inline void fold(work_t *work, double by, real _) noexcept nogil:
                 work.thresholds[j * work.columns + i] = 0
             old = max(old - <real> least, <real> 0) + min(old + <real> least, <real> 0) if least > 0 else old
             v[j * work.columns + i] = <real> (by * work.scale * old)
-            squares += <double> v[j * work.columns + i] * v[j * work.columns + i]
-    work.scale, work.threshold, work.squares = 1, 0, squares
+    work.scale, work.threshold = 1, 0
+    if work.alpha > 0:
+        work.squares = dot(<const real *> work.coef, <const real *> work.coef, work.columns * work.outputs)
+
+
+cdef inline void subtract(real *v, const index *at, const real *x, real a, Py_ssize_t n) noexcept nogil:
+    """Subtract a sparse row times a number, four columns at once, which differ."""
+    cdef Py_ssize_t k = 0
+    cdef real b0, b1, b2, b3
+    while k + 4 <= n:
+        b0, b1 = v[at[k]] - a * x[k], v[at[k + 1]] - a * x[k + 1]
+        b2, b3 = v[at[k + 2]] - a * x[k + 2], v[at[k + 3]] - a * x[k + 3]
+        v[at[k]], v[at[k + 1]], v[at[k + 2]], v[at[k + 3]] = b0, b1, b2, b3
+        k += 4
+    while k < n:
+        v[at[k]] = v[at[k]] - a * x[k]
+        k += 1
 
 
 cdef inline void descend_sparse(work_t *work, int64_t count, double rate, real _, index __) noexcept nogil:
@@ -474,8 +524,7 @@ cdef inline void descend_sparse(work_t *work, int64_t count, double rate, real _
     cdef const real *x
     cdef const index *at
     cdef real *v
-    cdef real a, old
-    cdef double squares = 0
+    cdef real a
     for b in range(count):
         row = row_of(work, work.at + b)
         x, at = <const real *> work.x + work.starts[row], <const index *> work.places + work.starts[row]
@@ -484,14 +533,9 @@ cdef inline void descend_sparse(work_t *work, int64_t count, double rate, real _
             v = <real *> work.coef + j * work.columns
             a = <real> (rate / work.scale * work.slopes[b * work.outputs + j])
             if work.alpha > 0:
-                for k in range(m):
-                    old = v[at[k]]
-                    v[at[k]] = old - a * x[k]
-                    squares += <double> v[at[k]] * v[at[k]] - <double> old * old
-            else:
-                for k in range(m):
-                    v[at[k]] = v[at[k]] - a * x[k]
-    work.squares += squares
+                # What the squares become, from products with what is there.
+                work.squares += a * (a * work.norms[row] - 2 * (work.products[j] if count == 1 else sparse_dot(x, at, v, m)))
+            subtract(v, at, x, a, m)
 
 
 cdef int64_t run_scaled(work_t *work, pace_t *pace, int64_t most, real _, index __) noexcept nogil:
@@ -503,35 +547,44 @@ cdef int64_t run_scaled(work_t *work, pace_t *pace, int64_t most, real _, index 
     cdef double *kept
     cdef const real *x
     cdef const index *at
+    if work.alpha > 0:
+        work.squares = dot(<const real *> work.coef, <const real *> work.coef, work.columns * outputs)
     while work.at < work.rows and done < most:
         count, rate = min(work.size, work.rows - work.at), begin_step(work)
         if work.alpha > 0:
             work.total += 0.5 * work.alpha * work.scale * work.scale * work.squares * count
         for b in range(count):
             row, z = row_of(work, work.at + b), work.slopes + b * outputs
-            expect(work, work.at + b + AHEAD, <const real *> work.coef, __)
+            expect(work, work.at + b, <const real *> NULL, 1, __)
             x, at = <const real *> work.x + work.starts[row], <const index *> work.places + work.starts[row]
             m = work.starts[row + 1] - work.starts[row]
             kept = work.thresholds
             for j in range(outputs):
                 if kept != NULL:
                     work.thresholds = kept + j * work.columns
-                z[j] = work.scale * settled_dot(work, <real *> work.coef + j * work.columns, x, at, m)
+                work.products[j] = settled_dot(work, <real *> work.coef + j * work.columns, x, at, m)
+                z[j] = work.scale * work.products[j]
                 if work.intercept != NULL:
                     z[j] += (<const real *> work.intercept)[j]
             work.thresholds = kept
             work.total += measure(work, row, z, work.factor / count) * work.factor
-        smaller = 1 - rate * work.alpha
+        smaller = 1 - rate * work.alpha  # 1 without that penalty.
         if work.scale * smaller < 1e-6:
+            for j in range(outputs):
+                work.products[j] *= work.scale * smaller
             fold(work, smaller, _)
         else:
             work.scale *= smaller
         descend_sparse(work, count, rate, _, __)
-        work.threshold += rate * work.l1 / work.scale
-        if work.intercept != NULL:
-            memset(work.intercept_gradient, 0, outputs * sizeof(real))
-            add_intercepts(work, work.slopes, count, _)
-        step(work, 1)
+        if work.l1 > 0:
+            work.threshold += rate * work.l1 / work.scale
+        if count == 1:
+            descend_intercepts(work, work.slopes, <real> rate)
+        else:
+            if work.intercept != NULL:
+                memset(work.intercept_gradient, 0, outputs * sizeof(real))
+                add_intercepts(work, work.slopes, count, _)
+            step(work, 1)
         work.at += count
         done += 1
         if is_late(pace):

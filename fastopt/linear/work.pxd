@@ -59,5 +59,7 @@ cdef struct work_t:
     double scale, threshold
     double *thresholds
     double squares  # Sum of the squares of the stored numbers.
+    const double *norms  # Of the rows: sum of squares.
+    double *products  # Of a row with the stored numbers, for each output.
 
 ctypedef int64_t (*run_t)(work_t *work, pace_t *pace, int64_t most) noexcept nogil  # Returns the number of steps made.

@@ -22,6 +22,7 @@ from .history import History
 
 Sums = tuple[int, int, float]
 NONE: Sums = (0, 0, 0.0)
+CHUNK = 0.05  # Seconds of a compiled loop until signals are looked at.
 
 
 class Run:
@@ -64,6 +65,8 @@ class Run:
         self.order_state: Any = None
         self.generator_state: Any = None
         self.is_drawing = False
+        self.epochs_of = self.compiled()  # Compiled epochs, if there are any, and whether one has begun.
+        self.is_within = False
         self.callback_states: list[Any] | None = None
 
     @property
@@ -96,11 +99,23 @@ class Run:
         """Go on from a run that was loaded."""
         self.history, self.epoch, self.sums, self.seconds = history, epoch, sums, seconds
 
+    def compiled(self) -> Any:
+        """Return the compiled epochs of an objective that has some for these data and optimizer; else None.
+
+        Such an objective has a method ``epochs(params, arrays, optimizer, batch_size)``; what it returns has ``begin(order, *sums)``,
+        ``run(seconds)``, ``sums`` and ``is_ended``.
+        """
+        found = getattr(self.function, "epochs", None)
+        if found is None or not isinstance(self.data, Arrays) or self.callbacks.hooks["on_batch"]:
+            return None
+        return found(self.params, self.data.arrays, self.optimizer, self.data.size)
+
     def train(self, saves: Checkpoint | None, bar: Bar) -> None:
         """Run the epochs that are left."""
         was_over = self.is_over
+        run = self.run_batches if self.epochs_of is None else self.run_compiled
         while not self.is_over:
-            self.run_batches(saves, bar)
+            run(saves, bar)
             if self.history.stopped is None:
                 self.end_epoch()
             bar.show(self.history)
@@ -144,6 +159,22 @@ class Run:
                 if is_timed and saves is not None and saves.is_due():
                     saves.write(self.save, self.number)
 
+    def run_compiled(self, saves: Checkpoint | None, bar: Bar) -> None:
+        """Run the batches that are left of an epoch in compiled code, with a look at signals and the clock from time to time."""
+        epochs, order, is_timed = self.epochs_of, self.draw(), saves is not None and saves.seconds is not None
+        self.began = time.perf_counter()
+        epochs.begin(order, *self.sums)
+        self.is_within = True
+        while not epochs.is_ended:
+            before = epochs.sums[0]
+            epochs.run(min(CHUNK, saves.pause()) if is_timed and saves is not None else CHUNK)
+            bar.update(epochs.sums[0] - before)
+            if is_timed and saves is not None and saves.is_due():
+                self.sums = epochs.sums
+                saves.write(self.save, self.number)
+        sums = epochs.sums
+        self.sums, self.is_within = sums, False
+
     def end_epoch(self) -> None:
         """Record an epoch, and call what is called after it."""
         history, (_, rows, total) = self.history, self.sums
@@ -166,7 +197,9 @@ class Run:
     def settle(self) -> None:
         """Count the step that was made before an exception came, if it was."""
         before, after = self.before
-        if before is not None and after[0] == self.sums[0] + 1 and self.optimizer._progress() != before:
+        if self.is_within:
+            self.sums, self.is_within = self.epochs_of.sums, False
+        elif before is not None and after[0] == self.sums[0] + 1 and self.optimizer._progress() != before:
             self.sums = after
         if self.sums[0]:
             self.seconds += time.perf_counter() - self.began
