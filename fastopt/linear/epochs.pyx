@@ -44,7 +44,8 @@ cdef class Epochs:
     cdef object kept, gradients, order, coef, table, scheduled
     cdef dict arrays
     cdef list names
-    cdef int64_t batches, most, patience, waited
+    cdef int64_t batches, most, patience
+    cdef readonly int64_t waited
     cdef double tol, least, best
     cdef bint is_lazy
     cdef readonly list values
@@ -65,7 +66,7 @@ cdef class Epochs:
         loss : int
             Place of the loss, -1 for the cross-entropy of classes.
         numbers : dict
-            ``rows``, ``size`` (of a batch), ``alpha``, ``l1`` and ``factor``.
+            ``rows``, ``size`` (of a batch), ``alpha`` and ``l1``, factors of the penalties of squares and of absolute values.
         is_lazy : bool
             Update only the columns of a batch, whatever the rule.
 
@@ -87,7 +88,7 @@ cdef class Epochs:
         work.constants, work.loss = <const double *> memory(arrays["constants"]), loss
         work.coef, work.intercept = <char *> memory(self.coef), <char *> memory(arrays["intercept"])
         work.rows, work.size, work.at = numbers["rows"], numbers["size"], numbers["rows"]
-        work.alpha, work.l1, work.factor = numbers["alpha"], numbers["l1"], numbers["factor"]
+        work.alpha, work.l1 = numbers["alpha"], numbers["l1"]
         self.gradients = [np.zeros_like(a) for a in (self.coef, arrays["intercept"]) if a is not None]
         work.coef_gradient = <char *> memory(self.gradients[0])
         work.intercept_gradient = <char *> memory(self.gradients[1]) if work.intercept != NULL else NULL

@@ -157,7 +157,7 @@ cdef inline void batch_of_rows(work_t *work, int64_t count, real _) noexcept nog
     cdef Py_ssize_t j, n = work.columns, outputs = work.outputs
     cdef real *g = <real *> work.coef_gradient
     cdef const real *x
-    cdef double factor = work.factor / count, sum = 0
+    cdef double factor = 1.0 / count, sum = 0
     cdef int64_t first = 0, b, most
     begin_gradient(work, g, <const real *> work.coef, n * outputs)
     if work.intercept != NULL:
@@ -173,7 +173,7 @@ cdef inline void batch_of_rows(work_t *work, int64_t count, real _) noexcept nog
                 add(g + j * n, x, <real> work.slopes[b * outputs + j], n)
         add_intercepts(work, work.slopes, most, _)
         first += most
-    work.total += sum * work.factor
+    work.total += sum
     if work.alpha > 0:
         work.total += penalty(work, _) * count
 
@@ -220,7 +220,7 @@ cdef inline void single_row(work_t *work, real rate) noexcept nogil:
     cdef real *w = <real *> work.coef
     cdef real *g = <real *> work.coef_gradient
     predict(work, work.at, work.slopes, rate)
-    work.total += measure(work, row, work.slopes, work.factor) * work.factor
+    work.total += measure(work, row, work.slopes, 1)
     if work.alpha > 0:
         work.total += penalty(work, rate)
     for j in range(work.outputs):
@@ -300,7 +300,7 @@ cdef inline void batch_of_sparse_rows(work_t *work, int64_t count, real _, index
     cdef const real *x
     cdef const index *at
     cdef real a
-    cdef double factor = work.factor / count, sum = 0
+    cdef double factor = 1.0 / count, sum = 0
     cdef double *z
     cdef int64_t b, row
     begin_gradient(work, g, w, n * outputs)
@@ -321,7 +321,7 @@ cdef inline void batch_of_sparse_rows(work_t *work, int64_t count, real _, index
             for k in range(m):
                 g[j * n + at[k]] = g[j * n + at[k]] + a * x[k]
         add_intercepts(work, z, 1, _)
-    work.total += sum * work.factor
+    work.total += sum
     if work.alpha > 0:
         work.total += penalty(work, _) * count
 
@@ -451,7 +451,7 @@ cdef int64_t run_touched(work_t *work, pace_t *pace, int64_t most, real _, index
                                  <const real *> work.table + j * n * width, width, m)
                 if work.intercept != NULL:
                     z[j] += (<const real *> work.intercept)[j]
-            work.total += measure(work, row, z, work.factor / count) * work.factor
+            work.total += measure(work, row, z, 1.0 / count)
         if work.intercept != NULL:
             memset(work.intercept_gradient, 0, outputs * sizeof(real))
             add_intercepts(work, work.slopes, count, _)
@@ -567,7 +567,7 @@ cdef int64_t run_scaled(work_t *work, pace_t *pace, int64_t most, real _, index 
                 if work.intercept != NULL:
                     z[j] += (<const real *> work.intercept)[j]
             work.thresholds = kept
-            work.total += measure(work, row, z, work.factor / count) * work.factor
+            work.total += measure(work, row, z, 1.0 / count)
         smaller = 1 - rate * work.alpha  # 1 without that penalty.
         if work.scale * smaller < 1e-6:
             for j in range(outputs):

@@ -11,6 +11,8 @@ import numpy as np
 
 from .. import losses
 from .._engine import dispatch
+from ..optimizers import SGD
+from .plain_epochs import PlainEpochs
 
 LOSSES = [name for name, x in vars(losses).items() if inspect.isfunction(x) and hasattr(losses, f"{name}_slope")]
 MARGINS = ("hinge", "squared_hinge", "modified_huber", "perceptron")  # Losses of labels -1 and 1.
@@ -36,9 +38,9 @@ class Objective:
     alpha : float, default 0.0
         Factor of the penalties of the coefficients; the intercept has none.
     l1_ratio : float, default 0.0
-        Share of the sum of absolute values among the penalties; the rest is half the sum of squares. It needs compiled epochs of
-        plain `fastopt.SGD`, which bring coefficients nearer to zero by ``lr * alpha * l1_ratio`` in each step, and the gradients
-        leave it out.
+        Share of the sum of absolute values among the penalties; the rest is half the sum of squares. It needs plain
+        `fastopt.SGD`: after each step of `fit`, coefficients come nearer to zero by ``lr * alpha * l1_ratio`` (the proximal
+        gradient method). A call of the objective leaves it out, and an epoch's value has it as it is at the end.
     fit_intercept : bool, default True
     mode : {"exact", "lazy"}
         Of sparse rows: by ``"exact"`` what dense rows give; by ``"lazy"`` a step updates only the columns of its batch, another
@@ -90,6 +92,11 @@ class Objective:
         for name, x in constants.items():
             check_constant(name, x)
         self.constants = {**known, **constants}
+
+    @property
+    def needs_epochs(self) -> bool:
+        """True if `fit` must run its epochs: gradients alone leave something out."""
+        return self.alpha * self.l1_ratio > 0
 
     def __repr__(self) -> str:
         shown = {"alpha": self.alpha, "l1_ratio": self.l1_ratio, "fit_intercept": self.fit_intercept, "mode": self.mode}
@@ -158,7 +165,7 @@ class Objective:
         return float(np.average(values, weights=sample_weight))
 
     def __call__(self, params: Mapping[str, Any], X: Any, y: Any, sample_weight: Any = None) -> tuple[float, dict[str, Any]]:
-        """Return the penalized mean loss of rows and its gradients.
+        """Return the mean loss of rows with the penalty of the squares, and its gradients.
 
         Parameters
         ----------
@@ -189,16 +196,20 @@ class Objective:
             grads["coef"] = grads["coef"] + coef.dtype.type(squares) * coef
         if intercept is not None:
             grads["intercept"] = slopes.sum(axis=0, keepdims=slopes.ndim == 1).astype(intercept.dtype)
-        return float(values.sum()) / n + self.penalty(coef), grads
+        return float(values.sum()) / n + self.squares(coef), grads
 
-    def penalty(self, coef: Any) -> float:
-        """Return the penalties of coefficients."""
-        w = np.asarray(coef, np.float64)
-        sizes = self.l1_ratio * float(np.abs(w).sum()) if self.l1_ratio else 0.0
-        return self.alpha * (sizes + (1 - self.l1_ratio) * 0.5 * float(np.vdot(w, w))) if self.alpha else 0.0
+    def squares(self, coef: Any) -> float:
+        """Return the penalty of the squares of coefficients."""
+        factor = self.alpha * (1 - self.l1_ratio)
+        return factor * 0.5 * float(np.square(coef, dtype=np.float64).sum()) if factor else 0.0
 
-    def epochs(self, params: Mapping[str, Any], arrays: tuple[Any, ...], optimizer: Any, size: int, factor: float = 1.0) -> Any:
-        """Return compiled epochs over rows; None where there are none for this optimizer or data.
+    def sizes(self, coef: Any) -> float:
+        """Return the penalty of the absolute values of coefficients."""
+        factor = self.alpha * self.l1_ratio
+        return factor * float(np.abs(coef, dtype=np.float64).sum()) if factor else 0.0
+
+    def epochs(self, params: Mapping[str, Any], arrays: tuple[Any, ...], optimizer: Any, size: int) -> Any:
+        """Return epochs over rows: compiled ones where their loops have the optimizer's steps and the format of the rows.
 
         Parameters
         ----------
@@ -209,36 +220,51 @@ class Objective:
             Of `params`.
         size : int
             Rows of a batch.
-        factor : float, default 1.0
-            Factor of all rows' losses.
+
+        Returns
+        -------
+        Epochs or PlainEpochs
+
+        Raises
+        ------
+        ValueError
+            If a penalty or a mode does not go with the optimizer.
         """
+        if self.alpha * self.l1_ratio > 0 and not is_plain_descent(optimizer):
+            raise ValueError(f"l1_ratio: {self.l1_ratio} with {type(optimizer).__name__}, expected plain SGD, or FTRL with its own l1")
+        found = self.compiled(params, arrays, optimizer, size)
+        if found is None and self.mode == "lazy" and hasattr(arrays[0], "tocsr"):
+            said = "a penalty or option changes the other columns too" if self.alpha else "it updates whole arrays together"
+            said += ": expected mode='exact', or optimizer 'sgd' or 'ftrl'"
+            raise ValueError(f"mode: 'lazy' with {type(optimizer).__name__}, alpha={self.alpha}: {said}")
+        return PlainEpochs(self, params, arrays, optimizer, size) if found is None else found
+
+    def compiled(self, params: Mapping[str, Any], arrays: tuple[Any, ...], optimizer: Any, size: int) -> Any:
+        """Return compiled epochs, or None."""
         capsule = dispatch.linear_loops()
         coef, intercept = self.parts(params)
         layout = None if capsule is None or len(arrays) not in (2, 3) else layout_of(coef, intercept, *arrays)
-        if layout is None or optimizer.params is not params and dict(optimizer.params) != dict(params):
+        if layout is None or any(optimizer.params.get(name) is not a for name, a in params.items()):
             return None
-        softmax = self.is_softmax(coef, layout["y"])
-        targets = np.ascontiguousarray(layout.pop("y"), np.float64)
-        rows, outputs = layout.pop("rows"), coef.shape[0] if coef.ndim == 2 else 1
-        if targets.size != rows * (1 if softmax else outputs):
+        outputs = coef.shape[0] if coef.ndim == 2 else 1
+        softmax = self.is_softmax(coef, layout["targets"])
+        if layout["targets"].size != layout["rows"] * (1 if softmax else outputs):
             return None
         if softmax:
-            check_classes(targets, outputs)
-        numbers = {"rows": rows, "size": size, "alpha": self.alpha * (1 - self.l1_ratio), "l1": self.alpha * self.l1_ratio}
-        found = {**layout, "targets": targets, "constants": np.array([*self.constants.values(), 0.0]), "coef": coef}
-        names = ["coef"] if intercept is None else ["coef", "intercept"]
+            check_classes(layout["targets"], outputs)
+        squares, sizes = self.alpha * (1 - self.l1_ratio), self.alpha * self.l1_ratio
+        numbers = {"rows": layout.pop("rows"), "size": size, "alpha": squares, "l1": sizes}
+        layout |= {"constants": np.array([*self.constants.values(), 0.0]), "coef": coef, "intercept": intercept}
+        loss = -1 if softmax else LOSSES.index(self.loss)
         try:
-            return Epochs(
-                optimizer,
-                names,
-                capsule,
-                {**found, "intercept": intercept},
-                -1 if softmax else LOSSES.index(self.loss),
-                {**numbers, "factor": factor},
-                self.mode == "lazy",
-            )
+            return Epochs(optimizer, ["coef", *(["intercept"] if intercept is not None else [])], capsule, layout, loss, numbers, self.mode == "lazy")
         except NotImplementedError:
             return None
+
+
+def is_plain_descent(optimizer: Any) -> bool:
+    """Return True for gradient descent without momentum and options."""
+    return isinstance(optimizer, SGD) and {group.rule.name for group in optimizer.groups} == {"sgd"}
 
 
 def check_constant(name: str, x: Any) -> None:
@@ -277,7 +303,7 @@ def layout_of(coef: Any, intercept: Any, x: Any, y: Any, weights: Any = None) ->
     plain = all(type(a) is np.ndarray and a.flags.c_contiguous and a.dtype == dtype for a in arrays)
     if not plain or dtype not in (np.float32, np.float64) or getattr(x, "dtype", None) != dtype:
         return None
-    found = {"starts": None, "places": None, "y": y, "rows": x.shape[0]}
+    found = {"starts": None, "places": None, "targets": np.ascontiguousarray(y, np.float64), "rows": x.shape[0]}
     found["weights"] = None if weights is None else np.ascontiguousarray(weights, np.float64)
     if x.ndim != 2 or x.shape[1] != coef.shape[-1] or np.shape(y)[0] != x.shape[0]:
         return None

@@ -29,10 +29,10 @@ cdef struct work_t:
     const int64_t *order  # NULL: as they are.
     int64_t rows, size, at  # Rows, those of a batch, those of this epoch so far.
     Py_ssize_t columns, outputs
-    # The loss, with factors of its penalties and of each row's.
+    # The loss, with the factors of its penalties.
     int loss
     const double *constants
-    double alpha, l1, factor
+    double alpha, l1
     double total  # Sum of the rows' values in this epoch, with the penalty of the squares.
     # Parameters and gradients: `outputs` rows of coefficients, and an intercept each (NULL: none).
     char *coef

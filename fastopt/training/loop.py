@@ -107,6 +107,8 @@ class Run:
         """
         found = getattr(self.function, "epochs", None)
         if found is None or not isinstance(self.data, Arrays) or self.callbacks.hooks["on_batch"]:
+            if getattr(self.function, "needs_epochs", False):
+                raise ValueError(f"loss_and_grad: {self.function!r:.60}, expected arrays, and no callback with on_batch")
             return None
         return found(self.params, self.data.arrays, self.optimizer, self.data.size)
 

@@ -1,0 +1,84 @@
+"""Epochs of linear models in Python, for optimizers whose steps the compiled loops do not have, and without a compiler."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .objective import Objective
+
+
+class PlainEpochs:
+    """Epochs over rows by the objective's own gradients; its methods are those of the compiled `Epochs`.
+
+    Attributes
+    ----------
+    values : list of float
+        Mean value of each whole epoch.
+    """
+
+    def __init__(self, objective: Objective, params: Any, arrays: tuple[Any, ...], optimizer: Any, size: int) -> None:
+        self.objective, self.params, self.arrays, self.optimizer, self.size = objective, params, arrays, optimizer, size
+        self.rows = arrays[0].shape[0]
+        self.values: list[float] = []
+        self.sums: tuple[int, int, float] = (0, self.rows, 0.0)
+        self.order: np.ndarray | None = None
+        self.best, self.waited = math.inf, 0
+
+    def begin(self, order: np.ndarray | None, batches: int, rows: int, total: float) -> None:
+        """Begin an epoch, or go on with one after so many batches, rows and values."""
+        self.order, self.sums = order, (batches, rows, total)
+
+    @property
+    def is_ended(self) -> bool:
+        """True at the end of an epoch."""
+        return self.sums[1] >= self.rows
+
+    def run(self, seconds: float) -> None:
+        """Run batches until the end of the epoch, or the time is over."""
+        end = time.perf_counter() + seconds
+        while not self.is_ended:
+            batches, rows, total = self.sums
+            stop = min(rows + self.size, self.rows)
+            taken = slice(rows, stop) if self.order is None else self.order[rows:stop]
+            value, grads = self.objective(self.params, *[a[taken] for a in self.arrays])
+            rate = self.optimizer.lr
+            self.optimizer.step(grads)
+            self.shrink(rate)
+            self.sums = batches + 1, stop, total + value * (stop - rows)
+            if time.perf_counter() >= end:
+                return
+
+    def shrink(self, rate: Any) -> None:
+        """Bring coefficients nearer to zero, by the learning rate times the factor of their absolute values."""
+        by = self.objective.alpha * self.objective.l1_ratio
+        if by > 0:
+            w = self.params["coef"]
+            by = w.dtype.type(rate * by)
+            w[...] = np.maximum(w - by, 0) + np.minimum(w + by, 0)
+
+    def run_epochs(self, rng: np.random.Generator, shuffle: bool, epochs: int, seconds: float, tol: float, patience: int) -> bool:
+        """Run whole epochs, until there are so many, or their values have stopped falling, or the time is over."""
+        end = time.perf_counter() + seconds
+        while not self.is_ended or (len(self.values) < epochs and self.waited < patience):
+            if self.is_ended:
+                self.begin(rng.permutation(self.rows) if shuffle else None, 0, 0, 0.0)
+            self.run(end - time.perf_counter())
+            if not self.is_ended:
+                return False
+            self.end_epoch(tol)
+            if time.perf_counter() >= end:
+                break
+        return len(self.values) >= epochs or self.waited >= patience
+
+    def end_epoch(self, tol: float) -> None:
+        """Record the value of an epoch, and compare it with the lowest."""
+        value = self.sums[2] / self.rows + self.objective.sizes(self.params["coef"])
+        if self.values and not math.isnan(tol):
+            self.waited = 0 if value < self.best - tol * abs(self.values[0]) else self.waited + 1
+        self.best = min(self.best, value)
+        self.values.append(value)
