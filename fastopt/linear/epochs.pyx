@@ -45,8 +45,8 @@ cdef class Epochs:
     cdef dict arrays
     cdef list names
     cdef int64_t batches, most, patience
-    cdef readonly int64_t waited
-    cdef double tol, least, best
+    cdef public int64_t waited
+    cdef double tol, best
     cdef bint is_lazy
     cdef readonly list values
 
@@ -259,7 +259,7 @@ cdef class Epochs:
             Epochs in all, `values` included.
         seconds : float
         tol : float
-            Fall of the value that counts, relative to the first; NaN never stops.
+            Fall of the value that counts; NaN never stops.
         patience : int
             Epochs in a row without such a fall that end the run.
 
@@ -284,11 +284,9 @@ cdef class Epochs:
     cdef int end_epoch(self) except -1:
         """Record the value of an epoch, and compare it with the lowest."""
         cdef double value = self.work.total / self.work.rows + self.penalty()
-        if not self.values:
-            self.least, self.best, self.waited = self.tol * abs(value), value, 0
-        elif self.tol == self.tol:
-            self.waited = 0 if value < self.best - self.least else self.waited + 1
-            self.best = min(self.best, value)
+        if self.tol == self.tol:
+            self.waited = 0 if not self.values or value < self.best - self.tol else self.waited + 1
+        self.best = value if not self.values else min(self.best, value)
         self.values.append(value)
         return 0
 

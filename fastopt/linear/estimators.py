@@ -17,7 +17,7 @@ try:
     from sklearn.utils.extmath import safe_sparse_dot
     from sklearn.utils.metaestimators import available_if
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 except ImportError as error:
     raise ImportError("estimators need scikit-learn: pip install 'fastopt[sklearn]'") from error
 
@@ -32,6 +32,7 @@ OF_CLASSIFICATION = ("log_loss", *MARGINS)
 CONSTANTS = {"huber": "delta", "quantile": "quantile", "epsilon_insensitive": "epsilon"}
 ELSEWHERE = {"weight_decay": "alpha", "lr": "lr", "params": "fit(X, y)", "ema": "average"}
 BATCH = 32  # Rows of a batch by default.
+RATES = (0.5,) * 5  # Factors of the default learning rate, each once values have stopped falling.
 
 
 class LinearModel(BaseEstimator):  # type: ignore[misc]
@@ -82,7 +83,7 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
             if objective.fit_intercept:
                 params["intercept"][...] = self.intercept_
         cls = start.optimizer_class(self.optimizer)
-        self.lr_ = self._rate(cls, y, weights) if self.lr is None else self.lr
+        self.lr_ = start.rate_of(cls, X, self._spread(y, weights)) if self.lr is None else self.lr
         options = {"lr": self.lr_, **(self.optimizer_options or {})}
         if self.average:
             options["ema"] = 0.999 if self.average is True else float(self.average)
@@ -101,7 +102,8 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         model = self._model = self._new_model(objective, X, y, weights, outputs)
         arrays = (X, y) if weights is None else (X, y, weights)
         tol = math.nan if self.tol is None and not self.early_stopping else self.tol or 0.0
-        limits = Limits(self.max_iter, tol, self.n_iter_no_change)
+        rates = RATES if self.lr is None and not start.character_of(type(model.optimizer))[1] else ()
+        limits = Limits(self.max_iter, tol, self.n_iter_no_change, rates)
         validate = None if held_out is None else lambda: objective.mean(model.averages, *held_out)
         report = (lambda k, value: print(f"epoch {k}  loss {value:.6g}")) if self.verbose else None
         model.train(arrays, self._batch(X.shape[0]), rng, bool(self.shuffle), limits, validate, report)
@@ -138,8 +140,11 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
     def _take(self, model: Model) -> None:
         """Set the attributes that a fit leaves."""
         found = {name: np.array(a) for name, a in model.averages.items()}
-        coef = found["coef"]
-        self.coef_ = coef[None] if self._is_binary and coef.ndim == 1 else coef
+        if not all(np.isfinite(a).all() for a in found.values()):
+            raise ValueError("the coefficients have become infinite or NaN, expected a smaller lr, or columns scaled to similar sizes")
+        coef, self._is_single = found["coef"], found["coef"].ndim == 1
+        self.coef_ = coef[None] if self._is_binary and self._is_single else coef
+        self._shape = self.coef_.shape
         self.intercept_ = found.get("intercept", np.zeros(len(coef) if coef.ndim == 2 else 1, coef.dtype))
         self.n_iter_, self.t_ = len(model.history.loss), model.optimizer.steps
         self.history_, self.optimizer_ = model.history, model.optimizer
@@ -152,7 +157,7 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
     def _linear(self, X: Any) -> np.ndarray:
         """Return linear predictions, of shape (rows,) for one output."""
         z: np.ndarray = safe_sparse_dot(self._rows(X), self.coef_.T, dense_output=True) + self.intercept_
-        return z[:, 0] if self._is_binary and z.ndim == 2 and z.shape[1] == 1 else z
+        return z[:, 0] if self._is_single and z.ndim == 2 else z
 
     def _weights(self, sample_weight: Any, X: Any) -> Any:
         """Return checked weights of rows, None for none."""
@@ -165,12 +170,14 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
 
     def _dense(self) -> np.ndarray:
         """Return the coefficients as a dense array."""
-        return self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
+        if not hasattr(self.coef_, "toarray"):
+            return self.coef_
+        return self.coef_.toarray().reshape(self._shape)
 
     def _mean_loss(self, X: Any, y: np.ndarray, sample_weight: Any) -> float:
         """Return the mean loss of rows and encoded targets."""
         coef = self._dense()
-        params = {"coef": coef[0] if self._is_binary and len(coef) == 1 else coef}
+        params = {"coef": coef.reshape(-1) if self._is_single else coef}
         if self.fit_intercept:
             params["intercept"] = self.intercept_
         return self._check().mean(params, X, y, sample_weight)
@@ -186,7 +193,7 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         from scipy import sparse
 
         check_is_fitted(self, "coef_")
-        self.coef_ = sparse.csr_matrix(np.atleast_2d(self._dense())) if self._is_binary or self.coef_.ndim == 2 else self.coef_
+        self.coef_ = sparse.csr_matrix(self._dense())
         return self
 
     def densify(self) -> LinearModel:
@@ -248,7 +255,7 @@ class LinearRegressor(RegressorMixin, LinearModel):  # type: ignore[misc]
         batch_size: Any = "auto",
         max_iter: int = 1000,
         tol: float | None = 1e-4,
-        n_iter_no_change: int = 5,
+        n_iter_no_change: int = 10,
         alpha: float = 0.0,
         l1_ratio: float = 0.0,
         fit_intercept: bool = True,
@@ -278,6 +285,7 @@ class LinearRegressor(RegressorMixin, LinearModel):  # type: ignore[misc]
         )
         weights, y = self._weights(sample_weight, X), np.ascontiguousarray(y, np.float64)
         if self.loss in start.LOG_LINKS:
+            y = column_or_1d(y, warn=True)
             least = 0.0 if self.loss == "poisson" else np.nextafter(0.0, 1.0)
             if (y < least).any():
                 raise ValueError(f"y: a target below {'0' if not least else 'or equal to 0'}, expected {self.loss} to have none")
@@ -289,9 +297,9 @@ class LinearRegressor(RegressorMixin, LinearModel):  # type: ignore[misc]
         """Return the best constant prediction for each output."""
         return start.constants_of(self.loss, y.reshape(len(y), -1), weights, self.quantile)
 
-    def _rate(self, cls: type, y: np.ndarray, weights: Any) -> float:
-        """Return the default learning rate."""
-        return start.rate_of(cls, self.loss, y, weights)
+    def _spread(self, y: np.ndarray, weights: Any) -> float:
+        """Return the typical size of predictions."""
+        return 1.0 if self.loss in start.LOG_LINKS else start.spread_of(y, weights)
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearRegressor:
         """Fit the model.
@@ -366,7 +374,7 @@ class LinearRegressor(RegressorMixin, LinearModel):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
+        tags.target_tags.multi_output = self.loss not in start.LOG_LINKS
         tags.target_tags.positive_only = self.loss in start.LOG_LINKS
         return tags
 
@@ -416,7 +424,7 @@ class LinearClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
         batch_size: Any = "auto",
         max_iter: int = 1000,
         tol: float | None = 1e-4,
-        n_iter_no_change: int = 5,
+        n_iter_no_change: int = 10,
         alpha: float = 0.0,
         l1_ratio: float = 0.0,
         fit_intercept: bool = True,
@@ -479,9 +487,9 @@ class LinearClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
         logs = np.log(np.maximum(shares / shares.sum(), 1e-12))
         return logs - logs.mean() if outputs > 1 else np.array([logs[1] - logs[0]])
 
-    def _rate(self, cls: type, y: np.ndarray, weights: Any) -> float:
-        """Return the default learning rate."""
-        return start.RATE
+    def _spread(self, y: np.ndarray, weights: Any) -> float:
+        """Return the typical size of predictions."""
+        return 1.0
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearClassifier:
         """Fit the model.

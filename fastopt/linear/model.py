@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,43 @@ class Limits:
     ----------
     epochs : int
     tol : float
-        Fall of the value that counts, relative to that of the first epoch; NaN never stops.
+        Fall of the value that counts, relative to the mean loss at the beginning; NaN never stops.
     patience : int
         Epochs in a row without such a fall that end the training.
+    rates : tuple of float
+        Factors of the learning rate with which it goes on instead, one after another.
     """
 
     epochs: int
     tol: float
     patience: int
+    rates: tuple[float, ...] = ()
+
+
+class Best:
+    """The lowest validation loss so far, and parameters and optimizer as they were then."""
+
+    def __init__(self, validate: Callable[[], float] | None, tol: float, optimizer: Any) -> None:
+        self.validate, self.tol, self.optimizer = validate, 0.0 if math.isnan(tol) else tol, optimizer
+        self.losses: list[float] = []
+        self.best, self.waited = math.inf, 0
+        self.kept: Any = None
+
+    def look(self) -> int:
+        """Compute the validation loss after an epoch; return for how many it has not fallen."""
+        if self.validate is None:
+            return 0
+        loss = self.validate()
+        self.losses.append(loss)
+        self.waited = 0 if loss < self.best - self.tol else self.waited + 1
+        if loss < self.best:
+            self.best, self.kept = loss, checkpoint.snapshot(self.optimizer)
+        return self.waited
+
+    def restore(self) -> None:
+        """Load what was best."""
+        if self.kept is not None:
+            checkpoint.restore(self.optimizer, self.kept)
 
 
 @dataclass
@@ -88,38 +117,23 @@ class Model:
         """
         began, first = time.perf_counter(), self.optimizer.steps
         run = self.objective.epochs(self.params, arrays, self.optimizer, size)
-        if validate is None and report is None:
-            while not run.run_epochs(rng, shuffle, limits.epochs, CHUNK, limits.tol, limits.patience):
-                pass
-            self.has_converged = run.waited >= limits.patience
-            losses: list[float] = []
-        else:
-            losses = self._train_by_epochs(run, rng, shuffle, limits, validate, report)
-        self._record(run.values, losses, first, -(-arrays[0].shape[0] // size), time.perf_counter() - began)
-
-    def _train_by_epochs(self, run: Any, rng: Any, shuffle: bool, limits: Limits, validate: Any, report: Any) -> list[float]:
-        """Train epoch by epoch; return the validation losses."""
-        losses: list[float] = []
-        best, waited, kept = math.inf, 0, None
-        tol = math.nan if validate is not None else limits.tol
+        if not math.isnan(limits.tol):
+            limits = replace(limits, tol=limits.tol * abs(self.objective.mean(self.params, *arrays)))
+        best = Best(validate, limits.tol, self.optimizer)
+        rates, is_watched = list(limits.rates), validate is not None or report is not None
         while len(run.values) < limits.epochs and not self.has_converged:
-            count = len(run.values) + 1
+            count = len(run.values) + 1 if is_watched else limits.epochs
+            tol = limits.tol if validate is None else math.nan
             while not run.run_epochs(rng, shuffle, count, CHUNK, tol, limits.patience):
                 pass
             if report is not None:
                 report(count, run.values[-1])
-            if validate is None:
-                self.has_converged = run.waited >= limits.patience
-                continue
-            losses.append(validate())
-            least = 0.0 if math.isnan(limits.tol) else limits.tol * abs(losses[0])
-            waited = 0 if losses[-1] < best - least else waited + 1
-            if losses[-1] < best:
-                best, kept = losses[-1], checkpoint.snapshot(self.optimizer)
-            self.has_converged = waited >= limits.patience
-        if kept is not None:
-            checkpoint.restore(self.optimizer, kept)
-        return losses
+            if max(best.look(), run.waited) >= limits.patience:
+                self.has_converged = not rates
+                self.optimizer.lr *= rates.pop(0) if rates else 1
+                best.waited = run.waited = 0
+        best.restore()
+        self._record(run.values, best.losses, first, -(-arrays[0].shape[0] // size), time.perf_counter() - began)
 
     def _record(self, values: list[float], losses: list[float], first: int, per_epoch: int, seconds: float) -> None:
         """Add the epochs to the history."""

@@ -79,6 +79,6 @@ class PlainEpochs:
         """Record the value of an epoch, and compare it with the lowest."""
         value = self.sums[2] / self.rows + self.objective.sizes(self.params["coef"])
         if self.values and not math.isnan(tol):
-            self.waited = 0 if value < self.best - tol * abs(self.values[0]) else self.waited + 1
+            self.waited = 0 if value < self.best - tol else self.waited + 1
         self.best = min(self.best, value)
         self.values.append(value)

@@ -11,19 +11,23 @@ from ..minimization.methods import class_of
 
 LOG_LINKS = ("poisson", "gamma")  # Losses whose predictions are logarithms of means.
 RATE = 0.01
+FADING = 50.0  # Times that for optimizers whose steps become smaller with every gradient.
 
 
 @functools.cache
-def keeps_scale(cls: type) -> bool:
-    """Return True for an optimizer whose steps hardly depend on the scale of gradients, as Adam's."""
-    moved = []
-    for scale in (1.0, 1e3):
+def character_of(cls: type) -> tuple[bool, bool]:
+    """Return whether an optimizer's steps hardly depend on the scale of gradients, and whether they fade, as Adagrad's."""
+
+    def steps(scale: float) -> np.ndarray:
         w = np.zeros(2)
-        optimizer = cls(w, lr=RATE)
-        for g in (1.0, 0.5, 2.0):
-            optimizer.step(np.array([scale * g, -scale * g]))
-        moved.append(abs(w[0]))
-    return bool(moved[1] < 10 * moved[0])
+        optimizer, path = cls(w, lr=RATE), [0.0]
+        for k in range(256):
+            optimizer.step(np.array([scale, -scale]) * (1.0, 0.5, 2.0)[k % 3])
+            path.append(abs(w[0]))
+        return np.diff(path)
+
+    small, large = steps(1.0), steps(1e3)
+    return bool(large.sum() < 30 * small.sum()), bool(large[192:].sum() < 0.75 * large[64:128].sum())
 
 
 def optimizer_class(name: Any) -> type:
@@ -34,13 +38,24 @@ def optimizer_class(name: Any) -> type:
         raise type(error)(str(error).replace("method:", "optimizer:")) from None
 
 
-def rate_of(cls: type, loss: str, y: np.ndarray, weights: np.ndarray | None) -> float:
-    """Return the default learning rate: in units of the targets where the optimizer's steps do not scale with them."""
-    if loss in LOG_LINKS or not keeps_scale(cls):
-        return RATE
+def rate_of(cls: type, X: Any, spread: float) -> float:
+    """Return the default learning rate.
+
+    For steps that do not depend on the scale of gradients it is in units of predictions (`spread`), higher where steps fade. For the
+    others rows bound it: beyond one over the largest sum of squares plain gradient descent diverges.
+    """
+    keeps_scale, fades = character_of(cls)
+    if not keeps_scale:
+        squares = X.multiply(X).sum(axis=1) if hasattr(X, "multiply") else np.einsum("ij,ij->i", X, X)
+        return float(min(RATE, 0.5 / (1.0 + float(squares.max()))))
+    return RATE * spread * (FADING if fades else 1.0)
+
+
+def spread_of(y: np.ndarray, weights: np.ndarray | None) -> float:
+    """Return the weighted standard deviation of targets, 1 where it is 0."""
     mean = np.average(y, axis=0, weights=weights)
-    spread = float(np.sqrt(np.average(np.square(y - mean), axis=0, weights=weights).mean()))
-    return RATE * (spread if spread > 0 else 1.0)
+    found = float(np.sqrt(np.average(np.square(y - mean), axis=0, weights=weights).mean()))
+    return found if found > 0 else 1.0
 
 
 def constants_of(loss: str, y: np.ndarray, weights: np.ndarray | None, quantile: float) -> np.ndarray:
