@@ -38,7 +38,7 @@ def power(x, n):
     return result
 
 
-def exp(x):
+def exp(x: Any) -> Any:
     """Return the exponential of doubles by + - * and powers of two only, to two units in the last place: C libraries differ."""
     with np.errstate(all="ignore"):
         within = np.where(x > 710, 710.0, np.where(x < -746, -746.0, x))
@@ -55,7 +55,7 @@ def exp(x):
         return np.ldexp(np.ldexp(y, half), whole - half)[()]
 
 
-def log(x):
+def log(x: Any) -> Any:
     """Return the natural logarithm of doubles, computed as `exp` is."""
     with np.errstate(all="ignore"):
         m, e = np.frexp(x)
@@ -69,7 +69,7 @@ def log(x):
         return np.where(x > 0, np.where(x == inf, x, y), np.where(x == 0, -inf, math.nan))[()]
 
 
-def log1p(x):
+def log1p(x: Any) -> Any:
     """Return ``log(1 + x)`` of doubles, computed as `exp` is."""
     with np.errstate(all="ignore"):
         y = 1 + x

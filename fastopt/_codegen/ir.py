@@ -6,6 +6,7 @@ import ast
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from .capacity import CARRY, INPUTS, SCALARS, STATES, SUMS
 from .subset import (
@@ -189,7 +190,7 @@ class Reader:
         Everything is a double, also in NumPy: numbers and scalars may stand alone.
     """
 
-    calls = ELEMENTWISE
+    calls: ClassVar = ELEMENTWISE
     is_double = False
 
     def __init__(self, path: Path, functions: dict[str, ast.FunctionDef], imported: set[str]) -> None:

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from .ir import Function, Reader, functions_of
 from .subset import ELEMENTWISE, IN_LOSSES
@@ -34,7 +35,7 @@ class LossIR:
 class _LossReader(Reader):
     """Reader of losses, in which everything is a double: numbers and constants may stand alone."""
 
-    calls = {**ELEMENTWISE, **IN_LOSSES}
+    calls: ClassVar = {**ELEMENTWISE, **IN_LOSSES}
     is_double = True
 
 

@@ -140,13 +140,19 @@ def checked_option(cls: Any, key: str, value: Any, domains: Mapping[str, Domain]
         value = words[0] if value is None else value
         if not isinstance(value, str) or value not in words:
             raise ValueError(f"{key}: {value!r}, expected one of {', '.join(map(repr, words))}")
-    elif isinstance({**cls.arguments, **OPTIONS}.get(key), bool):
+    elif key in switches_of(cls):
         return check_bool(key, value)
     elif key in ARRAY_OPTIONS:
         return own_copy(value)
     elif key not in cls.tuple_arguments:
         check_hyperparameter(key, value, domains.get(key, NONNEGATIVE))
     return value
+
+
+@functools.cache
+def switches_of(cls: Any) -> frozenset[str]:
+    """Return the options of a class that are True or False."""
+    return frozenset(key for key, value in {**cls.arguments, **OPTIONS}.items() if isinstance(value, bool))
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
@@ -193,6 +194,14 @@ def is_present(stage: str, options: Mapping[str, Any], settings: Any, decay: str
     """Return True if a group has a stage: all of its optimizer options are set, and one of its group options, if it has any."""
     if stage in WEIGHT_DECAY_STAGES:
         return stage == decay
-    asked = [o.is_set(getattr(settings, o.name)) for o in OF_OPTIMIZERS.values() if stage in o.stages]
-    own = [o.is_set(options[o.name]) or (o.is_late and stage == o.stages[0]) for o in OF_GROUPS.values() if stage in o.stages]
-    return all(asked) and (any(own) or not own)
+    of_optimizers, of_groups = options_of(stage)
+    if not all(o.is_set(getattr(settings, o.name)) for o in of_optimizers):
+        return False
+    return not of_groups or any((o.is_late and stage == o.stages[0]) or o.is_set(options[o.name]) for o in of_groups)
+
+
+@functools.cache
+def options_of(stage: str) -> tuple[list[Option], list[Option]]:
+    """Return the options of optimizers and of groups that have a stage."""
+    of_optimizers = [option for option in OF_OPTIMIZERS.values() if stage in option.stages]
+    return of_optimizers, [option for option in OF_GROUPS.values() if stage in option.stages]

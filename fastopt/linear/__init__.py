@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING, Any
 from .objective import Objective
 
 if TYPE_CHECKING:
-    from .estimators import LinearClassifier, LinearRegressor
+    from .classifier import LinearClassifier
+    from .regressor import LinearRegressor
 
 __all__ = ["LinearClassifier", "LinearRegressor", "Objective"]
+ESTIMATORS = {"LinearClassifier": "classifier", "LinearRegressor": "regressor"}
 
 
 def __getattr__(name: str) -> Any:
     """Import the estimators on first use."""
-    if name in __all__:
-        from . import estimators
+    if name in ESTIMATORS:
+        import importlib
 
-        return getattr(estimators, name)
+        return getattr(importlib.import_module(f"{__name__}.{ESTIMATORS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

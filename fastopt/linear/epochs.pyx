@@ -174,7 +174,7 @@ cdef class Epochs:
         """Return True if the rule leaves a column alone, parameter and state, whose gradient is zero: from now on, and after steps."""
         cdef work_t *work = &self.work
         cdef Py_ssize_t n = work.columns * work.outputs, m = min(<Py_ssize_t> TRIED, n)
-        cdef int k, t
+        cdef int t
         state = [np.asarray(a) for a in list_of_state(self)]
         whole = [self.coef.reshape(-1), *(a.reshape(-1) for a in state)]
         prepare_scalars(&work.plain[0], work.first[0] + 1)

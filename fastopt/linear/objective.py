@@ -15,6 +15,7 @@ from ..optimizers import SGD
 from .plain_epochs import PlainEpochs
 
 LOSSES = [name for name, x in vars(losses).items() if inspect.isfunction(x) and hasattr(losses, f"{name}_slope")]
+CONSTANTS = {name: dict(getattr(losses, name).__kwdefaults__ or {}) for name in LOSSES}
 MARGINS = ("hinge", "squared_hinge", "modified_huber", "perceptron")  # Losses of labels -1 and 1.
 MODES = ("exact", "lazy")
 
@@ -27,14 +28,14 @@ except ImportError:  # Nothing is compiled.
 class Objective:
     """Mean loss of linear predictions with penalties, for `fastopt.training.fit` and any loop.
 
-    ``objective(params, X, y)`` returns the loss and the gradients of ``{"coef": ..., "intercept": ...}``. `fit` runs whole epochs of
-    it in compiled code.
+    ``objective(params, X, y)`` returns the loss and the gradients of ``{"coef": ..., "intercept": ...}``. `fit` runs whole epochs
+    of it in compiled code.
 
     Parameters
     ----------
     loss : str, default "squared_error"
-        A function of `fastopt.losses` by name. ``"log_loss"`` of several outputs and one column of targets is the cross-entropy of
-        classes 0, 1, ....
+        A function of `fastopt.losses` by name. ``"log_loss"`` of several outputs and one target is the cross-entropy of classes,
+        which are numbered from 0.
     alpha : float, default 0.0
         Factor of the penalties of the coefficients; the intercept has none.
     l1_ratio : float, default 0.0
@@ -86,7 +87,7 @@ class Objective:
         self.loss, self.alpha, self.l1_ratio, self.fit_intercept, self.mode = loss, alpha, l1_ratio, bool(fit_intercept), mode
         self.value: Callable[..., Any] = getattr(losses, loss)
         self.slope: Callable[..., Any] = getattr(losses, f"{loss}_slope")
-        known = {name: x.default for name, x in inspect.signature(self.value).parameters.items() if x.kind is x.KEYWORD_ONLY}
+        known = CONSTANTS[loss]
         if unknown := [name for name in constants if name not in known]:
             raise TypeError(f"{loss}: no {', '.join(unknown)}, expected {', '.join(known) or 'no constants'}")
         for name, x in constants.items():
@@ -231,7 +232,9 @@ class Objective:
             If a penalty or a mode does not go with the optimizer.
         """
         if self.alpha * self.l1_ratio > 0 and not is_plain_descent(optimizer):
-            raise ValueError(f"l1_ratio: {self.l1_ratio} with {type(optimizer).__name__}, expected plain SGD, or FTRL with its own l1")
+            raise ValueError(
+                f"l1_ratio: {self.l1_ratio} with {type(optimizer).__name__}, expected plain SGD, or FTRL with its own l1"
+            )
         found = self.compiled(params, arrays, optimizer, size)
         if found is None and self.mode == "lazy" and hasattr(arrays[0], "tocsr"):
             said = "a penalty or option changes the other columns too" if self.alpha else "it updates whole arrays together"
@@ -257,7 +260,15 @@ class Objective:
         layout |= {"constants": np.array([*self.constants.values(), 0.0]), "coef": coef, "intercept": intercept}
         loss = -1 if softmax else LOSSES.index(self.loss)
         try:
-            return Epochs(optimizer, ["coef", *(["intercept"] if intercept is not None else [])], capsule, layout, loss, numbers, self.mode == "lazy")
+            return Epochs(
+                optimizer,
+                ["coef", *(["intercept"] if intercept is not None else [])],
+                capsule,
+                layout,
+                loss,
+                numbers,
+                self.mode == "lazy",
+            )
         except NotImplementedError:
             return None
 
@@ -298,21 +309,23 @@ def cross_entropy(z: np.ndarray, y: np.ndarray, slopes: bool) -> tuple[np.ndarra
 
 def layout_of(coef: Any, intercept: Any, x: Any, y: Any, weights: Any = None) -> dict[str, Any] | None:
     """Return the arrays of rows as compiled loops read them; None if they are in another format."""
-    arrays = [a for a in (coef, intercept) if a is not None]
-    dtype = coef.dtype
-    plain = all(type(a) is np.ndarray and a.flags.c_contiguous and a.dtype == dtype for a in arrays)
-    if not plain or dtype not in (np.float32, np.float64) or getattr(x, "dtype", None) != dtype:
+    dtype = getattr(x, "dtype", None)
+    if dtype not in (np.float32, np.float64) or not all(is_plain(a, dtype) for a in (coef, intercept) if a is not None):
+        return None
+    if x.ndim != 2 or x.shape[1] != coef.shape[-1] or np.shape(y)[0] != x.shape[0]:
         return None
     found = {"starts": None, "places": None, "targets": np.ascontiguousarray(y, np.float64), "rows": x.shape[0]}
     found["weights"] = None if weights is None else np.ascontiguousarray(weights, np.float64)
-    if x.ndim != 2 or x.shape[1] != coef.shape[-1] or np.shape(y)[0] != x.shape[0]:
+    if isinstance(x, np.ndarray):
+        return {**found, "x": np.ascontiguousarray(x)}
+    if not hasattr(x, "tocsr"):
         return None
-    if hasattr(x, "tocsr"):
-        if not x.has_canonical_format:
-            x = x.copy()
-            x.sum_duplicates()
-        found |= {"x": x.data, "starts": np.ascontiguousarray(x.indptr, np.int64), "places": np.ascontiguousarray(x.indices)}
-        return found
-    if not isinstance(x, np.ndarray):
-        return None
-    return {**found, "x": np.ascontiguousarray(x)}
+    if not x.has_canonical_format:
+        x = x.copy()
+        x.sum_duplicates()
+    return {**found, "x": x.data, "starts": np.ascontiguousarray(x.indptr, np.int64), "places": np.ascontiguousarray(x.indices)}
+
+
+def is_plain(a: Any, dtype: Any) -> bool:
+    """Return True for a contiguous array of NumPy in this precision."""
+    return type(a) is np.ndarray and a.flags.c_contiguous and a.dtype == dtype

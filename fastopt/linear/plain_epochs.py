@@ -36,7 +36,7 @@ class PlainEpochs:
     @property
     def is_ended(self) -> bool:
         """True at the end of an epoch."""
-        return self.sums[1] >= self.rows
+        return bool(self.sums[1] >= self.rows)
 
     def run(self, seconds: float) -> None:
         """Run batches until the end of the epoch, or the time is over."""

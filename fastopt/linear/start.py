@@ -1,4 +1,4 @@
-"""Where the training of a linear model begins: intercepts and learning rates by the targets."""
+"""Beginning of the training of a linear model: intercepts and learning rates by the data."""
 
 from __future__ import annotations
 
@@ -38,11 +38,16 @@ def optimizer_class(name: Any) -> type:
         raise type(error)(str(error).replace("method:", "optimizer:")) from None
 
 
+def has_fading_steps(name: Any) -> bool:
+    """Return True for an optimizer whose steps become smaller with every gradient; its learning rate stays as it is."""
+    return character_of(optimizer_class(name))[1]
+
+
 def rate_of(cls: type, X: Any, spread: float) -> float:
     """Return the default learning rate.
 
-    For steps that do not depend on the scale of gradients it is in units of predictions (`spread`), higher where steps fade. For the
-    others rows bound it: beyond one over the largest sum of squares plain gradient descent diverges.
+    For steps that do not depend on the scale of gradients it is in units of predictions (`spread`), higher where steps fade. For
+    the others rows bound it: beyond one over the largest sum of squares plain gradient descent diverges.
     """
     keeps_scale, fades = character_of(cls)
     if not keeps_scale:

@@ -1,4 +1,4 @@
-"""What the loops over the rows of linear models read and write: shared by their driver and by each instruction set's loops."""
+"""Structure that the loops over rows of linear models read and write: for their driver and for each instruction set's loops."""
 
 from libc.stdint cimport int64_t
 

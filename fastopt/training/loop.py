@@ -102,8 +102,8 @@ class Run:
     def compiled(self) -> Any:
         """Return the compiled epochs of an objective that has some for these data and optimizer; else None.
 
-        Such an objective has a method ``epochs(params, arrays, optimizer, batch_size)``; what it returns has ``begin(order, *sums)``,
-        ``run(seconds)``, ``sums`` and ``is_ended``.
+        Such an objective has a method ``epochs(params, arrays, optimizer, batch_size)``; what it returns has
+        ``begin(order, *sums)``, ``run(seconds)``, ``sums`` and ``is_ended``.
         """
         found = getattr(self.function, "epochs", None)
         if found is None or not isinstance(self.data, Arrays) or self.callbacks.hooks["on_batch"]:

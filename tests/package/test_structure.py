@@ -32,6 +32,8 @@ LAYERS = {
     "torch": {"_arrays", "_engine", "_optimizer", "custom"},
     "training": {"_arrays", "_optimizer", "domains", "pictures", "schedules"},
     "gradient": {"_arrays", "domains"},
+    "losses": {"arithmetic"},
+    "linear": {"_engine", "_optimizer", "arithmetic", "domains", "losses", "minimization", "optimizers", "training"},
     "minimization": {"_arrays", "_codegen", "_engine", "_optimizer", "custom", "domains", "optimizers", "pictures", "training"},
 }
 

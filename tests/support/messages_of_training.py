@@ -40,6 +40,17 @@ def malformed():
     train(checkpoint="run.npz", seed=0, resume=True)()
 
 
+def on_batch_with_l1():
+    params = {"coef": np.zeros(2), "intercept": np.zeros(1)}
+    objective = fo.linear.Objective(alpha=1.0, l1_ratio=0.5)
+    fo.training.fit(objective, params, (np.ones((2, 2)), np.ones(2)), fo.SGD(params), callbacks=[OnBatch()])
+
+
+class OnBatch:
+    def on_batch(self, run):
+        pass
+
+
 OF_TRAINING = [
     (ValueError, ["epochs: 0, expected a whole number of at least 1"], train(epochs=0)),
     (ValueError, ["epochs: 1.5, expected a whole number"], train(epochs=1.5)),
@@ -78,6 +89,7 @@ OF_TRAINING = [
     (ValueError, ["run.npz: rows: saved 4, here 2"], resumed(data=np.ones((2, 2)))),
     (ValueError, ["other.npz: a file of an optimizer or a minimization, expected one of training.fit"], of_an_optimizer),
     (ValueError, ["run.npz: malformed (IndexError"], malformed),
+    (ValueError, ["loss_and_grad: Objective(", "expected arrays, and no callback with on_batch"], on_batch_with_l1),
     (ValueError, ["patience: 0, expected a whole number of at least 1"], lambda: EarlyStopping(patience=0)),
     (ValueError, ["min_delta: -1, expected a finite number of at least 0"], lambda: EarlyStopping(min_delta=-1)),
     (ValueError, ["monitor: 'accuracy', expected 'validation_loss', 'loss' or None"], lambda: EarlyStopping("accuracy")),
