@@ -128,6 +128,11 @@ cdef inline void add_intercepts(work_t *work, const double *z, int64_t count, re
                 g[j] = g[j] + <real> z[b * work.outputs + j]
 
 
+cdef inline bint counts_squares(const work_t *work) noexcept nogil:
+    """Return True if each batch has the penalty of the squares; with thresholds, which sparse rows miss, an epoch has it at its end."""
+    return work.alpha > 0 and work.l1 == 0
+
+
 cdef inline double penalty(const work_t *work, real _) noexcept nogil:
     """Return the penalty of the squares of the coefficients."""
     cdef const real *w = <const real *> work.coef

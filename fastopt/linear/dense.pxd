@@ -6,8 +6,8 @@ from libc.string cimport memset
 
 from fastopt._engine.plain cimport is_late, pace_t
 from fastopt.linear.common cimport (
-    TOGETHER, add, add_intercepts, begin_gradient, begin_step, descend_intercepts, dot, fo_expect, measure, penalty, real, row_of,
-    shrink, step,
+    TOGETHER, add, add_intercepts, begin_gradient, begin_step, counts_squares, descend_intercepts, dot, fo_expect, measure, penalty,
+    real, row_of, shrink, step,
 )
 from fastopt.linear.work cimport AHEAD, work_t
 
@@ -47,7 +47,7 @@ cdef inline void batch_of_rows(work_t *work, int64_t count, real _) noexcept nog
         add_intercepts(work, work.slopes, most, _)
         first += most
     work.total += sum
-    if work.alpha > 0:
+    if counts_squares(work):
         work.total += penalty(work, _) * count
 
 
@@ -84,7 +84,7 @@ cdef inline void single_row(work_t *work, real rate) noexcept nogil:
     cdef real *g = <real *> work.coef_gradient
     predict(work, work.at, work.slopes, rate)
     work.total += measure(work, row, work.slopes, 1)
-    if work.alpha > 0:
+    if counts_squares(work):
         work.total += penalty(work, rate)
     for j in range(work.outputs):
         if work.is_plain:

@@ -232,8 +232,11 @@ cdef class Epochs:
         return self.work.at >= self.work.rows
 
     def penalty(self):
-        """Return the penalty of the absolute values of the coefficients."""
-        return self.work.l1 * float(np.abs(self.coef, dtype=np.float64).sum()) if self.work.l1 > 0 else 0.0
+        """Return the penalties that an epoch has at its end: both, if there is one of absolute values."""
+        if self.work.l1 == 0:
+            return 0.0
+        w = self.coef.astype(np.float64)
+        return self.work.l1 * float(np.abs(w).sum()) + 0.5 * self.work.alpha * float(np.square(w).sum())
 
     def run(self, double seconds):
         """Run batches until the end of the epoch, or the time is over.

@@ -41,7 +41,7 @@ class Objective:
     l1_ratio : float, default 0.0
         Share of the sum of absolute values among the penalties; the rest is half the sum of squares. It needs plain
         `fastopt.SGD`: after each step of `fit`, coefficients come nearer to zero by ``lr * alpha * l1_ratio`` (the proximal
-        gradient method). A call of the objective leaves it out, and an epoch's value has it as it is at the end.
+        gradient method). A call of the objective leaves it out, and an epoch's value has both penalties of its end.
     fit_intercept : bool, default True
     mode : {"exact", "lazy"}
         Of sparse rows: by ``"exact"`` what dense rows give; by ``"lazy"`` a step updates only the columns of its batch, another
@@ -204,10 +204,9 @@ class Objective:
         factor = self.alpha * (1 - self.l1_ratio)
         return factor * 0.5 * float(np.square(coef, dtype=np.float64).sum()) if factor else 0.0
 
-    def sizes(self, coef: Any) -> float:
-        """Return the penalty of the absolute values of coefficients."""
-        factor = self.alpha * self.l1_ratio
-        return factor * float(np.abs(coef, dtype=np.float64).sum()) if factor else 0.0
+    def penalties(self, coef: Any) -> float:
+        """Return the penalties of the absolute values and of the squares of coefficients."""
+        return self.alpha * self.l1_ratio * float(np.abs(coef, dtype=np.float64).sum()) + self.squares(coef)
 
     def epochs(self, params: Mapping[str, Any], arrays: tuple[Any, ...], optimizer: Any, size: int) -> Any:
         """Return epochs over rows: compiled ones where their loops have the optimizer's steps and the format of the rows.

@@ -46,6 +46,8 @@ class PlainEpochs:
             stop = min(rows + self.size, self.rows)
             taken = slice(rows, stop) if self.order is None else self.order[rows:stop]
             value, grads = self.objective(self.params, *[a[taken] for a in self.arrays])
+            if self.objective.needs_epochs:
+                value -= self.objective.squares(self.params["coef"])
             rate = self.optimizer.lr
             self.optimizer.step(grads)
             self.shrink(rate)
@@ -77,7 +79,9 @@ class PlainEpochs:
 
     def end_epoch(self, tol: float) -> None:
         """Record the value of an epoch, and compare it with the lowest."""
-        value = self.sums[2] / self.rows + self.objective.sizes(self.params["coef"])
+        value = self.sums[2] / self.rows
+        if self.objective.needs_epochs:
+            value += self.objective.penalties(self.params["coef"])
         if self.values and not math.isnan(tol):
             self.waited = 0 if value < self.best - tol else self.waited + 1
         self.best = min(self.best, value)

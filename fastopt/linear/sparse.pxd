@@ -7,8 +7,8 @@ from libc.string cimport memset
 from fastopt._engine.plain cimport is_late, pace_t
 from fastopt._engine.table cimport GRADIENT, PARAMETER, STATES, UPDATE
 from fastopt.linear.common cimport (
-    NEXT, add_intercepts, begin_gradient, begin_step, descend_intercepts, dot, fo_expect, index, measure, penalty, real, row_of,
-    shrink, step,
+    NEXT, add_intercepts, begin_gradient, begin_step, counts_squares, descend_intercepts, dot, fo_expect, index, measure, penalty,
+    real, row_of, shrink, step,
 )
 from fastopt.linear.work cimport AHEAD, EXACT, TOUCHED, work_t
 
@@ -75,7 +75,7 @@ cdef inline void batch_of_sparse_rows(work_t *work, int64_t count, real _, index
                 g[j * n + at[k]] = g[j * n + at[k]] + a * x[k]
         add_intercepts(work, z, 1, _)
     work.total += sum
-    if work.alpha > 0:
+    if counts_squares(work):
         work.total += penalty(work, _) * count
 
 
@@ -230,7 +230,6 @@ cdef inline double settled_dot(work_t *work, real *v, const real *x, const index
         if by > 0:
             old = v[at[k]]
             v[at[k]] = max(old - by, <real> 0) + min(old + by, <real> 0)
-            work.squares += <double> v[at[k]] * v[at[k]] - <double> old * old
         work.thresholds[at[k]] = work.threshold
     return sparse_dot(x, at, v, n)
 
@@ -252,7 +251,7 @@ cdef inline void fold(work_t *work, double by, real _) noexcept nogil:
             old = max(old - <real> least, <real> 0) + min(old + <real> least, <real> 0) if least > 0 else old
             v[j * work.columns + i] = <real> (by * work.scale * old)
     work.scale, work.threshold = 1, 0
-    if work.alpha > 0:
+    if counts_squares(work):
         work.squares = dot(<const real *> work.coef, <const real *> work.coef, work.columns * work.outputs)
 
 
@@ -285,7 +284,7 @@ cdef inline void descend_sparse(work_t *work, int64_t count, double rate, real _
         for j in range(work.outputs):
             v = <real *> work.coef + j * work.columns
             a = <real> (rate / work.scale * work.slopes[b * work.outputs + j])
-            if work.alpha > 0:
+            if counts_squares(work):
                 # What the squares become, from products with what is there.
                 work.squares += a * (a * work.norms[row] - 2 * (work.products[j] if count == 1 else sparse_dot(x, at, v, m)))
             subtract(v, at, x, a, m)
@@ -328,11 +327,11 @@ cdef inline int64_t run_scaled(work_t *work, pace_t *pace, int64_t most, real _,
     """Run batches of sparse rows by plain gradient descent; the penalties change all columns by a common factor and threshold."""
     cdef int64_t done = 0, count, b
     cdef double rate
-    if work.alpha > 0:
+    if counts_squares(work):
         work.squares = dot(<const real *> work.coef, <const real *> work.coef, work.columns * work.outputs)
     while work.at < work.rows and done < most:
         count, rate = min(work.size, work.rows - work.at), begin_step(work)
-        if work.alpha > 0:
+        if counts_squares(work):
             work.total += 0.5 * work.alpha * work.scale * work.scale * work.squares * count
         for b in range(count):
             measure_scaled(work, b, 1.0 / count, _, __)
