@@ -102,6 +102,11 @@ def described(cls: type) -> type:
     return cls
 
 
+def warn(said: str) -> None:
+    """Warn the caller of `fit` that training has not converged."""
+    warnings.warn(said, ConvergenceWarning, stacklevel=4)
+
+
 class LinearModel(BaseEstimator):  # type: ignore[misc]
     """Base of the estimators: checks, training and linear predictions."""
 
@@ -181,9 +186,12 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         model.train(arrays, self._batch(X.shape[0]), rng, bool(self.shuffle), limits, validate, report)
         self._rng = rng
         self._take(model)
-        if not (model.has_converged or math.isnan(tol)):
+        values = model.history.loss
+        if values[-1] > 10 * abs(values[0]):
+            warn("values have risen tenfold: a smaller lr, or columns scaled to similar sizes, help")
+        elif not (model.has_converged or math.isnan(tol)):
             said = f"{self.max_iter} epochs (max_iter) ended before values stopped falling"
-            warnings.warn(f"{said}; a higher max_iter or lr, scaled columns, or tol=None help", ConvergenceWarning, stacklevel=3)
+            warn(f"{said}: a higher max_iter or lr, columns scaled to similar sizes, or tol=None help")
 
     def _split(self, X: Any, y: np.ndarray, weights: Any, rng: np.random.Generator) -> tuple[Any, ...]:
         """Return what is left of the data without those that are held out, and these."""
@@ -237,10 +245,7 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         """Return checked weights of rows, None for none."""
         if sample_weight is None:
             return None
-        found = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not found.any():
-            raise ValueError("sample_weight: all weights are zero, expected a positive one")
-        return found
+        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
 
     def _dense(self) -> np.ndarray:
         """Return the coefficients as a dense array."""
