@@ -16,7 +16,7 @@ import numpy as np
 
 import fastopt as fo
 
-from . import minimizers
+from . import minimizers, models
 from .references import compiler, numpy_adam, numpy_rmsprop, stream
 from .works import LEARNING_RATE, Work, arrays, rows_of, stored
 
@@ -45,6 +45,8 @@ class Step:
 def step_of_fastopt(work: Work, threads: int | None = None, grads: str = "") -> Step:
     params, given = stored(work)
     grads = grads or work.grads
+    if grads.startswith("epochs"):
+        return whole(models.epochs, work)
     if grads.startswith("minimize"):
         return minimization(work, functools.partial(minimizers.minimizing, kind=grads.removeprefix("minimize").strip()))
     if grads == "functional":
@@ -69,6 +71,12 @@ def minimization(work: Work, prepare: Callable[[int], tuple[Callable[[], Any], i
     """Return a whole minimisation, whose iterations are the steps."""
     run, steps = prepare(work.size)
     return Step(run, lambda: (), steps)
+
+
+def whole(prepare: Callable[[str], tuple[Callable[[], Any], int]], work: Work) -> Step:
+    """Return a run over rows of data, each of which is a step."""
+    run, rows = prepare(work.grads.removeprefix("epochs "))
+    return Step(run, lambda: (), rows)
 
 
 def functional_step(params: Sequence[np.ndarray], grads: Sequence[np.ndarray]) -> Step:
@@ -390,6 +398,7 @@ PEERS: dict[str, Peer] = {
     "qiskit-algorithms": Peer(step_of_qiskit, "qiskit_algorithms"),
     "numpy": Peer(step_of_numpy),
     "stream": Peer(step_of_stream, whole=False),
+    "SGD of scikit-learn": Peer(functools.partial(whole, models.by_scikit_learn), "sklearn", False),
     "objective": Peer(functools.partial(minimization, prepare=minimizers.calls), whole=False),
     **{
         name: Peer(functools.partial(minimization, prepare=functools.partial(minimizers.by_scipy, method=name)), "scipy", False)

@@ -11,6 +11,8 @@ import numpy as np
 import fastopt as fo
 from fastopt._arrays import dtypes
 
+from .models import KINDS
+
 # So small that repeated updates change nothing, far from subnormals.
 LEARNING_RATE = 1e-9
 ONE_VECTOR = ("autograd", "pints", "pennylane", "qiskit-algorithms")  # Peers that step one vector, in float64.
@@ -30,7 +32,8 @@ class Work:
     options : of fastopt's optimizer
     dtype : {"float32", "float64", "bfloat16"}
         Dtype of parameters and gradients.
-    grads : {"bound", "list", "mapping", "functional", "torch"} or "minimize" with a kind of `minimizers.minimizing`
+    grads : {"bound", "list", "mapping", "functional", "torch"} or "minimize" with a kind of `minimizers.minimizing`, or
+        "epochs" with one of `models.KINDS`
         How fastopt takes the gradients, that it is used through torch, or that a step is an iteration of `minimize`; peers have
         their own way.
     schedule : bool
@@ -130,6 +133,9 @@ WORKS |= {
         ("many", 10, ("objective",)),
         ("many, two threads", 10, ("objective",)),
     )
+}
+WORKS |= {
+    f"row of an epoch, {kind}": Work(((30,),), ("SGD of scikit-learn",), dtype="float64", grads=f"epochs {kind}") for kind in KINDS
 }
 LARGE = by_size(("1e8",), "torch", "stream")
 

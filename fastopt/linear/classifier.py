@@ -51,8 +51,9 @@ class LinearClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
     Examples
     --------
     >>> import numpy as np, fastopt as fo
-    >>> x = np.linspace(-1, 1, 40)[:, None]
-    >>> model = fo.linear.LinearClassifier(random_state=0).fit(x, x[:, 0] > 0)
+    >>> x = np.linspace(-1, 1, 400)[:, None]
+    >>> y = x[:, 0] + np.random.default_rng(0).normal(scale=0.3, size=400) > 0
+    >>> model = fo.linear.LinearClassifier(random_state=0).fit(x, y)
     >>> model.predict([[-0.5], [0.5]])
     array([False,  True])
     """

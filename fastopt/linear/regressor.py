@@ -42,7 +42,7 @@ class LinearRegressor(RegressorMixin, LinearModel):  # type: ignore[misc]
     Examples
     --------
     >>> import numpy as np, fastopt as fo
-    >>> x = np.linspace(0, 1, 50)[:, None]
+    >>> x = np.linspace(0, 1, 1000)[:, None]
     >>> model = fo.linear.LinearRegressor(random_state=0).fit(x, 2 * x[:, 0] + 1)
     >>> model.coef_.round(2), model.intercept_.round(2), round(model.evaluate(x, 2 * x[:, 0] + 1), 4)
     (array([2.]), array([1.]), 0.0)

@@ -1,6 +1,7 @@
 """The main job, the mini-batch loop, and the documentation's examples."""
 
 import doctest
+import importlib
 import inspect
 import os
 import re
@@ -12,19 +13,42 @@ import numpy as np
 import pytest
 
 import fastopt as fo
+from fastopt import demo
 from fastopt._optimizer.options import OPTIONS, check_settings
 
 REPOSITORY = Path(__file__).parents[2]
 
 
+def by_demo(*arguments, cwd):
+    """Return what the demo prints."""
+    program = [sys.executable, "-m", "fastopt", *arguments]
+    return subprocess.run(program, cwd=cwd, capture_output=True, text=True, check=True).stdout
+
+
 def test_the_worked_example(tmp_path):
-    out = subprocess.run([sys.executable, "-m", "fastopt"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    out = by_demo(cwd=tmp_path)
     assert "loss 0.24810966, weight 1.96846751, bias 1.11107554" in out
     above = {name: float(x) for name, x in re.findall(r"^(\S.*?)\s+0\.\d{6}\s+(\S+)%", out, re.M)}
+    ways = [above.pop(name) for name in ("own loop, SGD", "minimize, Adam", "LinearRegressor, SGD")]
     assert len(above) == 8 and max(above.values()) < 1 and above["SGD"] < 0.5
+    assert ways[0] == ways[2] == above["SGD"] and ways[1] == 0
     table = (REPOSITORY / "README.md").read_text().split("## Worked example")[1].split("##")[0]
     told = [float(x) for x in re.findall(r"\| (\d\.\d\d) % \|", table)]
     np.testing.assert_allclose(told, list(above.values()), atol=0.0051)
+
+
+def test_the_demo_replaces_its_own_pictures_only(tmp_path):
+    pytest.importorskip("matplotlib")
+    curves = {"a": np.array([0.1, 0.01])}
+    for name in ("a.png", "a.svg", "a.pdf"):
+        for _ in range(2):
+            assert demo.draw(curves, tmp_path / name) == f"loss curves: {tmp_path / name}"
+    (tmp_path / "b.png").write_bytes(b"another's")
+    assert "is there, and not by python -m fastopt" in demo.draw(curves, tmp_path / "b.png")
+    assert (tmp_path / "b.png").read_bytes() == b"another's"
+    assert "cannot be written" in demo.draw(curves, tmp_path / "nowhere" / "c.png")
+    assert "cannot be written (Format 'xyz' is not supported" in demo.draw(curves, tmp_path / "c.xyz")
+    assert "loss curves" not in by_demo("--no-plot", cwd=tmp_path) and not (tmp_path / demo.PICTURE).exists()
 
 
 def test_info():
@@ -33,7 +57,8 @@ def test_info():
 
 
 def test_importing_needs_numpy_alone():
-    code = "import sys, fastopt; print(' '.join(m for m in ('scipy', 'tqdm', 'matplotlib', 'torch', 'Cython') if m in sys.modules))"
+    others = ("scipy", "sklearn", "tqdm", "matplotlib", "torch", "Cython")
+    code = f"import sys, fastopt; print(' '.join(m for m in {others} if m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 
@@ -41,6 +66,7 @@ MINIMIZATION = sorted(
     {getattr(fo, name).__module__ for name in ("Minimizer", "check_gradient", "lr_find", "minimize", "minimize_many", "pack")}
 )
 OPTIMIZERS = sorted({getattr(fo, name).__module__ for name in fo.optimizers.__all__})
+LOOPS = ["linear.classifier", "linear.objective", "linear.regressor", "training.callbacks", "training.plateau"]
 SCHEDULES = sorted({getattr(fo.schedules, name).__module__ for name in fo.schedules.__all__})
 
 
@@ -52,6 +78,7 @@ SCHEDULES = sorted({getattr(fo.schedules, name).__module__ for name in fo.schedu
         fo.embed,
         fo.testing,
         fo.torch,
+        *(importlib.import_module(f"fastopt.{name}") for name in LOOPS),
         *(sys.modules[name] for name in MINIMIZATION + OPTIMIZERS + SCHEDULES),
     ],
 )

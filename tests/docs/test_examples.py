@@ -142,6 +142,47 @@ def other(folder):
     return folder / "other"
 
 
+def test_line(tmp_path):
+    """All ways end at the line; the two by SGD have the same bits."""
+    rows = dict(re.findall(r"^(\S+) +(weight .*)$", run(sys.executable, EXAMPLES / "line.py", cwd=tmp_path), re.MULTILINE))
+    assert rows["fit"] == rows["LinearRegressor"] and rows["minimize"] == "weight 1.9685  bias 1.1111  loss 0.248110"
+    assert (tmp_path / "line.png").exists()
+
+
+def test_robust(tmp_path):
+    out = run(sys.executable, EXAMPLES / "robust.py", cwd=tmp_path)
+    bias = {name: float(x) for name, x in re.findall(r"^(\S.*?)  +weight .*bias (\S+)$", out, re.MULTILINE)}
+    assert (
+        abs(bias["Huber"] - 1) < 0.1
+        and abs(bias["median"] - 1) < 0.1
+        and bias["squared error"] > 1.4
+        and bias["quantile 0.9"] > 1.3
+    )
+    assert (tmp_path / "robust.png").exists()
+
+
+def test_sparse_text(tmp_path):
+    out = run(sys.executable, EXAMPLES / "sparse_text.py", cwd=tmp_path)
+    accuracies = [float(x) for x in re.findall(r"accuracy (\S+)%", out)]
+    assert len(accuracies) == 4 and min(accuracies) > 68 and (tmp_path / "sparse_text.png").exists()
+    assert float(re.search(r"FTRL.*zeros (\d+)%", out)[1]) > 10
+
+
+def test_chunks(tmp_path):
+    out = run(sys.executable, EXAMPLES / "chunks.py", "100000", cwd=tmp_path)
+    assert "10 chunks" in out and float(re.search(r"coefficient (\S+)$", out)[1]) < 0.02 and (tmp_path / "chunks.png").exists()
+
+
+def test_autograd_training(tmp_path):
+    """The same gradients, whoever computes them."""
+    for name in ("autograd", "jax", "torch"):
+        pytest.importorskip(name)
+    out = run(sys.executable, EXAMPLES / "autograd_training.py", cwd=tmp_path)
+    losses = [float(x) for x in re.findall(r"loss (\S+) ", out)]
+    assert len(losses) == 3 and max(losses) < 0.05 and max(losses) - min(losses) < 1e-5
+    assert (tmp_path / "autograd_training.png").exists()
+
+
 def test_many_fits(tmp_path):
     out = run(sys.executable, EXAMPLES / "many_fits.py", "300", cwd=tmp_path)
     assert "300 of 300 problems ended successfully" in out and (tmp_path / "many_fits.png").exists()

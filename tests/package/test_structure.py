@@ -33,6 +33,7 @@ LAYERS = {
     "training": {"_arrays", "_optimizer", "domains", "pictures", "schedules"},
     "gradient": {"_arrays", "domains"},
     "losses": {"arithmetic"},
+    "demo": set(),
     "linear": {"_engine", "_optimizer", "arithmetic", "domains", "losses", "minimization", "optimizers", "training"},
     "minimization": {"_arrays", "_codegen", "_engine", "_optimizer", "custom", "domains", "optimizers", "pictures", "training"},
 }

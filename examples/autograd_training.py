@@ -1,0 +1,71 @@
+"""One small network, its gradients from autograd, JAX and PyTorch, one optimizer; losses go to autograd_training.png.
+
+``python examples/autograd_training.py [autograd] [jax] [torch]``
+"""
+
+import sys
+
+import numpy as np
+
+import fastopt as fo
+
+rng = np.random.default_rng(0)
+X = rng.uniform(-3, 3, (400, 1))
+Y = np.sin(2 * X)
+SHAPES = {"w1": (1, 32), "b1": (32,), "w2": (32, 1), "b2": (1,)}
+
+
+def network(xp, params, x, y):
+    """Return the mean squared error of a network with one hidden layer, in any library with NumPy's names."""
+    hidden = xp.tanh(x @ params["w1"] + params["b1"])
+    return xp.mean((hidden @ params["w2"] + params["b2"] - y) ** 2)
+
+
+def by_autograd():
+    import autograd.numpy as xp
+    from autograd import value_and_grad
+
+    return value_and_grad(lambda params, x, y: network(xp, params, x, y))
+
+
+def by_jax():
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    return jax.jit(jax.value_and_grad(lambda params, x, y: network(jax.numpy, params, x, y)))
+
+
+def by_torch():
+    import torch
+
+    def loss_and_grad(params, x, y):
+        tensors = {name: torch.tensor(a, requires_grad=True) for name, a in params.items()}
+        loss = network(torch, tensors, torch.from_numpy(x), torch.from_numpy(y))
+        loss.backward()
+        return loss.item(), {name: a.grad for name, a in tensors.items()}
+
+    return loss_and_grad
+
+
+SOURCES = {"autograd": by_autograd, "jax": by_jax, "torch": by_torch}
+
+
+def train(source, epochs=150):
+    """Train the network; the gradients are the only thing that a library gives."""
+    start = np.random.default_rng(1)
+    params = {name: start.normal(size=shape) / np.sqrt(shape[0]) for name, shape in SHAPES.items()}
+    optimizer = fo.AdamW(params, lr=fo.schedules.cosine_decay(0.02, steps=epochs * 10), weight_decay=1e-4)
+    return fo.training.fit(SOURCES[source](), params, (X, Y), optimizer, epochs=epochs, batch_size=40, seed=0)
+
+
+if __name__ == "__main__":
+    from matplotlib.figure import Figure
+
+    axes = (figure := Figure(layout="constrained")).subplots()
+    for name in sys.argv[1:] or SOURCES:
+        history = train(name)
+        print(f"{name:10} loss {history.loss[-1]:.5f}  {sum(history.seconds):.2f} s")
+        axes.semilogy(history.loss, label=name)
+    axes.set(xlabel="epoch", ylabel="mean squared error")
+    axes.legend()
+    figure.savefig("autograd_training.png", dpi=120)

@@ -1,0 +1,53 @@
+"""Logistic regression on sparse rows, by exact and lazy Adam, Adagrad and FTRL; losses go to sparse_text.png.
+
+``python examples/sparse_text.py``
+"""
+
+import time
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import sparse
+
+import fastopt as fo
+
+WORDS, DOCUMENTS, LENGTH = 5000, 2000, 60
+
+
+def corpus():
+    """Return counts of words, which are as frequent as in a language (Zipf), and labels that depend on all of them."""
+    rng = np.random.default_rng(0)
+    share = 1 / np.arange(1, WORDS + 1)
+    words = rng.choice(WORDS, (DOCUMENTS, LENGTH), p=share / share.sum())
+    rows = np.repeat(np.arange(DOCUMENTS), LENGTH)
+    x = sparse.csr_array((np.ones(words.size), (rows, words.ravel())), (DOCUMENTS, WORDS))
+    score = x @ rng.normal(size=WORDS)
+    return x, (score > np.median(score)).astype(int)
+
+
+MODELS = {
+    "Adam, exact": {"optimizer": "adam", "lr": 0.003},
+    "Adam, lazy": {"optimizer": "adam", "lr": 0.003, "mode": "lazy"},
+    "Adagrad": {"optimizer": "adagrad", "lr": 0.1},
+    "FTRL, l1=0.3": {"optimizer": "ftrl", "lr": 0.1, "optimizer_options": {"l1": 0.3}},
+}
+
+
+def main():
+    x, y = corpus()
+    axes = (figure := Figure(layout="constrained")).subplots()
+    for name, options in MODELS.items():
+        model = fo.linear.LinearClassifier(**options, batch_size=16, max_iter=30, tol=None, random_state=0)
+        began = time.perf_counter()
+        model.fit(x[:1600], y[:1600])
+        seconds = time.perf_counter() - began
+        zeros = np.mean(model.coef_ == 0)
+        print(f"{name:14} test accuracy {model.score(x[1600:], y[1600:]):.1%}  zeros {zeros:.0%}  {seconds:.2f} s")
+        axes.semilogy(range(1, 31), model.history_.loss, label=name)
+    axes.set(xlabel="epoch", ylabel="logistic loss")
+    axes.legend()
+    figure.savefig("sparse_text.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main()
