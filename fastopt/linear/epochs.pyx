@@ -4,6 +4,7 @@
 
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.math cimport fabs
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from numpy.random cimport bitgen_t
 
@@ -42,6 +43,7 @@ cdef class Epochs:
     cdef Stepper optimizer
     cdef run_t loop
     cdef object kept, gradients, order, coef, table, scheduled
+    cdef list flat
     cdef dict arrays
     cdef list names
     cdef int64_t batches, most, patience
@@ -81,7 +83,7 @@ cdef class Epochs:
         self.coef, self.values, self.kept, self.order = arrays["coef"], [], [], None
         work.is_double = self.coef.dtype == np.float64
         work.columns = self.coef.shape[self.coef.ndim - 1]
-        work.outputs = self.coef.size // max(work.columns, 1)
+        work.outputs = self.coef.shape[0] if self.coef.ndim == 2 else 1
         work.x, work.starts, work.places = memory(arrays["x"]), <const int64_t *> memory(arrays["starts"]), memory(arrays["places"])
         work.wide_places = work.places != NULL and arrays["places"].dtype == np.int64
         work.targets, work.weights = <const double *> memory(arrays["targets"]), <const double *> memory(arrays["weights"])
@@ -231,13 +233,6 @@ cdef class Epochs:
         """True at the end of an epoch."""
         return self.work.at >= self.work.rows
 
-    def penalty(self):
-        """Return the penalties that an epoch has at its end: both, if there is one of absolute values."""
-        if self.work.l1 == 0:
-            return 0.0
-        w = self.coef.astype(np.float64)
-        return self.work.l1 * float(np.abs(w).sum()) + 0.5 * self.work.alpha * float(np.square(w).sum())
-
     def run(self, double seconds):
         """Run batches until the end of the epoch, or the time is over.
 
@@ -286,7 +281,7 @@ cdef class Epochs:
 
     cdef int end_epoch(self) except -1:
         """Record the value of an epoch, and compare it with the lowest."""
-        cdef double value = self.work.total / self.work.rows + self.penalty()
+        cdef double value = self.work.total / self.work.rows + penalties(&self.work)
         if self.tol == self.tol:
             self.waited = 0 if not self.values or value < self.best - self.tol else self.waited + 1
         self.best = value if not self.values else min(self.best, value)
@@ -369,19 +364,35 @@ cdef class Epochs:
     cdef int fill_table(self, Plan plan, bint inwards) except -1:
         """Prepare the numbers that sparse rows step over, or write them back.
 
-        In the table parameter and states of a column are side by side.
+        In the table parameter and states of a column are side by side. Writing back calls nothing in Python, where a signal handler
+        could raise.
         """
         cdef work_t *work = &self.work
         cdef int s
         if work.mode == SCALED and inwards:
             work.scale, work.threshold = 1, 0
         if work.mode == TOUCHED:
-            for s, a in enumerate([self.coef, *list_of_state(self)]):
+            if inwards:
+                self.flat = [a.reshape(-1) for a in (self.coef, *list_of_state(self))]
+            for s, a in enumerate(self.flat):
                 if inwards:
-                    self.table[:, s] = a.reshape(-1)
+                    self.table[:, s] = a
                 else:
-                    a.reshape(-1)[:] = self.table[:, s]
+                    a[:] = self.table[:, s]
         return 0
+
+
+cdef double penalties(const work_t *work) noexcept:
+    """Return the penalties that an epoch has at its end: both, if there is one of absolute values."""
+    cdef const double *wide = <const double *> work.coef
+    cdef const float *narrow = <const float *> work.coef
+    cdef double x, sizes = 0, squares = 0
+    cdef Py_ssize_t k
+    for k in range(work.columns * work.outputs if work.l1 > 0 else 0):
+        x = wide[k] if work.is_double else narrow[k]
+        sizes += fabs(x)
+        squares += x * x
+    return work.l1 * sizes + 0.5 * work.alpha * squares
 
 
 cdef list list_of_state(Epochs epochs):

@@ -115,7 +115,7 @@ class Model:
         report : callable, optional
             Is called with the number of each epoch, from 1, and its value.
         """
-        began, first = time.perf_counter(), self.optimizer.steps
+        began, first, self.has_converged = time.perf_counter(), self.optimizer.steps, False
         run = self.objective.epochs(self.params, arrays, self.optimizer, size)
         if not math.isnan(limits.tol):
             limits = replace(limits, tol=limits.tol * abs(self.objective.mean(self.params, *arrays)))

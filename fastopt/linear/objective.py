@@ -246,7 +246,9 @@ class Objective:
         capsule = dispatch.linear_loops()
         coef, intercept = self.parts(params)
         layout = None if capsule is None or len(arrays) not in (2, 3) else layout_of(coef, intercept, *arrays)
-        if layout is None or any(optimizer.params.get(name) is not a for name, a in params.items()):
+        known = {id(parameter.original): parameter.name for parameter in optimizer._parameters}
+        names = [known.get(id(a)) for a in (coef, intercept) if a is not None]
+        if layout is None or None in names:
             return None
         outputs = coef.shape[0] if coef.ndim == 2 else 1
         softmax = self.is_softmax(coef, layout["targets"])
@@ -261,7 +263,7 @@ class Objective:
         try:
             return Epochs(
                 optimizer,
-                ["coef", *(["intercept"] if intercept is not None else [])],
+                names,
                 capsule,
                 layout,
                 loss,

@@ -164,12 +164,13 @@ class Run:
     def run_compiled(self, saves: Checkpoint | None, bar: Bar) -> None:
         """Run the batches that are left of an epoch in compiled code, with a look at signals and the clock from time to time."""
         epochs, order, is_timed = self.epochs_of, self.draw(), saves is not None and saves.seconds is not None
+        chunk = min(CHUNK, max(saves.seconds or 0.0, 1e-3)) if is_timed and saves is not None else CHUNK
         self.began = time.perf_counter()
         epochs.begin(order, *self.sums)
         self.is_within = True
         while not epochs.is_ended:
             before = epochs.sums[0]
-            epochs.run(min(CHUNK, saves.pause()) if is_timed and saves is not None else CHUNK)
+            epochs.run(chunk)
             bar.update(epochs.sums[0] - before)
             if is_timed and saves is not None and saves.is_due():
                 self.sums = epochs.sums

@@ -203,6 +203,10 @@ def test_partial_fit_keeps_the_optimizer_and_its_schedule():
     assert model.t_ == model.optimizer_.steps == 120 and model.n_iter_ == 6
     again = pickle.loads(pickle.dumps(model)).partial_fit(X, Y)
     assert np.array_equal(again.coef_, model.partial_fit(X, Y).coef_) and again.t_ == 240
+    fitted = LinearRegressor(random_state=0).fit(X, Y)
+    steps, before = fitted.t_, fitted.coef_.copy()
+    fitted.partial_fit(X + 1, 3 * Y)
+    assert fitted.t_ == steps + 4 and not np.array_equal(fitted.coef_, before)
     classes = LinearClassifier(optimizer="ftrl")
     classes.partial_fit(X[:5], np.zeros(5, int), classes=[0, 1]).partial_fit(X, LABELS)
     assert classes.score(X, LABELS) > 0.8

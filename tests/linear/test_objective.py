@@ -219,6 +219,21 @@ def test_bits_are_the_same_for_every_instruction_set():
     assert len(found) == 1 and len(set(next(iter(found)).split())) == 72
 
 
+@pytest.mark.compiled
+def test_parameters_of_any_structure_and_of_no_columns():
+    x, y, make = problem()
+    expected, found = make(), make()
+    run(Objective(), (x, y), expected, fo.Adam(expected, lr=0.01), 1)
+    turned = {"intercept": found["intercept"], "coef": found["coef"]}
+    groups = fo.Adam([{"params": {"b": found["intercept"]}}, {"params": {"w": found["coef"]}}], lr=0.01)
+    run(Objective(), (x, y), turned, groups, 1)
+    assert close(found, expected) and groups.steps == 2 * ROWS
+    for rows in (np.zeros((5, 0)), sparse.csr_array((5, 0))):
+        empty = {"coef": np.zeros(0), "intercept": np.zeros(1)}
+        run(Objective(), (rows, np.arange(5.0)), empty, fo.SGD(empty, lr=0.5), 5)
+        assert empty["intercept"][0] == 2.0
+
+
 def test_gradients_are_those_of_differences():
     for loss in LOSSES:
         x, y, make = problem(loss)
