@@ -247,7 +247,7 @@ class Objective:
         coef, intercept = self.parts(params)
         layout = None if capsule is None or len(arrays) not in (2, 3) else layout_of(coef, intercept, *arrays)
         known = {id(parameter.original): parameter.name for parameter in optimizer._parameters}
-        names = [known.get(id(a)) for a in (coef, intercept) if a is not None]
+        names: list[Any] = [known.get(id(a)) for a in (coef, intercept) if a is not None]
         if layout is None or None in names:
             return None
         outputs = coef.shape[0] if coef.ndim == 2 else 1

@@ -230,7 +230,8 @@ def test_parameters_of_any_structure_and_of_no_columns():
     assert close(found, expected) and groups.steps == 2 * ROWS
     for rows in (np.zeros((5, 0)), sparse.csr_array((5, 0))):
         empty = {"coef": np.zeros(0), "intercept": np.zeros(1)}
-        run(Objective(), (rows, np.arange(5.0)), empty, fo.SGD(empty, lr=0.5), 5)
+        epochs = Objective().epochs(empty, (rows, np.arange(5.0)), fo.SGD(empty, lr=0.5), 5)
+        assert epochs.run_epochs(np.random.default_rng(0), True, 1, 9.0, NEVER, 1) and epochs.values == [6.0]
         assert empty["intercept"][0] == 2.0
 
 
