@@ -1,9 +1,4 @@
-"""One small network, its gradients from autograd, JAX and PyTorch, one optimizer; losses go to autograd_training.png.
-
-``python examples/autograd_training.py [autograd] [jax] [torch]``
-"""
-
-import sys
+"""One small network, its gradients from autograd, JAX and PyTorch, one optimizer; losses go to autograd_training.png."""
 
 import numpy as np
 
@@ -51,7 +46,6 @@ SOURCES = {"autograd": by_autograd, "jax": by_jax, "torch": by_torch}
 
 
 def train(source, epochs=150):
-    """Train the network; the gradients are the only thing that a library gives."""
     start = np.random.default_rng(1)
     params = {name: start.normal(size=shape) / np.sqrt(shape[0]) for name, shape in SHAPES.items()}
     optimizer = fo.AdamW(params, lr=fo.schedules.cosine_decay(0.02, steps=epochs * 10), weight_decay=1e-4)
@@ -62,7 +56,7 @@ if __name__ == "__main__":
     from matplotlib.figure import Figure
 
     axes = (figure := Figure(layout="constrained")).subplots()
-    for name in sys.argv[1:] or SOURCES:
+    for name in SOURCES:
         history = train(name)
         print(f"{name:10} loss {history.loss[-1]:.5f}  {sum(history.seconds):.2f} s")
         axes.semilogy(history.loss, label=name)

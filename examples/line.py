@@ -1,7 +1,4 @@
-"""The worked example three ways: a loop of one's own, `minimize` and `LinearRegressor`; losses above the optimum go to line.png.
-
-``python examples/line.py``
-"""
+"""The worked example three ways: `fit`, `minimize`, `LinearRegressor`; losses above the optimum go to line.png."""
 
 import numpy as np
 
@@ -19,7 +16,7 @@ def loss(line):
 
 
 def by_loop(epochs=100):
-    """Train as for a framework: `fit` with gradients of one's own."""
+    """Train by `fit` with gradients of one's own."""
 
     def loss_and_grad(w, rows, targets):
         error = rows @ w - targets
