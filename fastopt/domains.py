@@ -10,6 +10,7 @@ import operator
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Annotated, Any
 
 import numpy as np
@@ -87,6 +88,11 @@ def check_bool(name: str, value: Any) -> bool:
     if not is_number or value not in (0, 1):
         raise TypeError(f"{name}: {value!r}, expected True or False")
     return bool(value)
+
+
+def is_real(x: Any) -> bool:
+    """Return True for a real number of Python or NumPy; False for True and False."""
+    return isinstance(x, Real) and not isinstance(x, bool)
 
 
 def whole(x: Any) -> int | None:

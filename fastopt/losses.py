@@ -119,3 +119,6 @@ def perceptron(z, y):
 def perceptron_slope(z, y):
     """Return the slope of `perceptron`."""
     return where(y * z <= 0, -y, 0)
+
+
+__all__ = [name for name in globals() if f"{name.removesuffix('_slope')}_slope" in globals()]

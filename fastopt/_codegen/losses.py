@@ -68,7 +68,7 @@ def render(losses: Sequence[LossIR]) -> str:
     lines = ["cdef inline loss_t loss_of(int k) noexcept nogil:", '    """Return the loss at a place of the list."""']
     for k, loss in enumerate(losses[:-1]):
         lines += [f"    if k == {k}:", f"        return {loss.value.name}_both"]
-    lines += [f"    return {losses[-1].value.name}_both", "", "", "cdef enum:", f"    LOSSES = {len(losses)}"]
+    lines += [f"    return {losses[-1].value.name}_both"]
     return "\n\n".join([*parts, "\n".join(lines) + "\n"])
 
 

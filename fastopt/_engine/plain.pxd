@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 from fastopt._engine.plan cimport Plan, hyperparameters_of, powers_of
 from fastopt._engine.scalars cimport prepare_stage
-from fastopt._engine.table cimport CARRY, FLOAT64, SCALARS, fo_powers_t, formula_t, table_t, task_t
+from fastopt._engine.table cimport CARRY, FLOAT64, INPUTS, SCALARS, STAGES, fo_powers_t, formula_t, table_t, task_t
 
 cdef extern from "block.h" nogil:
     ctypedef int fo_env
@@ -59,6 +59,16 @@ cdef inline bint prepare_plain(object backend, plain_t *plain) except -1:
     return True
 
 
+cdef inline bint is_input_of_stage(Plan plan, Py_ssize_t group, int place) noexcept:
+    """Return True if an active stage of a group takes this hyperparameter, as decoupled weight decay takes the learning rate."""
+    cdef int k, j
+    for k in range(plan.core.table.n_stages):
+        for j in range(plan.core.table.stages[k].hyperparameters if plan.active_stages[group] >> k & 1 else 0):
+            if plan.inputs[(group * STAGES + k) * INPUTS + j] == place:
+                return True
+    return False
+
+
 cdef inline bint prepare_plains(Plan plan, plain_t *plains) except -1:
     """Set what plain steps of several parameters need, after `Backend.prepare`; return False if their steps are not plain.
 
@@ -73,7 +83,7 @@ cdef inline bint prepare_plains(Plan plan, plain_t *plains) except -1:
         if not task.active or task.rule != plan.rules[plan.group_of[i]] or not (task.p.contiguous and task.no_narrow_storage):
             return False
         for entry in (<dict> plan.scheduled[plan.group_of[i]]).values():
-            if entry[2] >= task.rule.hyperparameters:
+            if entry[2] >= task.rule.hyperparameters or is_input_of_stage(plan, plan.group_of[i], entry[2]):
                 return False
     for k in range(plan.core.table.n_stages):
         if plan.union >> k & 1:

@@ -23,12 +23,12 @@ def changed(compiled: Mapping[str, tuple[str, str]]) -> list[str]:
 
 
 def names() -> list[str]:
-    """Return the files of rules and stages, as paths below the package; none if it was installed without."""
+    """Return the files of rules, stages and losses, as paths below the package; none if it was installed without."""
     try:
         found = [f"optimizers/{name}" for name in sorted(os.listdir(os.path.join(PACKAGE, "optimizers")))]
     except OSError:
         return []
-    return [name for name in (*found, "stages.py") if name.endswith(".py") and "/." not in name]
+    return [name for name in (*found, "stages.py", "losses.py") if name.endswith(".py") and "/." not in name]
 
 
 def digest_of(name: str) -> str:

@@ -107,19 +107,19 @@ FO_INLINE double fo_log(double x)
     for (int k = 25; k > 0; k -= 2) y = y * z + 1.0 / k;
     return e * 0.6931471803691238 + (e * 1.9082149292705877e-10 + 2 * s * y);
 }
-/* log(1 + x): between -0.25 and 1, where losses need it, twice the inverse hyperbolic tangent of x / (2 + x) by its series. */
+/* log(1 + x): between -0.25 and 1, where losses need it, x less a correction by the series of the inverse hyperbolic tangent. */
 FO_INLINE double fo_log1p(double x)
 {
     if (x < -0.25 || x > 1) {
         const double y = 1 + x;
         return y == INFINITY || y == 0 ? fo_log(y) : fo_log(y) + (x - (y - 1)) / y;
     }
-    const double s = x / (2 + x), z = s * s, z2 = z * z, z4 = z2 * z2, z8 = z4 * z4;
-    const double a = (1.0 / 3 + z * (1.0 / 5)) + z2 * (1.0 / 7 + z * (1.0 / 9));
-    const double b = (1.0 / 11 + z * (1.0 / 13)) + z2 * (1.0 / 15 + z * (1.0 / 17));
-    const double c = (1.0 / 19 + z * (1.0 / 21)) + z2 * (1.0 / 23 + z * (1.0 / 25));
-    const double d = (1.0 / 27 + z * (1.0 / 29)) + z2 * (1.0 / 31 + z * (1.0 / 33));
-    return x < 0x1p-54 && x > -0x1p-54 ? x : 2 * s + 2 * s * (z * ((a + z4 * b) + z8 * (c + z4 * d)));
+    const double s = x / (2 + x), half = 0.5 * x * x, z = s * s, z2 = z * z, z4 = z2 * z2, z8 = z4 * z4;
+    const double a = (2.0 / 3 + z * (2.0 / 5)) + z2 * (2.0 / 7 + z * (2.0 / 9));
+    const double b = (2.0 / 11 + z * (2.0 / 13)) + z2 * (2.0 / 15 + z * (2.0 / 17));
+    const double c = (2.0 / 19 + z * (2.0 / 21)) + z2 * (2.0 / 23 + z * (2.0 / 25));
+    const double d = (2.0 / 27 + z * (2.0 / 29)) + z2 * (2.0 / 31 + z * (2.0 / 33));
+    return x - (half - s * (half + z * ((a + z4 * b) + z8 * (c + z4 * d))));
 }
 
 /* x * 2^n, rounded once. */

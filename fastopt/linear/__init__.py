@@ -17,6 +17,10 @@ def __getattr__(name: str) -> Any:
     if name in ESTIMATORS:
         import importlib
 
+        try:
+            import sklearn  # noqa: F401
+        except ImportError:
+            raise ImportError("estimators need scikit-learn: pip install 'fastopt[sklearn]'") from None
         return getattr(importlib.import_module(f"{__name__}.{ESTIMATORS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

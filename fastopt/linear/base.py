@@ -5,37 +5,39 @@ from __future__ import annotations
 import math
 import textwrap
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-try:
-    from sklearn.base import BaseEstimator
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.model_selection import train_test_split
-    from sklearn.utils.extmath import safe_sparse_dot
-    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-except ImportError as error:
-    raise ImportError("estimators need scikit-learn: pip install 'fastopt[sklearn]'") from error
-
-from ..domains import whole
+from .._optimizer import checkpoint
+from .._optimizer.names import expected
+from ..domains import is_real, whole
 from . import start
 from .model import Limits, Model
 from .objective import Objective
 
 CONSTANTS = {"huber": "delta", "quantile": "quantile", "epsilon_insensitive": "epsilon"}
 ELSEWHERE = {"weight_decay": "alpha", "lr": "lr", "params": "fit(X, y)", "ema": "average"}
+HUGE = 1e30  # Coefficients of this size have diverged; the squares of floats would overflow.
 BATCH = 32  # Rows of a batch by default.
+AVERAGED = 5  # Epochs of an average by default.
 RATES = (0.5,) * 5  # Factors of the default learning rate, each once values have stopped falling.
 SHARED = {
     "parameters": """
 optimizer : str or class, default "adam"
     An optimizer of fastopt by its name in any case, or its class.
 lr : float or schedule, optional
-    Learning rate; a schedule is a function of the step. By default ``lr_`` is chosen by the data, and halved up to five times once
-    values have stopped falling: 0.01 standard deviations of the targets (0.01 for classes and logarithms) for optimizers whose
-    steps do not depend on the scale of gradients, 50 times that for Adagrad and FTRL (and not halved), and for plain descent 0.01
-    or what the longest row allows.
+    Learning rate; a schedule is a function of the step, with which training takes `max_iter` epochs, whatever `tol` is. By default
+    ``lr_`` is chosen by the data, and whenever values have stopped falling it is halved instead of ending, up to five times. It is
+    0.01 standard deviations of the targets (0.01 for classes and log links) for optimizers whose steps do not depend on the scale
+    of gradients; 50 times that for Adagrad and FTRL, and not halved; 1 for DoG, Prodigy and Adadelta; and for plain descent 0.01,
+    or less where rows are long.
 optimizer_options : dict, optional
     Further options of the optimizer, such as ``{"momentum": 0.9}`` or ``{"clip_value": 1.0}``.
 batch_size : int or "auto", optional
@@ -59,11 +61,11 @@ mode : {"exact", "lazy"}
     Of sparse rows: by "exact" the result of dense ones; by "lazy" each step updates only the columns of its batch, another
     algorithm for optimizers that move coefficients without a gradient.
 early_stopping : bool, default False
-    Hold data out, end by their loss, and keep the best coefficients.
+    Hold data out, judge each epoch by their loss instead of the training value, and keep the best coefficients.
 validation_fraction : float, default 0.1
     Share of the rows that are held out.
 average : bool or float, default False
-    Use exponential averages of the parameters: a decay rate, or True for 0.999.
+    Use exponential averages of the parameters: a decay rate, or True for that of about five epochs.
 warm_start : bool, default False
     Begin at the coefficients of the last fit.
 random_state : int, Generator or RandomState, optional
@@ -102,9 +104,17 @@ def described(cls: type) -> type:
     return cls
 
 
+def without_zeros(X: Any, y: np.ndarray, weights: Any) -> tuple[Any, np.ndarray, Any]:
+    """Return rows, targets and weights without the rows of weight 0."""
+    if weights is None or weights.all():
+        return X, y, weights
+    kept = weights > 0
+    return X[kept], y[kept], weights[kept]
+
+
 def warn(said: str) -> None:
     """Warn the caller of `fit` that training has not converged."""
-    warnings.warn(said, ConvergenceWarning, stacklevel=4)
+    warnings.warn(said, ConvergenceWarning, stacklevel=5)
 
 
 class LinearModel(BaseEstimator):  # type: ignore[misc]
@@ -116,8 +126,10 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
     def _check(self) -> Objective:
         """Return the objective of the parameters, or raise if one does not fit."""
         if self.loss not in self.losses:
-            raise ValueError(f"loss: {self.loss!r}, expected one of {', '.join(self.losses)}")
+            raise ValueError(f"loss: {self.loss!r}, {expected(self.loss, self.losses)}")
         self._check_limits()
+        if not isinstance(self.optimizer_options, (Mapping, type(None))):
+            raise TypeError(f"optimizer_options: {self.optimizer_options!r:.60}, expected a dict of options by name")
         for name in self.optimizer_options or {}:
             if name in ELSEWHERE:
                 raise ValueError(f"optimizer_options: {name}, expected {ELSEWHERE[name]} of the estimator for it")
@@ -129,12 +141,13 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         sizes = [] if self.batch_size in ("auto", None) else ["batch_size"]
         for name in ("max_iter", "n_iter_no_change", *sizes):
             if (number := whole(getattr(self, name))) is None or number < 1:
-                raise ValueError(f"{name}: {getattr(self, name)!r}, expected a whole number of at least 1")
-        if self.tol is not None and not (isinstance(self.tol, (int, float)) and 0 <= self.tol < math.inf):
+                also = ", 'auto' or None" if name == "batch_size" else ""
+                raise ValueError(f"{name}: {getattr(self, name)!r}, expected a whole number of at least 1{also}")
+        if self.tol is not None and not (is_real(self.tol) and 0 <= self.tol < math.inf):
             raise ValueError(f"tol: {self.tol!r}, expected a finite number of at least 0, or None")
         if self.early_stopping and not 0 < self.validation_fraction < 1:
             raise ValueError(f"validation_fraction: {self.validation_fraction!r}, expected a number between 0 and 1")
-        if not 0 <= self.average <= 1:
+        if not (self.average is True or 0 <= self.average < 1):
             raise ValueError(f"average: {self.average!r}, expected True, False or a decay rate between 0 and 1")
 
     def _batch(self, rows: int) -> int:
@@ -155,18 +168,21 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         params = {"coef": np.zeros(shape, X.dtype)}
         if objective.fit_intercept:
             params["intercept"] = np.asarray(self._constants(y, weights, outputs or 1), X.dtype)
-        if self.warm_start and hasattr(self, "coef_") and self.coef_.size == params["coef"].size:
+        if self.warm_start and hasattr(self, "coef_"):
+            if self._dense().reshape(-1).shape != params["coef"].reshape(-1).shape or self.coef_.shape[-1] != X.shape[1]:
+                raise ValueError(f"warm_start: coefficients of shape {self.coef_.shape}, expected those of {shape}")
             params["coef"][...] = self._dense().reshape(shape)
             if objective.fit_intercept:
                 params["intercept"][...] = self.intercept_
         cls: Any = start.optimizer_class(self.optimizer)
-        self.lr_ = start.rate_of(cls, X, self._spread(y, weights)) if self.lr is None else self.lr
-        options = {"lr": self.lr_, **(self.optimizer_options or {})}
+        lr = start.rate_of(cls, X, self._spread(y, weights)) if self.lr is None else self.lr
+        options = {"lr": lr, **(self.optimizer_options or {})}
         if self.average:
-            options["ema"] = 0.999 if self.average is True else float(self.average)
+            per_epoch = -(-X.shape[0] // self._batch(X.shape[0]))
+            options["ema"] = 1 - 1 / (AVERAGED * per_epoch + 1) if self.average is True else float(self.average)
         if "weight_decay" in cls.arguments:
             options["weight_decay"] = 0.0
-        return Model(objective, params, cls(params, **options))
+        return Model(objective, params, cls(params, **options), lr)
 
     def _fit(self, X: Any, y: np.ndarray, weights: Any, outputs: int | None) -> None:
         """Train anew on rows and encoded targets, which were checked."""
@@ -176,20 +192,29 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
             X, y, weights, held_out = self._split(X, y, weights, rng)
         if weights is not None:
             weights = weights / weights.mean()
-        model = self._model = self._new_model(objective, X, y, weights, outputs)
+        model = self._new_model(objective, X, y, weights, outputs)
         arrays = (X, y) if weights is None else (X, y, weights)
-        tol = math.nan if self.tol is None and not self.early_stopping else self.tol or 0.0
-        rates = RATES if self.lr is None and not start.has_fading_steps(self.optimizer) else ()
-        limits = Limits(self.max_iter, tol, self.n_iter_no_change, rates)
+        limits = self._limits()
         validate = None if held_out is None else lambda: objective.mean(model.averages, *held_out)
         report = (lambda k, value: print(f"epoch {k}  loss {value:.6g}")) if self.verbose else None
         model.train(arrays, self._batch(X.shape[0]), rng, bool(self.shuffle), limits, validate, report)
-        self._rng = rng
-        self._take(model)
+        self._take(model, rng)
+        self._warn(X, model, limits)
+
+    def _limits(self) -> Limits:
+        """Return when training ends: with a schedule after all epochs, unless data are held out."""
+        ends_alone = self.tol is not None and (self.early_stopping or not callable(self.lr))
+        rates = RATES if self.lr is None and not start.has_fading_steps(self.optimizer) else ()
+        return Limits(self.max_iter, self.tol if ends_alone else math.nan, self.n_iter_no_change, rates)
+
+    def _warn(self, X: Any, model: Model, limits: Limits) -> None:
+        """Warn if training has not converged, or is slow to for these columns."""
         values = model.history.loss
+        if self.lr is None and start.has_odd_columns(X):
+            warn("columns are far from zero, or of very different sizes: scale them (StandardScaler), for training may end early")
         if values[-1] > 10 * abs(values[0]):
             warn("values have risen tenfold: a smaller lr, or columns scaled to similar sizes, help")
-        elif not (model.has_converged or math.isnan(tol)):
+        elif not (model.has_converged or math.isnan(limits.tol)):
             said = f"{self.max_iter} epochs (max_iter) ended before values stopped falling"
             warn(f"{said}: a higher max_iter or lr, columns scaled to similar sizes, or tol=None help")
 
@@ -208,22 +233,29 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
             raise ValueError("early_stopping: True with partial_fit, expected False: each call is one pass")
         objective = self._check()
         if getattr(self, "_model", None) is None or not hasattr(self, "coef_"):
-            self._model, self._rng = self._new_model(objective, X, y, weights, outputs), self._seeded()
-        model = self._model
+            model, rng = self._new_model(objective, X, y, weights, outputs), self._seeded()
+        else:
+            model, rng = self._model, self._rng
+        shape = (X.shape[1],) if outputs is None else (outputs, X.shape[1])
+        if model.params["coef"].shape != shape or ("intercept" in model.params) != objective.fit_intercept:
+            raise ValueError("partial_fit: other outputs or fit_intercept than before, expected the same, or fit")
         if model.params["coef"].dtype != X.dtype:
             X = X.astype(model.params["coef"].dtype)
-        model.objective = objective
+        model.objective, kept = objective, checkpoint.snapshot(model.optimizer)
         arrays = (X, y) if weights is None else (X, y, weights)
-        model.train(arrays, self._batch(X.shape[0]), self._rng, bool(self.shuffle), Limits(1, math.nan, 1))
-        self._take(model)
+        try:
+            model.train(arrays, self._batch(X.shape[0]), rng, bool(self.shuffle), Limits(1, math.nan, 1))
+            self._take(model, rng)
+        except BaseException:
+            checkpoint.restore(model.optimizer, kept)
+            raise
 
-    def _take(self, model: Model) -> None:
-        """Set the attributes that a fit leaves."""
+    def _take(self, model: Model, rng: np.random.Generator) -> None:
+        """Set the attributes that a fit leaves, unless it has diverged."""
         found = {name: np.array(a) for name, a in model.averages.items()}
-        if not all(np.isfinite(a).all() for a in found.values()):
-            raise ValueError(
-                "the coefficients have become infinite or NaN, expected a smaller lr, or columns scaled to similar sizes"
-            )
+        if not all((np.abs(a) < HUGE).all() for a in found.values()):
+            raise ValueError("coefficients: huge, infinite or NaN, expected a smaller lr, or columns scaled to similar sizes")
+        self._model, self._rng, self.lr_ = model, rng, model.lr
         coef, self._is_single = found["coef"], found["coef"].ndim == 1
         self.coef_ = coef[None] if self._is_binary and self._is_single else coef
         self._shape = self.coef_.shape

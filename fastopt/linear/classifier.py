@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..arithmetic import exp
-from .base import LinearModel, described
+from .base import LinearModel, described, without_zeros
 from .objective import MARGINS
 
 LOSSES = ("log_loss", *MARGINS)
@@ -102,9 +102,7 @@ class LinearClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
         check_classification_targets(y)
         weights = self._weights(sample_weight, X)
-        if weights is not None and not weights.all():
-            X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
-        return X, y, weights
+        return without_zeros(X, y, weights)
 
     def _encoded(self, y: np.ndarray) -> tuple[np.ndarray, int | None]:
         """Return targets by labels, and the number of outputs, None for two classes."""
@@ -124,6 +122,8 @@ class LinearClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
             return weights
         by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         found = by_class[np.searchsorted(self.classes_, y)]
+        if (found < 0).any() or not found.any():
+            raise ValueError(f"class_weight: {self.class_weight!r:.60}, expected numbers of at least 0, and a positive one")
         return found if weights is None else found * weights
 
     def _constants(self, y: np.ndarray, weights: Any, outputs: int) -> np.ndarray:
@@ -164,9 +164,13 @@ class LinearClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
         classes = np.unique(y)
         if len(classes) < 2:
             raise ValueError("Classifier can't train when only one class is present.")
+        before: Any = getattr(self, "classes_", classes)
+        if self.warm_start and not np.array_equal(before, classes):
+            raise ValueError(f"warm_start: classes {before[:10].tolist()} before, expected the same")
         self.classes_ = classes
+        X, y, weights = without_zeros(X, y, self._weighted(y, weights))
         targets, outputs = self._encoded(y)
-        self._fit(X, targets, self._weighted(y, weights), outputs)
+        self._fit(X, targets, weights, outputs)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Sequence[Any] | None = None, sample_weight: Any = None) -> LinearClassifier:
@@ -197,8 +201,9 @@ class LinearClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
             self.classes_ = found
         if self.class_weight == "balanced":
             raise ValueError("class_weight: 'balanced' with partial_fit, expected a dict: no call sees all labels")
+        X, y, weights = without_zeros(X, y, self._weighted(y, weights))
         targets, outputs = self._encoded(y)
-        self._partial_fit(X, targets, self._weighted(y, weights), outputs)
+        self._partial_fit(X, targets, weights, outputs)
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:

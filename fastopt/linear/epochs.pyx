@@ -6,6 +6,7 @@ cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport fabs
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from libc.string cimport memcpy
 from numpy.random cimport bitgen_t
 
 import numpy as np
@@ -15,7 +16,7 @@ from fastopt._engine.plain cimport (
 )
 from fastopt._engine.plan cimport Plan
 from fastopt._engine.stepper cimport Stepper
-from fastopt._engine.table cimport FLOAT32, FLOAT64, GRADIENT, PARAMETER, UPDATE
+from fastopt._engine.table cimport CARRY, FLOAT32, FLOAT64, GRADIENT, PARAMETER, SCALARS, UPDATE
 from fastopt.linear.work cimport DENSE, EXACT, PARAMETERS, SCALED, TOUCHED, run_t, work_t
 
 cnp.import_array()
@@ -107,7 +108,6 @@ cdef class Epochs:
         cdef work_t *work = &self.work
         cdef Plan plan = self.prepare()
         cdef bint is_alone = not plan.union
-        work.is_plain = is_alone and work.plain[0].rule.name == b"sgd"
         if work.l1 > 0 and not work.is_plain:
             raise NotImplementedError("the l1 penalty needs plain gradient descent")
         if work.starts == NULL:
@@ -167,48 +167,51 @@ cdef class Epochs:
             work.plain[k], work.first[k] = found[i], plan.t[i]
             if found[i].task.p.format != (FLOAT64 if work.is_double else FLOAT32):
                 raise NotImplementedError("parameters in the format of the rows")
+        work.is_plain = not plan.union and work.plain[0].rule.name == b"sgd"
         work.shared = work.count == 2 and plan.n_groups == 1 and work.first[0] == work.first[1] and not work.plain[0].rule.carry
         if work.shared:
             plan.core.tasks[order[1]].c = work.plain[1].c = work.plain[0].c
         return plan
 
+    cdef Plan prepare_again(self):
+        """Prepare, and step over all columns if an option has been set meanwhile that the other ways do not have."""
+        cdef work_t *work = &self.work
+        cdef Plan plan
+        try:
+            plan = self.prepare()
+        except NotImplementedError as error:
+            raise ValueError(f"an option was set meanwhile that compiled epochs do not have ({error}), expected it before") from None
+        if (work.mode == SCALED or work.l1 > 0) and not work.is_plain or work.mode == TOUCHED and plan.union:
+            if work.l1 > 0 or self.is_lazy:
+                raise ValueError("an option was set that does not go with l1_ratio or mode='lazy', expected it from the beginning")
+            work.mode = EXACT
+        return plan
+
     cdef bint sleeps(self) except -1:
-        """Return True if the rule leaves a column alone, parameter and state, whose gradient is zero: from now on, and after steps."""
+        """Return True if the rule leaves a column alone, parameter and state, whose gradient is zero: from now on, and after steps.
+
+        It is tried on copies, of what the rule carries from step to step too.
+        """
         cdef work_t *work = &self.work
         cdef Py_ssize_t n = work.columns * work.outputs, m = min(<Py_ssize_t> TRIED, n)
+        cdef plain_t trial = work.plain[0]
+        cdef double[CARRY] carry
+        cdef double[SCALARS] c
         cdef int t
-        state = [np.asarray(a) for a in list_of_state(self)]
-        whole = [self.coef.reshape(-1), *(a.reshape(-1) for a in state)]
-        prepare_scalars(&work.plain[0], work.first[0] + 1)
-        if not self.unchanged([a.copy() for a in whole], np.zeros(n, self.coef.dtype)):
+        memcpy(carry, trial.carry, sizeof(carry))
+        trial.carry, trial.c, trial.powers = carry, c, NULL
+        whole = [self.coef.reshape(-1), *(a.reshape(-1) for a in list_of_state(self))]
+        prepare_scalars(&trial, work.first[0] + 1)
+        if not unchanged(&trial, [a.copy() for a in whole], np.zeros(n, self.coef.dtype)):
             return False
         tried = [a[:m].copy() for a in whole]
         tried[0][:] = 0
         rng = np.random.default_rng(0)
         for t in range(1, 5):
-            prepare_scalars(&work.plain[0], t)
+            prepare_scalars(&trial, t)
             if t < 4:
-                self.apply(tried, rng.standard_normal(m).astype(self.coef.dtype))
-        return self.unchanged(tried, np.zeros(m, self.coef.dtype))
-
-    cdef bint unchanged(self, list arrays, object g) except -1:
-        """Return True if a step with a gradient changes no bit of these arrays."""
-        before = [a.copy() for a in arrays]
-        self.apply(arrays, g)
-        return all(a.tobytes() == b.tobytes() for a, b in zip(arrays, before))
-
-    cdef int apply(self, list arrays, object g) except -1:
-        """Apply the rule to arrays of parameters and states."""
-        cdef void *given[UPDATE + 1]
-        cdef int k
-        given[PARAMETER], given[GRADIENT], given[UPDATE] = cnp.PyArray_DATA(arrays[0]), cnp.PyArray_DATA(g), NULL
-        for k in range(1, len(arrays)):
-            given[k + 1] = cnp.PyArray_DATA(arrays[k])
-        if self.work.is_double:
-            self.work.plain[0].rule.f64(given, cnp.PyArray_SIZE(g), self.work.plain[0].c)
-        else:
-            self.work.plain[0].rule.f32(given, cnp.PyArray_SIZE(g), self.work.plain[0].c)
-        return 0
+                apply(&trial, tried, rng.standard_normal(m).astype(self.coef.dtype))
+        return unchanged(&trial, tried, np.zeros(m, self.coef.dtype))
 
     def begin(self, order, int64_t batches, int64_t rows, double total):
         """Begin an epoch, or go on with one after so many batches, rows and values.
@@ -220,13 +223,24 @@ cdef class Epochs:
         total : float
         """
         self.order = None if order is None else np.ascontiguousarray(order, np.int64)
+        if order is not None and (self.order.shape != (self.work.rows,) or self.order.min() < 0 or self.order.max() >= self.work.rows):
+            raise ValueError(f"order: shape {self.order.shape}, expected the places of {self.work.rows} rows")
         self.work.order = <const int64_t *> memory(self.order)
         self.work.at, self.work.total, self.batches = rows, total, batches
+
+    @property
+    def is_compiled(self):
+        """True."""
+        return True
 
     @property
     def sums(self):
         """Batches, rows and values of the epoch so far."""
         return self.batches, self.work.at, self.work.total
+
+    def ending(self):
+        """Return what the value of an epoch has besides those of its rows: penalties of its end, if there is one of absolute values."""
+        return penalties(&self.work)
 
     @property
     def is_ended(self):
@@ -309,7 +323,7 @@ cdef class Epochs:
     def chunk(self, double end, rng):
         """Run batches, with the optimizer's lock held, as far as schedules are evaluated; with a generator also further epochs."""
         cdef work_t *work = &self.work
-        cdef Plan plan = self.prepare()
+        cdef Plan plan = self.prepare_again()
         cdef int64_t done, most, per_epoch = (work.rows + work.size - 1) // work.size
         cdef pace_t pace = pace_until(end)
         cdef run_t loop = self.loop
@@ -351,7 +365,10 @@ cdef class Epochs:
             places[k] = <uintptr_t> &plan.hyperparameters[<Py_ssize_t> i][<Py_ssize_t> entry[2]]
             values[0, k] = plan.hyperparameters[<Py_ssize_t> i][<Py_ssize_t> entry[2]]
             for step in range(1, most):
-                x = entry[1](count + step)
+                try:
+                    x = entry[1](count + step)
+                except Exception:
+                    x = None  # It raises again at its step.
                 if not (isinstance(x, (float, int)) and entry[3] <= x <= entry[4]):
                     most = step  # Where the step itself begins, its checks say what is wrong.
                     break
@@ -380,6 +397,27 @@ cdef class Epochs:
                 else:
                     a[:] = self.table[:, s]
         return 0
+
+
+cdef bint unchanged(const plain_t *plain, list arrays, object g) except -1:
+    """Return True if a step with a gradient changes no bit of these arrays."""
+    before = [a.copy() for a in arrays]
+    apply(plain, arrays, g)
+    return all(a.tobytes() == b.tobytes() for a, b in zip(arrays, before))
+
+
+cdef int apply(const plain_t *plain, list arrays, object g) except -1:
+    """Apply a rule to arrays of parameters and states."""
+    cdef void *given[UPDATE + 1]
+    cdef int k
+    given[PARAMETER], given[GRADIENT], given[UPDATE] = cnp.PyArray_DATA(arrays[0]), cnp.PyArray_DATA(g), NULL
+    for k in range(1, len(arrays)):
+        given[k + 1] = cnp.PyArray_DATA(arrays[k])
+    if g.dtype == np.float64:
+        plain.rule.f64(given, cnp.PyArray_SIZE(g), plain.c)
+    else:
+        plain.rule.f32(given, cnp.PyArray_SIZE(g), plain.c)
+    return 0
 
 
 cdef double penalties(const work_t *work) noexcept:

@@ -38,6 +38,13 @@ class Limits:
     rates: tuple[float, ...] = ()
 
 
+def scale_of(objective: Objective, value: float, y: np.ndarray) -> float:
+    """Return what a fall of the loss is compared with: its value at the beginning, where zero means a perfect fit."""
+    if objective.loss == "poisson":
+        return float(np.mean(y)) or 1.0
+    return 1.0 if objective.loss in ("gamma", "perceptron") else value
+
+
 class Best:
     """The lowest validation loss so far, and parameters and optimizer as they were then."""
 
@@ -74,13 +81,17 @@ class Model:
     params : dict of arrays
     optimizer : Optimizer
         Of `params`.
+    lr : float or schedule
+        Its learning rate at the beginning.
     """
 
     objective: Objective
     params: dict[str, np.ndarray]
     optimizer: Any
+    lr: Any
     history: History = field(default_factory=History)
     has_converged: bool = False
+    before: int = 0  # Epochs of earlier calls.
 
     @property
     def averages(self) -> Mapping[str, Any]:
@@ -116,9 +127,12 @@ class Model:
             Is called with the number of each epoch, from 1, and its value.
         """
         began, first, self.has_converged = time.perf_counter(), self.optimizer.steps, False
+        self.before = len(self.history.loss)
         run = self.objective.epochs(self.params, arrays, self.optimizer, size)
         if not math.isnan(limits.tol):
-            limits = replace(limits, tol=limits.tol * abs(self.objective.mean(self.params, *arrays)))
+            limits = replace(
+                limits, tol=limits.tol * scale_of(self.objective, self.objective.mean(self.params, *arrays), arrays[1])
+            )
         best = Best(validate, limits.tol, self.optimizer)
         rates, is_watched = list(limits.rates), validate is not None or report is not None
         while len(run.values) < limits.epochs and not self.has_converged:
@@ -128,21 +142,23 @@ class Model:
                 pass
             if report is not None:
                 report(count, run.values[-1])
-            if max(best.look(), run.waited) >= limits.patience:
+            self._record(run.values, first, time.perf_counter() - began)
+            began, first = time.perf_counter(), self.optimizer.steps
+            if max(best.look(), run.waited) >= limits.patience and not math.isnan(limits.tol):
                 self.has_converged = not rates
-                self.optimizer.lr *= rates.pop(0) if rates else 1
+                if rates:
+                    self.optimizer.lr *= rates.pop(0)
                 best.waited = run.waited = 0
         best.restore()
-        self._record(run.values, best.losses, first, -(-arrays[0].shape[0] // size), time.perf_counter() - began)
+        self.history.validation_loss += best.losses
 
-    def _record(self, values: list[float], losses: list[float], first: int, per_epoch: int, seconds: float) -> None:
-        """Add the epochs to the history."""
-        steps = [first + (k + 1) * per_epoch for k in range(len(values))]
+    def _record(self, values: list[float], first: int, seconds: float) -> None:
+        """Add the epochs that have ended since `first` steps; each has had the same share of steps and time."""
+        history, now = self.history, self.optimizer.steps
+        new = values[len(history.loss) - self.before :]
+        history.loss += new
+        steps = [first + (k + 1) * (now - first) // len(new) for k in range(len(new))]
         rate = self.optimizer.groups[0]["lr"] if "lr" in self.optimizer.defaults else math.nan
-        rates = [float(rate(step)) for step in steps] if callable(rate) else [float(rate)] * len(steps)
-        history = self.history
-        history.loss += values
-        history.validation_loss += losses
-        history.lr += rates
-        history.seconds += [seconds / max(len(values), 1)] * len(values)
+        history.lr += [float(rate(step) if callable(rate) else rate) for step in steps]
+        history.seconds += [seconds / len(new)] * len(new)
         history.steps += steps

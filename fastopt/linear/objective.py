@@ -11,6 +11,8 @@ import numpy as np
 
 from .. import losses
 from .._engine import dispatch
+from .._optimizer.names import expected
+from ..domains import is_real, whole
 from ..optimizers import SGD
 from .plain_epochs import PlainEpochs
 
@@ -78,9 +80,9 @@ class Objective:
         **constants: float,
     ) -> None:
         if loss not in LOSSES:
-            raise ValueError(f"loss: {loss!r}, expected one of {', '.join(LOSSES)}")
+            raise ValueError(f"loss: {loss!r}, {expected(loss, LOSSES)}")
         for name, x, most in (("alpha", alpha, math.inf), ("l1_ratio", l1_ratio, 1.0)):
-            if not (isinstance(x, (int, float)) and 0 <= x <= most and x < math.inf):
+            if not (is_real(x) and 0 <= x <= most and x < math.inf):
                 raise ValueError(f"{name}: {x!r}, expected a finite number of at least 0{', at most 1' if most == 1 else ''}")
         if mode not in MODES:
             raise ValueError(f"mode: {mode!r}, expected 'exact' or 'lazy'")
@@ -95,9 +97,19 @@ class Objective:
         self.constants = {**known, **constants}
 
     @property
-    def needs_epochs(self) -> bool:
-        """True if `fit` must run its epochs: gradients alone leave something out."""
+    def has_l1(self) -> bool:
+        """True with a penalty of absolute values."""
         return self.alpha * self.l1_ratio > 0
+
+    def needs_epochs(self, arrays: Any) -> bool:
+        """Return True if `fit` must run whole epochs, since gradients alone leave something out.
+
+        Parameters
+        ----------
+        arrays : tuple of arrays or None
+            The data; None for an iterable of batches.
+        """
+        return self.has_l1 or (self.mode == "lazy" and (arrays is None or hasattr(arrays[0], "tocsr")))
 
     def __repr__(self) -> str:
         shown = {"alpha": self.alpha, "l1_ratio": self.l1_ratio, "fit_intercept": self.fit_intercept, "mode": self.mode}
@@ -230,14 +242,25 @@ class Objective:
         ValueError
             If a penalty or a mode does not go with the optimizer.
         """
-        if self.alpha * self.l1_ratio > 0 and not is_plain_descent(optimizer):
+        if self.has_l1 and not is_plain_descent(optimizer):
             raise ValueError(
                 f"l1_ratio: {self.l1_ratio} with {type(optimizer).__name__}, expected plain SGD, or FTRL with its own l1"
             )
+        coef, _ = self.parts(params)
+        if (number := whole(size)) is None or number < 1:
+            raise ValueError(f"size: {size!r}, expected a whole number of at least 1")
+        if not 2 <= len(arrays) <= 3 or (len(arrays) == 3 and np.shape(arrays[2]) != np.shape(arrays[1])[:1]):
+            shapes = [np.shape(a) for a in arrays]
+            raise ValueError(f"data: shapes {shapes}, expected rows, targets and perhaps one weight for each row")
+        y = np.asarray(arrays[1], np.float64)
+        if self.is_softmax(coef, y):
+            check_classes(y, len(coef))
+        else:
+            check_targets(self.loss, y)
         found = self.compiled(params, arrays, optimizer, size)
         if found is None and self.mode == "lazy" and hasattr(arrays[0], "tocsr"):
             said = "a penalty or option changes the other columns too" if self.alpha else "it updates whole arrays together"
-            said += ": expected mode='exact', or optimizer 'sgd' or 'ftrl'"
+            said += ": expected mode='exact', plain SGD, or alpha=0 (FTRL has options l1 and l2)"
             raise ValueError(f"mode: 'lazy' with {type(optimizer).__name__}, alpha={self.alpha}: {said}")
         return PlainEpochs(self, params, arrays, optimizer, size) if found is None else found
 
@@ -254,8 +277,6 @@ class Objective:
         softmax = self.is_softmax(coef, layout["targets"])
         if layout["targets"].size != layout["rows"] * (1 if softmax else outputs):
             return None
-        if softmax:
-            check_classes(layout["targets"], outputs)
         squares, sizes = self.alpha * (1 - self.l1_ratio), self.alpha * self.l1_ratio
         numbers = {"rows": layout.pop("rows"), "size": size, "alpha": squares, "l1": sizes}
         layout |= {"constants": np.array([*self.constants.values(), 0.0]), "coef": coef, "intercept": intercept}
@@ -275,15 +296,26 @@ class Objective:
 
 
 def is_plain_descent(optimizer: Any) -> bool:
-    """Return True for gradient descent without momentum and options."""
-    return isinstance(optimizer, SGD) and {group.rule.name for group in optimizer.groups} == {"sgd"}
+    """Return True for gradient descent without momentum, and without options that a threshold after each step does not go with."""
+    is_alone = isinstance(optimizer, SGD) and {group.rule.name for group in optimizer.groups} == {"sgd"}
+    return is_alone and all(group["ema"] in (0, None) for group in optimizer.groups)
 
 
 def check_constant(name: str, x: Any) -> None:
     """Raise for a constant of a loss outside its domain."""
-    most = 1 if name == "quantile" else math.inf
-    if not (isinstance(x, (int, float)) and 0 <= x < math.inf and x <= most):
-        raise ValueError(f"{name}: {x!r}, expected {'a number from 0 to 1' if most == 1 else 'a finite number of at least 0'}")
+    low, high = (0.0, 1.0) if name == "quantile" else (0.0, math.inf)
+    fits = is_real(x) and (low < x or (name == "epsilon" and x == 0)) and x < high
+    if not fits:
+        least = "of at least 0" if name == "epsilon" else "above 0"
+        raise ValueError(f"{name}: {x!r}, expected {'a number between 0 and 1' if high == 1 else f'a finite number {least}'}")
+
+
+def check_targets(loss: str, y: np.ndarray) -> None:
+    """Raise for labels that a loss is not for."""
+    if loss in MARGINS and not (np.abs(y) == 1).all():
+        raise ValueError(f"y: expected labels -1 and 1 for {loss}")
+    if loss == "log_loss" and not ((y >= 0) & (y <= 1)).all():
+        raise ValueError("y: expected labels 0 and 1, or probabilities, for log_loss")
 
 
 def check_classes(y: np.ndarray, count: int) -> None:
@@ -315,16 +347,28 @@ def layout_of(coef: Any, intercept: Any, x: Any, y: Any, weights: Any = None) ->
         return None
     if x.ndim != 2 or x.shape[1] != coef.shape[-1] or np.shape(y)[0] != x.shape[0]:
         return None
-    found = {"starts": None, "places": None, "targets": np.ascontiguousarray(y, np.float64), "rows": x.shape[0]}
+    found = {"starts": None, "places": None, "targets": np.array(y, np.float64, order="C"), "rows": x.shape[0]}
     found["weights"] = None if weights is None else np.ascontiguousarray(weights, np.float64)
     if isinstance(x, np.ndarray):
         return {**found, "x": np.ascontiguousarray(x)}
     if not hasattr(x, "tocsr"):
         return None
+    x = x.tocsr()
+    x.check_format(full_check=True)  # The loops trust it.
     if not x.has_canonical_format:
         x = x.copy()
         x.sum_duplicates()
-    return {**found, "x": x.data, "starts": np.ascontiguousarray(x.indptr, np.int64), "places": np.ascontiguousarray(x.indices)}
+    return {
+        **found,
+        "x": np.ascontiguousarray(x.data),
+        "starts": np.ascontiguousarray(x.indptr, np.int64),
+        "places": np.ascontiguousarray(x.indices),
+    }
+
+
+def places_of(a: np.ndarray) -> np.ndarray:
+    """Return column numbers in one of the types that loops read."""
+    return np.ascontiguousarray(a, a.dtype if a.dtype in (np.int32, np.int64) else np.int64)
 
 
 def is_plain(a: Any, dtype: Any) -> bool:

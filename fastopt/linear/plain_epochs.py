@@ -21,17 +21,20 @@ class PlainEpochs:
         Mean value of each whole epoch.
     """
 
+    is_compiled = False
+
     def __init__(self, objective: Objective, params: Any, arrays: tuple[Any, ...], optimizer: Any, size: int) -> None:
         self.objective, self.params, self.arrays, self.optimizer, self.size = objective, params, arrays, optimizer, size
         self.rows = arrays[0].shape[0]
         self.values: list[float] = []
-        self.sums: tuple[int, int, float] = (0, self.rows, 0.0)
+        self._sums: tuple[int, int, float] = (0, self.rows, 0.0)
+        self.pending: Any = None  # The optimizer before a step, its rate, and the sums after it.
         self.order: np.ndarray | None = None
         self.best, self.waited = math.inf, 0
 
     def begin(self, order: np.ndarray | None, batches: int, rows: int, total: float) -> None:
         """Begin an epoch, or go on with one after so many batches, rows and values."""
-        self.order, self.sums = order, (batches, rows, total)
+        self.order, self.pending, self._sums = order, None, (batches, rows, total)
 
     @property
     def is_ended(self) -> bool:
@@ -46,22 +49,35 @@ class PlainEpochs:
             stop = min(rows + self.size, self.rows)
             taken = slice(rows, stop) if self.order is None else self.order[rows:stop]
             value, grads = self.objective(self.params, *[a[taken] for a in self.arrays])
-            if self.objective.needs_epochs:
+            if self.objective.has_l1:
                 value -= self.objective.squares(self.params["coef"])
-            rate = self.optimizer.lr
+            rate: Any = self.optimizer.lr
+            self.pending = self.optimizer._progress(), rate, (batches + 1, stop, total + value * (stop - rows))
             self.optimizer.step(grads)
-            self.shrink(rate)
-            self.sums = batches + 1, stop, total + value * (stop - rows)
+            self.settle()
             if time.perf_counter() >= end:
                 return
 
-    def shrink(self, rate: Any) -> None:
-        """Bring coefficients nearer to zero, by the learning rate times the factor of their absolute values."""
-        by = self.objective.alpha * self.objective.l1_ratio
-        if by > 0:
-            w = self.params["coef"]
-            by = w.dtype.type(rate * by)
-            w[...] = np.maximum(w - by, 0) + np.minimum(w + by, 0)
+    def settle(self) -> None:
+        """Count the step that was begun, if it was made, and bring coefficients nearer to zero."""
+        if self.pending is None:
+            return
+        before, rate, after = self.pending
+        now, w = self.optimizer._progress(), self.params["coef"]
+        if now == before:
+            self.pending = None
+            return
+        by = w.dtype.type(rate * self.objective.alpha * self.objective.l1_ratio if now[0] > before[0] else 0.0)
+        shrunk = np.maximum(w - by, 0) + np.minimum(w + by, 0) if by > 0 else w
+        # No signal handler runs between these, which call nothing in Python.
+        w[...] = shrunk
+        self._sums, self.pending = after, None
+
+    @property
+    def sums(self) -> tuple[int, int, float]:
+        """Batches, rows and values of the epoch so far."""
+        self.settle()
+        return self._sums
 
     def run_epochs(self, rng: np.random.Generator, shuffle: bool, epochs: int, seconds: float, tol: float, patience: int) -> bool:
         """Run whole epochs, until there are so many, or their values have stopped falling, or the time is over."""
@@ -77,11 +93,13 @@ class PlainEpochs:
                 break
         return len(self.values) >= epochs or self.waited >= patience
 
+    def ending(self) -> float:
+        """Return what the value of an epoch has besides those of its rows."""
+        return self.objective.penalties(self.params["coef"]) if self.objective.has_l1 else 0.0
+
     def end_epoch(self, tol: float) -> None:
         """Record the value of an epoch, and compare it with the lowest."""
-        value = self.sums[2] / self.rows
-        if self.objective.needs_epochs:
-            value += self.objective.penalties(self.params["coef"])
+        value = self.sums[2] / self.rows + self.ending()
         if self.values and not math.isnan(tol):
             self.waited = 0 if value < self.best - tol else self.waited + 1
         self.best = min(self.best, value)

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from ..arithmetic import exp
 from . import start
-from .base import LinearModel, described
+from .base import LinearModel, described, without_zeros
 
 LOSSES = ("squared_error", "huber", "quantile", "epsilon_insensitive", "poisson", "gamma")
 
@@ -103,8 +103,7 @@ class LinearRegressor(RegressorMixin, LinearModel):  # type: ignore[misc]
             least = 0.0 if self.loss == "poisson" else np.nextafter(0.0, 1.0)
             if (y < least).any():
                 raise ValueError(f"y: a target below {'0' if not least else 'or equal to 0'}, expected {self.loss} to have none")
-        if weights is not None and not weights.all():
-            X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
+        X, y, weights = without_zeros(X, y, weights)
         return X, y, weights, y.shape[1] if y.ndim == 2 else None
 
     def _constants(self, y: np.ndarray, weights: Any, outputs: int) -> np.ndarray:
@@ -113,7 +112,7 @@ class LinearRegressor(RegressorMixin, LinearModel):  # type: ignore[misc]
 
     def _spread(self, y: np.ndarray, weights: Any) -> float:
         """Return the typical size of predictions."""
-        return 1.0 if self.loss in start.LOG_LINKS else start.spread_of(y, weights)
+        return 1.0 if self.loss in start.LOG_LINKS else start.spread_of(y, weights, self.loss)
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearRegressor:
         """Fit the model.

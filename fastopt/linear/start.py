@@ -10,6 +10,9 @@ import numpy as np
 from ..minimization.methods import class_of
 
 LOG_LINKS = ("poisson", "gamma")  # Losses whose predictions are logarithms of means.
+ROBUST = ("huber", "quantile", "epsilon_insensitive")
+QUARTILES = 1.349  # Standard deviations between the quartiles of normal numbers.
+FAR, UNLIKE = 5.0, 100.0  # Standard deviations of a column from zero, and ratio of two columns', that slow descent down.
 RATE = 0.01
 FADING = 50.0  # Times that for optimizers whose steps become smaller with every gradient.
 
@@ -46,9 +49,12 @@ def has_fading_steps(name: Any) -> bool:
 def rate_of(cls: type, X: Any, spread: float) -> float:
     """Return the default learning rate.
 
-    For steps that do not depend on the scale of gradients it is in units of predictions (`spread`), higher where steps fade. For
-    the others rows bound it: beyond one over the largest sum of squares plain gradient descent diverges.
+    It is 1 for optimizers that find their rate. For steps that do not depend on the scale of gradients it is in units of
+    predictions (`spread`), higher where steps fade. For the others rows bound it: beyond one over the largest sum of squares plain
+    gradient descent diverges.
     """
+    if cls.arguments.get("lr") == 1.0:  # type: ignore[attr-defined]
+        return 1.0
     keeps_scale, fades = character_of(cls)
     if not keeps_scale:
         squares = X.multiply(X).sum(axis=1) if hasattr(X, "multiply") else np.einsum("ij,ij->i", X, X)
@@ -56,16 +62,35 @@ def rate_of(cls: type, X: Any, spread: float) -> float:
     return RATE * spread * (FADING if fades else 1.0)
 
 
-def spread_of(y: np.ndarray, weights: np.ndarray | None) -> float:
-    """Return the weighted standard deviation of targets, 1 where it is 0."""
+def spread_of(y: np.ndarray, weights: np.ndarray | None, loss: str) -> float:
+    """Return the typical size of targets around their middle, 1 where it is 0.
+
+    That is their standard deviation; for losses that bear wrong targets, what their quartiles say of it.
+    """
     mean = np.average(y, axis=0, weights=weights)
     found = float(np.sqrt(np.average(np.square(y - mean), axis=0, weights=weights).mean()))
+    if loss in ROBUST:
+        low, high = np.percentile(y, [25, 75], axis=0)
+        found = float(np.mean(high - low)) / QUARTILES or found
     return found if found > 0 else 1.0
+
+
+def has_odd_columns(X: Any) -> bool:
+    """Return True for dense columns that are far from zero, or of sizes that differ much from 1 or one another."""
+    if not isinstance(X, np.ndarray) or not X.size:
+        return False
+    mean, spread = X.mean(axis=0), X.std(axis=0)
+    known = spread > 1e-9 * np.abs(mean)
+    if not known.any():
+        return False
+    sizes = spread[known]
+    is_far = (np.abs(mean) > FAR * spread)[known].any()
+    return bool(is_far or sizes.max() > UNLIKE * min(sizes.min(), 1.0) or sizes.max() * UNLIKE < 1.0)
 
 
 def constants_of(loss: str, y: np.ndarray, weights: np.ndarray | None, quantile: float) -> np.ndarray:
     """Return the best constant prediction of each column of targets; for robust losses the median, which is near it."""
-    if loss in ("huber", "epsilon_insensitive", "quantile"):
+    if loss in ROBUST:
         level = quantile if loss == "quantile" else 0.5
         return np.array([weighted_quantile(column, weights, level) for column in y.T])
     mean = y.mean(axis=0) if weights is None else np.average(y, axis=0, weights=weights)

@@ -18,7 +18,7 @@ from .history import History
 from .loop import Run, mean_loss
 from .plateau import ReduceOnPlateau
 
-__all__ = ["Checkpoint", "EarlyStopping", "History", "Log", "ReduceOnPlateau", "evaluate", "fit"]
+__all__ = ["Checkpoint", "EarlyStopping", "History", "Log", "ReduceOnPlateau", "Run", "evaluate", "fit"]
 
 
 def fit(
@@ -65,11 +65,12 @@ def fit(
     validation : like `data`, optional
         Data whose mean loss is computed after each epoch, in batches of `batch_size`, by ``optimizer.average`` where there is one.
     loss : callable, optional
-        ``loss(params, *batch)`` returns the mean loss for `validation`; by default the first value of `loss_and_grad`.
+        ``loss(params, *batch)`` returns the mean loss for `validation`; by default the first value of
+        `loss_and_grad`, or for an objective its ``mean``, without penalties.
     callbacks : callable, object, or list of these
         A function ``f(run)`` is called after each epoch. An object has some of the methods ``on_begin(run)``, ``on_batch(run)``,
         ``on_epoch(run)`` and ``on_end(run)``, and may have ``state_dict()`` and ``load_state_dict(state)``, for checkpoints.
-        ``run`` has ``params, optimizer, epoch, batch, steps, loss, history``. StopIteration ends the run: after the epoch, or at
+        ``run`` is a `Run`. StopIteration ends the run: after the epoch, or at
         once from ``on_batch``, when that epoch is not recorded.
     checkpoint : path or Checkpoint, optional
         Where restart files are written: by a path after each epoch. They hold parameters, optimizer, order, history and callbacks.
@@ -87,7 +88,7 @@ def fit(
     ------
     ValueError
         If the arrays' lengths differ or are 0, a number is below 1, `optimizer` updates other arrays than `params`, or a file is of
-        another run: other rows, batch size, seed, callbacks or hyperparameters.
+        another run: of another number of rows, batch size, seed, kind of callbacks or hyperparameters, or of more epochs.
     TypeError
         If `optimizer` is not an optimizer, or an argument or what `loss_and_grad` returns is of another kind.
     FileExistsError
@@ -111,13 +112,15 @@ def fit(
     array([2.])
     """
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer: {optimizer!r:.80}, expected an optimizer of these params")
+        said = "expected an optimizer of these params; several arrays of data are one tuple"
+        raise TypeError(f"optimizer: {optimizer!r:.60}, {said}")
     if [id(a) for _, a in flatten(params)[1]] != [id(a) for _, a in flatten(optimizer.params)[1]]:
         raise ValueError("params: not the arrays that the optimizer updates")
     if (number := whole(epochs)) is None or number < 1:
         raise ValueError(f"epochs: {epochs!r}, expected a whole number of at least 1")
     batches = batches_of(data, batch_size, shuffle, number)
-    held_out = None if validation is None else (loss or loss_and_grad, validation_of(validation, batch_size, number))
+    measure: Any = loss or getattr(loss_and_grad, "mean", loss_and_grad)
+    held_out = None if validation is None else (measure, validation_of(validation, batch_size, number))
     run = Run(loss_and_grad, params, optimizer, batches, held_out, callbacks, number, seed)
     saves = Checkpoint.of(checkpoint)
     if check_bool("resume", resume) and saves is None:

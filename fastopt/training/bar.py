@@ -35,11 +35,12 @@ class Bar:
         """Count on from a run that was loaded."""
         if self.is_shown:
             self.bar.initial = self.bar.n = batches
-            self.name(epoch)
+            self.name(epoch - 1 if epoch else 0)
 
     def name(self, epoch: int) -> None:
-        """Write which epoch runs."""
-        self.bar.set_description(f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}", refresh=False)
+        """Write which epoch runs, counted from 1."""
+        if self.is_shown:
+            self.bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
 
     def update(self, count: int = 1) -> None:
         """Count batches."""
@@ -51,7 +52,6 @@ class Bar:
         if self.is_shown and history.loss:
             found = {"loss": history.loss, "validation": history.validation_loss}
             self.bar.set_postfix({name: f"{x[-1]:.4g}" for name, x in found.items() if x}, refresh=False)
-            self.name(len(history.loss))
 
     def close(self) -> None:
         """Draw the bar for the last time."""

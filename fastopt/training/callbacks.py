@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._optimizer import checkpoint
-from ..domains import check_bool, whole
+from ..domains import check_bool, is_real, whole
 
 if TYPE_CHECKING:
     from .loop import Run
@@ -24,8 +24,7 @@ class Callbacks:
     def __init__(self, given: Any) -> None:
         self.all: list[Any] = list(given) if isinstance(given, Sequence) else [given]
         for x in self.all:
-            if isinstance(x, type) or not (callable(x) or any(hasattr(x, hook) for hook in HOOKS)):
-                raise TypeError(f"callbacks: {x!r:.60}, expected a function of the run, or an object with {', '.join(HOOKS)}")
+            check_callback(x)
         self.with_state = [x for x in self.all if hasattr(x, "state_dict") and hasattr(x, "load_state_dict")]
         self.hooks = {hook: [found for x in self.all if (found := method_of(x, hook)) is not None] for hook in HOOKS}
 
@@ -45,6 +44,17 @@ class Callbacks:
         """Go on from what `state` returned."""
         for x, state in zip(self.with_state, states, strict=True):
             x.load_state_dict(state)
+
+
+def check_callback(x: Any) -> None:
+    """Raise unless this is a function, or an object with some of the methods `HOOKS` and no others of such names."""
+    if isinstance(x, type):
+        raise TypeError(f"callbacks: the class {x.__name__}, expected an instance, as {x.__name__}()")
+    unknown = [name for name in dir(x) if name.startswith("on_") and name not in HOOKS and callable(getattr(x, name))]
+    if unknown:
+        raise TypeError(f"callbacks: {type(x).__name__}.{unknown[0]} would never be called, expected among {', '.join(HOOKS)}")
+    if not (callable(x) or any(hasattr(x, hook) for hook in HOOKS)):
+        raise TypeError(f"callbacks: {x!r:.60}, expected a function of the run, or an object with {', '.join(HOOKS)}")
 
 
 def method_of(callback: Any, hook: str) -> Callable[[Run], object] | None:
@@ -81,14 +91,15 @@ class EarlyStopping:
     min_delta : float, default 0.0
         Smallest fall that counts.
     restore_best : bool, default True
-        At the end of the run, load parameters and optimizer as they were after the best epoch. A copy of both is kept.
+        At the end of the run, load parameters and the optimizer's state as they were after the best epoch; hyperparameters stay.
+        A copy of both is kept.
 
     Attributes
     ----------
     best : float
-        Lowest value so far.
+        Value of the last epoch that improved by `min_delta`.
     best_epoch : int or None
-        Its epoch, counted from 0.
+        That epoch, counted from 0.
 
     Raises
     ------
@@ -113,7 +124,7 @@ class EarlyStopping:
         self.monitor = check_monitor(monitor)
         if (number := whole(patience)) is None or number < 1:
             raise ValueError(f"patience: {patience!r}, expected a whole number of at least 1")
-        if not (isinstance(min_delta, (int, float)) and 0 <= min_delta < math.inf):
+        if not (is_real(min_delta) and 0 <= min_delta < math.inf):
             raise ValueError(f"min_delta: {min_delta!r}, expected a finite number of at least 0")
         self.patience, self.min_delta, self.restore_best = number, min_delta, check_bool("restore_best", restore_best)
         self._reset()
@@ -197,5 +208,5 @@ class Log:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Remove what was written after the restart file."""
-        if os.path.getsize(self.path) > int(state["size"]):
-            os.truncate(self.path, int(state["size"]))
+        self._size = min(os.path.getsize(self.path), int(state["size"]))
+        os.truncate(self.path, self._size)

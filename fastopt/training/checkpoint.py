@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..domains import whole
+from ..domains import is_real, whole
 
 PLACE = re.compile(r"\{\w*\}")
 
@@ -51,7 +51,7 @@ class Checkpoint:
         for what, x in (("every", 1 if self.every is None else self.every), ("keep", self.keep)):
             if (number := whole(x)) is None or number < 1:
                 raise ValueError(f"{what}: {x!r}, expected a whole number of at least 1")
-        if self.seconds is not None and not (isinstance(self.seconds, (int, float)) and self.seconds >= 0):
+        if self.seconds is not None and not (is_real(self.seconds) and self.seconds >= 0):
             raise ValueError(f"seconds: {self.seconds!r}, expected a number of at least 0")
         if len(PLACE.findall(name)) > 1 or (self.keep > 1 and not PLACE.search(name)):
             raise ValueError(f"path: {name!r} with keep={self.keep}, expected one {{}} in the name, for the number of iterations")

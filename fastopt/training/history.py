@@ -12,7 +12,7 @@ from ..pictures import pyplot
 COLUMNS = ("loss", "validation_loss", "lr", "seconds", "steps")
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class History:
     """Record of `fit`, an entry for each whole epoch. Two are equal if all but their durations are.
 
@@ -37,10 +37,19 @@ class History:
     loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     lr: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list, compare=False)
+    seconds: list[float] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     seed: int | None = None
     stopped: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all but durations; NaN equals NaN."""
+        if not isinstance(other, History):
+            return NotImplemented
+        mine, theirs = ({**x.to_dict(), "seconds": None, "seed": x.seed, "stopped": x.stopped} for x in (self, other))
+        return repr(mine) == repr(theirs)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def best_epoch(self) -> int | None:

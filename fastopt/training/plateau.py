@@ -7,7 +7,7 @@ from math import inf, isnan
 from typing import TYPE_CHECKING, Any
 
 from .._optimizer import Optimizer
-from ..domains import whole
+from ..domains import is_real, whole
 from ..schedules import Schedule
 from .callbacks import check_monitor, monitored
 
@@ -57,13 +57,13 @@ class ReduceOnPlateau:
         minimum: float = 0.0,
         monitor: str | None = None,
     ) -> None:
-        if not (isinstance(factor, (int, float)) and 0 < factor < 1):
+        if not (is_real(factor) and 0 < factor < 1):
             raise ValueError(f"factor: {factor!r}, expected a number between 0 and 1")
         for name, x in (("patience", patience), ("cooldown", cooldown)):
             if (number := whole(x)) is None or number < 0:
                 raise ValueError(f"{name}: {x!r}, expected a whole number of at least 0")
         for name, value in (("min_delta", min_delta), ("minimum", minimum)):
-            if not (isinstance(value, (int, float)) and 0 <= value < inf):
+            if not (is_real(value) and 0 <= value < inf):
                 raise ValueError(f"{name}: {value!r}, expected a finite number of at least 0")
         self.factor, self.patience, self.min_delta = factor, patience, min_delta
         self.cooldown, self.minimum, self.monitor = cooldown, minimum, check_monitor(monitor)
@@ -72,6 +72,10 @@ class ReduceOnPlateau:
     def __repr__(self) -> str:
         shown = ("factor", "patience", "min_delta", "cooldown", "minimum", "monitor")
         return f"ReduceOnPlateau({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
+    def on_begin(self, run: Run) -> None:
+        """Forget earlier runs."""
+        self.best, self.waited, self.cooling = inf, 0, 0
 
     def on_epoch(self, run: Run) -> None:
         """Take note of an epoch's value."""

@@ -43,7 +43,7 @@ def save(run: Run, path: Any) -> None:
     """Write a restart file."""
     kept = {
         "settings": settings(run, run.callbacks),
-        "hyperparameters": run.first,
+        "hyperparameters": run.hyperparameters,
         "epoch": run.epoch,
         "sums": list(run.sums),
         "seconds": run.seconds,
@@ -66,12 +66,24 @@ def load(run: Run, path: Any) -> None:
         here = settings(run, run.callbacks)
         if run.draws_seed:
             here["seed"] = kept["settings"]["seed"]
-        check_settings(f"{path}", {**kept["settings"], **numbered(kept["hyperparameters"])}, {**here, **numbered(run.first)})
+        check_settings(
+            f"{path}", {**kept["settings"], **numbered(kept["hyperparameters"])}, {**here, **numbered(run.hyperparameters)}
+        )
         sums = int(kept["sums"][0]), int(kept["sums"][1]), float(kept["sums"][2])
+        if int(kept["epoch"]) > run.epochs:
+            raise ValueError(
+                f"{path}: {kept['epoch']} epochs, here epochs={run.epochs}; expected as many at least, or another file"
+            )
+        for state in (kept["order"], kept["generator"]):
+            if state is not None and state["bit_generator"] != run.rng.bit_generator.state["bit_generator"]:
+                raise ValueError(f"{path}: a generator of {state['bit_generator']}, expected the same kind of seed")
         epoch, seconds, history = int(kept["epoch"]), float(kept["seconds"]), type(run.history)(seed=here["seed"])
         history.restore(kept["history"])
+        history.stopped = run.history.stopped or history.stopped  # ``on_begin`` may have ended the run.
     # What a callback has changed is restored; functions cannot be.
-    given: Mapping[str, Any] = {name: any(is_function(group.get(name)) for group in run.first) for name in run.optimizer.defaults}
+    given: Mapping[str, Any] = {
+        name: any(is_function(group.get(name)) for group in run.hyperparameters) for name in run.optimizer.defaults
+    }
     run.optimizer.load(path, hyperparameters={name: "keep" if is_fixed else "restore" for name, is_fixed in given.items()})
     run.go_on(history, epoch, sums, seconds)
     run.order_state, run.generator_state = kept["order"], kept["generator"]

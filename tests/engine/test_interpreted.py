@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-FOLDERS = ("arrays", "engine", "minimization", "optimizer", "rules", "stages")
+FOLDERS = ("arrays", "engine", "linear", "minimization", "optimizer", "rules", "stages", "training")
 COMPILERS = ("test_cache", "test_custom", "test_interpreted")
-LONG = ("minimization",)  # Without the cross products.
+LONG = ("linear", "minimization", "training")  # Without the cross products.
 
 
 @pytest.mark.full

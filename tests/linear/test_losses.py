@@ -93,7 +93,7 @@ NUMBERS = {
 }
 
 
-@pytest.mark.parametrize(("name", "units"), [("exp", 2), ("log1p", 2.5), ("log", 4)])
+@pytest.mark.parametrize(("name", "units"), [("exp", 2), ("log1p", 2), ("log", 4)])
 def test_functions_are_right_to_a_few_units(name, units):
     x = NUMBERS[name]
     with np.errstate(all="ignore"):

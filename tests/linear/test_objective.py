@@ -1,6 +1,7 @@
 """Objectives of linear models: compiled epochs, their equals in Python, sparse rows, and `fit`."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -31,7 +32,7 @@ NEVER = float("nan")
 
 def optimizer_of(name, params, lr=0.01, **options):
     """Return an optimizer of the table."""
-    cls = fo.SGD if name == "momentum" else getattr(fo, name)
+    cls = fo.SGD if name == "momentum" else getattr(fo, name.split()[0])
     return cls(params, lr=lr, **{**RULES.get(name, {}), **options})
 
 
@@ -141,7 +142,7 @@ def test_a_factor_of_all_columns_may_become_tiny_zero_or_negative():
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("rule", ["Adagrad", "FTRL", "Adam", "momentum"])
+@pytest.mark.parametrize("rule", ["Adagrad", "FTRL", "Adam", "momentum", "NAdam plain", "ScheduleFreeSGD"])
 def test_sparse_rows_are_dense_ones_from_any_beginning(rule):
     x, y, make = problem(density=0.05)
     dense, of_csr = make(), make()
@@ -172,6 +173,73 @@ def test_lazy_steps_are_those_of_torchs_sparse_adam():
 
 
 @pytest.mark.compiled
+def test_options_and_schedules_that_change_other_columns_or_stages():
+    """Decay by the rate of each step; and options that a callback sets, also where steps touched few columns before."""
+    x, y, make = problem(rows=300, density=0.1)
+
+    def decays(run):
+        if run.epoch == 0:
+            run.optimizer.groups[0]["weight_decay"] = 0.1
+
+    objective = Objective()
+    cases = [
+        (lambda p: fo.AdamW(p, lr=lambda t: 0.01 / (1 + 0.01 * t), weight_decay=0.5), ()),
+        (lambda p: fo.SGD(p, lr=0.01), decays),
+        (lambda p: fo.Adagrad(p, lr=0.01), decays),
+    ]
+    for optimizer, callbacks in cases:
+        for size in (1, 7):
+            expected = make()
+            given = {"epochs": 3, "batch_size": size, "seed": 0, "callbacks": callbacks}
+            fo.training.fit(lambda *a: objective(*a), expected, (x, y), optimizer(expected), **given)
+            for rows in (x, sparse.csr_array(x)):
+                found = make()
+                fo.training.fit(objective, found, (rows, y), optimizer(found), **given)
+                assert close(found, expected), (size, type(rows))
+
+
+def test_values_of_fit_have_the_penalties_of_absolute_values():
+    x, y, make = problem()
+    params = make()
+    objective = Objective(alpha=0.5, l1_ratio=0.5)
+    history = fo.training.fit(objective, params, (x, y), fo.SGD(params, lr=0.05), epochs=1, shuffle=False)
+    w = params["coef"]
+    expected = np.mean(y**2) + 0.25 * np.abs(w).sum() + 0.125 * (w @ w)
+    assert history.loss == [pytest.approx(expected, rel=1e-12)]
+
+
+@pytest.mark.compiled
+def test_memory_is_not_read_beyond_its_end():
+    x, y, make = problem()
+    params, expected = make(), make()
+    rows = sparse.csr_array(x)
+    run(Objective(), (rows, y), expected, fo.SGD(expected, lr=0.01), 1)
+    narrow = rows.copy()
+    narrow.indices, narrow.indptr = rows.indices.astype(np.int16), rows.indptr.astype(np.int16)
+    run(Objective(), (narrow, y), params, fo.SGD(params, lr=0.01), 1)
+    assert close(params, expected)
+    for place in (10**8, -5):
+        wrong = rows.copy()
+        wrong.indices[3] = place
+        with pytest.raises(ValueError, match="indices"):
+            Objective().epochs(params, (wrong, y), fo.SGD(params), 1)
+    epochs = Objective().epochs(params, (x, y), fo.SGD(params), 1)
+    for order in (np.arange(3), np.arange(ROWS) + 1, -np.arange(ROWS)):
+        with pytest.raises(ValueError, match=f"expected the places of {ROWS} rows"):
+            epochs.begin(order, 0, 0, 0.0)
+    with pytest.raises(ValueError, match="size: 0, expected a whole number of at least 1"):
+        Objective().epochs(params, (x, y), fo.SGD(params), 0)
+    labels = RNG.integers(0, 3, ROWS).astype(float)
+    classes = {"coef": np.zeros((3, COLUMNS)), "intercept": np.zeros(3)}
+
+    def spoil(run):
+        labels[:] = 1e12
+
+    fo.training.fit(Objective("log_loss"), classes, (x, labels), fo.SGD(classes, lr=0.01), epochs=2, callbacks=spoil)
+    assert np.isfinite(classes["coef"]).all()
+
+
+@pytest.mark.compiled
 def test_formats_of_sparse_rows():
     x, y, make = problem()
     expected = make()
@@ -183,7 +251,9 @@ def test_formats_of_sparse_rows():
     doubled = sparse.csr_array((np.repeat(rows.data / 2, 2), np.repeat(rows.indices, 2), rows.indptr * 2), (ROWS, COLUMNS))
     wide = rows.copy()
     wide.indices, wide.indptr = rows.indices.astype(np.int64), rows.indptr.astype(np.int64)
-    for given in (rows, unsorted, doubled, wide, sparse.csr_matrix(x)):
+    strided = sparse.csr_array((np.repeat(rows.data, 2)[::2], rows.indices, rows.indptr), (ROWS, COLUMNS))
+    assert not strided.data.flags.c_contiguous
+    for given in (rows, unsorted, doubled, wide, strided, sparse.csr_matrix(x)):
         found, before = make(), given.data.copy()
         run(Objective(), (given, y), found, optimizer_of("Adagrad", found), 1)
         assert close(found, expected) and np.array_equal(given.data, before)
@@ -289,6 +359,39 @@ def test_fit_is_the_same_in_compiled_code_and_resumes(rule, tmp_path):
     assert (same, again) == (fingerprint, history)
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer on this system")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # A file that a signal left open.
+@pytest.mark.parametrize(("rule", "l1_ratio"), [("Adam", 0.0), ("LARS", 0.0), ("SGD", 0.5)])
+def test_a_signal_at_any_moment_loses_nothing(rule, l1_ratio, tmp_path):
+    x, y, make = problem(rows=400)
+    objective = Objective(alpha=0.01, l1_ratio=l1_ratio)
+
+    def fitted(checkpoint):
+        params = make()
+        optimizer = optimizer_of(rule, params)
+        resume = {"checkpoint": checkpoint, "resume": checkpoint is not None}
+        history = fo.training.fit(objective, params, (x, y), optimizer, epochs=4, batch_size=1, seed=2, **resume)
+        return history, optimizer.fingerprint()
+
+    expected, interrupted, rng = fitted(None), 0, np.random.default_rng(0)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for k in range(20):
+            while True:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-4, 2e-2))
+                    found = fitted(tmp_path / f"{k}.npz")
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                    break
+                except KeyboardInterrupt:
+                    interrupted += 1
+            assert found == expected
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 3
+
+
 @pytest.mark.compiled
 def test_a_schedule_that_leaves_its_domain_raises_at_its_step():
     x, y, make = problem()
@@ -310,23 +413,26 @@ def test_other_steps_run_in_python():
     assert isinstance(Objective().epochs(params, (x.astype(np.float32), y), fo.SGD(params), 1), PlainEpochs)
 
 
+class OnBatch:
+    def on_batch(self, run):
+        pass
+
+
 def test_what_does_not_fit_is_refused():
     x, y, make = problem()
     params = make()
     rows = sparse.csr_array(x)
     with pytest.raises(ValueError, match=r"l1_ratio: 0.5 with Adam, expected plain SGD, or FTRL with its own l1"):
         Objective(alpha=1.0, l1_ratio=0.5).epochs(params, (x, y), fo.Adam(params), 1)
-    with pytest.raises(
-        ValueError, match=r"mode: 'lazy' with Adam, alpha=0.1: a penalty .*expected mode='exact', or optimizer 'sgd' or 'ftrl'"
-    ):
+    with pytest.raises(ValueError, match=r"mode: 'lazy' with Adam, alpha=0.1: a penalty .*mode='exact', plain SGD, or alpha=0"):
         Objective(alpha=0.1, mode="lazy").epochs(params, (rows, y), fo.Adam(params), 1)
     for given, text in (
         ({"loss": "mse"}, "loss: 'mse', expected one of squared_error, huber"),
         ({"alpha": -1.0}, "alpha: -1.0, expected a finite number of at least 0"),
         ({"l1_ratio": 2.0}, "l1_ratio: 2.0, expected a finite number of at least 0, at most 1"),
         ({"mode": "fast"}, "mode: 'fast', expected 'exact' or 'lazy'"),
-        ({"loss": "quantile", "quantile": 2.0}, "quantile: 2.0, expected a number from 0 to 1"),
-        ({"loss": "huber", "delta": "a"}, "delta: 'a', expected a finite number of at least 0"),
+        ({"loss": "quantile", "quantile": 2.0}, "quantile: 2.0, expected a number between 0 and 1"),
+        ({"loss": "huber", "delta": "a"}, "delta: 'a', expected a finite number above 0"),
     ):
         with pytest.raises(ValueError, match=text):
             Objective(**given)
@@ -336,6 +442,18 @@ def test_what_does_not_fit_is_refused():
         Objective()({"w": np.zeros(2)}, x, y)
     with pytest.raises(ValueError, match=r"params: shapes \[\(2,\), \(2,\)\], expected \(columns,\) and \(1,\)"):
         Objective()({"coef": np.zeros(2), "intercept": np.zeros(2)}, x, y)
+    for loss, wrong, text in (
+        ("hinge", np.zeros(ROWS), "y: expected labels -1 and 1 for hinge"),
+        ("log_loss", -np.ones(ROWS), "y: expected labels 0 and 1, or probabilities, for log_loss"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            Objective(loss).epochs(params, (x, wrong), fo.SGD(params), 1)
+    with pytest.raises(ValueError, match=r"data: shapes .*expected rows, targets and perhaps one weight for each row"):
+        Objective().epochs(params, (x, y, np.ones((ROWS, 2))), fo.SGD(params), 1)
+    with pytest.raises(
+        ValueError, match=r"Objective\('squared_error', mode='lazy'\), expected arrays, and no callback with on_batch"
+    ):
+        fo.training.fit(Objective(mode="lazy"), params, (rows, y), fo.Adam(params), callbacks=OnBatch())
     x, y, make = problem("softmax", outputs=3)
     params = make()
     with pytest.raises(ValueError, match="y: expected classes 0 to 2 for log_loss with 3 outputs"):

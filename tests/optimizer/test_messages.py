@@ -30,6 +30,7 @@ ELSEWHERE = {
     "minimize needs SciPy: pip install 'fastopt[scipy]'",
     "progress=True needs tqdm: pip install 'fastopt[progress]'",  # test_demo.py
     ".* has not fallen for .* epochs",  # ends a run: test_fit.py
+    ".*: a generator of .*, expected the same kind of seed",  # test_resume.py
     ".*",  # custom.py, to be caught
 }
 

@@ -51,6 +51,19 @@ class OnBatch:
         pass
 
 
+def fewer_epochs():
+    train(checkpoint="fewer.npz", seed=0, epochs=3, resume=True)()
+    train(checkpoint="fewer.npz", seed=0, resume=True)()
+
+
+class KerasLike:
+    def on_epoch(self, run):
+        pass
+
+    def on_epoch_end(self, epoch, logs):
+        pass
+
+
 OF_TRAINING = [
     (ValueError, ["epochs: 0, expected a whole number of at least 1"], train(epochs=0)),
     (ValueError, ["epochs: 1.5, expected a whole number"], train(epochs=1.5)),
@@ -60,7 +73,10 @@ OF_TRAINING = [
     (TypeError, ["seed: -1, expected a whole number of at least 0"], train(seed=-1)),
     (ValueError, ["resume: True without a file, expected checkpoint=..."], train(resume=True)),
     (TypeError, ["callbacks: 3, expected a function of the run"], train(callbacks=3)),
-    (TypeError, ["callbacks: <class", "EarlyStopping", "or an object with on_begin, on_batch"], train(callbacks=[EarlyStopping])),
+    (TypeError, ["callbacks: the class EarlyStopping, expected an instance, as EarlyStopping()"], train(callbacks=[EarlyStopping])),
+    (TypeError, ["callbacks: KerasLike.on_epoch_end would never be called, expected among on_begin"], train(callbacks=KerasLike())),
+    (TypeError, ["loss_and_grad: returned None for the gradients"], train(function=lambda w, x: (1.0, None))),
+    (ValueError, ["fewer.npz: 3 epochs, here epochs=1; expected as many at least"], fewer_epochs),
     (TypeError, ["loss_and_grad: returned 1.0, expected a pair"], train(function=lambda w, x: 1.0)),
     (TypeError, ["loss_and_grad: returned ('a', 'b'), expected a pair"], train(function=lambda w, x: ("a", "b"))),
     (TypeError, ["loss: returned 'a', expected a number"], train(validation=np.ones((2, 2)), loss=lambda w, x: "a")),

@@ -113,6 +113,63 @@ def test_a_generator_of_the_callers_goes_on_too(tmp_path):
     rng = np.random.default_rng(99)
     assert same(run(tmp_path / "run.npz", seed=rng, function=noisy(rng)), expected)
 
+    def stops(rng, calls):
+        whole = noisy(rng)
+
+        def function(w, x, y):
+            calls.append(1)
+            found = whole(w, x, y)
+            if len(calls) == 20:
+                raise Stop
+            return found
+
+        return function
+
+    rng = np.random.default_rng(5)
+    with pytest.raises(Stop):
+        run(tmp_path / "within.npz", seed=rng, function=stops(rng, []), validation=None)
+    rng = np.random.default_rng(99)
+    found = run(tmp_path / "within.npz", seed=rng, function=noisy(rng), validation=None)
+    rng = np.random.default_rng(5)
+    assert same(found, run(None, seed=rng, function=noisy(rng), validation=None))
+
+
+def test_hyperparameters_that_a_callback_changed_before_an_exception_are_taken_back(tmp_path):
+    class Boom:
+        def __init__(self, at):
+            self.at = at
+
+        def on_epoch(self, run):
+            if run.epoch == self.at:
+                raise Stop
+
+    def fitted(path, at):
+        w = np.zeros(3)
+        optimizer = fo.SGD(w, lr=1e-9)
+        callbacks = [ReduceOnPlateau(patience=1, min_delta=0.5), Boom(at)]
+        resume = {"checkpoint": path, "resume": path is not None}
+        history = fit(loss_and_grad, w, (X, Y), optimizer, epochs=8, batch_size=8, seed=0, callbacks=callbacks, **resume)
+        return history, optimizer.lr, optimizer.fingerprint()
+
+    expected = fitted(None, None)
+    for at in (2, 4, 6):
+        with pytest.raises(Stop):
+            fitted(tmp_path / f"{at}.npz", at)
+        assert fitted(tmp_path / f"{at}.npz", None) == expected
+
+
+def test_a_generator_of_another_kind_is_refused(tmp_path):
+    run(tmp_path / "run.npz", seed=np.random.default_rng(1), epochs=2)
+    made = []
+
+    def optimizer(w):
+        made.append(fo.Adam(w, lr=0.05, ema=0.9))
+        return made[0]
+
+    with pytest.raises(ValueError, match=r"run\.npz: a generator of PCG64, expected the same kind of seed"):
+        run(tmp_path / "run.npz", seed=np.random.Generator(np.random.MT19937(1)), optimizer=optimizer)
+    assert made[0].steps == 0
+
 
 def test_a_seed_that_was_drawn_is_kept(tmp_path):
     with pytest.raises(Stop) as caught:
@@ -144,6 +201,12 @@ def test_the_log_has_each_epoch_once(tmp_path):
             run(tmp_path / "run.npz", stop=k, folder=tmp_path)
     (tmp_path / "log").write_text((tmp_path / "log").read_text() + "written after the checkpoint\n")
     assert same(run(tmp_path / "run.npz", folder=tmp_path), expected)
+    again = tmp_path / "again.npz"
+    (tmp_path / "log").unlink()
+    for k in (3, 6, 8):  # Twice after the line of an epoch was written, before its checkpoint.
+        with pytest.raises(Stop):
+            run(Checkpoint(again, seconds=0.0), stop=k, folder=tmp_path)
+    run(again, folder=tmp_path)
     assert [line.split()[1] for line in (tmp_path / "log").read_text().splitlines()] == [f"{k}," for k in range(EPOCHS)]
 
 

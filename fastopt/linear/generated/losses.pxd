@@ -217,7 +217,3 @@ cdef inline loss_t loss_of(int k) noexcept nogil:
     if k == 9:
         return modified_huber_both
     return perceptron_both
-
-
-cdef enum:
-    LOSSES = 11
