@@ -156,6 +156,11 @@ class Run:
         self.generator_state, self.is_drawing = None, False
         return order
 
+    def generator_now(self) -> Any:
+        """Return the state of the generator; between loading and the order of the epoch that which was loaded."""
+        has_drawn = self.generator_state is None and not self.is_drawing
+        return self.rng.bit_generator.state if has_drawn else self.generator_state
+
     def run_batches(self, saves: Checkpoint | None, bar: Bar) -> None:
         """Run the batches that are left of an epoch."""
         function, params, optimizer = self.function, self.params, self.optimizer

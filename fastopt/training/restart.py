@@ -48,7 +48,7 @@ def save(run: Run, path: Any) -> None:
         "sums": list(run.sums),
         "seconds": run.seconds,
         "order": run.order_state,
-        "generator": run.generator_state if run.is_drawing else run.rng.bit_generator.state,
+        "generator": run.generator_now(),
         "history": run.history.state(run.epoch) | ({} if run.callback_states is None else {"stopped": None}),
         "callbacks": run.callback_states or run.callbacks.state(),
     }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastopt as fo
-from fastopt.training import Checkpoint, EarlyStopping, Log, ReduceOnPlateau, fit
+from fastopt.training import Checkpoint, EarlyStopping, Log, ReduceOnPlateau, Run, fit
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(53, 3))
@@ -132,6 +132,20 @@ def test_a_generator_of_the_callers_goes_on_too(tmp_path):
     found = run(tmp_path / "within.npz", seed=rng, function=noisy(rng), validation=None)
     rng = np.random.default_rng(5)
     assert same(found, run(None, seed=rng, function=noisy(rng), validation=None))
+
+
+def test_an_exception_between_loading_and_the_next_order_changes_no_later_order(tmp_path, monkeypatch):
+    expected = run(None)
+    with pytest.raises(Stop):
+        run(tmp_path / "run.npz", stop=11)
+
+    def stops(self):
+        raise Stop
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Run, "draw", stops)
+        run(tmp_path / "run.npz")
+    assert same(run(tmp_path / "run.npz"), expected)
 
 
 def test_hyperparameters_that_a_callback_changed_before_an_exception_are_taken_back(tmp_path):
