@@ -55,6 +55,6 @@ if __name__ == "__main__":
         (weight, bias), losses = way()
         print(f"{name:16} weight {weight:.4f}  bias {bias:.4f}  loss {loss((weight, bias)):.6f}")
         axes.semilogy(np.array(losses) - optimum + 1e-16, label=name)
-    axes.set(xlabel="epoch or iteration", ylabel="loss above the optimum")
+    axes.set(xlabel="epochs of SGD, iterations of minimize", ylabel="loss above the optimum")
     axes.legend()
     figure.savefig("line.png", dpi=120)
