@@ -24,6 +24,7 @@ from .objective import Objective
 
 CONSTANTS = {"huber": "delta", "quantile": "quantile", "epsilon_insensitive": "epsilon"}
 ELSEWHERE = {"weight_decay": "alpha", "lr": "lr", "params": "fit(X, y)", "ema": "average"}
+MAKING = ("optimizer", "lr", "optimizer_options", "average")
 HUGE = 1e30  # Coefficients of this size have diverged; the squares of floats would overflow.
 BATCH = 32  # Rows of a batch by default.
 AVERAGED = 5  # Epochs of an average by default.
@@ -182,7 +183,11 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
             options["ema"] = 1 - 1 / (AVERAGED * per_epoch + 1) if self.average is True else float(self.average)
         if "weight_decay" in cls.arguments:
             options["weight_decay"] = 0.0
-        return Model(objective, params, cls(params, **options), lr)
+        return Model(objective, params, cls(params, **options), lr, self._chosen())
+
+    def _chosen(self) -> tuple[Any, ...]:
+        """Return the parameters that make the optimizer, which cannot change between calls of `partial_fit`."""
+        return tuple(getattr(self, name) for name in MAKING)
 
     def _fit(self, X: Any, y: np.ndarray, weights: Any, outputs: int | None) -> None:
         """Train anew on rows and encoded targets, which were checked."""
@@ -236,6 +241,8 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
             model, rng = self._new_model(objective, X, y, weights, outputs), self._seeded()
         else:
             model, rng = self._model, self._rng
+        if model.chosen != self._chosen():
+            raise ValueError(f"partial_fit: another {', '.join(MAKING)} than before, expected the same, or fit")
         shape = (X.shape[1],) if outputs is None else (outputs, X.shape[1])
         if model.params["coef"].shape != shape or ("intercept" in model.params) != objective.fit_intercept:
             raise ValueError("partial_fit: other outputs or fit_intercept than before, expected the same, or fit")

@@ -160,6 +160,7 @@ class LinearClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
         ValueError
             If a parameter or the data do not fit.
         """
+        self._check()
         X, y, weights = self._data(X, y, sample_weight, True)
         classes = np.unique(y)
         if len(classes) < 2:

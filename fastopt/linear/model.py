@@ -83,12 +83,15 @@ class Model:
         Of `params`.
     lr : float or schedule
         Its learning rate at the beginning.
+    chosen : tuple
+        What the optimizer was made from.
     """
 
     objective: Objective
     params: dict[str, np.ndarray]
     optimizer: Any
     lr: Any
+    chosen: tuple[Any, ...] = ()
     history: History = field(default_factory=History)
     has_converged: bool = False
     before: int = 0  # Epochs of earlier calls.

@@ -48,9 +48,9 @@ def fit(
     params : arrays
         The arrays that `optimizer` updates, nested in any way.
     data : array, tuple or list of arrays, or iterable of batches
-        Arrays with equally many rows along their first axis: of NumPy or CuPy, memory maps, sparse ones of SciPy (rows come as
-        CSR), pandas' frames and series (rows by position). Or an iterable of batches, each a tuple of arrays, which is iterated
-        anew in each epoch; it has its own batch size and order.
+        Arrays with equally many rows along their first axis: of NumPy or CuPy, memory maps, arrays in files (h5py, zarr), sparse
+        ones of SciPy (rows come as CSR), pandas' frames and series (rows by position). Or an iterable of batches, each a tuple of
+        arrays, which is iterated anew in each epoch; it has its own batch size and order.
     optimizer : Optimizer
     epochs : int, default 1
         Passes over the data.

@@ -87,7 +87,7 @@ def rows_at(a: Any, start: int, stop: int, order: np.ndarray | None) -> Any:
     if order is None:
         return a[start:stop]
     places = order[start:stop]
-    if isinstance(a, np.memmap):
+    if isinstance(a, np.memmap) or is_stored(a):
         ascending = places.argsort()
         found = np.empty((len(places), *a.shape[1:]), a.dtype)
         found[ascending] = a[places[ascending]]
@@ -156,9 +156,15 @@ def is_sparse(a: Any) -> bool:
     return hasattr(a, "tocsr")
 
 
+def is_stored(a: Any) -> bool:
+    """Return True for an array in a file that is read part by part, as of h5py and zarr."""
+    return hasattr(a, "chunks") and hasattr(a, "shape") and isinstance(getattr(a, "dtype", None), np.dtype)
+
+
 def has_rows(a: Any) -> bool:
-    """Return True for an array of NumPy, SciPy or CuPy, or a table that converts to one."""
-    return isinstance(a, np.ndarray) or is_sparse(a) or hasattr(a, "to_numpy") or hasattr(a, "__cuda_array_interface__")
+    """Return True for an array of NumPy, SciPy, CuPy or a file, or a table that converts to one."""
+    is_table = hasattr(a, "to_numpy")
+    return isinstance(a, np.ndarray) or is_sparse(a) or is_table or hasattr(a, "__cuda_array_interface__") or is_stored(a)
 
 
 def bytes_of_rows(a: Any) -> int:

@@ -376,6 +376,9 @@ def test_a_fit_that_fails_leaves_the_one_before():
     with pytest.raises(ValueError, match="coefficients: huge"), np.errstate(all="ignore"):
         model.partial_fit(1e200 * X, 1e300 * Y)
     assert np.array_equal(model.coef_, coef) and model.partial_fit(X, Y).t_ == steps + 8
+    with pytest.raises(ValueError, match="partial_fit: another optimizer, lr, optimizer_options, average than before"):
+        model.set_params(lr=0.5).partial_fit(X, Y)
+    model.set_params(lr=None)
     with pytest.raises(ValueError, match="partial_fit: other outputs or fit_intercept"):
         model.partial_fit(X, np.column_stack([Y, Y]))
     with pytest.raises(ValueError, match="warm_start: coefficients of shape"):

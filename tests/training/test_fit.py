@@ -60,7 +60,7 @@ def losses_of_epochs(_):
 
 
 @pytest.mark.parametrize(
-    "kind", ["list", "memory map", "fortran", "strided", "pandas", "csr", "csc", "iterable", "list of batches"]
+    "kind", ["list", "memory map", "file", "fortran", "strided", "pandas", "csr", "csc", "iterable", "list of batches"]
 )
 def test_all_kinds_of_data_give_the_same_run(kind, tmp_path):
     sparse, pandas = pytest.importorskip("scipy.sparse"), pytest.importorskip("pandas")
@@ -69,6 +69,7 @@ def test_all_kinds_of_data_give_the_same_run(kind, tmp_path):
     given = {
         "list": (X.tolist(), Y.tolist()),
         "memory map": (np.memmap(tmp_path / "x", np.float64, "r", shape=X.shape), Y),
+        "file": (InFile(X), InFile(Y)),
         "fortran": [np.asfortranarray(X), Y],
         "strided": (np.repeat(X, 2, axis=1)[:, ::2], np.repeat(Y, 2)[::2]),
         "pandas": (pandas.DataFrame(X, index=range(53, 0, -1)), pandas.Series(Y, index=range(53))),
@@ -84,6 +85,22 @@ def test_all_kinds_of_data_give_the_same_run(kind, tmp_path):
     assert np.allclose(w, v, rtol=1e-12, atol=0) and np.allclose(history.loss, expected.loss, rtol=1e-12)
     if kind not in ("csr", "csc"):
         assert (np.array_equal(w, v) and history == expected) or kind in ("fortran", "iterable", "list of batches")
+
+
+class InFile:
+    """An array as of h5py: rows are read at ascending places only."""
+
+    chunks = (1,)
+
+    def __init__(self, a):
+        self.a, self.shape, self.dtype = a, a.shape, a.dtype
+
+    def __getitem__(self, rows):
+        assert isinstance(rows, slice) or (np.diff(rows) > 0).all()
+        return self.a[rows]
+
+    def __array__(self, *_, **__):
+        raise AssertionError("read whole")
 
 
 class Each:
