@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-FOLDERS = ("arrays", "engine", "linear", "minimization", "optimizer", "rules", "stages", "training")
+FOLDERS = ("arrays", "engine", "minimization", "optimizer", "rules", "stages")
 COMPILERS = ("test_cache", "test_custom", "test_interpreted")
-LONG = ("linear", "minimization", "training")  # Without the cross products.
+LONG = ("minimization",)  # Without the cross products.
 
 
 @pytest.mark.full
