@@ -65,13 +65,13 @@ def fit(
     validation : like `data`, optional
         Data whose mean loss is computed after each epoch, in batches of `batch_size`, by ``optimizer.average`` where there is one.
     loss : callable, optional
-        ``loss(params, *batch)`` returns the mean loss for `validation`; by default the first value of
-        `loss_and_grad`, or for an objective its ``mean``, without penalties.
+        ``loss(params, *batch)`` returns the mean loss for `validation`; by default the first value of `loss_and_grad`, or for an
+        objective its ``mean``, without penalties.
     callbacks : callable, object, or list of these
         A function ``f(run)`` is called after each epoch. An object has some of the methods ``on_begin(run)``, ``on_batch(run)``,
         ``on_epoch(run)`` and ``on_end(run)``, and may have ``state_dict()`` and ``load_state_dict(state)``, for checkpoints.
-        ``run`` is a `Run`. StopIteration ends the run: after the epoch, or at
-        once from ``on_batch``, when that epoch is not recorded.
+        ``run`` is a `Run`. StopIteration ends the run: after the epoch, or at once from ``on_batch``, when that epoch is not
+        recorded.
     checkpoint : path or Checkpoint, optional
         Where restart files are written: by a path after each epoch. They hold parameters, optimizer, order, history and callbacks.
     resume : bool, default False
