@@ -25,11 +25,10 @@ ctypedef void (*loss_t)(double z, double y, const double *h, double *value, doub
 
 @dataclass(frozen=True)
 class LossIR:
-    """A loss: its value and its slope, elementwise functions of ``z`` and ``y``, and the defaults of its constants."""
+    """A loss: its value and its slope, elementwise functions of ``z`` and ``y``."""
 
     value: Function
     slope: Function
-    defaults: tuple[str, ...]
 
 
 class _LossReader(Reader):
@@ -54,7 +53,7 @@ def _loss(reader: Reader, name: str, functions: dict[str, ast.FunctionDef]) -> L
     value, slope = (reader.elementwise(functions[x]) for x in (name, f"{name}_slope"))
     if (value.arrays, slope.arrays, value.scalars) != (("z", "y"), ("z", "y"), slope.scalars):
         raise reader.error(node, f"{name} and its slope take {value.arrays} and {slope.arrays}, expected z, y, * and constants")
-    return LossIR(value, slope, tuple(ast.unparse(x) for x in node.args.kw_defaults if x is not None))
+    return LossIR(value, slope)
 
 
 def render(losses: Sequence[LossIR]) -> str:

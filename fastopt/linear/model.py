@@ -12,9 +12,8 @@ import numpy as np
 
 from .._optimizer import checkpoint
 from ..training.history import History
+from ..training.loop import CHUNK
 from .objective import Objective
-
-CHUNK = 0.05  # Seconds of a compiled loop until signals are looked at.
 
 
 @dataclass

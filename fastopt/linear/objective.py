@@ -246,7 +246,7 @@ class Objective:
             raise ValueError(
                 f"l1_ratio: {self.l1_ratio} with {type(optimizer).__name__}, expected plain SGD, or FTRL with its own l1"
             )
-        coef, _ = self.parts(params)
+        coef, intercept = self.parts(params)
         if (number := whole(size)) is None or number < 1:
             raise ValueError(f"size: {size!r}, expected a whole number of at least 1")
         if not 2 <= len(arrays) <= 3 or (len(arrays) == 3 and np.shape(arrays[2]) != np.shape(arrays[1])[:1]):
@@ -257,40 +257,31 @@ class Objective:
             check_classes(y, len(coef))
         else:
             check_targets(self.loss, y)
-        found = self.compiled(params, arrays, optimizer, size)
+        found = self.compiled(coef, intercept, arrays, optimizer, size)
         if found is None and self.mode == "lazy" and hasattr(arrays[0], "tocsr"):
             said = "a penalty or option changes the other columns too" if self.alpha else "it updates whole arrays together"
             said += ": expected mode='exact', plain SGD, or alpha=0 (FTRL has options l1 and l2)"
             raise ValueError(f"mode: 'lazy' with {type(optimizer).__name__}, alpha={self.alpha}: {said}")
         return PlainEpochs(self, params, arrays, optimizer, size) if found is None else found
 
-    def compiled(self, params: Mapping[str, Any], arrays: tuple[Any, ...], optimizer: Any, size: int) -> Any:
+    def compiled(self, coef: Any, intercept: Any, arrays: tuple[Any, ...], optimizer: Any, size: int) -> Any:
         """Return compiled epochs, or None."""
         capsule = dispatch.linear_loops()
-        coef, intercept = self.parts(params)
-        layout = None if capsule is None or len(arrays) not in (2, 3) else layout_of(coef, intercept, *arrays)
+        layout = None if capsule is None else layout_of(coef, intercept, *arrays)
         known = {id(parameter.original): parameter.name for parameter in optimizer._parameters}
         names: list[Any] = [known.get(id(a)) for a in (coef, intercept) if a is not None]
         if layout is None or None in names:
             return None
-        outputs = coef.shape[0] if coef.ndim == 2 else 1
         softmax = self.is_softmax(coef, layout["targets"])
-        if layout["targets"].size != layout["rows"] * (1 if softmax else outputs):
+        columns = coef.shape[0] if coef.ndim == 2 and not softmax else 1
+        if layout["targets"].size != layout["rows"] * columns:
             return None
-        squares, sizes = self.alpha * (1 - self.l1_ratio), self.alpha * self.l1_ratio
-        numbers = {"rows": layout.pop("rows"), "size": size, "alpha": squares, "l1": sizes}
+        numbers = {"rows": layout.pop("rows"), "size": size}
+        numbers |= {"alpha": self.alpha * (1 - self.l1_ratio), "l1": self.alpha * self.l1_ratio}
         layout |= {"constants": np.array([*self.constants.values(), 0.0]), "coef": coef, "intercept": intercept}
         loss = -1 if softmax else LOSSES.index(self.loss)
         try:
-            return Epochs(
-                optimizer,
-                names,
-                capsule,
-                layout,
-                loss,
-                numbers,
-                self.mode == "lazy",
-            )
+            return Epochs(optimizer, names, capsule, layout, loss, numbers, self.mode == "lazy")
         except NotImplementedError:
             return None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..pictures import pyplot
+from ..pictures import axes_of
 from .criteria import Criteria
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class History:
         -------
         matplotlib.axes.Axes
         """
-        axes = pyplot().figure().add_subplot() if axes is None else axes
+        axes = axes_of(axes)
         axes.plot(self.fun - min(0.0, float(np.nanmin(self.fun))), label="fun, above its lowest" if self.fun.min() < 0 else "fun")
         axes.plot(self.gradient, label="gradient, largest element")
         axes.set(xlabel="iterations", yscale="log")

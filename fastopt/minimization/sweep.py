@@ -11,7 +11,7 @@ import numpy as np
 
 from .._arrays.tree import flatten, listed, unflatten
 from ..domains import whole
-from ..pictures import pyplot
+from ..pictures import axes_of
 from . import methods
 from .compiled import compiled
 
@@ -51,7 +51,7 @@ class LearningRates:
         -------
         matplotlib.axes.Axes
         """
-        axes = pyplot().figure().add_subplot() if axes is None else axes
+        axes = axes_of(axes)
         axes.plot(self.lr, self.loss, alpha=0.4, label="loss")
         axes.plot(self.lr, self.smooth, label="average")
         if math.isfinite(self.suggestion):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sized
 from itertools import repeat
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -16,32 +16,16 @@ CHUNK = 1 << 18  # Bytes of rows that are gathered at once: a near cache holds t
 Batch = tuple[Any, ...]
 
 
-class Batches(Protocol):
-    """Data of a training loop.
+class Arrays:
+    """Batches of rows of arrays, which are equally many.
 
     Attributes
     ----------
-    rows : int or None
-        Of an epoch, where known.
-    count : int or None
-        Batches of an epoch, where known.
+    rows, count : int
+        Rows and batches of an epoch; None for a `Stream` that does not tell.
     settings : dict
-        What a run that is resumed must have in common with the one that was saved.
+        Numbers that a run that is resumed must have in common with the one that was saved.
     """
-
-    rows: int | None
-    count: int | None
-    settings: dict[str, Any]
-
-    def draw(self, rng: np.random.Generator) -> Any:
-        """Return the order of an epoch."""
-
-    def batches(self, order: Any, first: int) -> Iterator[tuple[int, Batch]]:
-        """Yield the number of rows of each batch of an epoch, and the batch, from batch `first` on."""
-
-
-class Arrays:
-    """Batches of rows of arrays, which are equally many."""
 
     def __init__(self, data: Any, batch_size: Any, shuffle: Any) -> None:
         self.arrays = arrays_of(data)

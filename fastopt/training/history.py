@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..pictures import pyplot
+from ..pictures import axes_of
 
 COLUMNS = ("loss", "validation_loss", "lr", "seconds", "steps")
 
@@ -86,7 +86,7 @@ class History:
         -------
         matplotlib.axes.Axes
         """
-        axes = pyplot().figure().add_subplot() if axes is None else axes
+        axes = axes_of(axes)
         for name in ("loss", "validation_loss"):
             if values := getattr(self, name):
                 axes.plot(range(1, len(values) + 1), values, label=name.replace("_", " "))
