@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -113,3 +114,17 @@ def as_numbers(what: str, value: Any, shape: tuple[int, ...], dtype: np.dtype) -
     if np.isinf(stored).any() and not np.array_equal(np.isinf(x), np.isinf(stored)):
         raise ValueError(f"{what}: finite numbers beyond the range of {dtype}, expected others")
     return stored
+
+
+def averages_of(optimizer: Optimizer) -> Any:
+    """Return the averages of the parameters, in the optimizer's structure; None if it keeps none."""
+    try:
+        return optimizer.average
+    except ValueError:
+        return None
+
+
+def rate_of(optimizer: Optimizer) -> float:
+    """Return the learning rate of the first group's next step; NaN for rules without one."""
+    found = optimizer.lr if "lr" in optimizer.defaults else math.nan
+    return float(found[0] if isinstance(found, list) else found)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._optimizer import checkpoint
+from .._optimizer.state import averages_of
 from ..training.history import History
 from ..training.loop import CHUNK
 from .objective import Objective
@@ -98,10 +99,8 @@ class Model:
     @property
     def averages(self) -> Mapping[str, Any]:
         """The averages of the parameters, where the optimizer has some, else the parameters."""
-        try:
-            return self.optimizer.average  # type: ignore[no-any-return]
-        except ValueError:
-            return self.params
+        found: Mapping[str, Any] | None = averages_of(self.optimizer)
+        return self.params if found is None else found
 
     def train(
         self,

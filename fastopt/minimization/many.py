@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._codegen import capacity
+from .._optimizer.state import averages_of
 from ..domains import whole
 from . import methods
 from .box import make_box
 from .compiled import CHUNK, Compiled, compiled
 from .criteria import GO_ON, HERE, NAMES, NONFINITE, REASONS, SECONDS, Criteria, start
-from .minimizer import Minimizer, has_average, optimize, real_numbers
+from .minimizer import Minimizer, optimize, real_numbers
 
 try:
     from .._engine import passes
@@ -307,7 +308,7 @@ class Problems:
         self.record = criteria.record()
         self.end = math.inf if criteria.maxtime is None else time.perf_counter() + criteria.maxtime
         self.optimizer = self.make()
-        if criteria.returns is None and has_average(self.optimizer):
+        if criteria.returns is None and averages_of(self.optimizer) is not None:
             raise ValueError(
                 f"returns: {type(self.optimizer).__name__} returns its average from minimize, expected 'best' or 'last' here"
             )

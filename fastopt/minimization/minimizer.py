@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from .._optimizer.state import averages_of, rate_of
 from . import methods, restart
 from .box import make_box
 from .criteria import CALLBACK, GO_ON, GRADIENT, HERE, NONFINITE, REASONS, SECONDS, message
@@ -231,7 +232,7 @@ class Minimizer:
 
     def _rate(self) -> float:
         """Return the learning rate of the next step; NaN without one."""
-        return self.optimizer.lr if "lr" in self.optimizer.defaults else math.nan  # type: ignore[return-value]
+        return rate_of(self.optimizer)
 
     def _current(self) -> tuple[np.ndarray, float, np.ndarray]:
         """Return the point that was told last, with value and gradient, unless a step has been made since."""
@@ -302,18 +303,10 @@ class Minimizer:
 
 def returned(chosen: str | None, optimizer: Optimizer) -> str:
     """Return what a result is of: "best", "last" or "average"; raise if there is no average."""
-    averages = has_average(optimizer)
+    averages = averages_of(optimizer) is not None
     if chosen == "average" and not averages:
         raise ValueError("returns: 'average' without one, expected also ema=0.99 or the like, or a method that averages")
     return chosen or ("average" if averages else "best")
-
-
-def has_average(optimizer: Optimizer) -> bool:
-    """Return True if an optimizer averages its parameters."""
-    try:
-        return optimizer.average is not None
-    except ValueError:
-        return False
 
 
 def first_point(x0: Any) -> np.ndarray:

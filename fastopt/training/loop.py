@@ -13,6 +13,7 @@ from typing import Any
 
 from .._arrays.tree import flatten, unflatten
 from .._optimizer import Optimizer
+from .._optimizer.state import averages_of, rate_of
 from . import restart
 from .bar import Bar
 from .batches import Arrays, Stream
@@ -92,8 +93,7 @@ class Run:
     @property
     def lr(self) -> float:
         """Learning rate of the first group's next step; NaN without one."""
-        found = self.optimizer.lr if "lr" in self.optimizer.defaults else math.nan
-        return float(found[0] if isinstance(found, list) else found)
+        return rate_of(self.optimizer)
 
     @property
     def is_over(self) -> bool:
@@ -218,9 +218,8 @@ class Run:
 
     def averages(self) -> Any:
         """Return the averages of the parameters, where the optimizer has some, else the parameters; nested as these."""
-        try:
-            found = self.optimizer.average
-        except ValueError:
+        found = averages_of(self.optimizer)
+        if found is None:
             return self.params
         return unflatten(flatten(self.params)[0], iter([a for _, a in flatten(found)[1]]))
 
