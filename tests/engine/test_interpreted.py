@@ -3,29 +3,16 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
+import interpreted
 import pytest
 
-TESTS = Path(__file__).parents[1]
-FOLDERS = ("arrays", "engine", "minimization", "optimizer", "rules", "stages")
-COMPILERS = ("test_cache", "test_custom", "test_interpreted")
-LONG = ("minimization",)  # Without the cross products.
+FOLDERS = ("arrays", "engine", "optimizer", "rules", "stages")
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("long", [False, True])
-def test_the_same_tests_pass(long):
-    folders = [folder for folder in FOLDERS if (folder in LONG) == long]
-    files = [f for folder in folders for f in sorted((TESTS / folder).glob("test_*.py")) if f.stem not in COMPILERS]
-    out = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *([] if long else ["--full"]), *files],
-        env={**os.environ, "FASTOPT_ISA": "numpy"},
-        capture_output=True,
-        text=True,
-    )
-    assert out.returncode == 0, out.stdout
-    assert " passed" in out.stdout
+def test_the_same_tests_pass():
+    interpreted.check(FOLDERS, "--full")
 
 
 def test_without_a_compiled_engine():
