@@ -118,10 +118,10 @@ def domain_of(annotation: Any, default: Domain = NONNEGATIVE) -> Domain:
 
 def check_order(domains: Mapping[str, Domain], values: Mapping[str, float]) -> None:
     """Raise ValueError if a hyperparameter is below its floor."""
-    for name, domain in domains.items():
-        low = domain.floor
-        if low in values and name in values and values[low] > values[name]:
-            raise ValueError(f"{low}: {values[low]:g}, expected at most {name}, {values[name]:g}")
+    for name, x in values.items():
+        low = domains[name].floor if name in domains else ""
+        if low in values and values[low] > x:
+            raise ValueError(f"{low}: {values[low]:g}, expected at most {name}, {x:g}")
 
 
 __all__ = ["Domain", "domain_of", "fraction", "limit", "nonpositive", "positive", "real", "switch", "unlimited"]

@@ -28,7 +28,7 @@ DTYPES: dict[str, np.dtype] = {
 
 def is_bfloat16(dtype: np.dtype) -> bool:
     """Return True for the bfloat16 of ml_dtypes, and for uint16 with this module's tag."""
-    return dtype.name == "bfloat16" or (dtype == np.uint16 and dict(dtype.metadata or ()) == TAG)
+    return dtype.kind in "uV" and (dtype.name == "bfloat16" or (dtype == np.uint16 and dict(dtype.metadata or ()) == TAG))
 
 
 def name_of(dtype: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +12,9 @@ from .. import spec
 from .._arrays.tree import check_nesting, listed
 from ..domains import NONNEGATIVE, Domain, check_bool
 from .array_options import own_copy
-from .groups import Group, check_hyperparameter
+from .groups import Group, check_hyperparameter, domains_of
 from .names import expected
 from .options import ARRAY_OPTIONS, OF_OPTIMIZERS, OPTIONS, check_settings, stages_of
-from .options import DOMAINS as STAGE_DOMAINS
 
 
 def signature(arguments: Mapping[str, Any]) -> inspect.Signature:
@@ -110,7 +108,7 @@ def group_options(group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
 def make_group(optimizer: Any, options: Mapping[str, Any], arrays: Sequence[Any]) -> Group:
     """Return a group of an optimizer. Options are checked before they choose a rule."""
     cls, settings = type(optimizer), optimizer._settings
-    domains = {**STAGE_DOMAINS, **domains_of(cls)}  # type: ignore[arg-type]
+    domains = domains_of(cls)  # type: ignore[arg-type]
     options = {key: checked_option(cls, key, value, domains) for key, value in options.items()}
     for key in cls.unsupported_options:
         if options[key] is not OPTIONS[key] and options[key] != OPTIONS[key]:
@@ -121,15 +119,13 @@ def make_group(optimizer: Any, options: Mapping[str, Any], arrays: Sequence[Any]
         # An element's own step size applies to its decay too.
         decay = "late_decay"
     return Group(
+        cls,
         options,
-        cls.tuple_arguments,
         rule,
+        spec.of(fallback) if fallback else None,
+        not optimizer.uses_fallback(options),
         stages_of(options, settings, decay if "weight_decay" in options else None),
         {"accumulate": float(settings.accumulate), **optimizer.constants(options, arrays)},
-        spec.of(fallback) if fallback else None,
-        cls.fallback_names,
-        not optimizer.uses_fallback(options),
-        domains,
     )
 
 
@@ -153,16 +149,3 @@ def checked_option(cls: Any, key: str, value: Any, domains: Mapping[str, Domain]
 def switches_of(cls: Any) -> frozenset[str]:
     """Return the options of a class that are True or False."""
     return frozenset(key for key, value in {**cls.arguments, **OPTIONS}.items() if isinstance(value, bool))
-
-
-@functools.cache
-def domains_of(cls: type) -> dict[str, Domain]:
-    """Return the domains of all hyperparameters of the rules in the modules of a class and its bases."""
-    found: dict[str, Domain] = {}
-    for kind in cls.__mro__[::-1]:
-        for function in [*getattr(sys.modules.get(kind.__module__), "__dict__", {}).values()]:
-            rule = spec.RULES.get(getattr(function, "__name__", ""))
-            if rule is not None and rule.function is function:
-                found |= rule.domains
-    custom = getattr(getattr(cls, "update", None), "formula", None)
-    return found if custom is None else {**found, **custom.domains}

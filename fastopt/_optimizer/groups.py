@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from functools import partial
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
 from operator import setitem
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from .._arrays.changes import commit
+from .._arrays.changes import commit, make
 from .._arrays.tree import check_nesting
 from ..domains import NONNEGATIVE, Domain, check_order, overflow
 from ..schedules import Schedule
-from ..spec import STAGES, Spec
+from ..spec import RULES, STAGES, Spec
 from .names import expected
 from .options import ARRAY_OPTIONS, DOMAINS
 
@@ -34,6 +35,59 @@ def schedule_text(x: Any) -> dict[str, Any]:
     # A user's own class may have other fields.
     except TypeError:
         return {"schedule": repr(x)}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places of the hyperparameters of groups that have the same rules and stages.
+
+    Attributes
+    ----------
+    index : dict of str
+        Place of each: those of the rule come first, then the fallback's own, then those of stages.
+    domains : dict of Domain
+    fallback : tuple of int
+        Places of the fallback rule's.
+    stages : list of Spec
+    inputs : dict of str
+        Places of each stage's.
+    """
+
+    index: dict[str, int]
+    domains: dict[str, Domain]
+    fallback: tuple[int, ...]
+    stages: list[Spec]
+    inputs: dict[str, tuple[int, ...]]
+
+
+@lru_cache(maxsize=256)
+def places_of(cls: Any, rule: Spec, fallback_rule: Spec | None, present: frozenset[str]) -> Places:
+    """Return the places of hyperparameters for groups of an optimizer's class."""
+    stages = [stage for name, stage in STAGES.items() if name in present]
+    of_fallback = fallback_rule.domains.items() if fallback_rule else ()
+    fallback = {cls.fallback_names.get(h, h): domain for h, domain in of_fallback}
+    of_stages = [h for stage in stages for h in stage.hyperparameters]
+    index = {name: k for k, name in enumerate(dict.fromkeys((*rule.hyperparameters, *fallback, *of_stages)))}
+    return Places(
+        index,
+        {**domains_of(cls), **fallback, **rule.domains},
+        tuple(index[name] for name in fallback),
+        stages,
+        {stage.name: tuple(index[n] for n in stage.hyperparameters) for stage in stages},
+    )
+
+
+@cache
+def domains_of(cls: type) -> dict[str, Domain]:
+    """Return the domains of all hyperparameters of the stages, and of the rules in the modules of a class and its bases."""
+    found = dict(DOMAINS)
+    for kind in cls.__mro__[::-1]:
+        for function in [*getattr(sys.modules.get(kind.__module__), "__dict__", {}).values()]:
+            rule = RULES.get(getattr(function, "__name__", ""))
+            if rule is not None and rule.function is function:
+                found |= rule.domains
+    custom = getattr(getattr(cls, "update", None), "formula", None)
+    return found if custom is None else {**found, **custom.domains}
 
 
 class Group(MutableMapping[str, Any]):
@@ -62,32 +116,27 @@ class Group(MutableMapping[str, Any]):
 
     def __init__(
         self,
+        cls: Any,
         options: Mapping[str, Any],
-        tuple_arguments: Mapping[str, Sequence[str]],
         rule: Spec,
-        stages: Collection[str],
+        fallback_rule: Spec | None,
+        accepts: bool,
+        present: frozenset[str],
         constants: Mapping[str, float],
-        fallback_rule: Spec | None = None,
-        fallback_names: Mapping[str, str] = MappingProxyType({}),
-        accepts: bool = True,
-        domains: Mapping[str, Domain] = DOMAINS,
     ) -> None:
         self.rule, self.fallback_rule, self.accepts = rule, fallback_rule, accepts
-        self.tuple_arguments, self.constants = tuple_arguments, constants
-        self.stages = [stage for name, stage in STAGES.items() if name in stages]
-        fallback = {fallback_names.get(h, h): domain for h, domain in (fallback_rule.domains.items() if fallback_rule else ())}
-        self.domains = {**domains, **fallback, **rule.domains}
-        of_stages = [h for stage in self.stages for h in stage.hyperparameters]
-        self.index = {name: k for k, name in enumerate(dict.fromkeys((*rule.hyperparameters, *fallback, *of_stages)))}
-        self.fallback_places = tuple(self.index[name] for name in fallback)
-        self.inputs = {stage.name: tuple(self.index[n] for n in stage.hyperparameters) for stage in self.stages}
+        self.tuple_arguments: Mapping[str, Sequence[str]] = cls.tuple_arguments
+        self.constants = constants
+        places = places_of(cls, rule, fallback_rule, present)
+        self.index, self.domains, self.stages = places.index, places.domains, places.stages
+        self.fallback_places, self.inputs = places.fallback, places.inputs
         self.hyperparameters = np.zeros(len(self.index))
         for name, x in {"scale": -1.0 if options["maximize"] else 1.0, **constants}.items():
             if name in self.index:
                 self.hyperparameters[self.index[name]] = x
         self.scheduled: dict[str, tuple[str, Callable[[int], float], int, float, float]] = {}
         self.options = dict(options)
-        self._set(options)
+        make(change for key, value in options.items() for change in self.changes(key, value))
         self.chosen = dict(self.options)
 
     def rule_of(self, shape: Sequence[int]) -> Spec:
@@ -116,7 +165,7 @@ class Group(MutableMapping[str, Any]):
 
     def settable(self, key: str) -> bool:
         """Return True if the rule or a stage reads an option's numbers in each step."""
-        return all(name in self.index for name in self.names(key)) and not isinstance(self.options[key], bool)
+        return all(map(self.index.__contains__, self.names(key))) and not isinstance(self.options[key], bool)
 
     def __getitem__(self, key: str) -> Any:
         return self.options[key]
@@ -144,10 +193,7 @@ class Group(MutableMapping[str, Any]):
                 raise ValueError(
                     f"{key}: {self.options[key]!r} was chosen at construction and cannot be changed later (rule {self.rule.name!r})"
                 )
-        self._set({key: value for key, value in values.items() if self.settable(key)})
-
-    def _set(self, values: Mapping[str, Any]) -> None:
-        commit([change for key, value in values.items() for change in self.changes(key, value)])
+        commit([change for key, value in values.items() if self.settable(key) for change in self.changes(key, value)])
 
     def changes(self, key: str, value: Any) -> list[Callable[[], object]]:
         """Return the changes that set an option, or raise if its numbers do not fit."""
@@ -155,13 +201,15 @@ class Group(MutableMapping[str, Any]):
         if key in ARRAY_OPTIONS or (key not in self.tuple_arguments and isinstance(self.options[key], (bool, str))):
             return [partial(setitem, self.hyperparameters, self.index[key], value)] if key in self.index else []
         checked = self.checked(key, value)
-        kept = tuple(x if callable(x) or (x is None and n in self.constants) else number for n, x, number in checked)
+        kept = tuple(x if number is None or (x is None and n in self.constants) else number for n, x, number in checked)
         found: list[Callable[[], object]] = [partial(setitem, self.options, key, kept if key in self.tuple_arguments else kept[0])]
         for name, x, number in checked if self.settable(key) else ():
             if number is None:
-                found += [partial(setitem, self.scheduled, name, self.schedule(name, x))]
-            else:
-                found += [partial(self.scheduled.pop, name, None), partial(setitem, self.hyperparameters, self.index[name], number)]
+                found.append(partial(setitem, self.scheduled, name, self.schedule(name, x)))
+                continue
+            if name in self.scheduled:
+                found.append(partial(self.scheduled.pop, name, None))
+            found.append(partial(setitem, self.hyperparameters, self.index[name], number))
         return found
 
     def schedule(self, name: str, x: Any) -> tuple[str, Callable[[int], float], int, float, float]:
@@ -172,6 +220,8 @@ class Group(MutableMapping[str, Any]):
 
     def checked(self, key: str, value: Any) -> list[tuple[str, Any, float | None]]:
         """Return name, value and number of each hyperparameter of an option; the number of a schedule is None."""
+        if type(value) is float and key not in self.tuple_arguments:
+            return [(key, value, self.check(key, value))]
         names = self.names(key)
         entries = tuple(value) if key in self.tuple_arguments and isinstance(value, Iterable) else (value,)
         if len(entries) != len(names):

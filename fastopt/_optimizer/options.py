@@ -185,23 +185,24 @@ def check_settings(given: Mapping[str, Any]) -> Any:
     return Settings(**{name: OF_OPTIMIZERS[name].check(value) for name, value in given.items()})
 
 
-def stages_of(options: Mapping[str, Any], settings: Any, decay: str | None) -> set[str]:
+def stages_of(options: Mapping[str, Any], settings: Any, decay: str | None) -> frozenset[str]:
     """Return the names of a group's stages: those that are asked for, and those that may be set later."""
-    return {name for name in STAGES if is_present(name, options, settings, decay)}
-
-
-def is_present(stage: str, options: Mapping[str, Any], settings: Any, decay: str | None) -> bool:
-    """Return True if a group has a stage: all of its optimizer options are set, and one of its group options, if it has any."""
-    if stage in WEIGHT_DECAY_STAGES:
-        return stage == decay
-    of_optimizers, of_groups = options_of(stage)
-    if not all(o.is_set(getattr(settings, o.name)) for o in of_optimizers):
-        return False
-    return not of_groups or any((o.is_late and stage == o.stages[0]) or o.is_set(options[o.name]) for o in of_groups)
+    chosen = [o.name for o in OF_GROUPS.values() if o.is_set(options[o.name])]
+    chosen += [o.name for o in OF_OPTIMIZERS.values() if o.stages and o.is_set(getattr(settings, o.name))]
+    return stages_by(frozenset(chosen), decay)
 
 
 @functools.cache
-def options_of(stage: str) -> tuple[list[Option], list[Option]]:
-    """Return the options of optimizers and of groups that have a stage."""
-    of_optimizers = [option for option in OF_OPTIMIZERS.values() if stage in option.stages]
-    return of_optimizers, [option for option in OF_GROUPS.values() if stage in option.stages]
+def stages_by(chosen: frozenset[str], decay: str | None) -> frozenset[str]:
+    """Return the names of the stages that these options, by name, and a stage of weight decay choose."""
+    return frozenset(name for name in STAGES if is_present(name, chosen, decay))
+
+
+def is_present(stage: str, chosen: frozenset[str], decay: str | None) -> bool:
+    """Return True if a group has a stage: all of its optimizer options are set, and one of its group options, if it has any."""
+    if stage in WEIGHT_DECAY_STAGES:
+        return stage == decay
+    if not all(o.name in chosen for o in OF_OPTIMIZERS.values() if stage in o.stages):
+        return False
+    of_groups = [o for o in OF_GROUPS.values() if stage in o.stages]
+    return not of_groups or any((o.is_late and stage == o.stages[0]) or o.name in chosen for o in of_groups)
