@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .dtypes import DTYPES, bfloat16, is_bfloat16, plain
-from .overlap import check_disjoint, may_share_memory, overlaps_itself
+from .overlap import address, check_disjoint, may_share_memory, overlaps_itself
 
 PAGE = 4096
 # Large arrays that a step reads together begin in a page this many bytes apart.
@@ -55,12 +55,13 @@ def zeros_like(a: np.ndarray, dtype: np.dtype | None = None, order: Sequence[int
     size = a.size * dtype.itemsize
     period, offset = (PAGE, STAGGER * place) if size >= 16 * PAGE else (64, 0)
     raw = np.zeros(size + period, np.uint8)
-    start = (a.ctypes.data - (a.ctypes.data % 64 if dtype != a.dtype else 0) + offset - raw.ctypes.data) % period
+    like, first = address(a), address(raw)
+    start = (like - (like % 64 if dtype != a.dtype else 0) + offset - first) % period
     if start % (dtype.itemsize // (2 if dtype.kind == "c" else 1)):
-        start = -raw.ctypes.data % 64
+        start = -first % 64
     walked = [k for k in (axes(a) if order is None else order) if k < a.ndim]
     flat = raw[start : start + size].view(dtype)
-    return flat.reshape([a.shape[k] for k in walked]).transpose(np.argsort(walked))
+    return flat.reshape([a.shape[k] for k in walked]).transpose(np.argsort(walked)) if a.ndim > 1 else flat.reshape(a.shape)
 
 
 def working_dtype(a: np.ndarray) -> np.dtype:

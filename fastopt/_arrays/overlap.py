@@ -9,9 +9,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 
+def address(a: np.ndarray) -> int:
+    """Return the first byte of an array in memory."""
+    found: int = a.__array_interface__["data"][0]
+    return found
+
+
 def extent(a: np.ndarray) -> tuple[int, int]:
     """Return the first byte of an array in memory, and the byte after its last."""
-    return np.lib.array_utils.byte_bounds(a) if a.size else (a.ctypes.data, a.ctypes.data)
+    first = address(a)
+    return (first, first + a.nbytes) if a.flags.c_contiguous or not a.size else np.lib.array_utils.byte_bounds(a)
 
 
 def overlaps_itself(a: np.ndarray) -> bool:

@@ -19,7 +19,11 @@ HEAD = '''\
 cdef extern from "scalar.h" nogil:
     DECLARATIONS
 
-ctypedef void (*loss_t)(double z, double y, const double *h, double *value, double *slope) noexcept nogil
+cdef struct measured_t:
+    double value
+    double slope
+
+ctypedef measured_t (*loss_t)(double z, double y, const double *h) noexcept nogil
 '''
 
 
@@ -89,9 +93,10 @@ def _function(function: Function) -> str:
 def _both(name: str) -> str:
     """Return the function that computes value and slope."""
     return (
-        f"cdef inline void {name}_both(double z, double y, const double *h, double *value, double *slope) noexcept nogil:\n"
-        f"    value[0] = {name}_of(z, y, h)\n"
-        f"    slope[0] = {name}_slope_of(z, y, h)\n"
+        f"cdef inline measured_t {name}_both(double z, double y, const double *h) noexcept nogil:\n"
+        "    cdef measured_t found\n"
+        f"    found.value, found.slope = {name}_of(z, y, h), {name}_slope_of(z, y, h)\n"
+        "    return found\n"
     )
 
 

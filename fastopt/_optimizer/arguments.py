@@ -12,7 +12,7 @@ from .. import spec
 from .._arrays.tree import check_nesting, listed
 from ..domains import NONNEGATIVE, Domain, check_bool
 from .array_options import own_copy
-from .groups import Group, check_hyperparameter, domains_of
+from .groups import Group, check_hyperparameter, defaults_of, domains_of
 from .names import expected
 from .options import ARRAY_OPTIONS, OF_OPTIMIZERS, OPTIONS, check_settings, stages_of
 
@@ -107,9 +107,11 @@ def group_options(group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
 
 def make_group(optimizer: Any, options: Mapping[str, Any], arrays: Sequence[Any]) -> Group:
     """Return a group of an optimizer. Options are checked before they choose a rule."""
-    cls, settings = type(optimizer), optimizer._settings
-    domains = domains_of(cls)  # type: ignore[arg-type]
-    options = {key: checked_option(cls, key, value, domains) for key, value in options.items()}
+    cls: Any = type(optimizer)
+    settings = optimizer._settings
+    domains = domains_of(cls)
+    usual = defaults_of(cls)
+    options = {k: x if x is usual.get(k, usual) else checked_option(cls, k, x, domains) for k, x in options.items()}
     for key in cls.unsupported_options:
         if options[key] is not OPTIONS[key] and options[key] != OPTIONS[key]:
             raise ValueError(f"{key}: not supported by {cls.__name__}, which would apply it to only one of its two iterates")

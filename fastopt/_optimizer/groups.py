@@ -18,7 +18,7 @@ from ..domains import NONNEGATIVE, Domain, check_order, overflow
 from ..schedules import Schedule
 from ..spec import RULES, STAGES, Spec
 from .names import expected
-from .options import ARRAY_OPTIONS, DOMAINS
+from .options import ARRAY_OPTIONS, DOMAINS, OPTIONS
 
 
 def check_hyperparameter(name: str, x: Any, domain: Domain = NONNEGATIVE) -> float | None:
@@ -51,6 +51,8 @@ class Places:
     stages : list of Spec
     inputs : dict of str
         Places of each stage's.
+    start : ndarray of float64
+        The class's defaults.
     """
 
     index: dict[str, int]
@@ -58,6 +60,7 @@ class Places:
     fallback: tuple[int, ...]
     stages: list[Spec]
     inputs: dict[str, tuple[int, ...]]
+    start: np.ndarray
 
 
 @lru_cache(maxsize=256)
@@ -68,13 +71,22 @@ def places_of(cls: Any, rule: Spec, fallback_rule: Spec | None, present: frozens
     fallback = {cls.fallback_names.get(h, h): domain for h, domain in of_fallback}
     of_stages = [h for stage in stages for h in stage.hyperparameters]
     index = {name: k for k, name in enumerate(dict.fromkeys((*rule.hyperparameters, *fallback, *of_stages)))}
+    usual = defaults_of(cls)
     return Places(
         index,
         {**domains_of(cls), **fallback, **rule.domains},
         tuple(index[name] for name in fallback),
         stages,
         {stage.name: tuple(index[n] for n in stage.hyperparameters) for stage in stages},
+        np.array([usual.get(name, 0.0) for name in index]),
     )
+
+
+@cache
+def defaults_of(cls: Any) -> dict[str, float]:
+    """Return the defaults of a class that are floats, checked: groups take them as they are."""
+    found = {**cls.arguments, **OPTIONS, **cls.option_defaults}
+    return {name: domains_of(cls).get(name, NONNEGATIVE).check(name, x) for name, x in found.items() if type(x) is float}
 
 
 @cache
@@ -130,13 +142,14 @@ class Group(MutableMapping[str, Any]):
         places = places_of(cls, rule, fallback_rule, present)
         self.index, self.domains, self.stages = places.index, places.domains, places.stages
         self.fallback_places, self.inputs = places.fallback, places.inputs
-        self.hyperparameters = np.zeros(len(self.index))
+        self.hyperparameters = places.start.copy()
         for name, x in {"scale": -1.0 if options["maximize"] else 1.0, **constants}.items():
             if name in self.index:
                 self.hyperparameters[self.index[name]] = x
         self.scheduled: dict[str, tuple[str, Callable[[int], float], int, float, float]] = {}
         self.options = dict(options)
-        make(change for key, value in options.items() for change in self.changes(key, value))
+        usual = defaults_of(cls)
+        make(change for key, value in options.items() if value is not usual.get(key, usual) for change in self.changes(key, value))
         self.chosen = dict(self.options)
 
     def rule_of(self, shape: Sequence[int]) -> Spec:

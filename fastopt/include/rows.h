@@ -24,6 +24,10 @@ FO_INLINE double fo_dot(const double *x, const double *w, ptrdiff_t n)
     fo_doubles a = {0}, b = {0}, c = {0}, d = {0};
     double rest = 0;
     ptrdiff_t j = 0;
+    if (n < 4) { /* the sums would stay 0 */
+        for (; j < n; j++) rest += x[j] * w[j];
+        return rest;
+    }
     for (; j + 16 <= n; j += 16) {
         FO_MULTIPLY(double, fo_doubles, a, x + j, w + j);
         FO_MULTIPLY(double, fo_doubles, b, x + j + 4, w + j + 4);
@@ -50,6 +54,10 @@ FO_INLINE float fo_dotf(const float *x, const float *w, ptrdiff_t n)
     fo_floats a = {0}, b = {0};
     float rest = 0;
     ptrdiff_t j = 0;
+    if (n < 8) {
+        for (; j < n; j++) rest += x[j] * w[j];
+        return rest;
+    }
     for (; j + 16 <= n; j += 16) {
         FO_MULTIPLY(float, fo_floats, a, x + j, w + j);
         FO_MULTIPLY(float, fo_floats, b, x + j + 8, w + j + 8);

@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
 from fastopt._engine.plain cimport prepare_scalars
-from fastopt.linear.generated.losses cimport loss_of, loss_t
+from fastopt.linear.generated.losses cimport loss_of, loss_t, measured_t
 from fastopt.linear.work cimport SOFTMAX, work_t
 
 ctypedef fused real:
@@ -46,16 +46,17 @@ cdef inline int64_t row_of(const work_t *work, int64_t k) noexcept nogil:
 cdef inline double measure(work_t *work, int64_t row, double *z, double factor) noexcept nogil:
     """Replace the predictions of a row by the slopes of its loss, times factor and weight; return the weighted value."""
     cdef double weight = work.weights[row] if work.weights != NULL else 1.0
-    cdef double value = 0, one, slope
+    cdef double value = 0
+    cdef measured_t found
     cdef loss_t loss
     cdef Py_ssize_t j
     if work.loss == SOFTMAX:
         return weight * softmax(work, row, z, factor * weight)
     loss = loss_of(work.loss)
     for j in range(work.outputs):
-        loss(z[j], work.targets[row * work.outputs + j], work.constants, &one, &slope)
-        value += one
-        z[j] = factor * weight * slope
+        found = loss(z[j], work.targets[row * work.outputs + j], work.constants)
+        value += found.value
+        z[j] = factor * weight * found.slope
     return weight * value
 
 

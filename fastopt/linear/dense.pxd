@@ -6,23 +6,33 @@ from libc.string cimport memset
 
 from fastopt._engine.plain cimport is_late, pace_t
 from fastopt.linear.common cimport (
-    TOGETHER, add, add_intercepts, begin_gradient, begin_step, counts_squares, descend_intercepts, dot, fo_expect, measure, penalty,
+    TOGETHER, add, add_intercepts, begin_gradient, begin_step, counts_squares, dot, fo_expect, measure, penalty,
     real, row_of, shrink, step,
 )
-from fastopt.linear.work cimport AHEAD, work_t
+from fastopt.linear.generated.losses cimport loss_of, loss_t, measured_t
+from fastopt.linear.work cimport AHEAD, SOFTMAX, work_t
+
+
+cdef inline const real *row_at(work_t *work, int64_t k, real _) noexcept nogil:
+    """Return the row at a place of the epoch, and prefetch one that comes later."""
+    cdef Py_ssize_t n = work.columns
+    if k + AHEAD < work.rows:
+        fo_expect(<const char *> (<const real *> work.x + row_of(work, k + AHEAD) * n), n * sizeof(real))
+    return <const real *> work.x + row_of(work, k) * n
+
+
+cdef inline double prediction(const work_t *work, const real *x, Py_ssize_t j) noexcept nogil:
+    """Return the prediction of one output."""
+    cdef double z = dot(x, <const real *> work.coef + j * work.columns, work.columns)
+    return z if work.intercept == NULL else z + (<const real *> work.intercept)[j]
 
 
 cdef inline void predict(work_t *work, int64_t k, double *z, real _) noexcept nogil:
     """Write the predictions of the row at a place of the epoch."""
-    cdef Py_ssize_t j, n = work.columns
-    cdef const real *x = <const real *> work.x + row_of(work, k) * n
-    cdef const real *w = <const real *> work.coef
-    if k + AHEAD < work.rows:
-        fo_expect(<const char *> (<const real *> work.x + row_of(work, k + AHEAD) * n), n * sizeof(real))
+    cdef const real *x = row_at(work, k, _)
+    cdef Py_ssize_t j
     for j in range(work.outputs):
-        z[j] = dot(x, w + j * n, n)
-        if work.intercept != NULL:
-            z[j] += (<const real *> work.intercept)[j]
+        z[j] = prediction(work, x, j)
 
 
 cdef inline void batch_of_rows(work_t *work, int64_t count, real _) noexcept nogil:
@@ -76,26 +86,37 @@ cdef inline void descend(work_t *work, real *restrict w, const real *restrict x,
 
 
 cdef inline void single_row(work_t *work, real rate) noexcept nogil:
-    """Write the gradient of a batch of one dense row, and add its value; plain descent updates the coefficients at once."""
+    """Take the step of a batch of one dense row, and add its value; plain descent updates parameters without a gradient.
+
+    Outputs have separate losses, so that predictions and slopes stay in registers.
+    """
     cdef Py_ssize_t j, n = work.columns
     cdef int64_t row = row_of(work, work.at)
-    cdef const real *x = <const real *> work.x + row * n
+    cdef const real *x = row_at(work, work.at, rate)
     cdef real *w = <real *> work.coef
-    cdef real *g = <real *> work.coef_gradient
-    predict(work, work.at, work.slopes, rate)
-    work.total += measure(work, row, work.slopes, 1)
-    if counts_squares(work):
-        work.total += penalty(work, rate)
+    cdef real *intercept = <real *> work.intercept
+    cdef double weight = work.weights[row] if work.weights != NULL else 1.0
+    cdef double value = 0, before = penalty(work, rate) if counts_squares(work) else 0
+    cdef measured_t found
+    cdef loss_t loss = loss_of(work.loss)
+    cdef real slope
     for j in range(work.outputs):
-        if work.is_plain:
-            descend(work, w + j * n, x, <real> work.slopes[j], rate)
-        else:
-            row_alone(work, g + j * n, x, w + j * n, <real> work.slopes[j])
+        found = loss(prediction(work, x, j), work.targets[row * work.outputs + j], work.constants)
+        value, slope = value + found.value, <real> (weight * found.slope)
+        if not work.is_plain:
+            row_alone(work, <real *> work.coef_gradient + j * n, x, w + j * n, slope)
+            if intercept != NULL:
+                (<real *> work.intercept_gradient)[j] = slope
+            continue
+        descend(work, w + j * n, x, slope, rate)
+        if intercept != NULL:
+            intercept[j] = intercept[j] - rate * slope
+    work.total += weight * value
+    work.total += before
     if work.is_plain:
-        descend_intercepts(work, work.slopes, rate)
-    elif work.intercept != NULL:
-        for j in range(work.outputs):
-            (<real *> work.intercept_gradient)[j] = <real> work.slopes[j]
+        work.steps += 1
+    else:
+        step(work, 0)
 
 
 cdef inline int64_t run_dense(work_t *work, pace_t *pace, int64_t most, real _) noexcept nogil:
@@ -105,10 +126,8 @@ cdef inline int64_t run_dense(work_t *work, pace_t *pace, int64_t most, real _) 
     while work.at < work.rows and done < most:
         count = min(work.size, work.rows - work.at)
         rate = <real> begin_step(work)
-        if work.size == 1:
+        if work.size == 1 and work.loss != SOFTMAX:
             single_row(work, rate)
-            if not work.is_plain:
-                step(work, 0)
         else:
             batch_of_rows(work, count, _)
             step(work, 0)

@@ -13,7 +13,11 @@ cdef extern from "scalar.h" nogil:
     double copysign "fo_copysign"(double x, double y)
     double where "fo_where"(bint c, double x, double y)
 
-ctypedef void (*loss_t)(double z, double y, const double *h, double *value, double *slope) noexcept nogil
+cdef struct measured_t:
+    double value
+    double slope
+
+ctypedef measured_t (*loss_t)(double z, double y, const double *h) noexcept nogil
 
 
 cdef inline double squared_error_of(double z, double y, const double *h) noexcept nogil:
@@ -26,9 +30,10 @@ cdef inline double squared_error_slope_of(double z, double y, const double *h) n
     return 2.0 * (z - y)
 
 
-cdef inline void squared_error_both(double z, double y, const double *h, double *value, double *slope) noexcept nogil:
-    value[0] = squared_error_of(z, y, h)
-    slope[0] = squared_error_slope_of(z, y, h)
+cdef inline measured_t squared_error_both(double z, double y, const double *h) noexcept nogil:
+    cdef measured_t found
+    found.value, found.slope = squared_error_of(z, y, h), squared_error_slope_of(z, y, h)
+    return found
 
 
 cdef inline double huber_of(double z, double y, const double *h) noexcept nogil:
@@ -44,9 +49,10 @@ cdef inline double huber_slope_of(double z, double y, const double *h) noexcept 
     return minimum(maximum(z - y, -delta), delta)
 
 
-cdef inline void huber_both(double z, double y, const double *h, double *value, double *slope) noexcept nogil:
-    value[0] = huber_of(z, y, h)
-    slope[0] = huber_slope_of(z, y, h)
+cdef inline measured_t huber_both(double z, double y, const double *h) noexcept nogil:
+    cdef measured_t found
+    found.value, found.slope = huber_of(z, y, h), huber_slope_of(z, y, h)
+    return found
 
 
 cdef inline double quantile_of(double z, double y, const double *h) noexcept nogil:
@@ -61,9 +67,10 @@ cdef inline double quantile_slope_of(double z, double y, const double *h) noexce
     return where(z <= y, -quantile, 1.0 - quantile)
 
 
-cdef inline void quantile_both(double z, double y, const double *h, double *value, double *slope) noexcept nogil:
-    value[0] = quantile_of(z, y, h)
-    slope[0] = quantile_slope_of(z, y, h)
+cdef inline measured_t quantile_both(double z, double y, const double *h) noexcept nogil:
+    cdef measured_t found
+    found.value, found.slope = quantile_of(z, y, h), quantile_slope_of(z, y, h)
+    return found
 
 
 cdef inline double epsilon_insensitive_of(double z, double y, const double *h) noexcept nogil:
@@ -78,9 +85,10 @@ cdef inline double epsilon_insensitive_slope_of(double z, double y, const double
     return where(fabs(z - y) > epsilon, sign(z - y), 0.0)
 
 
-cdef inline void epsilon_insensitive_both(double z, double y, const double *h, double *value, double *slope) noexcept nogil:
-    value[0] = epsilon_insensitive_of(z, y, h)
-    slope[0] = epsilon_insensitive_slope_of(z, y, h)
+cdef inline measured_t epsilon_insensitive_both(double z, double y, const double *h) noexcept nogil:
+    cdef measured_t found
+    found.value, found.slope = epsilon_insensitive_of(z, y, h), epsilon_insensitive_slope_of(z, y, h)
+    return found
 
 
 cdef inline double poisson_of(double z, double y, const double *h) noexcept nogil:
@@ -93,9 +101,10 @@ cdef inline double poisson_slope_of(double z, double y, const double *h) noexcep
     return exp(z) - y
 
 
-cdef inline void poisson_both(double z, double y, const double *h, double *value, double *slope) noexcept nogil:
-    value[0] = poisson_of(z, y, h)
-    slope[0] = poisson_slope_of(z, y, h)
+cdef inline measured_t poisson_both(double z, double y, const double *h) noexcept nogil:
+    cdef measured_t found
+    found.value, found.slope = poisson_of(z, y, h), poisson_slope_of(z, y, h)
+    return found
 
 
 cdef inline double gamma_of(double z, double y, const double *h) noexcept nogil:
@@ -108,9 +117,10 @@ cdef inline double gamma_slope_of(double z, double y, const double *h) noexcept 
     return 1.0 - y * exp(-z)
 
 
-cdef inline void gamma_both(double z, double y, const double *h, double *value, double *slope) noexcept nogil:
-    value[0] = gamma_of(z, y, h)
-    slope[0] = gamma_slope_of(z, y, h)
+cdef inline measured_t gamma_both(double z, double y, const double *h) noexcept nogil:
+    cdef measured_t found
+    found.value, found.slope = gamma_of(z, y, h), gamma_slope_of(z, y, h)
+    return found
 
 
 cdef inline double log_loss_of(double z, double y, const double *h) noexcept nogil:
@@ -125,9 +135,10 @@ cdef inline double log_loss_slope_of(double z, double y, const double *h) noexce
     return where(z < 0.0, tail, 1.0) / (1.0 + tail) - y
 
 
-cdef inline void log_loss_both(double z, double y, const double *h, double *value, double *slope) noexcept nogil:
-    value[0] = log_loss_of(z, y, h)
-    slope[0] = log_loss_slope_of(z, y, h)
+cdef inline measured_t log_loss_both(double z, double y, const double *h) noexcept nogil:
+    cdef measured_t found
+    found.value, found.slope = log_loss_of(z, y, h), log_loss_slope_of(z, y, h)
+    return found
 
 
 cdef inline double hinge_of(double z, double y, const double *h) noexcept nogil:
@@ -140,9 +151,10 @@ cdef inline double hinge_slope_of(double z, double y, const double *h) noexcept 
     return where(y * z <= 1.0, -y, 0.0)
 
 
-cdef inline void hinge_both(double z, double y, const double *h, double *value, double *slope) noexcept nogil:
-    value[0] = hinge_of(z, y, h)
-    slope[0] = hinge_slope_of(z, y, h)
+cdef inline measured_t hinge_both(double z, double y, const double *h) noexcept nogil:
+    cdef measured_t found
+    found.value, found.slope = hinge_of(z, y, h), hinge_slope_of(z, y, h)
+    return found
 
 
 cdef inline double squared_hinge_of(double z, double y, const double *h) noexcept nogil:
@@ -157,9 +169,10 @@ cdef inline double squared_hinge_slope_of(double z, double y, const double *h) n
     return -2.0 * y * maximum(1.0 - y * z, 0.0)
 
 
-cdef inline void squared_hinge_both(double z, double y, const double *h, double *value, double *slope) noexcept nogil:
-    value[0] = squared_hinge_of(z, y, h)
-    slope[0] = squared_hinge_slope_of(z, y, h)
+cdef inline measured_t squared_hinge_both(double z, double y, const double *h) noexcept nogil:
+    cdef measured_t found
+    found.value, found.slope = squared_hinge_of(z, y, h), squared_hinge_slope_of(z, y, h)
+    return found
 
 
 cdef inline double modified_huber_of(double z, double y, const double *h) noexcept nogil:
@@ -174,9 +187,10 @@ cdef inline double modified_huber_slope_of(double z, double y, const double *h) 
     return where(y * z < -1.0, -4.0 * y, -2.0 * y * maximum(1.0 - y * z, 0.0))
 
 
-cdef inline void modified_huber_both(double z, double y, const double *h, double *value, double *slope) noexcept nogil:
-    value[0] = modified_huber_of(z, y, h)
-    slope[0] = modified_huber_slope_of(z, y, h)
+cdef inline measured_t modified_huber_both(double z, double y, const double *h) noexcept nogil:
+    cdef measured_t found
+    found.value, found.slope = modified_huber_of(z, y, h), modified_huber_slope_of(z, y, h)
+    return found
 
 
 cdef inline double perceptron_of(double z, double y, const double *h) noexcept nogil:
@@ -189,9 +203,10 @@ cdef inline double perceptron_slope_of(double z, double y, const double *h) noex
     return where(y * z <= 0.0, -y, 0.0)
 
 
-cdef inline void perceptron_both(double z, double y, const double *h, double *value, double *slope) noexcept nogil:
-    value[0] = perceptron_of(z, y, h)
-    slope[0] = perceptron_slope_of(z, y, h)
+cdef inline measured_t perceptron_both(double z, double y, const double *h) noexcept nogil:
+    cdef measured_t found
+    found.value, found.slope = perceptron_of(z, y, h), perceptron_slope_of(z, y, h)
+    return found
 
 
 cdef inline loss_t loss_of(int k) noexcept nogil:
