@@ -17,11 +17,12 @@ FO_INLINE const char *fo_zeros(void)
 
 FO_INLINE long double fo_load_long(const char *x) { long double f; memcpy(&f, x, sizeof f); return f; }
 
-/* Prefetch n bytes. */
+/* Prefetch n bytes. Compilers remove calls of functions that do nothing else, unless they hold an asm statement. */
 FO_INLINE void fo_prefetch(const char *x, ptrdiff_t n)
 {
 #if defined(__GNUC__)
     for (ptrdiff_t i = 0; i < n; i += 64) __builtin_prefetch((const void *)((uintptr_t)x + (uintptr_t)i));
+    __asm__ volatile("");
 #else
     (void)x, (void)n;
 #endif

@@ -71,14 +71,4 @@ FO_INLINE float fo_dotf(const float *x, const float *w, ptrdiff_t n)
     return (((FO_AT(a, 0) + FO_AT(a, 4)) + (FO_AT(a, 2) + FO_AT(a, 6)))
             + ((FO_AT(a, 1) + FO_AT(a, 5)) + (FO_AT(a, 3) + FO_AT(a, 7)))) + rest;
 }
-
-/* Asks for memory that will be read soon. */
-FO_INLINE void fo_expect(const char *x, ptrdiff_t bytes)
-{
-#if defined(__GNUC__)
-    for (ptrdiff_t k = 0; k < bytes; k += 64) __builtin_prefetch(x + k);
-#else
-    (void)x, (void)bytes;
-#endif
-}
 #endif

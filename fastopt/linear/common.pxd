@@ -24,7 +24,9 @@ cdef extern from "rows.h" nogil:
     double fo_dot(const double *x, const double *w, Py_ssize_t n)
     double exp "fo_exp"(double x)
     double log "fo_log"(double x)
-    void fo_expect(const char *x, Py_ssize_t n)
+
+cdef extern from "block.h" nogil:
+    void fo_prefetch(const char *x, Py_ssize_t n)
 
 cdef enum:
     NEXT = 2  # Rows to prefetch the parameters of.

@@ -6,7 +6,7 @@ from libc.string cimport memset
 
 from fastopt._engine.plain cimport is_late, pace_t
 from fastopt.linear.common cimport (
-    TOGETHER, add, add_intercepts, begin_gradient, begin_step, counts_squares, dot, fo_expect, measure, penalty,
+    TOGETHER, add, add_intercepts, begin_gradient, begin_step, counts_squares, dot, fo_prefetch, measure, penalty,
     real, row_of, shrink, step,
 )
 from fastopt.linear.generated.losses cimport loss_of, loss_t, measured_t
@@ -17,7 +17,7 @@ cdef inline const real *row_at(work_t *work, int64_t k, real _) noexcept nogil:
     """Return the row at a place of the epoch, and prefetch one that comes later."""
     cdef Py_ssize_t n = work.columns
     if k + AHEAD < work.rows:
-        fo_expect(<const char *> (<const real *> work.x + row_of(work, k + AHEAD) * n), n * sizeof(real))
+        fo_prefetch(<const char *> (<const real *> work.x + row_of(work, k + AHEAD) * n), n * sizeof(real))
     return <const real *> work.x + row_of(work, k) * n
 
 

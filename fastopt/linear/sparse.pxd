@@ -7,7 +7,7 @@ from libc.string cimport memset
 from fastopt._engine.plain cimport is_late, pace_t
 from fastopt._engine.table cimport GRADIENT, PARAMETER, STATES, UPDATE
 from fastopt.linear.common cimport (
-    NEXT, add_intercepts, begin_gradient, begin_step, counts_squares, descend_intercepts, dot, fo_expect, index, measure, penalty,
+    NEXT, add_intercepts, begin_gradient, begin_step, counts_squares, descend_intercepts, dot, fo_prefetch, index, measure, penalty,
     real, row_of, shrink, step,
 )
 from fastopt.linear.work cimport AHEAD, EXACT, TOUCHED, work_t
@@ -37,12 +37,12 @@ cdef inline void expect(const work_t *work, int64_t k, const real *w, Py_ssize_t
     if k + AHEAD < work.rows:
         row = row_of(work, k + AHEAD)
         first = work.starts[row]
-        fo_expect(<const char *> (<const real *> work.x + first), (work.starts[row + 1] - first) * sizeof(real))
-        fo_expect(<const char *> (<const index *> work.places + first), (work.starts[row + 1] - first) * sizeof(index))
+        fo_prefetch(<const char *> (<const real *> work.x + first), (work.starts[row + 1] - first) * sizeof(real))
+        fo_prefetch(<const char *> (<const index *> work.places + first), (work.starts[row + 1] - first) * sizeof(index))
     if k + NEXT < work.rows and w != NULL:
         row = row_of(work, k + NEXT)
         for j in range(work.starts[row], work.starts[row + 1]):
-            fo_expect(<const char *> (w + (<const index *> work.places)[j] * width), 1)
+            fo_prefetch(<const char *> (w + (<const index *> work.places)[j] * width), 1)
 
 
 cdef inline void batch_of_sparse_rows(work_t *work, int64_t count, real _, index __) noexcept nogil:
