@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays.tree import collect, flatten, listed, unflatten
-from .domains import whole
+from .domains import is_real, whole
 
 STEPS = 0.25 * 0.25 ** np.arange(13)  # Of differences, times the size of the parameters.
 EPS = 4 * float(np.finfo(np.float64).eps)
@@ -227,7 +227,7 @@ def gradients_of(fun: Callable[..., Any], jac: Any, params: Any, args: Sequence[
 
 def check_tolerance(rtol: float | None) -> None:
     """Raise for a relative tolerance that is none."""
-    if rtol is not None and not (isinstance(rtol, (int, float)) and 0 <= rtol < np.inf):
+    if rtol is not None and not (is_real(rtol) and 0 <= rtol < np.inf):
         raise ValueError(f"rtol: {rtol!r}, expected a finite number of at least 0")
 
 

@@ -261,7 +261,8 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         """Set the attributes that a fit leaves, unless it has diverged."""
         found = {name: np.array(a) for name, a in model.averages.items()}
         if not all((np.abs(a) < HUGE).all() for a in found.values()):
-            raise ValueError("coefficients: huge, infinite or NaN, expected a smaller lr, or columns scaled to similar sizes")
+            said = "expected a smaller lr, or columns and targets of usual sizes"
+            raise ValueError(f"coefficients: huge, infinite or NaN, {said}")
         self._model, self._rng, self.lr_ = model, rng, model.lr
         coef, self._is_single = found["coef"], found["coef"].ndim == 1
         self.coef_ = coef[None] if self._is_binary and self._is_single else coef

@@ -158,8 +158,8 @@ class Model:
         history, now = self.history, self.optimizer.steps
         new = values[len(history.loss) - self.before :]
         history.loss += new
-        steps = [first + (k + 1) * (now - first) // len(new) for k in range(len(new))]
+        steps = (first + np.arange(1, len(new) + 1) * (now - first) // len(new)).tolist()
         rate = self.optimizer.groups[0]["lr"] if "lr" in self.optimizer.defaults else math.nan
-        history.lr += [float(rate(step) if callable(rate) else rate) for step in steps]
+        history.lr += [float(rate(step)) for step in steps] if callable(rate) else [float(rate)] * len(new)
         history.seconds += [seconds / len(new)] * len(new)
         history.steps += steps

@@ -357,11 +357,6 @@ def layout_of(coef: Any, intercept: Any, x: Any, y: Any, weights: Any = None) ->
     }
 
 
-def places_of(a: np.ndarray) -> np.ndarray:
-    """Return column numbers in one of the types that loops read."""
-    return np.ascontiguousarray(a, a.dtype if a.dtype in (np.int32, np.int64) else np.int64)
-
-
 def is_plain(a: Any, dtype: Any) -> bool:
     """Return True for a contiguous array of NumPy in this precision."""
     return type(a) is np.ndarray and a.flags.c_contiguous and a.dtype == dtype

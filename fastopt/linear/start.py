@@ -67,12 +67,14 @@ def spread_of(y: np.ndarray, weights: np.ndarray | None, loss: str) -> float:
 
     That is their standard deviation; for losses that bear wrong targets, what their quartiles say of it.
     """
+    largest = float(np.abs(y).max(initial=0.0)) or 1.0
+    y = y / largest  # Squares of huge and tiny targets would leave the range of doubles.
     mean = np.average(y, axis=0, weights=weights)
     found = float(np.sqrt(np.average(np.square(y - mean), axis=0, weights=weights).mean()))
     if loss in ROBUST:
         low, high = np.percentile(y, [25, 75], axis=0)
         found = float(np.mean(high - low)) / QUARTILES or found
-    return found if found > 0 else 1.0
+    return found * largest if found > 0 else 1.0
 
 
 def has_odd_columns(X: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..domains import FINITE, check_bool, whole
+from ..domains import FINITE, check_bool, is_real, whole
 
 # Reasons to end, in the order of `judge.pxd`: status and message.
 GO_ON, NONFINITE, GRADIENT, TARGET, STALLED, STILL, ITERATIONS, EVALUATIONS, NO_PROGRESS, SECONDS, CALLBACK = range(11)
@@ -110,7 +110,7 @@ NAMES = tuple(field.name for field in fields(Criteria))
 
 def check_number(name: str, x: Any, low: float, rest: str = "") -> None:
     """Raise unless an option is a number of at least `low`."""
-    is_number = isinstance(x, (int, float)) and not isinstance(x, bool)
+    is_number = is_real(x)
     if not (is_number and x >= low and (x == math.inf or x <= FINITE)):
         least = "a number" if low == -math.inf else f"a number of at least {low:g}"
         raise (ValueError if is_number else TypeError)(f"{name}: {x!r:.40}, expected {least}{rest}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays.tree import flatten, listed, unflatten
-from ..domains import whole
+from ..domains import is_real, whole
 from ..pictures import axes_of
 from . import methods
 from .compiled import compiled
@@ -173,7 +173,7 @@ def rising(low: float, high: float, steps: int) -> np.ndarray:
     """Return the rates of a sweep, or raise."""
     if (number := whole(steps)) is None or number < 5:
         raise ValueError(f"steps: {steps!r}, expected a whole number of at least 5")
-    if not (isinstance(low, (int, float)) and isinstance(high, (int, float)) and 0 < low < high < math.inf):
+    if not (is_real(low) and is_real(high) and 0 < low < high < math.inf):
         raise ValueError(f"low: {low!r}, high: {high!r}, expected 0 < low < high")
     return np.geomspace(low, high, number)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -99,7 +101,8 @@ def fit(
     Whatever raises, also KeyboardInterrupt, parameters and optimizer hold the last whole step, a restart file is written first if
     there is a `checkpoint`, and the exception has an attribute ``history``.
 
-    A loss that is not finite is recorded, and the run goes on, unless the optimizer has ``nonfinite="raise"``.
+    A loss that is not finite is recorded, and the run goes on, unless the optimizer has ``nonfinite="raise"``; at its end a
+    RuntimeWarning names the first such epoch.
 
     Examples
     --------
@@ -129,12 +132,21 @@ def fit(
     try:
         begin(run, saves, resume, bar)
         run.train(saves, bar)
+        warn_of_lost(run.history)
     except BaseException as error:
         keep(run, saves, error)
         raise
     finally:
         bar.close()
     return run.history
+
+
+def warn_of_lost(history: History) -> None:
+    """Warn the caller of `fit` of losses that are not finite."""
+    lost = [k for k, loss in enumerate(history.loss, 1) if not math.isfinite(loss)]
+    if lost:
+        said = f"{history.loss[lost[0] - 1]} in epoch {lost[0]}, the first of {len(lost)} that are not finite"
+        warnings.warn(f"loss: {said}: a smaller lr, clip_norm or nonfinite='skip' may help", RuntimeWarning, stacklevel=3)
 
 
 def begin(run: Run, saves: Checkpoint | None, resume: bool, bar: Bar) -> None:

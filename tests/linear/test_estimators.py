@@ -138,6 +138,15 @@ def test_defaults_work_without_scaling(scaled):
     assert min(scores) >= 0.45 and np.ptp(scores) < 1e-4
 
 
+def test_targets_of_any_size():
+    x = np.random.default_rng(0).standard_normal((200, 2))
+    y = x @ [1.0, 2.0] + 3.0
+    for factor in (1e-6, 1e28):
+        assert LinearRegressor(random_state=0).fit(x, factor * y).score(x, factor * y) > 0.999
+    with pytest.raises(ValueError, match="columns and targets of usual sizes"):
+        LinearRegressor().fit(x, 1e300 * y)
+
+
 def test_the_worked_example():
     random = np.random.RandomState(0)
     x = random.rand(100, 1)

@@ -59,6 +59,8 @@ def test_limits_and_targets():
     def minimize(**options):
         return fo.minimize(pair, [2.0, 3.0], jac=True, options={"gtol": None, "ftol": None, **options})
 
+    assert minimize(xtol=np.float32(0.5), patience=np.int64(5)).nit == minimize(xtol=0.5, patience=5).nit
+
     assert [getattr(minimize(maxiter=0), k) for k in ("nit", "nfev", "status")] == [0, 1, 1]
     found = minimize(maxfun=9)
     assert (found.nfev, found.status) == (9, 1) and "function evaluations has been exceeded" in found.message

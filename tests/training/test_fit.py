@@ -274,7 +274,8 @@ def test_losses_that_are_not_finite_are_recorded(capsys):
     def function(w, x, y):
         return math.nan, np.zeros(3)
 
-    history, _ = trained(function=function, progress=True)
+    with pytest.warns(RuntimeWarning, match=r"loss: nan in epoch 1, the first of 4"):
+        history, _ = trained(function=function, progress=True)
     assert all(map(math.isnan, history.loss)) and history.best_epoch is None
     shown = capsys.readouterr().err
     assert "loss=nan" in shown and "epoch 4/4" in shown and "28/28" in shown
