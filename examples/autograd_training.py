@@ -4,8 +4,7 @@ import numpy as np
 
 import fastopt as fo
 
-rng = np.random.default_rng(0)
-X = rng.uniform(-3, 3, (400, 1))
+X = np.random.default_rng(0).uniform(-3, 3, (400, 1))
 Y = np.sin(2 * X)
 SHAPES = {"w1": (1, 32), "b1": (32,), "w2": (32, 1), "b2": (1,)}
 
@@ -17,10 +16,9 @@ def network(xp, params, x, y):
 
 
 def by_autograd():
-    import autograd.numpy as xp
-    from autograd import value_and_grad
+    import autograd
 
-    return value_and_grad(lambda params, x, y: network(xp, params, x, y))
+    return autograd.value_and_grad(lambda params, x, y: network(autograd.numpy, params, x, y))
 
 
 def by_jax():
@@ -42,22 +40,19 @@ def by_torch():
     return loss_and_grad
 
 
-SOURCES = {"autograd": by_autograd, "jax": by_jax, "torch": by_torch}
-
-
-def train(source, epochs=150):
+def train(loss_and_grad, epochs=150):
     start = np.random.default_rng(1)
     params = {name: start.normal(size=shape) / np.sqrt(shape[0]) for name, shape in SHAPES.items()}
     optimizer = fo.AdamW(params, lr=fo.schedules.cosine_decay(0.02, steps=epochs * 10), weight_decay=1e-4)
-    return fo.training.fit(SOURCES[source](), params, (X, Y), optimizer, epochs=epochs, batch_size=40, seed=0)
+    return fo.training.fit(loss_and_grad, params, (X, Y), optimizer, epochs=epochs, batch_size=40, seed=0)
 
 
 if __name__ == "__main__":
     from matplotlib.figure import Figure
 
     axes = (figure := Figure(layout="constrained")).subplots()
-    for name in SOURCES:
-        history = train(name)
+    for name, source in {"autograd": by_autograd, "jax": by_jax, "torch": by_torch}.items():
+        history = train(source())
         print(f"{name:10} loss {history.loss[-1]:.5f}  {sum(history.seconds):.2f} s")
         axes.semilogy(history.loss, label=name)
     axes.set(xlabel="epoch", ylabel="mean squared error")

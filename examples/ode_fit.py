@@ -5,6 +5,7 @@ stops early and far off; Adam with an average of its points goes on. The fits go
 """
 
 import numpy as np
+from matplotlib.figure import Figure
 from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 
@@ -30,47 +31,28 @@ def solve(parameters):
     return found.y[:2], found.y[2:].reshape(2, 4, -1)
 
 
-def objective(data, rng):
-    """Return a function of the parameters: the mean squared error of logarithms at half of the times, and its gradient."""
-
-    def fun(parameters):
-        chosen = rng.permutation(len(TIMES))[: len(TIMES) // 2]
-        counts, sensitivities = solve(parameters)
-        r = np.log(counts / data)[:, chosen]
-        return np.mean(r**2), 2 * np.einsum("ct,cpt->p", r / counts[:, chosen], sensitivities[:, :, chosen]) / r.size
-
-    return fun
-
-
-def main():
-    """Fit by both methods, and draw."""
-    rng = np.random.default_rng(1)
-    data = solve(TRUTH)[0] * (1 + 0.1 * rng.normal(size=(2, len(TIMES))))
-    with np.errstate(invalid="ignore"):  # On its way it meets parameters whose counts fall below 0.
-        lbfgs = minimize(objective(data, rng), START, jac=True, method="L-BFGS-B", bounds=BOUNDS)
-    options = {"lr": 0.05, "maxiter": 400, "ema": 0.97, "returns": "average", "ftol": None}
-    adam = fo.minimize(objective(data, rng), START, jac=True, bounds=BOUNDS, options=options)
-    for name, found in (("L-BFGS-B", lbfgs), ("Adam, averaged", adam)):
-        error = np.abs(found.x / TRUTH - 1).max()
-        print(f"{name}  {found.nfev} evaluations, parameters {np.round(found.x, 3)}, at most {100 * error:.1f}% off")
-    draw(data, {"L-BFGS-B": lbfgs.x, "Adam, averaged": adam.x})
-
-
-def draw(data, fits):
-    """Draw the counts and the fits to a file."""
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        return
-    figure, axes = pyplot.subplots(figsize=(8, 4))
-    for k, name in enumerate(("prey", "predators")):
-        axes.plot(TIMES, data[k], "o", color=f"C{k}", label=name)
-        for (method, x), style in zip(fits.items(), ("--", "-"), strict=True):
-            axes.plot(TIMES, solve(x)[0][k], style, color=f"C{k}", label=f"{name}, {method}")
-    axes.set(xlabel="time", ylabel="count")
-    axes.legend(fontsize="small")
-    figure.savefig("ode_fit.png")
+def fun(parameters, data, rng):
+    """Return the mean squared error of logarithms at a random half of the times, and its gradient."""
+    chosen = rng.permutation(len(TIMES))[: len(TIMES) // 2]
+    counts, sensitivities = solve(parameters)
+    r = np.log(counts / data)[:, chosen]
+    return np.mean(r**2), 2 * np.einsum("ct,cpt->p", r / counts[:, chosen], sensitivities[:, :, chosen]) / r.size
 
 
 if __name__ == "__main__":
-    main()
+    rng = np.random.default_rng(1)
+    data = solve(TRUTH)[0] * (1 + 0.1 * rng.normal(size=(2, len(TIMES))))
+    problem = {"fun": fun, "x0": START, "args": (data, rng), "jac": True, "bounds": BOUNDS}
+    with np.errstate(invalid="ignore"):  # On its way it meets parameters whose counts fall below 0.
+        lbfgs = minimize(**problem, method="L-BFGS-B")
+    adam = fo.minimize(**problem, options={"lr": 0.05, "maxiter": 400, "ema": 0.97, "returns": "average", "ftol": None})
+    axes = (figure := Figure(figsize=(8, 4), layout="constrained")).subplots()
+    axes.plot(TIMES, data.T, "o", label=["prey", "predators"])
+    for name, found, style in (("L-BFGS-B", lbfgs, "--"), ("Adam, averaged", adam, "-")):
+        error = np.abs(found.x / TRUTH - 1).max()
+        print(f"{name}  {found.nfev} evaluations, parameters {np.round(found.x, 3)}, at most {100 * error:.1f}% off")
+        axes.set_prop_cycle(None)
+        axes.plot(TIMES, solve(found.x)[0].T, style, label=[f"prey, {name}", f"predators, {name}"])
+    axes.set(xlabel="time", ylabel="count")
+    axes.legend(fontsize="small")
+    figure.savefig("ode_fit.png")
