@@ -12,13 +12,13 @@ from ._version import __version__
 
 def show_config() -> None:
     """Print versions, instruction sets, OpenMP, and the number of threads that a step may use."""
-    for name, value in {
-        "fastopt": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        **_engine(),
-    }.items():
+    for name, value in facts().items():
         print(f"{name + ':':17}{value}")
+
+
+def facts() -> dict[str, object]:
+    """Return what `show_config` prints, by name."""
+    return {"fastopt": __version__, "python": platform.python_version(), "numpy": np.__version__, **_engine()}
 
 
 def _engine() -> dict[str, object]:

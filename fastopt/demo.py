@@ -11,6 +11,8 @@ import numpy as np
 
 import fastopt as fo
 
+from .extras import advice
+
 EPOCHS = 100
 WRITER = "python -m fastopt"  # Written into pictures, by which a later run knows that it may replace them.
 PICTURE = "fastopt-curves.png"
@@ -136,7 +138,7 @@ def draw(curves: dict[str, np.ndarray], path: Path) -> str:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        return "no picture of the loss curves: that needs matplotlib, pip install 'fastopt[plot]'"
+        return f"no picture of the loss curves: that needs matplotlib, {advice('plot')}"
     if path.exists() and not (path.is_file() and WRITER.encode() in path.read_bytes()):
         return f"no picture of the loss curves: {path} is there, and not by {WRITER}; expected --plot FILE with another name"
     figure = Figure(figsize=(8, 5), layout="constrained")

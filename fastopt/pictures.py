@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .extras import imported
+
 
 def axes_of(given: Any) -> Any:
     """Return the axes to draw on: those that were given, or new ones for None."""
@@ -12,8 +14,4 @@ def axes_of(given: Any) -> Any:
 
 def pyplot() -> Any:
     """Return `matplotlib.pyplot`, or raise the ImportError that names the extra."""
-    try:
-        from matplotlib import pyplot as found
-    except ImportError as error:
-        raise ImportError("plot needs matplotlib: pip install 'fastopt[plot]'") from error
-    return found
+    return imported("plot", "plot", "matplotlib.pyplot")

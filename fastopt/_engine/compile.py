@@ -11,6 +11,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+from ..extras import imported
 from . import cache, dispatch, flags
 
 
@@ -23,11 +24,7 @@ def register(formula: Any) -> None:
 
 def table(rules: list[Any]) -> Any:
     """Return the table of kernels of rules that the code generator has read, from the cache or compiled."""
-    try:
-        import Cython
-        import setuptools  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise ImportError(f"compile needs Cython and setuptools: pip install 'fastopt[compile]' ({error})") from error
+    Cython, setuptools = (imported("compile", "compile", name) for name in ("Cython", "setuptools"))
     from .._codegen import cython
     from .._codegen.package import PACKAGE
     from .._version import __version__
@@ -39,7 +36,7 @@ def table(rules: list[Any]) -> Any:
     environment = [f"{name}={os.environ.get(name, '')}" for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED")]
     versions = [
         __version__,
-        str(vars(Cython)["__version__"]),
+        Cython.__version__,
         setuptools.__version__,
         sys.version,
         str(sysconfig.get_config_var("CC")),

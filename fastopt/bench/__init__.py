@@ -22,6 +22,7 @@ import numpy as np
 
 import fastopt as fo
 from fastopt._engine import dispatch
+from fastopt.extras import advice, imported
 
 from .peers import PEERS, available
 from .rounds import Competitor, rounds_of, summary
@@ -197,10 +198,7 @@ def plot(results: Mapping[str, Any], path: str) -> None:
     ValueError
         If no work has such a name.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("plot: needs matplotlib, pip install 'fastopt[plot]'") from None
+    Figure = imported("plot", "plot", "matplotlib.figure").Figure
     lines: dict[str, list[tuple[float, float]]] = {}
     for name, found in results.items():
         if (size := size_of(name)) is not None:
@@ -250,7 +248,7 @@ def main(arguments: list[str]) -> int:
         parser.error(str(error))
     if given.plot:
         if find_spec("matplotlib") is None:
-            parser.error("--plot: needs matplotlib, pip install 'fastopt[plot]'")
+            parser.error(f"--plot: needs matplotlib, {advice('plot')}")
         from matplotlib.figure import Figure
 
         if Path(given.plot).suffix[1:] not in (known := Figure().canvas.get_supported_filetypes()):

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ..extras import imported
 from .objective import Objective
 
 if TYPE_CHECKING:
@@ -17,10 +18,7 @@ def __getattr__(name: str) -> Any:
     if name in ESTIMATORS:
         import importlib
 
-        try:
-            import sklearn  # noqa: F401
-        except ImportError:
-            raise ImportError("estimators need scikit-learn: pip install 'fastopt[sklearn]'") from None
+        imported("an estimator", "sklearn")
         return getattr(importlib.import_module(f"{__name__}.{ESTIMATORS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

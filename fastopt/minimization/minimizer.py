@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from .._optimizer.state import averages_of, rate_of
+from ..extras import imported
 from . import methods, restart
 from .box import make_box
 from .criteria import CALLBACK, GO_ON, GRADIENT, HERE, NONFINITE, REASONS, SECONDS, message
@@ -334,11 +335,7 @@ def real_numbers(x0: np.ndarray) -> np.ndarray:
 
 def optimize() -> Any:
     """Return `scipy.optimize`, or raise the error that names the extra."""
-    try:
-        import scipy.optimize
-    except ImportError:
-        raise ImportError("minimize needs SciPy: pip install 'fastopt[scipy]'") from None
-    return scipy.optimize
+    return imported("minimize", "scipy", "scipy.optimize")
 
 
 def called_with(callback: Any) -> Callable[[Minimizer], object] | None:

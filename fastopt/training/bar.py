@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..extras import imported
+
 if TYPE_CHECKING:
     from .history import History
 
 
 def tqdm_class() -> Any:
     """Return `tqdm.auto.tqdm`, or raise the ImportError that names the extra."""
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        raise ImportError("progress=True needs tqdm: pip install 'fastopt[progress]'") from None
-    return tqdm
+    return imported("progress=True", "progress", "tqdm.auto").tqdm
 
 
 class Bar:

@@ -14,6 +14,7 @@ from cases import CASES, MUON, STAGE_OPTIONS, make
 import fastopt as fo
 from fastopt._arrays import dtypes
 from fastopt._engine import dispatch
+from fastopt.doctor import numbers
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FINGERPRINTS = GOLDEN / "fingerprints.json"
@@ -31,12 +32,6 @@ FORMATS = {  # by the dtype of parameters and options
     "float32, flush_subnormals": ("float32", {"flush_subnormals": True}),
     "complex64": ("complex64", {}),
 }
-
-
-def numbers(n, seed, dtype):
-    """Values in [-1, 1) by integer arithmetic: a generator's own bits may change."""
-    mixed = (np.arange(n, dtype=np.uint64) + np.uint64(1000 * seed)) * np.uint64(2654435761) % np.uint64(2**32)
-    return (mixed.astype(np.float64) / 2**31 - 1).astype(dtype)
 
 
 def fingerprint(case, dtype):
