@@ -406,7 +406,7 @@ def test_histories_say_what_was():
 def test_without_scikit_learn_the_extra_is_named():
     code = "import sys; sys.modules['sklearn'] = None; import fastopt; fastopt.linear.Objective(); fastopt.linear.LinearRegressor"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "ImportError: estimators need scikit-learn: pip install 'fastopt[sklearn]'" in done.stderr
+    assert "ImportError: an estimator needs scikit-learn: pip install 'fastopt[sklearn]'" in done.stderr
 
 
 @pytest.mark.filterwarnings("ignore:columns are far from zero")

@@ -25,10 +25,7 @@ ELSEWHERE = {
     ".*: .*, expected a dtype of NumPy or of ml_dtypes",
     "compile: this process runs interpreted, without the compiled engine",  # test_interpreted.py
     "fastopt.torch needs PyTorch: pip install torch",
-    "plot needs matplotlib: pip install 'fastopt[plot]'",
     "schedule: a field of .*, expected numbers, words, tuples and schedules",  # test_schedules.py
-    "minimize needs SciPy: pip install 'fastopt[scipy]'",
-    "progress=True needs tqdm: pip install 'fastopt[progress]'",  # test_demo.py
     ".* has not fallen for .* epochs",  # ends a run: test_fit.py
     ".*: a generator of .*, expected the same kind of seed",  # test_resume.py
     ".*",  # custom.py, to be caught
