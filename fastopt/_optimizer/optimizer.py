@@ -244,8 +244,16 @@ class Optimizer(Stepper):
     def _average_of(self, parameter: Parameter) -> Any:
         return parameter.stage_arrays["averaged"].view() if "averaged" in parameter.stage_arrays else parameter.original
 
-    def report(self) -> dict[str, Any]:
+    def report(self, *, flat: bool = False, per_parameter: bool = False) -> dict[str, Any]:
         """Return a summary of the last completed step.
+
+        Parameters
+        ----------
+        flat : bool, default False
+            One level, for tables and logs: Python's numbers by name, without what is unknown. Names of several groups begin with
+            the group's number, as in ``"0/lr"``, those of parameters with theirs, as in ``"w/update_norm"``.
+        per_parameter : bool, default False
+            Add ``parameters``: the norms of each, by name.
 
         Returns
         -------
@@ -258,7 +266,7 @@ class Optimizer(Stepper):
             values, and a ratio to a norm of 0, are None.
         """
         self._catch_up_unless_at_work()
-        return report.report(self)
+        return report.report(self, flat, per_parameter)
 
     def explain(self, name: str, index: Any, grad: float) -> None:
         """Print every intermediate of one element's next step: the lines of its rule, and the stages around it.

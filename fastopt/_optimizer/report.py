@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..domains import check_bool
 from ..spec import STAGES, Spec
 from .groups import Group
 
@@ -16,8 +17,9 @@ MEASURES = [stage for stage in STAGES.values() if stage.kind == "measures"]
 Totals = Mapping[str, Sequence[Sequence[float]] | None]
 
 
-def report(optimizer: Any) -> dict[str, Any]:
+def report(optimizer: Any, flat: Any = False, per_parameter: Any = False) -> dict[str, Any]:
     """Return a summary of the last completed step; see `Optimizer.report`."""
+    flat, per_parameter = check_bool("flat", flat), check_bool("per_parameter", per_parameter)
     totals: Totals = {stage.name: optimizer._backend.totals(stage.name) for stage in (*CLIPS, *MEASURES)}
     used = optimizer._backend.last_hyperparameters()
     members: dict[Group, list[int]] = {group: [] for group in optimizer._groups}
@@ -29,7 +31,22 @@ def report(optimizer: Any) -> dict[str, Any]:
         at = sum(count_at_bounds(optimizer._parameters[i]) for i in places)
         said = {"lr": numbers.get("lr"), "clipped": is_clipped(totals, numbers, places), "at_bounds": at}
         groups.append({**said, **norms_of(totals, group.stages, places)})
-    return {"steps": optimizer.steps, "skipped": optimizer.skipped, "groups": groups}
+    found = {"steps": optimizer.steps, "skipped": optimizer.skipped, "groups": groups}
+    if per_parameter:
+        each = enumerate(optimizer._parameters)
+        found["parameters"] = {parameter.name: norms_of(totals, parameter.group.stages, [i]) for i, parameter in each}
+    return flattened(found) if flat else found
+
+
+def flattened(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a summary with one level, without what is unknown; numbers of several groups have the group's in front."""
+    groups = found["groups"]
+    rows: dict[str, Any] = {"steps": found["steps"], "skipped": found["skipped"]}
+    for k, group in enumerate(groups):
+        rows |= {name if len(groups) == 1 else f"{k}/{name}": x for name, x in group.items()}
+    for parameter, norms in found.get("parameters", {}).items():
+        rows |= {f"{parameter}/{name}": x for name, x in norms.items()}
+    return {name: x for name, x in rows.items() if x is not None}
 
 
 def is_clipped(totals: Totals, numbers: Mapping[str, float], places: Sequence[int]) -> bool | None:

@@ -93,7 +93,7 @@ PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_examples_of_the_docs(page, tmp_path):
     for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-        for name in set(re.findall(r"(?:import|from) (torch|keras|jax|optax|sklearn|scipy)\b", code)):
+        for name in set(re.findall(r"(?:import|from) (torch|keras|jax|optax|sklearn|scipy|tensorboard)\b", code)):
             pytest.importorskip(name)
         (tmp_path / "example.py").write_text(code)  # rules are read from their source
         environment = {**os.environ, "FASTOPT_CACHE_DIR": str(tmp_path), "KERAS_BACKEND": "numpy"}

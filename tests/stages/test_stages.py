@@ -1,5 +1,6 @@
 """Stages around every rule: the bits of their Python, neutral values, accumulation, averages, reports, resume."""
 
+import json
 import math
 import pickle
 
@@ -204,6 +205,29 @@ def test_report():
         [group[k] for k in ("gradient_norm", "update_norm", "update_ratio")], [1.25**0.5, 1.25**0.5, 1.25**0.5 / 5]
     )
     assert fo.SGD(np.zeros(1)).report()["groups"][0]["gradient_norm"] is None
+
+
+def test_report_as_a_row():
+    params = {"w": np.full(4, 3.0), "b": np.full(1, 4.0)}
+    optimizer = fo.SGD(params, lr=1.0, norms=True, clip_global_norm=0.5)
+    assert optimizer.report(flat=True) == {"steps": 0, "skipped": 0, "at_bounds": 0}
+    optimizer.step({"w": np.full(4, 1.5), "b": np.full(1, 4.0)})
+    row = optimizer.report(flat=True, per_parameter=True)
+    expected = {"unclipped_norm": 5.0, "gradient_norm": 0.5, "update_norm": 0.5, "w/unclipped_norm": 3.0, "b/unclipped_norm": 4.0}
+    expected |= {"w/gradient_norm": 0.3, "b/update_norm": 0.4, "w/update_ratio": 0.05, "b/update_ratio": 0.1}
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
+    assert (row["lr"], row["clipped"], row["steps"]) == (1.0, True, 1) and json.loads(json.dumps(row)) == row
+    assert {type(x) for x in row.values()} == {int, float, bool}
+    nested = optimizer.report(per_parameter=True)
+    assert nested["parameters"]["w"]["update_ratio"] == row["w/update_ratio"] and "parameters" not in optimizer.report()
+
+    groups = fo.SGD([{"params": np.zeros(2)}, {"params": {"v": np.zeros(1)}, "lr": 0.5}], norms=True)
+    groups.step([np.ones(2), {"v": np.ones(1)}])
+    row = groups.report(flat=True, per_parameter=True)
+    assert (row["0/lr"], row["1/lr"], row["1/update_norm"], row["1/v/update_norm"]) == (1e-3, 0.5, 0.5, 0.5)
+    for name in ("flat", "per_parameter"):
+        with pytest.raises(TypeError, match=f"{name}: 'yes', expected True or False"):
+            groups.report(**{name: "yes"})
 
 
 def test_options_that_do_not_fit():
