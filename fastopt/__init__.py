@@ -13,7 +13,7 @@ from .embed import get_include, source
 from .optimizers import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from . import linear, losses
+    from . import linear, losses, plot
     from ._arrays.packing import pack
     from .gradient import check_gradient
     from .minimization import Minimizer, lr_find, minimize, minimize_many, scipy_method
@@ -36,6 +36,7 @@ __all__ = [
     "minimize_many",
     "optimizer",
     "pack",
+    "plot",
     "rule",
     "schedules",
     "scipy_method",
@@ -48,7 +49,7 @@ __all__ += optimizers.__all__
 
 # Parts that are imported on first use: modules, and names of modules.
 LAZY = {
-    **{name: name for name in ("cuda", "linear", "losses", "testing", "torch")},
+    **{name: name for name in ("cuda", "linear", "losses", "plot", "testing", "torch")},
     "RuleError": "_codegen.subset",
     "pack": "_arrays.packing",
     "check_gradient": "gradient",

@@ -12,6 +12,7 @@ import numpy as np
 import fastopt as fo
 
 from .extras import advice
+from .plot import losses, styled
 
 EPOCHS = 100
 WRITER = "python -m fastopt"  # Written into pictures, by which a later run knows that it may replace them.
@@ -142,11 +143,8 @@ def draw(curves: dict[str, np.ndarray], path: Path) -> str:
     if path.exists() and not (path.is_file() and WRITER.encode() in path.read_bytes()):
         return f"no picture of the loss curves: {path} is there, and not by {WRITER}; expected --plot FILE with another name"
     figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    for name, losses in curves.items():
-        axes.semilogy(range(1, len(losses) + 1), losses, label=name)
-    axes.set(xlabel="epoch", ylabel="mean squared error above the optimum", title="y = 2 x + 1 + noise")
-    axes.legend()
+    axes = losses(curves, axes=styled(figure.subplots()))
+    axes.set(ylabel="mean squared error above the optimum", title="y = 2 x + 1 + noise")
     key = "Creator" if path.suffix in (".pdf", ".svg") else "Software"
     try:
         figure.savefig(path, dpi=120, metadata={key: WRITER})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..pictures import axes_of
+from ..plot import axes_of
 from .criteria import Criteria
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._arrays.tree import flatten, listed, unflatten
 from ..domains import is_real, whole
-from ..pictures import axes_of
+from ..plot import axes_of
 from . import methods
 from .compiled import compiled
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
-from ..pictures import pyplot
+from ..plot import axes_of
 
 if TYPE_CHECKING:
     # Importing it takes a quarter of fastopt's own time.
@@ -170,7 +170,7 @@ class Schedule:
         steps : int
             Number of steps, at least 1.
         axes : matplotlib Axes, optional
-            Where to draw. Default: the current ones.
+            Where to draw; new ones by default.
 
         Returns
         -------
@@ -183,7 +183,7 @@ class Schedule:
         """
         if steps < 1:
             self._refuse("steps", steps, "at least 1")
-        axes = pyplot().gca() if axes is None else axes
+        axes = axes_of(axes)
         at = np.unique(np.linspace(0, steps - 1, min(int(steps), 2000)).round())
         axes.plot(at, self(at), label=type(self).__name__)
         axes.set(xlabel="step", ylabel="value")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..pictures import axes_of
+from ..plot import axes_of
 
 COLUMNS = ("loss", "validation_loss", "lr", "seconds", "steps")
 

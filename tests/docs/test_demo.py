@@ -76,6 +76,7 @@ SCHEDULES = sorted({getattr(fo.schedules, name).__module__ for name in fo.schedu
         fo.training,
         fo.functional,
         fo.embed,
+        fo.plot,
         fo.testing,
         fo.torch,
         *(importlib.import_module(f"fastopt.{name}") for name in LOOPS),
