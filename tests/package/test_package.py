@@ -42,7 +42,7 @@ def check(folder, cwd, **env):
 def sources(tmp_path_factory):
     """The source distribution of what git would ship, unpacked."""
     folder = tmp_path_factory.mktemp("package")
-    kept = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "*.so", "*.c", "__pycache__")
+    kept = shutil.ignore_patterns(".[!c]*", "build", "dist", "*.egg-info", "*.so", "__pycache__")
     shutil.copytree(REPOSITORY, folder / "tree", ignore=kept)
     run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "-o", str(folder), cwd=folder / "tree")
     (archive,) = folder.glob("*.tar.gz")
@@ -82,6 +82,13 @@ def test_in_place_by_two_processes_without_openmp(sources, tmp_path):
     assert "openmp:          no" in told and "threads:         1" in told
     run(sys.executable, "setup.py", "build_ext", "--inplace", cwd=tree)
     assert "openmp:          yes" in check(tree, tmp_path), "what the build was told is not forgotten"
+
+
+@pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="a checkout")
+def test_the_source_distribution_has_every_file(sources):
+    listed = set(run("git", "ls-files", cwd=REPOSITORY).split())
+    assert {name for name in listed if not (sources / name).exists()} <= {".gitattributes", ".gitignore"}
+    assert not [path for path in sources.rglob("*") if path.suffix in (".so", ".pyc")]
 
 
 def test_without_a_compiler(sources, tmp_path):
