@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import example_pages
 import optimizer_pages
 
 import fastopt
@@ -33,5 +34,6 @@ nitpicky = False
 
 
 def setup(app):
-    """Write the optimizers' pages before anything is read."""
-    app.connect("builder-inited", lambda app: optimizer_pages.write(Path(app.srcdir) / "optimizers"))
+    """Write the pages of optimizers and examples before anything is read."""
+    for name, pages in (("optimizers", optimizer_pages), ("examples", example_pages)):
+        app.connect("builder-inited", lambda app, name=name, pages=pages: pages.write(Path(app.srcdir) / name))

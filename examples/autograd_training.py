@@ -48,13 +48,10 @@ def train(loss_and_grad, epochs=150):
 
 
 if __name__ == "__main__":
-    from matplotlib.figure import Figure
-
-    axes = (figure := Figure(layout="constrained")).subplots()
+    histories = {}
     for name, source in {"autograd": by_autograd, "jax": by_jax, "torch": by_torch}.items():
-        history = train(source())
+        history = histories[name] = train(source())
         print(f"{name:10} loss {history.loss[-1]:.5f}  {sum(history.seconds):.2f} s")
-        axes.semilogy(history.loss, label=name)
-    axes.set(xlabel="epoch", ylabel="mean squared error")
-    axes.legend()
-    figure.savefig("autograd_training.png", dpi=120)
+    axes = fo.plot.losses(histories)
+    axes.set(ylabel="mean squared error")
+    axes.figure.savefig("autograd_training.png", dpi=120)

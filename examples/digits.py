@@ -4,7 +4,6 @@ import sys
 from itertools import pairwise
 
 import numpy as np
-from matplotlib.figure import Figure
 from scipy.special import softmax
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -47,13 +46,14 @@ def network(*sizes, seed=0):
 if __name__ == "__main__":
     x, x_test, y, y_test = load()
     name = sys.argv[1] if len(sys.argv) > 1 else "Adam"
-    axes = (figure := Figure(figsize=(8, 5), layout="constrained")).subplots()
+    histories = {}
     for kind, sizes in {"softmax regression": (64, 10), "64-64-10 network": (64, 64, 10)}.items():
         params = network(*sizes)
-        history = fo.training.fit(loss_and_grad, params, (x, y), getattr(fo, name)(params), epochs=40, batch_size=32, seed=0)
+        optimizer = getattr(fo, name)(params)
+        history = fo.training.fit(loss_and_grad, params, (x, y), optimizer, epochs=40, batch_size=32, seed=0)
+        histories[kind] = history
         accuracy = np.mean(forward(params, x_test)[-1].argmax(1) == y_test.argmax(1))
         print(f"{kind:20} loss {history.loss[-1]:.4f}  test accuracy {accuracy:.1%}  {sum(history.seconds):.2f} s")
-        axes.semilogy(history.loss, label=kind)
-    axes.set(xlabel="epoch", ylabel="cross-entropy", title=f"digits, {name}")
-    axes.legend()
-    figure.savefig("digits.png")
+    axes = fo.plot.losses(histories)
+    axes.set(ylabel="cross-entropy", title=f"digits, {name}")
+    axes.figure.savefig("digits.png")

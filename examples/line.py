@@ -48,13 +48,10 @@ def by_estimator(epochs=100):
 
 
 if __name__ == "__main__":
-    from matplotlib.figure import Figure
-
-    axes = (figure := Figure(layout="constrained")).subplots()
+    curves = {}
     for name, way in {"fit": by_loop, "minimize": by_minimize, "LinearRegressor": by_estimator}.items():
-        (weight, bias), losses = way()
+        (weight, bias), curves[name] = way()
         print(f"{name:16} weight {weight:.4f}  bias {bias:.4f}  loss {loss((weight, bias)):.6f}")
-        axes.semilogy(np.array(losses) - optimum + 1e-16, label=name)
-    axes.set(xlabel="epochs of SGD, iterations of minimize", ylabel="loss above the optimum")
-    axes.legend()
-    figure.savefig("line.png", dpi=120)
+    axes = fo.plot.losses(curves, optimum=optimum - 1e-16)
+    axes.set(xlabel="epochs of SGD, iterations of minimize")
+    axes.figure.savefig("line.png", dpi=120)

@@ -6,7 +6,6 @@
 import time
 
 import numpy as np
-from matplotlib.figure import Figure
 from scipy import sparse
 
 import fastopt as fo
@@ -35,7 +34,7 @@ MODELS = {
 
 def main():
     x, y = corpus()
-    axes = (figure := Figure(layout="constrained")).subplots()
+    curves = {}
     for name, options in MODELS.items():
         model, losses = fo.linear.LinearClassifier(**options, batch_size=16, random_state=0), []
         began = time.perf_counter()
@@ -44,10 +43,10 @@ def main():
             losses.append(model.evaluate(x[1600:], y[1600:]))
         seconds, zeros = time.perf_counter() - began, np.mean(model.coef_ == 0)
         print(f"{name:14} test accuracy {model.score(x[1600:], y[1600:]):.1%}  zeros {zeros:.0%}  {seconds:.2f} s")
-        axes.plot(range(1, 16), losses, label=name)
-    axes.set(xlabel="epoch", ylabel="logistic loss of test documents")
-    axes.legend()
-    figure.savefig("sparse_text.png", dpi=120)
+        curves[name] = losses
+    axes = fo.plot.losses(curves)
+    axes.set(ylabel="logistic loss of test documents")
+    axes.figure.savefig("sparse_text.png", dpi=120)
 
 
 if __name__ == "__main__":
