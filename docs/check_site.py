@@ -1,7 +1,7 @@
 """Look at every page of the built site in Chromium, at desktop and phone width, light and dark.
 
-``python docs/check_site.py build/docs``: prints pictures that are missing, without a text, over something or wider than the page, headings
-that skip a level, and text of too little contrast; fails if there are any.
+``python docs/check_site.py build/docs``: prints pictures that are missing, without a text, over something or wider than the page,
+headings that skip a level, and text of too little contrast; fails if there are any.
 """
 
 from __future__ import annotations
