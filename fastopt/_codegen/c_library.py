@@ -17,7 +17,9 @@ HEAD = """\
 #if defined(__GNUC__)
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* A rule need not use everything that it is given. */
 #endif
+#ifndef FASTOPT_DECLARE
 #define FASTOPT_DECLARE
+#endif
 #include "library.h"
 """
 TAIL = """\
