@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -106,33 +106,26 @@ class Interleaved:
         return sorted(k for k in found if self.extents[k][0] < extent_of_a[1] and extent_of_a[0] < self.extents[k][1])
 
 
+def touching(named: Iterable[tuple[str, np.ndarray]]) -> Iterator[list[tuple[str, np.ndarray]]]:
+    """Yield arrays in the order of memory, those together whose first and last bytes lie within one another's."""
+    members: list[tuple[str, np.ndarray]] = []
+    end = 0
+    for lo, hi, what, a in sorted(((*extent(a), what, a) for what, a in named if a.size), key=lambda x: x[:2]):
+        if members and lo >= end:
+            yield members
+            members = []
+        members.append((what, a))
+        end = max(end, hi)
+    if members:
+        yield members
+
+
 class Written:
     """All arrays that a step writes, to compare others with."""
 
     def __init__(self, named: Iterable[tuple[str, np.ndarray]]) -> None:
-        self.groups: list[Interleaved] = []
-        members: list[tuple[str, np.ndarray]] = []
-        end = 0
-        for lo, hi, what, a in sorted(((*extent(a), what, a) for what, a in named if a.size), key=lambda x: x[:2]):
-            if members and lo >= end:
-                self.groups.append(Interleaved(members))
-                members = []
-            members.append((what, a))
-            end = max(end, hi)
-        if members:
-            self.groups.append(Interleaved(members))
+        self.groups = [Interleaved(members) for members in touching(named)]
         self.starts = [group.start for group in self.groups]
-
-    def check_disjoint(self) -> None:
-        """Raise if two of them share memory. Interleaved views that do not are fine."""
-        for group in self.groups:
-            for i, (what, a) in enumerate(group.named if len(group.named) > 1 else ()):
-                for j in group.near(a, group.extents[i]):
-                    if i < j and may_share_memory(a, group.named[j][1]):
-                        other, b = group.named[j]
-                        tied = a.ctypes.data == b.ctypes.data and (a.shape, a.strides) == (b.shape, b.strides)
-                        hint = ", expected once: of tied parameters give one, with the sum of their gradients" if tied else ""
-                        raise ValueError(f"{what} and {other} share memory{hint}")
 
     def check_no_overlap(self, name: str, g: np.ndarray) -> None:
         """Raise if a gradient has a byte in common with one of them."""
@@ -144,5 +137,13 @@ class Written:
 
 
 def check_disjoint(written: Iterable[tuple[str, np.ndarray]]) -> None:
-    """Raise if two arrays that are to be written share memory."""
-    Written(written).check_disjoint()
+    """Raise if two arrays that are to be written share memory. Interleaved views that do not are fine."""
+    for members in touching(written):
+        group = Interleaved(members) if len(members) > 1 else None
+        for i, (what, a) in enumerate(members if group else ()):
+            for j in group.near(a, group.extents[i]):  # type: ignore[union-attr]
+                if i < j and may_share_memory(a, members[j][1]):
+                    other, b = members[j]
+                    tied = address(a) == address(b) and (a.shape, a.strides) == (b.shape, b.strides)
+                    hint = ", expected once: of tied parameters give one, with the sum of their gradients" if tied else ""
+                    raise ValueError(f"{what} and {other} share memory{hint}")
