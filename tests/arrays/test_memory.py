@@ -6,7 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -128,8 +127,9 @@ def test_joblib_maps_large_arrays_read_only():
 
 
 @pytest.mark.parametrize("kind", ["columns", "blocks of columns", "every other"])
-def test_interleaved_arrays_are_told_apart_in_no_time(kind):
-    n = 600
+def test_interleaved_arrays_are_compared_with_few_others(kind, monkeypatch):
+    n, compared = 600, []
+    monkeypatch.setattr(overlap, "may_share_memory", lambda a, b: compared.append(1) or np.shares_memory(a, b))
     if kind == "columns":
         base = np.zeros((50, 2 * n))
         arrays = [base[:, k] for k in range(2 * n)]
@@ -140,14 +140,13 @@ def test_interleaved_arrays_are_told_apart_in_no_time(kind):
         base = np.zeros(2 * n * 40)
         arrays = [base[k :: 2 * n] for k in range(2 * n)]
     params, grads = arrays[::2], arrays[1::2]
-    begin = time.perf_counter()
     optimizer = fo.SGD(params, lr=1.0)
     for _ in range(3):
         for g in grads:
             g[...] = 1
         optimizer.step(grads)
-    seconds = time.perf_counter() - begin  # 180 000 pairs took 1.7 s a step
-    assert all((p == -3).all() for p in params) and seconds < 3, seconds
+    assert all((p == -3).all() for p in params)
+    assert len(compared) < 10 * n  # Of 180,000 pairs of parameters, and as many of gradients and parameters in each step.
     with pytest.raises(ValueError, match=r"gradient of '0': shares memory with parameter '1'"):
         optimizer.step([params[1], *grads[1:]])
     with pytest.raises(ValueError, match="parameter '0' and parameter '3' share memory"):
