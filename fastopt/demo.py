@@ -140,6 +140,7 @@ def draw(curves: dict[str, np.ndarray], path: Path) -> str:
         from matplotlib.figure import Figure
     except ImportError:
         return f"no picture of the loss curves: that needs matplotlib, {advice('plot')}"
+    path = path if path.suffix else path.with_name(f"{path.name}.png")  # As matplotlib would name it.
     if path.exists() and not (path.is_file() and WRITER.encode() in path.read_bytes()):
         return f"no picture of the loss curves: {path} is there, and not by {WRITER}; expected --plot FILE with another name"
     figure = Figure(figsize=(8, 5), layout="constrained")

@@ -55,7 +55,7 @@ def known(package: str) -> str:
 def blas() -> str:
     """Return NumPy's BLAS, and its threads where they are known."""
     config: Any = np.show_config(mode="dicts")
-    found = config["Build Dependencies"]["blas"]
+    found = {"name": "unknown", "version": "", **config.get("Build Dependencies", {}).get("blas", {})}
     if find_spec("threadpoolctl") is None:
         return f"{found['name']} {found['version']} (threads: unknown without threadpoolctl)"
     import threadpoolctl

@@ -46,6 +46,10 @@ class Domain:
     is_switch: bool = False
     floor: str = ""
 
+    def has(self, x: float) -> bool:
+        """Return True for a float in the domain."""
+        return self.low <= x <= self.high and not (self.is_whole and x % 1)
+
     def check(self, name: str, x: Any) -> float:
         """Return a hyperparameter as a float, or raise for one outside the domain."""
         if self.is_switch:

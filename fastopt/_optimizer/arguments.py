@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from .. import spec
 from .._arrays.tree import check_nesting, listed
 from ..domains import NONNEGATIVE, Domain, check_bool
 from .array_options import own_copy
-from .groups import Group, check_hyperparameter, defaults_of, domains_of
+from .groups import Group, check_hyperparameter, defaults_of, domains_of, of_class
 from .names import expected
 from .options import ARRAY_OPTIONS, OF_OPTIMIZERS, OPTIONS, check_settings, stages_of
 
@@ -147,7 +146,7 @@ def checked_option(cls: Any, key: str, value: Any, domains: Mapping[str, Domain]
     return value
 
 
-@functools.cache
+@of_class
 def switches_of(cls: Any) -> frozenset[str]:
     """Return the options of a class that are True or False."""
     return frozenset(key for key, value in {**cls.arguments, **OPTIONS}.items() if isinstance(value, bool))

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import partial, wraps
 from operator import setitem
 from typing import Any
 
@@ -37,6 +37,23 @@ def schedule_text(x: Any) -> dict[str, Any]:
         return {"schedule": repr(x)}
 
 
+def of_class(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep in a class what a function returns for it and further arguments: as long as the class lives."""
+    attribute = f"_kept_{function.__name__}"
+
+    @wraps(function)
+    def kept(cls: Any, *key: Any) -> Any:
+        found = vars(cls).get(attribute)
+        if found is None:
+            found = {}
+            setattr(cls, attribute, found)
+        if key not in found:
+            found[key] = function(cls, *key)
+        return found[key]
+
+    return kept
+
+
 @dataclass(frozen=True)
 class Places:
     """Places of the hyperparameters of groups that have the same rules and stages.
@@ -51,8 +68,10 @@ class Places:
     stages : list of Spec
     inputs : dict of str
         Places of each stage's.
+    usual : dict of str
+        The class's defaults that fit.
     start : ndarray of float64
-        The class's defaults.
+        These at their places.
     """
 
     index: dict[str, int]
@@ -60,10 +79,11 @@ class Places:
     fallback: tuple[int, ...]
     stages: list[Spec]
     inputs: dict[str, tuple[int, ...]]
+    usual: dict[str, float]
     start: np.ndarray
 
 
-@lru_cache(maxsize=256)
+@of_class
 def places_of(cls: Any, rule: Spec, fallback_rule: Spec | None, present: frozenset[str]) -> Places:
     """Return the places of hyperparameters for groups of an optimizer's class."""
     stages = [stage for name, stage in STAGES.items() if name in present]
@@ -71,26 +91,28 @@ def places_of(cls: Any, rule: Spec, fallback_rule: Spec | None, present: frozens
     fallback = {cls.fallback_names.get(h, h): domain for h, domain in of_fallback}
     of_stages = [h for stage in stages for h in stage.hyperparameters]
     index = {name: k for k, name in enumerate(dict.fromkeys((*rule.hyperparameters, *fallback, *of_stages)))}
-    usual = defaults_of(cls)
+    domains = {**domains_of(cls), **fallback, **rule.domains}
+    usual = {name: x for name, x in defaults_of(cls).items() if domains.get(name, NONNEGATIVE).has(x)}
     return Places(
         index,
-        {**domains_of(cls), **fallback, **rule.domains},
+        domains,
         tuple(index[name] for name in fallback),
         stages,
         {stage.name: tuple(index[n] for n in stage.hyperparameters) for stage in stages},
+        usual,
         np.array([usual.get(name, 0.0) for name in index]),
     )
 
 
-@cache
+@of_class
 def defaults_of(cls: Any) -> dict[str, float]:
-    """Return the defaults of a class that are floats, checked: groups take them as they are."""
-    found = {**cls.arguments, **OPTIONS, **cls.option_defaults}
-    return {name: domains_of(cls).get(name, NONNEGATIVE).check(name, x) for name, x in found.items() if type(x) is float}
+    """Return those defaults of a class that are floats within their domains: groups take them as they are."""
+    given = {**cls.arguments, **OPTIONS, **cls.option_defaults}
+    return {name: x for name, x in given.items() if type(x) is float and domains_of(cls).get(name, NONNEGATIVE).has(x)}
 
 
-@cache
-def domains_of(cls: type) -> dict[str, Domain]:
+@of_class
+def domains_of(cls: Any) -> dict[str, Domain]:
     """Return the domains of all hyperparameters of the stages, and of the rules in the modules of a class and its bases."""
     found = dict(DOMAINS)
     for kind in cls.__mro__[::-1]:
@@ -144,11 +166,11 @@ class Group(MutableMapping[str, Any]):
         self.fallback_places, self.inputs = places.fallback, places.inputs
         self.hyperparameters = places.start.copy()
         for name, x in {"scale": -1.0 if options["maximize"] else 1.0, **constants}.items():
-            if name in self.index:
+            if name in self.index and name not in places.usual:
                 self.hyperparameters[self.index[name]] = x
         self.scheduled: dict[str, tuple[str, Callable[[int], float], int, float, float]] = {}
         self.options = dict(options)
-        usual = defaults_of(cls)
+        usual = places.usual
         make(change for key, value in options.items() if value is not usual.get(key, usual) for change in self.changes(key, value))
         self.chosen = dict(self.options)
 
@@ -251,7 +273,8 @@ class Group(MutableMapping[str, Any]):
         """Return a hyperparameter as a float, or raise; None may stand for a constant."""
         if x is None and name in self.constants:
             return self.constants[name]
-        return self.domains.get(name, NONNEGATIVE).check(name, x)
+        domain: Domain = self.domains.get(name, NONNEGATIVE)
+        return domain.check(name, x)
 
     def number(self, name: str, step: int) -> float:
         """Return a hyperparameter's value at a step."""

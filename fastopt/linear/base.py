@@ -260,7 +260,8 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
     def _take(self, model: Model, rng: np.random.Generator) -> None:
         """Set the attributes that a fit leaves, unless it has diverged."""
         found = {name: np.array(a) for name, a in model.averages.items()}
-        if not all((np.abs(a) < HUGE).all() for a in found.values()):
+        state = [a for parameter in model.optimizer._parameters for a in parameter.state.values() if a.dtype.kind == "f"]
+        if not (all((np.abs(a) < HUGE).all() for a in found.values()) and all(np.isfinite(a).all() for a in state)):
             said = "expected a smaller lr, or columns and targets of usual sizes"
             raise ValueError(f"coefficients: huge, infinite or NaN, {said}")
         self._model, self._rng, self.lr_ = model, rng, model.lr

@@ -167,7 +167,7 @@ cdef class Epochs:
             work.plain[k], work.first[k] = found[i], plan.t[i]
             if found[i].task.p.format != (FLOAT64 if work.is_double else FLOAT32):
                 raise NotImplementedError("parameters in the format of the rows")
-        work.is_plain = not plan.union and work.plain[0].rule.name == b"sgd"
+        work.is_plain = not plan.union and plan.n_groups == 1 and work.plain[0].rule.name == b"sgd"
         work.shared = work.count == 2 and plan.n_groups == 1 and work.first[0] == work.first[1] and not work.plain[0].rule.carry
         if work.shared:
             plan.core.tasks[order[1]].c = work.plain[1].c = work.plain[0].c

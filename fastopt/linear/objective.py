@@ -288,8 +288,8 @@ class Objective:
 
 def is_plain_descent(optimizer: Any) -> bool:
     """Return True for gradient descent without momentum, and without options that a threshold after each step does not go with."""
-    is_alone = isinstance(optimizer, SGD) and {group.rule.name for group in optimizer.groups} == {"sgd"}
-    return is_alone and all(group["ema"] in (0, None) for group in optimizer.groups)
+    groups = optimizer.groups
+    return isinstance(optimizer, SGD) and len(groups) == 1 and groups[0].rule.name == "sgd" and groups[0]["ema"] in (0, None)
 
 
 def check_constant(name: str, x: Any) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..training.loop import regrouping
+
 if TYPE_CHECKING:
     from .objective import Objective
 
@@ -26,6 +28,7 @@ class PlainEpochs:
     def __init__(self, objective: Objective, params: Any, arrays: tuple[Any, ...], optimizer: Any, size: int) -> None:
         self.objective, self.params, self.arrays, self.optimizer, self.size = objective, params, arrays, optimizer, size
         self.rows = arrays[0].shape[0]
+        self.regroup = regrouping(params, optimizer)
         self.values: list[float] = []
         self._sums: tuple[int, int, float] = (0, self.rows, 0.0)
         self.pending: Any = None  # The optimizer before a step, its rate, and the sums after it.
@@ -53,7 +56,7 @@ class PlainEpochs:
                 value -= self.objective.squares(self.params["coef"])
             rate: Any = self.optimizer.lr
             self.pending = self.optimizer._progress(), rate, (batches + 1, stop, total + value * (stop - rows))
-            self.optimizer.step(grads)
+            self.optimizer.step(grads if self.regroup is None else self.regroup(grads))
             self.settle()
             if time.perf_counter() >= end:
                 return

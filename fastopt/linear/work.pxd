@@ -18,7 +18,7 @@ cdef enum mode_t:
 cdef struct work_t:
     mode_t mode
     bint is_double  # Numbers of the rows, parameters and gradients.
-    bint is_plain  # The rule subtracts the learning rate times the gradient, and nothing else.
+    bint is_plain  # The rule of all parameters subtracts the learning rate, which they share, times the gradient, and nothing else.
     # Rows of `columns` numbers; sparse ones from `starts[i]` to `starts[i + 1]`, at increasing places.
     const char *x
     const int64_t *starts

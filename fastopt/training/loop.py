@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .._arrays.tree import flatten, unflatten
+from .._arrays.tree import collect, flatten, unflatten
 from .._optimizer import Optimizer
 from .._optimizer.state import averages_of, rate_of
 from . import restart
@@ -60,6 +60,7 @@ class Run:
     ) -> None:
         self.function, self.params, self.optimizer, self.data = function, params, optimizer, data
         self.validation, self.callbacks, self.epochs, self.has_begun = validation, Callbacks(callbacks), epochs, False
+        self.regroup = regrouping(params, optimizer)
         self.rng, drawn = restart.generator_of(seed)
         self.draws_seed = seed is None
         self.hyperparameters = restart.hyperparameters(optimizer)
@@ -173,6 +174,7 @@ class Run:
             if is_shared:
                 self.generator_before = self.rng.bit_generator.state
             loss, grads = pair_of(function(params, *batch))
+            grads = grads if self.regroup is None else self.regroup(grads)
             done, seen, total = self.sums
             after = done + 1, seen + rows, total + loss * rows
             self.before = optimizer._progress(), after
@@ -242,6 +244,14 @@ class Run:
     def save(self, path: Any) -> None:
         """Write a restart file."""
         restart.save(self, path)
+
+
+def regrouping(params: Any, optimizer: Optimizer) -> Callable[[Any], Any] | None:
+    """Return the function that nests gradients of `params` as the optimizer's groups are; None where that is the same."""
+    (given, leaves), (needed, others) = flatten(params), flatten(optimizer.params)
+    if [name for name, _ in leaves] == [name for name, _ in others]:
+        return None
+    return lambda grads: unflatten(needed, iter(collect(given, grads)))
 
 
 def pair_of(found: Any) -> tuple[float, Any]:

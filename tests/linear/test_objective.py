@@ -458,3 +458,19 @@ def test_what_does_not_fit_is_refused():
     params = make()
     with pytest.raises(ValueError, match="y: expected classes 0 to 2 for log_loss with 3 outputs"):
         Objective("log_loss").epochs(params, (x, y + 0.5), fo.SGD(params), 1)
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+@pytest.mark.parametrize("size", [1, 2])
+def test_groups_have_their_own_rates(size, is_sparse):
+    """Compiled and in Python: an intercept in a group that does not move stays where it is."""
+    x, y = np.ones((3, 1)), np.ones(3)
+    found = []
+    for group in ({"lr": 0.0}, {"lr": 0.0, "maximize": True, "clip_norm": 1.0}):
+        params = {"coef": np.zeros(1), "intercept": np.zeros(1)}
+        groups = [{"params": [params["coef"]]}, {"params": [params["intercept"]], **group}]
+        rows = sparse.csr_array(x) if is_sparse else x
+        fo.training.fit(Objective(), params, (rows, y), fo.SGD(groups, lr=0.1), epochs=1, batch_size=size, shuffle=False)
+        found.append(params["coef"][0])
+        assert params["intercept"] == 0
+    assert found == pytest.approx([0.488 if size == 1 else 0.36] * 2)

@@ -2,9 +2,11 @@
 
 import contextlib
 import copy
+import gc
 import pickle
 import sys
 import threading
+import weakref
 
 import ml_dtypes
 import numpy as np
@@ -439,3 +441,37 @@ def test_switches_are_true_or_false_at_every_door():
         found += [a, functional.adam(p, g, m, v, t=np.int64(1), eps=0.5, eps_hat=switch)[0]]
     assert all(same(a, found[0]) for a in found)
     assert not same(found[0], functional.adam(p, g, m, v, t=np.uint8(1), eps=0.5)[0])
+
+
+def subclass(lr):
+    changed = {"arguments": {**fo.SGD.arguments, "lr": lr}, "option_defaults": {"clip_value": 0.5}}
+    return type("Changed", (fo.SGD,), changed)
+
+
+def test_defaults_of_a_class_are_read_in_each_construction():
+    cls = subclass(-1.0)
+    with pytest.raises(ValueError, match=r"lr: -1\.0, expected 0 <= lr"):
+        cls(np.zeros(2))
+    for default, given in ((-1.0, {"lr": 2.0}), (0.5, {}), (0.25, {"lr": 2.0})):
+        cls.arguments["lr"] = default
+        w = np.zeros(2)
+        optimizer = cls(w, **given)
+        optimizer.step(np.ones(2))
+        lr = given.get("lr", default)
+        assert optimizer.lr == optimizer.groups[0]["lr"] == lr and (w == -lr * 0.5).all()
+
+
+def test_constants_do_not_hide_defaults():
+    cls = subclass(0.5)
+    cls.constants = lambda self, options, arrays: {"lr": 7.0}
+    for optimizer in (cls(np.zeros(2)), cls(np.zeros(2), lr=0.5), copy.deepcopy(cls(np.zeros(2)))):
+        assert optimizer.lr == optimizer.groups[0]["lr"] == 0.5
+
+
+def test_classes_are_freed():
+    found = weakref.ref(subclass(0.5))
+    cls = found()
+    cls(np.zeros(2)).step(np.ones(2))
+    del cls
+    gc.collect()
+    assert found() is None

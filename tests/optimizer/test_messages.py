@@ -65,7 +65,7 @@ def lines_of(error):
 FOLDERS = ("_optimizer", "_arrays", "schedules", "training", "minimization", "torch")
 FILES_OF_USERS = [*(x for folder in FOLDERS for x in sorted((PACKAGE / folder).glob("*.py")))]
 FILES_OF_USERS += [
-    PACKAGE / f"{name}.py" for name in ("custom", "domains", "gradient", "pictures", "spec", "testing", "_codegen/package")
+    PACKAGE / f"{name}.py" for name in ("custom", "domains", "gradient", "plot", "spec", "testing", "_codegen/package")
 ]
 if dispatch.TABLE is not None:
     # The C interface needs the compiled engine.

@@ -110,4 +110,8 @@ OF_TRAINING = [
     (ValueError, ["min_delta: -1, expected a finite number of at least 0"], lambda: EarlyStopping(min_delta=-1)),
     (ValueError, ["monitor: 'accuracy', expected 'validation_loss', 'loss' or None"], lambda: EarlyStopping("accuracy")),
     (ValueError, ["monitor: 'validation_loss' without validation data"], train(callbacks=EarlyStopping("validation_loss"))),
+    (TypeError, ["histories: list, expected a dict of them by name"], lambda: fo.plot.losses([[1.0]])),
+    (ValueError, ["histories: 0, expected 1 to 8"], lambda: fo.plot.losses({})),
+    (ValueError, ["steps: 0, expected at least 1"], lambda: fo.plot.schedules({"x": float}, 0)),
+    (ValueError, ["rows: none, expected what report(flat=True) returned"], lambda: fo.plot.reports([])),
 ]
