@@ -46,6 +46,8 @@ def test_the_demo_replaces_its_own_pictures_only(tmp_path):
     (tmp_path / "b.png").write_bytes(b"another's")
     assert "is there, and not by python -m fastopt" in demo.draw(curves, tmp_path / "b.png")
     assert (tmp_path / "b.png").read_bytes() == b"another's"
+    assert "is there, and not by python -m fastopt" in demo.draw(curves, tmp_path / "b")  # matplotlib would add .png
+    assert demo.draw(curves, tmp_path / "d") == f"loss curves: {tmp_path / 'd.png'}" and (tmp_path / "d.png").exists()
     assert "cannot be written" in demo.draw(curves, tmp_path / "nowhere" / "c.png")
     assert "cannot be written (Format 'xyz' is not supported" in demo.draw(curves, tmp_path / "c.xyz")
     assert "loss curves" not in by_demo("--no-plot", cwd=tmp_path) and not (tmp_path / demo.PICTURE).exists()

@@ -145,6 +145,8 @@ def test_targets_of_any_size():
         assert LinearRegressor(random_state=0).fit(x, factor * y).score(x, factor * y) > 0.999
     with pytest.raises(ValueError, match="columns and targets of usual sizes"):
         LinearRegressor().fit(x, 1e300 * y)
+    with pytest.raises(ValueError, match="columns and targets of usual sizes"):  # Adam's squares are infinite in float32.
+        LinearRegressor(random_state=0).fit(x.astype(np.float32), (6e19 * y).astype(np.float32))
 
 
 def test_the_worked_example():

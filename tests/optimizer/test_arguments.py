@@ -17,6 +17,7 @@ from mistakes import own
 import fastopt as fo
 from fastopt import functional
 from fastopt._engine import dispatch
+from fastopt.domains import positive
 
 
 def test_groups():
@@ -459,6 +460,19 @@ def test_defaults_of_a_class_are_read_in_each_construction():
         optimizer.step(np.ones(2))
         lr = given.get("lr", default)
         assert optimizer.lr == optimizer.groups[0]["lr"] == lr and (w == -lr * 0.5).all()
+
+
+def test_defaults_outside_the_domain_of_the_chosen_rule():
+    @fo.rule
+    def divided(p, g, *, lr=0.1, k: positive = 1.0):
+        return lr * g / k
+
+    cls = type(
+        "Divided", (fo.SGD,), {"arguments": {"lr": 0.1, "k": 0.0, "weight_decay": 0.0}, "rule": lambda self, options: divided}
+    )
+    for given in ({}, {"k": 0.0}):
+        with pytest.raises(ValueError, match=r"k: 0\.0, expected 0 < k"):
+            cls(np.zeros(2), **given)
 
 
 def test_constants_do_not_hide_defaults():

@@ -38,6 +38,11 @@ def test_doctor_finds_wrong_bits(tmp_path, monkeypatch, capsys):
     assert doctor.examine() == 1 and "WRONG for Adam float32" in capsys.readouterr().out
 
 
+def test_without_blas(monkeypatch):
+    monkeypatch.setattr(doctor.np, "show_config", lambda mode: {})
+    assert doctor.blas().startswith("unknown")
+
+
 def test_errors_name_extras(monkeypatch):
     monkeypatch.setitem(extras.EXTRAS, "plot", ("Pictures", "no_such_module"))
     said = r"plot needs Pictures: pip install 'fastopt\[plot\]', or in a checkout pip install -e '\.\[plot\]'"
