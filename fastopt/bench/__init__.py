@@ -181,7 +181,7 @@ def size_of(name: str) -> float | None:
     return float(size) if rest == "elements" else None
 
 
-def plot(results: Mapping[str, Any], path: str) -> None:
+def plot(results: Mapping[str, Any], path: str, note: str = "") -> None:
     """Plot times by size of the works named ``"<size> elements"``, with the limit that memory sets.
 
     Parameters
@@ -190,6 +190,8 @@ def plot(results: Mapping[str, Any], path: str) -> None:
         From `run`.
     path : str
         File name, ``.png``, ``.svg`` or another format of matplotlib.
+    note : str, optional
+        Second line of the title, such as the machine and the number of threads.
 
     Raises
     ------
@@ -219,7 +221,7 @@ def plot(results: Mapping[str, Any], path: str) -> None:
         if peer == "stream":
             style |= {"label": "what memory allows", "color": "black", "linestyle": "--", "marker": ""}
         axes.loglog(*zip(*sorted(lines[peer]), strict=True), **style)
-    axes.set(xlabel="elements of one float32 array", ylabel="seconds a step", title="One step of Adam")
+    axes.set(xlabel="elements of one float32 array", ylabel="seconds a step", title=f"One step of Adam\n{note}".rstrip())
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right center")
     figure.savefig(path, dpi=120)
@@ -273,5 +275,5 @@ def main(arguments: list[str]) -> int:
         if given.json:
             Path(given.json).write_text(json.dumps({**what, "works": results}, indent=1), encoding="utf-8")
     if given.plot:
-        plot(results, given.plot)
+        plot(results, given.plot, f"{what['processor']}, {given.threads} threads")
     return 0

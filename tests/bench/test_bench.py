@@ -151,7 +151,9 @@ def test_one_slow_step_does_not_decide_how_many_are_timed(monkeypatch):
 
 def test_a_picture_of_the_results(tmp_path):
     found = {"fastopt": {"seconds": 1e-6}, "stream": {"seconds": 1e-7}}
-    bench.plot({"10 elements": found, "1e4 elements": found, "a network": found}, str(tmp_path / "bench.png"))
+    bench.plot(
+        {"10 elements": found, "1e4 elements": found, "a network": found}, str(tmp_path / "bench.png"), "a machine, two threads"
+    )
     assert (tmp_path / "bench.png").stat().st_size > 10_000
     with pytest.raises(ValueError, match="no work is named"):
         bench.plot({"a network": found}, str(tmp_path / "none.png"))
