@@ -257,7 +257,7 @@ def main():
     if given.select:
         return
     (DOCS / "performance.md").write_text("\n".join(report(found)) + "\n", encoding="utf-8")
-    bench.plot(found["works"], str(DOCS / "performance.png"), f"{found['processor']}, two threads")
+    bench.plot(found["works"], str(DOCS / "performance.png"), f"{found['processor']}, {found['threads']} threads")
     print(f"written: {DOCS / 'performance.md'}")
 
 
