@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -266,6 +267,9 @@ def test_a_file_that_is_there_is_not_replaced(tmp_path):
 def test_a_signal_at_any_moment_loses_nothing(tmp_path):
     """Signals come between any two lines of the loop, of callbacks, and of what writes the file."""
     expected = run(None)
+    began = time.perf_counter()
+    run(Checkpoint(tmp_path / "whole.npz", every=2))
+    longest = 1.5 * (time.perf_counter() - began)  # Two of three signals come before a run's end.
     rng = np.random.default_rng(1)
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     interrupted, finished = 0, 0
@@ -274,7 +278,7 @@ def test_a_signal_at_any_moment_loses_nothing(tmp_path):
             path = tmp_path / f"{k}.npz"
             while True:
                 try:
-                    signal.setitimer(signal.ITIMER_REAL, rng.uniform(2e-4, 2e-2))
+                    signal.setitimer(signal.ITIMER_REAL, rng.uniform(2e-4, longest))
                     found = run(Checkpoint(path, every=2))
                     signal.setitimer(signal.ITIMER_REAL, 0)
                     break
