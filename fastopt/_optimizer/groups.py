@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from operator import setitem
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -38,15 +39,12 @@ def schedule_text(x: Any) -> dict[str, Any]:
 
 
 def of_class(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep in a class what a function returns for it and further arguments: as long as the class lives."""
-    attribute = f"_kept_{function.__name__}"
+    """Keep what a function returns for a class and further arguments, outside of the class, for as long as it lives."""
+    by_class: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
 
     @wraps(function)
     def kept(cls: Any, *key: Any) -> Any:
-        found = vars(cls).get(attribute)
-        if found is None:
-            found = {}
-            setattr(cls, attribute, found)
+        found = by_class.setdefault(cls, {})
         if key not in found:
             found[key] = function(cls, *key)
         return found[key]

@@ -489,3 +489,10 @@ def test_classes_are_freed():
     del cls
     gc.collect()
     assert found() is None
+
+
+def test_using_a_class_leaves_it_as_it_is():
+    cls = subclass(0.5)
+    before = dict(vars(cls))
+    cls(np.zeros(2)).step(np.ones(2))
+    assert dict(vars(cls)) == before
