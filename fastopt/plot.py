@@ -40,6 +40,16 @@ def check_lines(what: str, lines: Mapping[str, Any]) -> None:
         raise ValueError(f"{what}: {len(lines)}, expected 1 to {len(COLORS)}: more lines cannot be told apart")
 
 
+def draw(lines: Mapping[str, tuple[Sequence[int], Sequence[float]]], axes: Any) -> Any:
+    """Draw places and numbers by name, on a logarithmic axis if all numbers are positive; return the axes."""
+    for name, (places, values) in lines.items():
+        axes.plot(places, values, label=name)
+    lowest = min((x for _, values in lines.values() for x in values if not math.isnan(x)), default=math.inf)
+    axes.set(yscale="log" if lowest > 0 else "linear")
+    axes.legend()
+    return axes
+
+
 def losses(histories: Mapping[str, Any], *, optimum: float = 0.0, axes: Any = None) -> Any:
     """Draw the losses of several runs by epochs, on a logarithmic axis where they allow it.
 
@@ -71,14 +81,12 @@ def losses(histories: Mapping[str, Any], *, optimum: float = 0.0, axes: Any = No
     ('log', 'loss above the optimum')
     """
     check_lines("histories", histories)
-    axes = axes_of(axes)
-    lowest = math.inf
+    lines = {}
     for name, found in histories.items():
         values = [float(x) - optimum for x in (getattr(found, "validation_loss", None) or getattr(found, "loss", found))]
-        axes.plot(range(1, len(values) + 1), values, label=name)
-        lowest = min([lowest, *(x for x in values if not math.isnan(x))])
-    axes.set(xlabel="epoch", ylabel="loss above the optimum" if optimum else "loss", yscale="log" if lowest > 0 else "linear")
-    axes.legend()
+        lines[name] = range(1, len(values) + 1), values
+    axes = draw(lines, axes_of(axes))
+    axes.set(xlabel="epoch", ylabel="loss above the optimum" if optimum else "loss")
     return axes
 
 
@@ -158,11 +166,8 @@ def reports(rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = Non
         dict.fromkeys(name for row in rows for name in row if name.endswith("norm") and "/" not in name) if names is None else names
     )
     check_lines("names", dict.fromkeys(found))
-    axes, lowest = axes_of(axes), math.inf
-    for name in found:
-        values = [float(row.get(name, math.nan)) for row in rows]
-        axes.plot([row["steps"] for row in rows], values, label=name.replace("_", " "))
-        lowest = min([lowest, *(x for x in values if not math.isnan(x))])
-    axes.set(xlabel="step", yscale="log" if lowest > 0 else "linear")
-    axes.legend()
+    steps = [row["steps"] for row in rows]
+    lines = {name.replace("_", " "): (steps, [float(row.get(name, math.nan)) for row in rows]) for name in found}
+    axes = draw(lines, axes_of(axes))
+    axes.set(xlabel="step")
     return axes
