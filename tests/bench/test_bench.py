@@ -56,6 +56,7 @@ def test_what_cannot_be_is_said_before_the_work(arguments, said, capsys, monkeyp
 
 
 def test_a_peer_that_fails_is_left_out(capsys):
+    pytest.importorskip("pints")
     two, sgd = bench.Work(((3,), (2,)), ("pints", "numpy")), bench.Work(((3,),), ("numpy",), rule="SGD")
     results = bench.run({"two arrays": two, "SGD": sgd}, rounds=1)
     assert set(results["two arrays"]) == {"fastopt", "numpy"} and set(results["SGD"]) == {"fastopt"}
