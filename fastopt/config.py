@@ -25,10 +25,13 @@ def _engine() -> dict[str, object]:
     compiled = ", ".join(dispatch.available()) or "nothing was compiled"
     if dispatch.ISA == dispatch.INTERPRETED:
         return {"instruction set": f"{dispatch.ISA} (interpreted; compiled: {compiled})"}
-    from ._engine import passes
+    from ._engine import passes, roots
 
+    ways = list(roots.selected(dispatch.TABLE).values())
+    by_fma = [sum(way[k] == "fma" for way in ways) for k in range(2)]
     return {
         "instruction set": f"{dispatch.ISA} (of {compiled})",
+        "square roots": f"by FMA in {by_fma[0]} float32 and {by_fma[1]} float64 rules of {len(ways)}, by the divider in the others",
         "compiler": passes.compiler(),
         "openmp": "yes" if passes.openmp() else "no: built without",
         "threads": passes.threads(),

@@ -16,12 +16,30 @@ def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="run tests that take minutes or gigabytes")
 
 
-@pytest.fixture(params=[dispatch.INTERPRETED] if INTERPRETED else dispatch.available())
+if not INTERPRETED:
+    dispatch.roots.select(dispatch.TABLE, "fma")  # Not what is faster here.
+
+
+def ways():
+    """Return each instruction set that this machine can run, with the ways of taking square roots in which kernels differ."""
+    return [
+        f"{isa}/{way}"
+        for isa in dispatch.available()
+        for way in (dispatch.roots.WAYS if isa == "x86-64-v4" else dispatch.roots.WAYS[:1])
+    ]
+
+
+@pytest.fixture(params=[dispatch.INTERPRETED] if INTERPRETED else ways())
 def isa(request, monkeypatch):
-    """Each instruction set that this machine can run."""
-    if not INTERPRETED:
-        monkeypatch.setattr(dispatch, "TABLE", dispatch.load(request.param))
-    return request.param
+    """Each instruction set that this machine can run, and each way of taking square roots."""
+    name, _, way = request.param.partition("/")
+    if INTERPRETED:
+        yield name
+        return
+    monkeypatch.setattr(dispatch, "TABLE", dispatch.load(name))
+    dispatch.roots.select(dispatch.TABLE, way)
+    yield name
+    dispatch.roots.select(dispatch.TABLE, "fma")
 
 
 def sample(items):

@@ -101,23 +101,27 @@ def element(name: str, f: RuleIR, text: Text) -> list[str]:
 
     Scalars are in ``c``, in the precision of the arrays, and in ``c64_``, in double.
     """
-    function, real = f.function, text.real
-    (_, value), *state = function.results
-    assigned = {n for n, _ in function.body}
-    changed = {a: e for a, (_, e) in zip(f.state, state, strict=False) if a in assigned or ast.unparse(e) != a}
+    function, real, written = f.function, text.real, changed(f)
+    _, value = function.results[0]
     given = [f"{real} p", f"{real} g", f"{real} *state_"] if f.is_rule else [f"{real} {a}" for a in f.arrays]
     lines = [f"{text.kind} {real} {name}({', '.join([*given, f'const {real} *c', 'const double *c64_'])})", "{"]
     lines += element_scalars(function, real)
-    read = [*(e for _, e in function.body), value, *changed.values()]
+    read = [*(e for _, e in function.body), value, *written.values()]
     lines += declared(
         real, [f"{a} = state_[{k}]" for k, a in enumerate(f.state if f.is_rule else ()) if any(uses(e, a) for e in read)]
     )
     lines += assignments(function, text, f.arrays)
-    if changed:
+    if written:
         lines += [f"    const {real} update = {text(value)};"]
-        lines += [f"    state_[{f.state.index(a)}] = {text(e)};" for a, e in changed.items()]
+        lines += [f"    state_[{f.state.index(a)}] = {text(e)};" for a, e in written.items()]
         return [*lines, "    return update;", "}"]
     return [*lines, f"    return {text(value)};", "}"]
+
+
+def changed(f: RuleIR) -> dict[str, ast.expr]:
+    """Return the new values of a rule's state, without the arrays that it only reads."""
+    assigned = {n for n, _ in f.function.body}
+    return {a: e for a, (_, e) in zip(f.state, f.function.results[1:], strict=False) if a in assigned or ast.unparse(e) != a}
 
 
 def element_scalars(function: Function, real: str) -> list[str]:

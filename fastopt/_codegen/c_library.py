@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from . import c
+from . import c, vectors
 from .ir import RuleIR
 
 REALS = (("f32", "float", "f", "c"), ("f64", "double", "", "c64"))  # Last: where their scalars are.
@@ -13,7 +13,8 @@ HEAD = """\
 
    The functions are those that fastopt.h, below, describes; nothing else is needed but the mathematical library. Compile it with
    -O3 -ffp-contract=off, and it computes the bits that the package computes; -fno-math-errno -fno-trapping-math makes it as fast,
-   and -fopenmp gives fastopt_apply threads. */
+   and -fopenmp gives fastopt_apply threads. With -march=x86-64-v4 and -DFASTOPT_FMA_ROOTS, square roots are computed by FMA, to the
+   same bits: faster where the processor's divider is slow. */
 #if defined(__GNUC__)
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* A rule need not use everything that it is given. */
 #endif
@@ -21,6 +22,9 @@ HEAD = """\
 #define FASTOPT_DECLARE
 #endif
 #include "library.h"
+#if defined(FASTOPT_FMA_ROOTS)
+#include "vector.h"
+#endif
 """
 TAIL = """\
 static const fo_library fo_kernel_library = {
@@ -75,6 +79,7 @@ def render(rules: Sequence[RuleIR], stages: Sequence[RuleIR], domains: Domains) 
     for real in REALS:
         parts += around(stages, first, subtract, real)
     for rule in rules:
+        parts += [vectors.kernels(rule)] if vectors.has_kernels(rule) else []
         parts += [formula(rule), *(steps(rule, real) for real in REALS), terms(rule)]
     stage_arrays = c.stage_array_names(stages)
     parts += [table("fo_formula", "fo_rules", "FO_N_RULES", [row(rule, domains[rule.name]) for rule in rules])]
@@ -140,6 +145,10 @@ def steps(f: RuleIR, kind: tuple[str, ...]) -> list[str]:
     arguments = f"{real} *restrict p_, const {real} *restrict g_, char *const *states_, int64_t lo, int64_t n, const {real} *c"
     arguments += ", const double *c64_"
     lines = [f"static void {f.name}_plain_{name}({arguments})", "{"]
+    if vectors.has_kernels(f):
+        lanes = f"{real}s"
+        call = f"fo_run_vectors(fo_{f.name}_{lanes}, p_, g_, states_, {len(f.state)}, lo * (int64_t)sizeof *p_, n, c64_);"
+        lines += [f"#if defined(FO_HAS_{lanes.upper()})", f"    {call}", "    return;", "#endif"]
     lines += [f"    {real} *restrict {a}_ = ({real} *)states_[{k}] + lo;" for k, a in enumerate(f.state)]
     lines += ["    for (int64_t i = 0; i < n; i++) {"]
     lines += [f"        {real} state_[] = {{{', '.join(f'{a}_[i]' for a in f.state) or '0'}}};"]

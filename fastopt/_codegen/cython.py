@@ -6,7 +6,7 @@ import ast
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from . import c
+from . import c, vectors
 from .ir import Function, RuleIR, Scalars
 
 HEAD = '''\
@@ -68,11 +68,12 @@ from fastopt._engine.span cimport reduce_blocks, write_factors, span, write_term
 from fastopt._engine.table cimport (
     ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, PARAMETER, STAGE_ARRAY,
     TRANSFORMS, UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_stage, describe_sums,
-    describe_terms, fo_powers_t, formula_t, table_t,
+    describe_terms, describe_vectors, fo_powers_t, formula_t, kernel_t, table_t,
 )"""
 RULES_ALONE = """\
 from fastopt._engine.table cimport (
-    ARRAY, GROUP, UPDATE, VERSION, WHOLE, describe, describe_rule, describe_sums, fo_powers_t, formula_t, table_t,
+    ARRAY, GROUP, UPDATE, VERSION, WHOLE, describe, describe_rule, describe_sums, describe_vectors, fo_powers_t, formula_t,
+    kernel_t, table_t,
 )"""
 SCOPES = {"over_array": "ARRAY", "mean_over_array": "ARRAY", "over_group": "GROUP", "over_all": "WHOLE"}
 TERMS = {"factored_terms": "LINES", "matrix_terms": "MATRIX"}
@@ -82,6 +83,7 @@ SHARED_ARRAYS = {"g": "GRADIENT", "p": "PARAMETER", "u": "UPDATE", "m": "VELOCIT
 def render(rules: Sequence[RuleIR], stages: Sequence[RuleIR]) -> str:
     """Return the text of ``kernels.pyx``; without stages, of a module with users' rules."""
     parts = [HEAD.replace("IMPORTS", WHOLE if stages else RULES_ALONE).replace("MIXED", MIXED if stages else "")]
+    parts += [vectors.render(rules)] if any(map(vectors.has_kernels, rules)) else []
     for formula in (*rules, *stages):
         if formula.scalars.name == f"{formula.name}_scalars":
             parts += [_scalars(formula.scalars, formula)]
@@ -252,15 +254,11 @@ def _cast(k: int | str) -> str:
 
 def _rule(rule: RuleIR) -> str:
     """Return a rule's kernels: they subtract the update, or store it if a stage will change it (u_ is not NULL)."""
-    function = rule.function
-    (_, update), *state = function.results
-    assigned = {name for name, _ in function.body}
-    unchanged = [
-        a for a, (_, e) in zip(rule.state, state, strict=True) if isinstance(e, ast.Name) and e.id == a and a not in assigned
-    ]
+    function, written = rule.function, c.changed(rule)
+    _, update = function.results[0]
     stores = [f"update = {_text(update, _Literals())}", "if u_ is NULL:", "    p_[i] = p - update", "else:", "    u_[i] = update"]
-    stores += [f"{a}_[i] = {_text(e, _Literals())}" for a, (_, e) in zip(rule.state, state, strict=True) if a not in unchanged]
-    pointers = [f"{'const ' if a == 'g' or a in unchanged else ''}real *restrict {a}_" for a in rule.arrays] + ["real *restrict u_"]
+    stores += [f"{a}_[i] = {_text(e, _Literals())}" for a, e in written.items()]
+    pointers = [f"{'' if a == 'p' or a in written else 'const '}real *restrict {a}_" for a in rule.arrays] + ["real *restrict u_"]
     loop = _loop(function, rule.name, pointers, _numbers(function), "real", stores)
     return loop + "\n" + _instances(rule.name, [_cast(k) for k in (*range(len(rule.arrays)), "UPDATE")])
 
@@ -349,7 +347,8 @@ def _sums_row(f: RuleIR, to: str, arrays: str) -> list[str]:
 def _rule_row(f: RuleIR, to: str) -> list[str]:
     """Return the calls that fill the row of a rule."""
     tagged = [c.bits(f, tag) for tag in ("velocity", "nonnegative", "scratch")]
-    return [*_common(f, to), *_row("describe_rule", to, len(f.state), *tagged), *_sums_row(f, to, "")]
+    lines = [*_common(f, to), *_row("describe_rule", to, len(f.state), *tagged), *_sums_row(f, to, "")]
+    return lines + (_row("describe_vectors", to, f"{f.name}_floats", f"{f.name}_doubles") if vectors.has_kernels(f) else [])
 
 
 def _stage_row(f: RuleIR, to: str, k: int, stage_arrays: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..extras import imported
-from . import cache, dispatch, flags
+from . import cache, dispatch, flags, roots
 
 
 def register(formula: Any) -> None:
@@ -31,7 +31,7 @@ def table(rules: list[Any]) -> Any:
 
     text = cython.render(rules, [])
     options = [*flags.UNIX, *flags.ISAS.get(dispatch.ISA, [])] if sys.platform != "win32" else []
-    included = [PACKAGE / "include" / name for name in ("capacity.h", "scalar.h", "powers.h", "total.h", "block.h")]
+    included = [PACKAGE / "include" / name for name in ("capacity.h", "scalar.h", "powers.h", "total.h", "block.h", "vector.h")]
     headers = [path.read_text() for path in (PACKAGE / "_engine" / "table.pxd", *included)]
     environment = [f"{name}={os.environ.get(name, '')}" for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED")]
     versions = [
@@ -61,6 +61,7 @@ def loaded(name: str, path: Path) -> Any:
     assert spec
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
+    roots.select(module.TABLE, dispatch.way_of(os.environ.get("FASTOPT_ISA", "")))
     return module.TABLE
 
 

@@ -16,7 +16,7 @@ from .stepper import Backend
 
 try:
     from . import backend as compiled
-    from . import functional, passes
+    from . import functional, passes, roots
 except ImportError as error:
     MISSING: str | None = str(error)
 else:
@@ -76,13 +76,14 @@ def loadable() -> Iterator[str]:
 
 def choose() -> tuple[str, Any]:
     """Return the instruction set of this process and its table; warn if only the interpreted backend is left, without one."""
-    named = os.environ.get("FASTOPT_ISA")
+    named = os.environ.get("FASTOPT_ISA", "")
     if named == INTERPRETED:
         return INTERPRETED, None
     try:
-        isa = named or next(loadable(), "baseline")
+        isa = named.partition("/")[0] or next(loadable(), "baseline")
         table = load(isa)
         check_sources(isa)
+        roots.select(table, way_of(named))
         return isa, table
     except RuntimeError as error:
         if named:
@@ -90,6 +91,14 @@ def choose() -> tuple[str, Any]:
         reason = error
     warnings.warn(f"fastopt runs interpreted, which is right, but slow ({reason})", RuntimeWarning, stacklevel=2)
     return INTERPRETED, None
+
+
+def way_of(named: str) -> str | None:
+    """Return the way of taking square roots in a value of FASTOPT_ISA such as x86-64-v4/fma, None if it names none."""
+    way = named.partition("/")[2]
+    if way and way not in roots.WAYS:
+        raise RuntimeError(f"{named}: expected {' or '.join(roots.WAYS)} after the instruction set")
+    return way or None
 
 
 ISA, TABLE = choose()

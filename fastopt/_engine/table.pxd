@@ -61,8 +61,10 @@ cdef struct formula_t:  # A rule or a stage.
     const char *name
     const char *signature  # Digest of the names that the engine passes by position.
     scalars_t compute_scalars
-    kernel_t f32
+    kernel_t f32  # In use: of numbers, or of vectors.
     kernel_t f64
+    kernel_t numbers[2]  # In float32 and float64.
+    kernel_t vectors[2]  # Or NULL.
     kernel_t widen  # Of a stage that needs the gradient only: floats to doubles.
     kernel_t narrow  # And doubles to floats.
     bint (*exact)(const double *c) noexcept nogil  # True if floats stay floats without rounding.
@@ -198,11 +200,16 @@ cdef struct table_t:
 cdef inline void describe(formula_t *f, const char *name, const char *signature, scalars_t compute_scalars, kernel_t f32,
                           kernel_t f64, int hyperparameters, int scalars, int carry) noexcept:
     f.name, f.signature, f.compute_scalars, f.f32, f.f64 = name, signature, compute_scalars, f32, f64
+    f.numbers[0], f.numbers[1] = f32, f64
     f.hyperparameters, f.scalars, f.carry = hyperparameters, scalars, carry
 
 
 cdef inline void describe_rule(formula_t *f, int states, int velocity, int nonnegative, int scratch) noexcept:
     f.states, f.velocity, f.nonnegative, f.scratch = states, velocity, nonnegative, scratch
+
+
+cdef inline void describe_vectors(formula_t *f, kernel_t floats, kernel_t doubles) noexcept:
+    f.vectors[0], f.vectors[1] = floats, doubles
 
 
 cdef inline void describe_stage(formula_t *f, stage_kind_t kind, const double *neutral, int n, int *arrays) noexcept:

@@ -17,6 +17,7 @@ from cases import CASES, STAGE_OPTIONS, data, make, same
 
 import fastopt as fo
 from fastopt import embed
+from fastopt._engine import dispatch
 from fastopt.spec import RULES, STAGES
 
 HERE = Path(__file__).parents[1]
@@ -32,7 +33,16 @@ def standalone(tmp_path_factory):
     return compiled(fo.source("c"), folder, "-Wall", "-Wextra", "-Werror")
 
 
-@pytest.fixture(params=["package", pytest.param("standalone", marks=pytest.mark.full)])
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory):
+    """The same file with square roots by FMA."""
+    if "x86-64-v4" not in dispatch.available():
+        pytest.skip("needs AVX-512")
+    flags = ["-Wall", "-Wextra", "-Werror", "-march=x86-64-v4", "-DFASTOPT_FMA_ROOTS"]
+    return compiled(fo.source("c"), tmp_path_factory.mktemp("vectors"), *flags)
+
+
+@pytest.fixture(params=["package", *(pytest.param(name, marks=pytest.mark.full) for name in ("standalone", "vectors"))])
 def library(request):
     return Library(embed.addresses()) if request.param == "package" else request.getfixturevalue("standalone")
 

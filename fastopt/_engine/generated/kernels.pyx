@@ -10,7 +10,7 @@ from fastopt._engine.span cimport reduce_blocks, write_factors, span, write_term
 from fastopt._engine.table cimport (
     ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, PARAMETER, STAGE_ARRAY,
     TRANSFORMS, UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_stage, describe_sums,
-    describe_terms, fo_powers_t, formula_t, table_t,
+    describe_terms, describe_vectors, fo_powers_t, formula_t, kernel_t, table_t,
 )
 
 ctypedef fused real:
@@ -54,6 +54,726 @@ cdef extern from "block.h" nogil:
     double scale_power "fo_scale_power"(double x, double n)
     bint fo_is_exact(double factor, double shift)
     bint fo_is_float(double x)
+
+
+cdef extern from *:
+    """
+    #include "vector.h"
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_adabelief_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], root = c[4], eps = c[5];
+        fo_floats m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * (g - m) * (g - m) + root;
+        const fo_floats update = step_size * m / (fo_sqrt_floats(v) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adabelief, floats, float, 2, 3, 6)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_adabelief_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double
+        *c64_)
+    {
+        const fo_doubles step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], root = c[4], eps = c[5];
+        fo_doubles m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * (g - m) * (g - m) + root;
+        const fo_doubles update = step_size * m / (fo_sqrt_doubles(v) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adabelief, doubles, double, 2, 3, 6)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_adadelta_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats lr = c[0], keep = c[1], w = c[2], eps = c[3];
+        fo_floats v = state_[0], moved = state_[1];
+        v = keep * v + w * g * g;
+        fo_floats delta = fo_sqrt_floats(moved + eps) / fo_sqrt_floats(v + eps) * g;
+        moved = keep * moved + w * delta * delta;
+        const fo_floats update = lr * delta;
+        state_[0] = v;
+        state_[1] = moved;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adadelta, floats, float, 2, 3, 4)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_adadelta_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double
+        *c64_)
+    {
+        const fo_doubles lr = c[0], keep = c[1], w = c[2], eps = c[3];
+        fo_doubles v = state_[0], moved = state_[1];
+        v = keep * v + w * g * g;
+        fo_doubles delta = fo_sqrt_doubles(moved + eps) / fo_sqrt_doubles(v + eps) * g;
+        moved = keep * moved + w * delta * delta;
+        const fo_doubles update = lr * delta;
+        state_[0] = v;
+        state_[1] = moved;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adadelta, doubles, double, 2, 3, 4)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_adafactor_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats step_size = c[0], floor = c[1];
+        fo_floats col = state_[1], ratio = state_[2];
+        return step_size * g / fo_sqrt_floats(fo_maximum_floats(ratio * col, floor));
+    }
+    FO_VECTOR_KERNEL(adafactor, floats, float, 3, 0, 2)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_adafactor_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double
+        *c64_)
+    {
+        const fo_doubles step_size = c[0], floor = c[1];
+        fo_doubles col = state_[1], ratio = state_[2];
+        return step_size * g / fo_sqrt_doubles(fo_maximum_doubles(ratio * col, floor));
+    }
+    FO_VECTOR_KERNEL(adafactor, doubles, double, 3, 0, 2)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_adafactor_vector_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double
+        *c64_)
+    {
+        const fo_floats step_size = c[0], keep = c[1], w = c[2], more = c[3], floor = c[4];
+        fo_floats v = state_[0];
+        v = keep * v + w * g * g + more;
+        const fo_floats update = step_size * g / fo_sqrt_floats(fo_maximum_floats(v, floor));
+        state_[0] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adafactor_vector, floats, float, 1, 1, 5)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_adafactor_vector_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const
+        double *c64_)
+    {
+        const fo_doubles step_size = c[0], keep = c[1], w = c[2], more = c[3], floor = c[4];
+        fo_doubles v = state_[0];
+        v = keep * v + w * g * g + more;
+        const fo_doubles update = step_size * g / fo_sqrt_doubles(fo_maximum_doubles(v, floor));
+        state_[0] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adafactor_vector, doubles, double, 1, 1, 5)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_adagrad_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats step_size = c[0], root = c[1], eps = c[2];
+        fo_floats sum = state_[0];
+        sum = sum + g * g;
+        const fo_floats update = step_size * g / (fo_sqrt_floats(sum + root) + eps);
+        state_[0] = sum;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adagrad, floats, float, 1, 1, 3)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_adagrad_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double
+        *c64_)
+    {
+        const fo_doubles step_size = c[0], root = c[1], eps = c[2];
+        fo_doubles sum = state_[0];
+        sum = sum + g * g;
+        const fo_doubles update = step_size * g / (fo_sqrt_doubles(sum + root) + eps);
+        state_[0] = sum;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adagrad, doubles, double, 1, 1, 3)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_adam_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], root = c[5];
+        fo_floats m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * g * g;
+        const fo_floats update = step_size * m / (fo_sqrt_floats(v + root) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adam, floats, float, 2, 3, 6)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_adam_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double *c64_)
+    {
+        const fo_doubles step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], root = c[5];
+        fo_doubles m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * g * g;
+        const fo_doubles update = step_size * m / (fo_sqrt_doubles(v + root) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adam, doubles, double, 2, 3, 6)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_amsgrad_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], seen = c[4], eps = c[5], root = c[6];
+        fo_floats m = state_[0], v = state_[1], vmax = state_[2];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * g * g;
+        vmax = fo_maximum_floats(vmax, seen * v);
+        const fo_floats update = step_size * m / (fo_sqrt_floats(vmax + root) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        state_[2] = vmax;
+        return update;
+    }
+    FO_VECTOR_KERNEL(amsgrad, floats, float, 3, 7, 7)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_amsgrad_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double
+        *c64_)
+    {
+        const fo_doubles step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], seen = c[4], eps = c[5], root = c[6];
+        fo_doubles m = state_[0], v = state_[1], vmax = state_[2];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * g * g;
+        vmax = fo_maximum_doubles(vmax, seen * v);
+        const fo_doubles update = step_size * m / (fo_sqrt_doubles(vmax + root) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        state_[2] = vmax;
+        return update;
+    }
+    FO_VECTOR_KERNEL(amsgrad, doubles, double, 3, 7, 7)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_adan_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats of_m = c[0], of_d = c[1], w1 = c[2], w2 = c[3], ahead = c[4], keep = c[5], w3 = c[6], eps = c[7];
+        const fo_floats root = c[8], before = c[9];
+        fo_floats m = state_[0], d = state_[1], v = state_[2], last = state_[3];
+        fo_floats change = fo_where_floats(before > fo_number_floats(0.0), g - last, fo_number_floats(0.0));
+        fo_floats look = g + ahead * change;
+        m = m + w1 * (g - m);
+        d = d + w2 * (change - d);
+        v = keep * v + w3 * look * look;
+        const fo_floats update = (of_m * m + of_d * d) / (fo_sqrt_floats(v + root) + eps);
+        state_[0] = m;
+        state_[1] = d;
+        state_[2] = v;
+        state_[3] = g;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adan, floats, float, 4, 15, 10)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_adan_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double *c64_)
+    {
+        const fo_doubles of_m = c[0], of_d = c[1], w1 = c[2], w2 = c[3], ahead = c[4], keep = c[5], w3 = c[6], eps = c[7];
+        const fo_doubles root = c[8], before = c[9];
+        fo_doubles m = state_[0], d = state_[1], v = state_[2], last = state_[3];
+        fo_doubles change = fo_where_doubles(before > fo_number_doubles(0.0), g - last, fo_number_doubles(0.0));
+        fo_doubles look = g + ahead * change;
+        m = m + w1 * (g - m);
+        d = d + w2 * (change - d);
+        v = keep * v + w3 * look * look;
+        const fo_doubles update = (of_m * m + of_d * d) / (fo_sqrt_doubles(v + root) + eps);
+        state_[0] = m;
+        state_[1] = d;
+        state_[2] = v;
+        state_[3] = g;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adan, doubles, double, 4, 15, 10)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_ademamix_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats fast = c[0], slow = c[1], w1 = c[2], keep = c[3], w2 = c[4], w3 = c[5], eps = c[6];
+        fo_floats m = state_[0], v = state_[1], m2 = state_[2];
+        m = m + w1 * (g - m);
+        m2 = m2 + w3 * (g - m2);
+        v = keep * v + w2 * g * g;
+        const fo_floats update = (fast * m + slow * m2) / (fo_sqrt_floats(v) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        state_[2] = m2;
+        return update;
+    }
+    FO_VECTOR_KERNEL(ademamix, floats, float, 3, 7, 7)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_ademamix_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double
+        *c64_)
+    {
+        const fo_doubles fast = c[0], slow = c[1], w1 = c[2], keep = c[3], w2 = c[4], w3 = c[5], eps = c[6];
+        fo_doubles m = state_[0], v = state_[1], m2 = state_[2];
+        m = m + w1 * (g - m);
+        m2 = m2 + w3 * (g - m2);
+        v = keep * v + w2 * g * g;
+        const fo_doubles update = (fast * m + slow * m2) / (fo_sqrt_doubles(v) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        state_[2] = m2;
+        return update;
+    }
+    FO_VECTOR_KERNEL(ademamix, doubles, double, 3, 7, 7)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_adopt_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats lr = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], most = c[5];
+        fo_floats m = state_[0], v = state_[1];
+        fo_floats scaled = fo_minimum_floats(fo_maximum_floats(g / fo_maximum_floats(fo_sqrt_floats(v), eps), -most), most);
+        m = m + w1 * (scaled - m);
+        v = keep * v + w2 * g * g;
+        const fo_floats update = lr * m;
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adopt, floats, float, 2, 3, 6)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_adopt_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double
+        *c64_)
+    {
+        const fo_doubles lr = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], most = c[5];
+        fo_doubles m = state_[0], v = state_[1];
+        fo_doubles scaled = fo_minimum_doubles(fo_maximum_doubles(g / fo_maximum_doubles(fo_sqrt_doubles(v), eps), -most), most);
+        m = m + w1 * (scaled - m);
+        v = keep * v + w2 * g * g;
+        const fo_doubles update = lr * m;
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adopt, doubles, double, 2, 3, 6)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_adopt_decoupled_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double
+        *c64_)
+    {
+        const fo_floats lr = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], most = c[5], decay = c[6];
+        fo_floats m = state_[0], v = state_[1];
+        fo_floats scaled = fo_minimum_floats(fo_maximum_floats(g / fo_maximum_floats(fo_sqrt_floats(v), eps), -most), most);
+        m = m + w1 * (scaled - m);
+        v = keep * v + w2 * g * g;
+        const fo_floats update = lr * m + decay * p;
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adopt_decoupled, floats, float, 2, 3, 7)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_adopt_decoupled_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const
+        double *c64_)
+    {
+        const fo_doubles lr = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], most = c[5], decay = c[6];
+        fo_doubles m = state_[0], v = state_[1];
+        fo_doubles scaled = fo_minimum_doubles(fo_maximum_doubles(g / fo_maximum_doubles(fo_sqrt_doubles(v), eps), -most), most);
+        m = m + w1 * (scaled - m);
+        v = keep * v + w2 * g * g;
+        const fo_doubles update = lr * m + decay * p;
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(adopt_decoupled, doubles, double, 2, 3, 7)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_ftrl_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats rate = c[0], beta = c[1], l1 = c[2], l2 = c[3];
+        fo_floats z = state_[0], n2 = state_[1];
+        fo_floats before = fo_sqrt_floats(n2);
+        n2 = n2 + g * g;
+        fo_floats after = fo_sqrt_floats(n2);
+        z = z + g - rate * (after - before) * p;
+        fo_floats target = fo_where_floats(fo_fabs_floats(z) > l1, (fo_copysign_floats(l1, z) - z) / (rate * after + beta + l2),
+            fo_number_floats(0.0));
+        const fo_floats update = p - target;
+        state_[0] = z;
+        state_[1] = n2;
+        return update;
+    }
+    FO_VECTOR_KERNEL(ftrl, floats, float, 2, 3, 4)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_ftrl_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double *c64_)
+    {
+        const fo_doubles rate = c[0], beta = c[1], l1 = c[2], l2 = c[3];
+        fo_doubles z = state_[0], n2 = state_[1];
+        fo_doubles before = fo_sqrt_doubles(n2);
+        n2 = n2 + g * g;
+        fo_doubles after = fo_sqrt_doubles(n2);
+        z = z + g - rate * (after - before) * p;
+        fo_doubles target = fo_where_doubles(fo_fabs_doubles(z) > l1, (fo_copysign_doubles(l1, z) - z) / (rate * after + beta +
+            l2), fo_number_doubles(0.0));
+        const fo_doubles update = p - target;
+        state_[0] = z;
+        state_[1] = n2;
+        return update;
+    }
+    FO_VECTOR_KERNEL(ftrl, doubles, double, 2, 3, 4)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_nadam_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats of_g = c[0], of_m = c[1], w1 = c[2], keep = c[3], w2 = c[4], eps = c[5];
+        fo_floats m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * g * g;
+        const fo_floats update = (of_g * g + of_m * m) / (fo_sqrt_floats(v) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(nadam, floats, float, 2, 3, 6)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_nadam_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double
+        *c64_)
+    {
+        const fo_doubles of_g = c[0], of_m = c[1], w1 = c[2], keep = c[3], w2 = c[4], eps = c[5];
+        fo_doubles m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * g * g;
+        const fo_doubles update = (of_g * g + of_m * m) / (fo_sqrt_doubles(v) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(nadam, doubles, double, 2, 3, 6)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_prodigy_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats lr = c[0], keep1 = c[1], w1 = c[2], keep2 = c[3], w2 = c[4], keep3 = c[5], push = c[6], eps = c[7];
+        const fo_floats decay = c[8];
+        fo_floats m = state_[0], v = state_[1], s = state_[2];
+        m = keep1 * m + w1 * g;
+        v = keep2 * v + w2 * g * g;
+        s = keep3 * s + push * g;
+        const fo_floats update = lr * m / (fo_sqrt_floats(v) + eps) + decay * p;
+        state_[0] = m;
+        state_[1] = v;
+        state_[2] = s;
+        return update;
+    }
+    FO_VECTOR_KERNEL(prodigy, floats, float, 4, 7, 9)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_prodigy_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double
+        *c64_)
+    {
+        const fo_doubles lr = c[0], keep1 = c[1], w1 = c[2], keep2 = c[3], w2 = c[4], keep3 = c[5], push = c[6], eps = c[7];
+        const fo_doubles decay = c[8];
+        fo_doubles m = state_[0], v = state_[1], s = state_[2];
+        m = keep1 * m + w1 * g;
+        v = keep2 * v + w2 * g * g;
+        s = keep3 * s + push * g;
+        const fo_doubles update = lr * m / (fo_sqrt_doubles(v) + eps) + decay * p;
+        state_[0] = m;
+        state_[1] = v;
+        state_[2] = s;
+        return update;
+    }
+    FO_VECTOR_KERNEL(prodigy, doubles, double, 4, 7, 9)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_prodigy_coupled_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double
+        *c64_)
+    {
+        const fo_floats lr = c[0], keep1 = c[1], w1 = c[2], keep2 = c[3], w2 = c[4], keep3 = c[5], push = c[6], eps = c[7];
+        fo_floats m = state_[0], v = state_[1], s = state_[2];
+        m = keep1 * m + w1 * g;
+        v = keep2 * v + w2 * g * g;
+        s = keep3 * s + push * g;
+        const fo_floats update = lr * m / (fo_sqrt_floats(v) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        state_[2] = s;
+        return update;
+    }
+    FO_VECTOR_KERNEL(prodigy_coupled, floats, float, 4, 7, 8)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_prodigy_coupled_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const
+        double *c64_)
+    {
+        const fo_doubles lr = c[0], keep1 = c[1], w1 = c[2], keep2 = c[3], w2 = c[4], keep3 = c[5], push = c[6], eps = c[7];
+        fo_doubles m = state_[0], v = state_[1], s = state_[2];
+        m = keep1 * m + w1 * g;
+        v = keep2 * v + w2 * g * g;
+        s = keep3 * s + push * g;
+        const fo_doubles update = lr * m / (fo_sqrt_doubles(v) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        state_[2] = s;
+        return update;
+    }
+    FO_VECTOR_KERNEL(prodigy_coupled, doubles, double, 4, 7, 8)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_radam_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], adapt = c[5];
+        fo_floats m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * g * g;
+        const fo_floats update = step_size * m / fo_where_floats(adapt > fo_number_floats(0.0), fo_sqrt_floats(v) + eps,
+            fo_number_floats(1.0));
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(radam, floats, float, 2, 3, 6)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_radam_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double
+        *c64_)
+    {
+        const fo_doubles step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], adapt = c[5];
+        fo_doubles m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * g * g;
+        const fo_doubles update = step_size * m / fo_where_doubles(adapt > fo_number_doubles(0.0), fo_sqrt_doubles(v) + eps,
+            fo_number_doubles(1.0));
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(radam, doubles, double, 2, 3, 6)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_rmsprop_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4];
+        fo_floats v = state_[0];
+        v = keep * v + w * g * g;
+        const fo_floats update = lr * g / (fo_sqrt_floats(v + root) + eps);
+        state_[0] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(rmsprop, floats, float, 1, 1, 5)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_rmsprop_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double
+        *c64_)
+    {
+        const fo_doubles lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4];
+        fo_doubles v = state_[0];
+        v = keep * v + w * g * g;
+        const fo_doubles update = lr * g / (fo_sqrt_doubles(v + root) + eps);
+        state_[0] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(rmsprop, doubles, double, 1, 1, 5)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_rmsprop_centered_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double
+        *c64_)
+    {
+        const fo_floats lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4];
+        fo_floats v = state_[0], mean = state_[1];
+        v = keep * v + w * g * g;
+        mean = mean + w * (g - mean);
+        const fo_floats update = lr * g / (fo_sqrt_floats(fo_maximum_floats(v - mean * mean, fo_number_floats(0.0)) + root) + eps);
+        state_[0] = v;
+        state_[1] = mean;
+        return update;
+    }
+    FO_VECTOR_KERNEL(rmsprop_centered, floats, float, 2, 3, 5)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_rmsprop_centered_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const
+        double *c64_)
+    {
+        const fo_doubles lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4];
+        fo_doubles v = state_[0], mean = state_[1];
+        v = keep * v + w * g * g;
+        mean = mean + w * (g - mean);
+        const fo_doubles update = lr * g / (fo_sqrt_doubles(fo_maximum_doubles(v - mean * mean, fo_number_doubles(0.0)) + root) +
+            eps);
+        state_[0] = v;
+        state_[1] = mean;
+        return update;
+    }
+    FO_VECTOR_KERNEL(rmsprop_centered, doubles, double, 2, 3, 5)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_rmsprop_momentum_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double
+        *c64_)
+    {
+        const fo_floats lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4], roll = c[5], take = c[6];
+        fo_floats v = state_[0], buf = state_[1];
+        v = keep * v + w * g * g;
+        buf = roll * buf + take * g / (fo_sqrt_floats(v + root) + eps);
+        const fo_floats update = lr * buf;
+        state_[0] = v;
+        state_[1] = buf;
+        return update;
+    }
+    FO_VECTOR_KERNEL(rmsprop_momentum, floats, float, 2, 3, 7)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_rmsprop_momentum_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const
+        double *c64_)
+    {
+        const fo_doubles lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4], roll = c[5], take = c[6];
+        fo_doubles v = state_[0], buf = state_[1];
+        v = keep * v + w * g * g;
+        buf = roll * buf + take * g / (fo_sqrt_doubles(v + root) + eps);
+        const fo_doubles update = lr * buf;
+        state_[0] = v;
+        state_[1] = buf;
+        return update;
+    }
+    FO_VECTOR_KERNEL(rmsprop_momentum, doubles, double, 2, 3, 7)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_rmsprop_centered_momentum_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c,
+        const double *c64_)
+    {
+        const fo_floats lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4], roll = c[5], take = c[6];
+        fo_floats v = state_[0], mean = state_[1], buf = state_[2];
+        v = keep * v + w * g * g;
+        mean = mean + w * (g - mean);
+        buf = roll * buf + take * g / (fo_sqrt_floats(fo_maximum_floats(v - mean * mean, fo_number_floats(0.0)) + root) + eps);
+        const fo_floats update = lr * buf;
+        state_[0] = v;
+        state_[1] = mean;
+        state_[2] = buf;
+        return update;
+    }
+    FO_VECTOR_KERNEL(rmsprop_centered_momentum, floats, float, 3, 7, 7)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_rmsprop_centered_momentum_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles
+        *c, const double *c64_)
+    {
+        const fo_doubles lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4], roll = c[5], take = c[6];
+        fo_doubles v = state_[0], mean = state_[1], buf = state_[2];
+        v = keep * v + w * g * g;
+        mean = mean + w * (g - mean);
+        buf = roll * buf + take * g / (fo_sqrt_doubles(fo_maximum_doubles(v - mean * mean, fo_number_doubles(0.0)) + root) + eps);
+        const fo_doubles update = lr * buf;
+        state_[0] = v;
+        state_[1] = mean;
+        state_[2] = buf;
+        return update;
+    }
+    FO_VECTOR_KERNEL(rmsprop_centered_momentum, doubles, double, 3, 7, 7)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_schedule_free_adamw_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const
+        double *c64_)
+    {
+        const fo_floats lr = c[0], share = c[1], of_d = c[2], correct = c[3], keep = c[4], w2 = c[5], eps = c[6], decay = c[7];
+        fo_floats v = state_[0], z = state_[1];
+        v = keep * v + w2 * g * g;
+        fo_floats direction = correct * g / (fo_sqrt_floats(v) + eps) + decay * p;
+        const fo_floats update = share * (p - z) + of_d * direction;
+        state_[0] = v;
+        state_[1] = z - lr * direction;
+        return update;
+    }
+    FO_VECTOR_KERNEL(schedule_free_adamw, floats, float, 2, 3, 8)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_schedule_free_adamw_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c,
+        const double *c64_)
+    {
+        const fo_doubles lr = c[0], share = c[1], of_d = c[2], correct = c[3], keep = c[4], w2 = c[5], eps = c[6], decay = c[7];
+        fo_doubles v = state_[0], z = state_[1];
+        v = keep * v + w2 * g * g;
+        fo_doubles direction = correct * g / (fo_sqrt_doubles(v) + eps) + decay * p;
+        const fo_doubles update = share * (p - z) + of_d * direction;
+        state_[0] = v;
+        state_[1] = z - lr * direction;
+        return update;
+    }
+    FO_VECTOR_KERNEL(schedule_free_adamw, doubles, double, 2, 3, 8)
+    #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_yogi_of_floats(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats step_size = c[0], w1 = c[1], w2 = c[2], eps = c[3];
+        fo_floats m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = v - w2 * g * g * fo_sign_floats(v - g * g);
+        const fo_floats update = step_size * m / (fo_sqrt_floats(v) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(yogi, floats, float, 2, 3, 4)
+    #endif
+    #if defined(FO_HAS_DOUBLES)
+    FO_INLINE fo_doubles fo_yogi_of_doubles(fo_doubles p, fo_doubles g, fo_doubles *state_, const fo_doubles *c, const double *c64_)
+    {
+        const fo_doubles step_size = c[0], w1 = c[1], w2 = c[2], eps = c[3];
+        fo_doubles m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = v - w2 * g * g * fo_sign_doubles(v - g * g);
+        const fo_doubles update = step_size * m / (fo_sqrt_doubles(v) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_VECTOR_KERNEL(yogi, doubles, double, 2, 3, 4)
+    #endif
+    """
+    kernel_t adabelief_floats "FO_OF_FLOATS(fo_adabelief_floats)"
+    kernel_t adabelief_doubles "FO_OF_DOUBLES(fo_adabelief_doubles)"
+    kernel_t adadelta_floats "FO_OF_FLOATS(fo_adadelta_floats)"
+    kernel_t adadelta_doubles "FO_OF_DOUBLES(fo_adadelta_doubles)"
+    kernel_t adafactor_floats "FO_OF_FLOATS(fo_adafactor_floats)"
+    kernel_t adafactor_doubles "FO_OF_DOUBLES(fo_adafactor_doubles)"
+    kernel_t adafactor_vector_floats "FO_OF_FLOATS(fo_adafactor_vector_floats)"
+    kernel_t adafactor_vector_doubles "FO_OF_DOUBLES(fo_adafactor_vector_doubles)"
+    kernel_t adagrad_floats "FO_OF_FLOATS(fo_adagrad_floats)"
+    kernel_t adagrad_doubles "FO_OF_DOUBLES(fo_adagrad_doubles)"
+    kernel_t adam_floats "FO_OF_FLOATS(fo_adam_floats)"
+    kernel_t adam_doubles "FO_OF_DOUBLES(fo_adam_doubles)"
+    kernel_t amsgrad_floats "FO_OF_FLOATS(fo_amsgrad_floats)"
+    kernel_t amsgrad_doubles "FO_OF_DOUBLES(fo_amsgrad_doubles)"
+    kernel_t adan_floats "FO_OF_FLOATS(fo_adan_floats)"
+    kernel_t adan_doubles "FO_OF_DOUBLES(fo_adan_doubles)"
+    kernel_t ademamix_floats "FO_OF_FLOATS(fo_ademamix_floats)"
+    kernel_t ademamix_doubles "FO_OF_DOUBLES(fo_ademamix_doubles)"
+    kernel_t adopt_floats "FO_OF_FLOATS(fo_adopt_floats)"
+    kernel_t adopt_doubles "FO_OF_DOUBLES(fo_adopt_doubles)"
+    kernel_t adopt_decoupled_floats "FO_OF_FLOATS(fo_adopt_decoupled_floats)"
+    kernel_t adopt_decoupled_doubles "FO_OF_DOUBLES(fo_adopt_decoupled_doubles)"
+    kernel_t ftrl_floats "FO_OF_FLOATS(fo_ftrl_floats)"
+    kernel_t ftrl_doubles "FO_OF_DOUBLES(fo_ftrl_doubles)"
+    kernel_t nadam_floats "FO_OF_FLOATS(fo_nadam_floats)"
+    kernel_t nadam_doubles "FO_OF_DOUBLES(fo_nadam_doubles)"
+    kernel_t prodigy_floats "FO_OF_FLOATS(fo_prodigy_floats)"
+    kernel_t prodigy_doubles "FO_OF_DOUBLES(fo_prodigy_doubles)"
+    kernel_t prodigy_coupled_floats "FO_OF_FLOATS(fo_prodigy_coupled_floats)"
+    kernel_t prodigy_coupled_doubles "FO_OF_DOUBLES(fo_prodigy_coupled_doubles)"
+    kernel_t radam_floats "FO_OF_FLOATS(fo_radam_floats)"
+    kernel_t radam_doubles "FO_OF_DOUBLES(fo_radam_doubles)"
+    kernel_t rmsprop_floats "FO_OF_FLOATS(fo_rmsprop_floats)"
+    kernel_t rmsprop_doubles "FO_OF_DOUBLES(fo_rmsprop_doubles)"
+    kernel_t rmsprop_centered_floats "FO_OF_FLOATS(fo_rmsprop_centered_floats)"
+    kernel_t rmsprop_centered_doubles "FO_OF_DOUBLES(fo_rmsprop_centered_doubles)"
+    kernel_t rmsprop_momentum_floats "FO_OF_FLOATS(fo_rmsprop_momentum_floats)"
+    kernel_t rmsprop_momentum_doubles "FO_OF_DOUBLES(fo_rmsprop_momentum_doubles)"
+    kernel_t rmsprop_centered_momentum_floats "FO_OF_FLOATS(fo_rmsprop_centered_momentum_floats)"
+    kernel_t rmsprop_centered_momentum_doubles "FO_OF_DOUBLES(fo_rmsprop_centered_momentum_doubles)"
+    kernel_t schedule_free_adamw_floats "FO_OF_FLOATS(fo_schedule_free_adamw_floats)"
+    kernel_t schedule_free_adamw_doubles "FO_OF_DOUBLES(fo_schedule_free_adamw_doubles)"
+    kernel_t yogi_floats "FO_OF_FLOATS(fo_yogi_floats)"
+    kernel_t yogi_doubles "FO_OF_DOUBLES(fo_yogi_doubles)"
 
 
 cdef void adabelief_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
@@ -2426,10 +3146,12 @@ STAGE_ARRAY_NAMES[4] = b"averaged"
 describe(&RULES[0], b"adabelief", b"p g m v | step_size w1 keep w2 root eps |  | lr beta1 beta2 eps eps_root",
          adabelief_scalars, adabelief_f32, adabelief_f64, 5, 6, 0)
 describe_rule(&RULES[0], 2, 1, 2, 0)
+describe_vectors(&RULES[0], adabelief_floats, adabelief_doubles)
 
 describe(&RULES[1], b"adadelta", b"p g v moved | lr keep w eps |  | lr rho eps", adadelta_scalars, adadelta_f32,
          adadelta_f64, 3, 4, 0)
 describe_rule(&RULES[1], 2, 0, 3, 0)
+describe_vectors(&RULES[1], adadelta_floats, adadelta_doubles)
 
 describe(&RULES[2], b"adafactor",
          (b"p g row col ratio | step_size floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g col "
@@ -2438,6 +3160,7 @@ describe(&RULES[2], b"adafactor",
 describe_terms(&RULES[2], LINES, adafactor_terms_f32, adafactor_terms_f64, adafactor_terms_scalars)
 describe_rule(&RULES[2], 3, 0, 0, 0)
 describe_sums(&RULES[2], 2, ARRAY, True, adafactor_sums_f32, adafactor_sums_f64, adafactor_sums_scalars, 1, 1, 0, NULL)
+describe_vectors(&RULES[2], adafactor_floats, adafactor_doubles)
 
 describe(&RULES[3], b"adafactor_vector",
          (b"p g v | step_size keep w more floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g v | "
@@ -2446,20 +3169,24 @@ describe(&RULES[3], b"adafactor_vector",
 describe_rule(&RULES[3], 1, 0, 1, 0)
 describe_sums(&RULES[3], 2, ARRAY, True, adafactor_vector_sums_f32, adafactor_vector_sums_f64,
               adafactor_vector_sums_scalars, 1, 1, 0, NULL)
+describe_vectors(&RULES[3], adafactor_vector_floats, adafactor_vector_doubles)
 
 describe(&RULES[4], b"adagrad", b"p g sum | step_size root eps |  | lr lr_decay eps eps_inside", adagrad_scalars,
          adagrad_f32, adagrad_f64, 4, 3, 0)
 describe_rule(&RULES[4], 1, 0, 1, 0)
+describe_vectors(&RULES[4], adagrad_floats, adagrad_doubles)
 
 describe(&RULES[5], b"adam", b"p g m v | step_size w1 keep w2 eps root |  | lr beta1 beta2 eps eps_root eps_hat",
          adam_scalars, adam_f32, adam_f64, 6, 6, 0)
 describe_rule(&RULES[5], 2, 1, 2, 0)
+describe_vectors(&RULES[5], adam_floats, adam_doubles)
 
 describe(&RULES[6], b"amsgrad",
          (b"p g m v vmax | step_size w1 keep w2 seen eps root |  | lr beta1 beta2 eps eps_root eps_hat"
           b" max_corrected"),
          amsgrad_scalars, amsgrad_f32, amsgrad_f64, 7, 7, 0)
 describe_rule(&RULES[6], 3, 1, 6, 0)
+describe_vectors(&RULES[6], amsgrad_floats, amsgrad_doubles)
 
 describe(&RULES[7], b"adamax", b"p g m largest | step_size w keep inner outer |  | lr beta1 beta2 eps eps_inside",
          adamax_scalars, adamax_f32, adamax_f64, 5, 5, 0)
@@ -2470,18 +3197,22 @@ describe(&RULES[8], b"adan",
           b"eps eps_root short_look"),
          adan_scalars, adan_f32, adan_f64, 7, 10, 0)
 describe_rule(&RULES[8], 4, 3, 4, 0)
+describe_vectors(&RULES[8], adan_floats, adan_doubles)
 
 describe(&RULES[9], b"ademamix", b"p g m v m2 | fast slow w1 keep w2 w3 eps |  | lr beta1 beta2 beta3 alpha warmup eps",
          ademamix_scalars, ademamix_f32, ademamix_f64, 7, 7, 0)
 describe_rule(&RULES[9], 3, 5, 2, 0)
+describe_vectors(&RULES[9], ademamix_floats, ademamix_doubles)
 
 describe(&RULES[10], b"adopt", b"p g m v | lr w1 keep w2 eps most |  | lr beta1 beta2 eps", adopt_scalars, adopt_f32,
          adopt_f64, 4, 6, 0)
 describe_rule(&RULES[10], 2, 1, 2, 0)
+describe_vectors(&RULES[10], adopt_floats, adopt_doubles)
 
 describe(&RULES[11], b"adopt_decoupled", b"p g m v | lr w1 keep w2 eps most decay |  | lr beta1 beta2 eps weight_decay",
          adopt_decoupled_scalars, adopt_decoupled_f32, adopt_decoupled_f64, 5, 7, 0)
 describe_rule(&RULES[11], 2, 1, 2, 0)
+describe_vectors(&RULES[11], adopt_decoupled_floats, adopt_decoupled_doubles)
 
 describe(&RULES[12], b"asgd", b"p g average | lr decay share | eta | lr lambd alpha t0", asgd_scalars, asgd_f32,
          asgd_f64, 4, 3, 1)
@@ -2497,6 +3228,7 @@ describe_sums(&RULES[13], 3, GROUP, False, dog_sums_f32, dog_sums_f64, NULL, 6, 
 describe(&RULES[14], b"ftrl", b"p g z n2 | rate beta l1 l2 |  | lr beta l1 l2 l2_doubled", ftrl_scalars, ftrl_f32,
          ftrl_f64, 5, 4, 0)
 describe_rule(&RULES[14], 2, 0, 2, 0)
+describe_vectors(&RULES[14], ftrl_floats, ftrl_doubles)
 
 describe(&RULES[15], b"lars",
          (b"p g buf | lr keep ratio shift decay |  | lr momentum weight_decay trust_coefficient eps | "
@@ -2518,6 +3250,7 @@ describe_rule(&RULES[17], 2, 1, 0, 2)
 describe(&RULES[18], b"nadam", b"p g m v | of_g of_m w1 keep w2 eps | product | lr beta1 beta2 eps momentum_decay",
          nadam_scalars, nadam_f32, nadam_f64, 5, 6, 1)
 describe_rule(&RULES[18], 2, 1, 2, 0)
+describe_vectors(&RULES[18], nadam_floats, nadam_doubles)
 
 describe(&RULES[19], b"prodigy",
          (b"p g m v s p0 | lr keep1 w1 keep2 w2 keep3 push eps decay | d d_max numerator | lr beta1 "
@@ -2526,6 +3259,7 @@ describe(&RULES[19], b"prodigy",
          prodigy_scalars, prodigy_f32, prodigy_f64, 9, 9, 3)
 describe_rule(&RULES[19], 4, 1, 2, 0)
 describe_sums(&RULES[19], 2, GROUP, False, prodigy_sums_f32, prodigy_sums_f64, prodigy_sums_scalars, 0, 0, 0, NULL)
+describe_vectors(&RULES[19], prodigy_floats, prodigy_doubles)
 
 describe(&RULES[20], b"prodigy_coupled",
          (b"p g m v s p0 | lr keep1 w1 keep2 w2 keep3 push eps | d d_max numerator | lr beta1 beta2 "
@@ -2534,30 +3268,36 @@ describe(&RULES[20], b"prodigy_coupled",
 describe_rule(&RULES[20], 4, 1, 2, 0)
 describe_sums(&RULES[20], 2, GROUP, False, prodigy_coupled_sums_f32, prodigy_coupled_sums_f64, prodigy_sums_scalars, 0,
               0, 0, NULL)
+describe_vectors(&RULES[20], prodigy_coupled_floats, prodigy_coupled_doubles)
 
 describe(&RULES[21], b"radam", b"p g m v | step_size w1 keep w2 eps adapt |  | lr beta1 beta2 eps eps_hat",
          radam_scalars, radam_f32, radam_f64, 5, 6, 0)
 describe_rule(&RULES[21], 2, 1, 2, 0)
+describe_vectors(&RULES[21], radam_floats, radam_doubles)
 
 describe(&RULES[22], b"rmsprop", b"p g v | lr keep w root eps |  | lr alpha eps eps_inside", rmsprop_scalars,
          rmsprop_f32, rmsprop_f64, 4, 5, 0)
 describe_rule(&RULES[22], 1, 0, 1, 0)
+describe_vectors(&RULES[22], rmsprop_floats, rmsprop_doubles)
 
 describe(&RULES[23], b"rmsprop_centered", b"p g v mean | lr keep w root eps |  | lr alpha eps eps_inside",
          rmsprop_scalars, rmsprop_centered_f32, rmsprop_centered_f64, 4, 5, 0)
 describe_rule(&RULES[23], 2, 0, 1, 0)
+describe_vectors(&RULES[23], rmsprop_centered_floats, rmsprop_centered_doubles)
 
 describe(&RULES[24], b"rmsprop_momentum",
          (b"p g v buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside "
           b"lr_in_velocity"),
          rmsprop_momentum_scalars, rmsprop_momentum_f32, rmsprop_momentum_f64, 6, 7, 0)
 describe_rule(&RULES[24], 2, 2, 1, 0)
+describe_vectors(&RULES[24], rmsprop_momentum_floats, rmsprop_momentum_doubles)
 
 describe(&RULES[25], b"rmsprop_centered_momentum",
          (b"p g v mean buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside "
           b"lr_in_velocity"),
          rmsprop_momentum_scalars, rmsprop_centered_momentum_f32, rmsprop_centered_momentum_f64, 6, 7, 0)
 describe_rule(&RULES[25], 3, 4, 1, 0)
+describe_vectors(&RULES[25], rmsprop_centered_momentum_floats, rmsprop_centered_momentum_doubles)
 
 describe(&RULES[26], b"rprop", b"p g last size | start down up least most |  | lr eta_minus eta_plus step_min step_max",
          rprop_scalars, rprop_f32, rprop_f64, 5, 5, 0)
@@ -2573,6 +3313,7 @@ describe(&RULES[28], b"schedule_free_adamw",
           b"weight_decay warmup warmup_from_zero"),
          schedule_free_adamw_scalars, schedule_free_adamw_f32, schedule_free_adamw_f64, 7, 8, 2)
 describe_rule(&RULES[28], 2, 0, 1, 0)
+describe_vectors(&RULES[28], schedule_free_adamw_floats, schedule_free_adamw_doubles)
 
 describe(&RULES[29], b"sgd", b"p g | lr |  | lr", sgd_scalars, sgd_f32, sgd_f64, 1, 1, 0)
 describe_rule(&RULES[29], 0, 0, 0, 0)
@@ -2594,6 +3335,7 @@ describe_rule(&RULES[33], 1, 1, 0, 0)
 describe(&RULES[34], b"yogi", b"p g m v | step_size w1 w2 eps |  | lr beta1 beta2 eps", yogi_scalars, yogi_f32,
          yogi_f64, 4, 4, 0)
 describe_rule(&RULES[34], 2, 1, 2, 0)
+describe_vectors(&RULES[34], yogi_floats, yogi_doubles)
 
 describe(&STAGES[0], b"scale", b"g | scale shift |  | scale", scale_scalars, scale_f32, scale_f64, 1, 2, 0)
 NEUTRAL[0][0] = 1

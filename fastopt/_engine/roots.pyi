@@ -1,0 +1,6 @@
+from typing import Any
+
+WAYS: tuple[str, ...]
+
+def select(capsule: Any, way: str | None = None) -> None: ...
+def selected(capsule: Any) -> dict[str, tuple[str, str]]: ...
