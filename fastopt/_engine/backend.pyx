@@ -9,7 +9,7 @@ cimport numpy as cnp
 from fastopt._engine.chooser cimport expect_threads
 from fastopt._engine.gradients cimport arrays_over, collect, stash_list, use_zero_gradient, release, set_stashed
 from fastopt._engine.lazy_rows cimport catch_up_rows, catch_up_whole, check_caught_up, mark_current, sweep_rows
-from fastopt._engine.passes cimport GRAIN, choose_threads, run_pass, stop_timer
+from fastopt._engine.passes cimport LEAST, choose_threads, run_pass, stop_timer
 from fastopt._engine.plan cimport OPS, Plan
 from fastopt._engine.reductions cimport allocate_sums, prepare_matrices
 from fastopt._engine.scalars cimport rebuild_program, evaluate_schedules, prepare_rules, prepare_stage, activate_stages
@@ -44,7 +44,7 @@ cdef class CompiledBackend(Plan):
     """Backend of compiled kernels; see `Optimizer` for the public class."""
 
     cdef inline void start_clock(self) noexcept:
-        if self.core.elements >= 2 * GRAIN:
+        if self.core.elements >= LEAST:
             self.chooser.entered = fo_now()
 
     cpdef exit(self):

@@ -5,8 +5,15 @@ What else runs on the processors decides whether threads pay, and it changes: no
 
 cdef enum:
     FIRST_TRUST = 32  # Parallel steps, at first, before serial is timed again.
+    BRIEF = 200  # Microseconds of a step; the first ones, if they are shorter, do not repay the waking of a thread,
+    FIRST_WAIT = 10000  # so parallel is first tried after this many.
     AT_ONCE = 200  # Microseconds; a shorter gap counts as no work between steps.
     QUIET = 6000  # Microseconds after which idle workers sleep.
+    TURN = 10000  # Microseconds of other processes' turns that parallel may lose before it makes up for them.
+    LONGEST = 150000  # Microseconds of serial steps, after which parallel is tried again in any case,
+    SHARE = 10  # or this many times what it lost.
+    GLANCE = 4000  # Microseconds between looks at other processes, while they hold the processors,
+    GLANCES = 250  # after so many of which it is tried nevertheless.
 
 cdef struct measured_t:  # Steps of one size in one situation; durations in seconds.
     double serial  # Of a serial step.
@@ -14,11 +21,13 @@ cdef struct measured_t:  # Steps of one size in one situation; durations in seco
     double serial_since  # Total of serial steps since the last parallel one.
     double wait  # Total of serial steps before parallel is tried again.
     double penalty  # That wait, divided by what parallel lost.
-    double lost  # By parallel steps since they were last ahead.
+    double lost  # By parallel steps since they were last ahead; a step counts at most `most`.
+    double debt  # The same with all that other processes took.
     double patience  # Loss that ends parallel, in serial steps.
     double most  # Loss that one step can count, in serial steps: the rest was another process's turn.
     int streak  # Parallel steps since a serial one was timed.
     int trust  # Longest streak, after which serial is timed again.
+    int glances  # At other processes, since parallel was last tried.
     bint trying  # The next serial step only checks whether parallel is still ahead.
     bint parallel
 
@@ -35,8 +44,8 @@ cdef inline void reset_estimates(chooser_t *chooser) noexcept nogil:
     Right after a step, sleeping threads need some milliseconds to get up to speed, and then pay. After other work of the caller,
     the threads of a matrix product may still hold the processors: a loss is large there, and likely to be met again.
     """
-    chooser.measured[0] = measured_t(0, 0, 0, 0, 20, 0, 8, 2, 0, FIRST_TRUST, False, False)
-    chooser.measured[1] = measured_t(0, 0, 0, 0.08, 20, 0, 1, 1e9, 0, FIRST_TRUST, False, False)
+    chooser.measured[0] = measured_t(0, 0, 0, 0, 20, 0, 0, 8, 2, 0, FIRST_TRUST, 0, False, False)
+    chooser.measured[1] = measured_t(0, 0, 0, 0.08, 20, 0, 0, 1, 1e9, 0, FIRST_TRUST, 0, False, False)
     chooser.entered = chooser.left = 0
     chooser.now = NULL
 
@@ -52,6 +61,8 @@ cdef inline void update_estimate(measured_t *m, double seconds) noexcept nogil:
         m.serial_since += seconds
         if m.serial == 0:
             m.serial = seconds
+            if seconds < 1e-6 * BRIEF:
+                m.wait = max(m.wait, 1e-6 * FIRST_WAIT)
         # A spinning worker slows serial steps down: steps that follow at once can only show that serial is faster.
         else:
             m.serial = min(seconds, 0.75 * m.serial + 0.25 * seconds if m.serial_since > 0.8e-6 * QUIET else m.serial)
@@ -63,19 +74,35 @@ cdef inline void update_estimate(measured_t *m, double seconds) noexcept nogil:
         m.parallel = m.wait <= 0
         return
     m.serial_since = 0
+    m.glances = 0
     m.parallel_time = seconds if m.parallel_time == 0 else min(seconds, 0.75 * m.parallel_time + 0.25 * seconds)
+    m.debt = max(0.0, m.debt + seconds - m.serial)
     m.lost = max(0.0, m.lost + min(seconds - m.serial, m.most * m.serial))
-    if m.lost == 0:
-        m.penalty = 20
-    elif m.lost > m.patience * m.serial:
+    # A try costs little more than a step, and the next follows soon enough to find a processor that is free again.
+    if m.lost > min(m.patience * m.serial, m.serial + 1e-6 * TURN) or m.debt > m.serial + 1e-6 * TURN:
         m.parallel = False
-        m.wait = m.penalty * m.lost
+        m.lost = max(m.lost, m.debt)
+        m.wait = min(m.penalty * m.lost, max(1e-6 * LONGEST, SHARE * m.lost))
         m.penalty = min(2 * m.penalty, 640.0)
-        m.lost = 0
+        m.lost = m.debt = 0
         m.streak, m.trust = 0, FIRST_TRUST
         return
+    if m.lost == 0:
+        m.penalty = 20
     m.streak += 1
-    if m.streak == m.trust:
+    if m.streak >= m.trust and m.streak * m.parallel_time > SHARE * m.serial:
         # For one step, or for as many as a worker needs to stop spinning.
         m.parallel, m.trying = False, True
         m.streak, m.trust = 0, min(2 * m.trust, 8192)
+
+
+cdef inline bint is_retry(const measured_t *m) noexcept nogil:
+    """Return True if this step is to be parallel after serial ones, and may be put off."""
+    return m.parallel and m.streak == 0 and m.parallel_time > 0 and m.glances < GLANCES
+
+
+cdef inline void postpone(measured_t *m) noexcept nogil:
+    """Put off a parallel step that would meet other processes on its processors."""
+    m.parallel = False
+    m.wait = 1e-6 * GLANCE
+    m.glances += 1

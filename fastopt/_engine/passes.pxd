@@ -4,7 +4,8 @@ from fastopt._engine.chooser cimport chooser_t
 from fastopt._engine.table cimport formula_t, partial_t, scope_t, table_t, task_t
 
 cdef enum:
-    GRAIN = 32768  # Elements that are worth a thread.
+    LEAST = 8192  # Elements of a step that may be worth a second thread.
+    GRAIN = 32768  # Elements that are worth each further one.
 
 # The part of a plan that kernels and threads read without the GIL.
 cdef struct plan_t:
@@ -44,7 +45,7 @@ cdef inline bint has_terms(const task_t *task, scope_t scope) noexcept nogil:
 cdef inline int choose_threads(const plan_t *plan) noexcept:
     """Return the number of threads of a step. `stop_timer` must follow."""
     plan.chooser.now = NULL
-    return 1 if plan.elements < 2 * GRAIN or plan.most == 1 else choose_parallel(plan)
+    return 1 if plan.elements < LEAST or plan.most == 1 else choose_parallel(plan)
 
 
 cdef inline void stop_timer(const plan_t *plan) noexcept:

@@ -8,7 +8,9 @@ Blocks have a fixed size and threads take contiguous ranges of them, so results 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport prange
 
-from fastopt._engine.chooser cimport AT_ONCE, chooser_t, reset_estimates, update_estimate, measured_t
+from fastopt._engine.chooser cimport (
+    AT_ONCE, QUIET, chooser_t, is_retry, measured_t, postpone, reset_estimates, update_estimate,
+)
 from fastopt._engine.table cimport BLOCK, LINES, MATRIX, TERMS, table_t, task_t
 
 from fastopt._engine import threads as system
@@ -23,6 +25,7 @@ cdef extern from "threads.h" nogil:
     int omp_get_max_threads()
     double fo_now()
     int fo_forked
+    bint fo_is_busy(int parts, int own)
     void fo_watch_forks()
 
 # What the compiler and the processor can do: 2 is x86-64-v4, 1 is x86-64-v3, 0 the baseline.
@@ -55,6 +58,8 @@ cdef enum:
     TINY = 2048  # Elements: below this, a step is shorter than releasing and taking the GIL.
 
 cdef int LIMIT = system.limit()
+cdef double worked = 0  # When the last pass on several threads ended,
+cdef int workers = 0  # and how many others than the caller's it had.
 fo_watch_forks()
 
 
@@ -76,6 +81,11 @@ def processor():
 def threads():
     """Return the number of threads that a step may use, called from this Python thread."""
     return available()
+
+
+def busy(int parts):
+    """Return True if other processes hold processors that this many threads would need; False if the system does not say."""
+    return bool(is_busy(parts))
 
 
 def isa(table):
@@ -128,13 +138,20 @@ cdef int choose_parallel(const plan_t *plan) noexcept:
     # OpenMP's threads do not survive a fork.
     if fo_forked:
         return 1
-    parts = min(<Py_ssize_t> (plan.most if plan.most > 0 else available()), plan.elements // GRAIN)
+    parts = min(<Py_ssize_t> (plan.most if plan.most > 0 else available()), max(2, plan.elements // GRAIN))
     if parts > 1 and plan.most == 0:
         # A caller that computes between steps leaves cold caches and spinning threads: both cases are measured apart.
         chooser.now = &chooser.measured[chooser.entered - chooser.left > 1e-6 * AT_ONCE]
+        if is_retry(chooser.now) and is_busy(<int> parts):
+            postpone(chooser.now)
         if not chooser.now.parallel:
             return 1
     return <int> parts
+
+
+cdef bint is_busy(int parts) noexcept:
+    """Return True if other processes hold the processors; workers of this one may still spin after their last pass."""
+    return fo_is_busy(parts, workers if fo_now() - worked < 1e-6 * QUIET else 0)
 
 
 cdef void record_time(const plan_t *plan) noexcept:
@@ -145,6 +162,7 @@ cdef void record_time(const plan_t *plan) noexcept:
 
 cdef void run_pass(const plan_t *plan, const pass_t *what, int parts) noexcept:
     """Run a pass over all blocks with this many threads."""
+    global worked, workers
     cdef int part
     cdef fo_env env
     if what.blocks * BLOCK < TINY:
@@ -159,6 +177,8 @@ cdef void run_pass(const plan_t *plan, const pass_t *what, int parts) noexcept:
                 env = fo_enter(plan.flush and what.kind == PASS_STEP)
                 run_blocks(plan, what, what.blocks * part // parts, what.blocks * (part + 1) // parts)
                 fo_leave(env)
+    if parts > 1:
+        worked, workers = fo_now(), parts - 1
 
 
 cdef void run_blocks(const plan_t *plan, const pass_t *what, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:

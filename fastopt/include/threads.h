@@ -35,4 +35,30 @@ static int fo_forked = 0;
 static void fo_child(void) { fo_forked = 1; }
 static void fo_watch_forks(void) { pthread_atfork(0, 0, fo_child); }
 #endif
+
+/* True if processors are fewer than `parts` threads need, this one among them, beside what runs already, except for `own` threads
+   of this process; a microsecond. False where the system does not say. In a container of some of the processors it may be false,
+   too, where they are busy. */
+#if defined(__linux__)
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+static inline int fo_is_busy(int parts, int own)
+{
+    static int file = -2;
+    char text[64], *at = text;
+    if (file == -2) file = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+    const ssize_t n = file < 0 ? 0 : pread(file, text, sizeof text - 1, 0);
+    if (n <= 0) return 0;
+    text[n] = 0;
+    for (int spaces = 0; *at && spaces < 3; at++) spaces += *at == ' '; /* three averages, then running/all */
+    return strtol(at, NULL, 10) - own + parts - 1 > sysconf(_SC_NPROCESSORS_ONLN);
+}
+#else
+static inline int fo_is_busy(int parts, int own)
+{
+    (void)parts, (void)own;
+    return 0;
+}
+#endif
 #endif
