@@ -1,8 +1,8 @@
 """A model of spin, wake and bandwidth for 4 to 128 threads, which replays the choice of threads.
 
 ``python asv_bench/thread_model.py`` prints it. Durations are those of Adam in float32. A thread computes at `RATE` and reads and
-writes `BYTES` an element, from memory if all arrays are larger than the caches; memory saturates at some threads. Threads sleep after
-`QUIET` seconds without work; waking, starting and joining them takes longer the more they are. Other processes that hold processors
+writes `BYTES` an element, from memory if all arrays are larger than the caches; memory saturates at some threads. Threads sleep
+after `QUIET` seconds without work; waking, starting and joining them takes longer the more they are. Other processes that hold processors
 cost a parallel step the rest of a turn.
 """
 
