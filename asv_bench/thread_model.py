@@ -2,8 +2,8 @@
 
 ``python asv_bench/thread_model.py`` prints it. Durations are those of Adam in float32. A thread computes at `RATE` and reads and
 writes `BYTES` an element, from memory if all arrays are larger than the caches; memory saturates at some threads. Threads sleep
-after `QUIET` seconds without work; waking, starting and joining them takes longer the more they are. Other processes that hold processors
-cost a parallel step the rest of a turn.
+after `QUIET` seconds without work; waking, starting and joining them takes longer the more they are. Other processes that hold
+processors cost a parallel step the rest of a turn.
 """
 
 from __future__ import annotations

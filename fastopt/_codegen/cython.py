@@ -67,13 +67,13 @@ WHOLE = """\
 from fastopt._engine.span cimport reduce_blocks, write_factors, span, write_terms
 from fastopt._engine.table cimport (
     ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, PARAMETER, STAGE_ARRAY,
-    TRANSFORMS, UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_stage, describe_sums,
-    describe_terms, describe_vectors, fo_powers_t, formula_t, kernel_t, table_t,
+    TRANSFORMS, UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_squares, describe_stage,
+    describe_sums, describe_terms, describe_vectors, fo_powers_t, formula_t, kernel_t, table_t,
 )"""
 RULES_ALONE = """\
 from fastopt._engine.table cimport (
-    ARRAY, GROUP, UPDATE, VERSION, WHOLE, describe, describe_rule, describe_sums, describe_vectors, fo_powers_t, formula_t,
-    kernel_t, table_t,
+    ARRAY, GROUP, UPDATE, VERSION, WHOLE, describe, describe_rule, describe_squares, describe_sums, describe_vectors,
+    fo_powers_t, formula_t, kernel_t, table_t,
 )"""
 SCOPES = {"over_array": "ARRAY", "mean_over_array": "ARRAY", "over_group": "GROUP", "over_all": "WHOLE"}
 TERMS = {"factored_terms": "LINES", "matrix_terms": "MATRIX"}
@@ -341,7 +341,11 @@ def _sums_row(f: RuleIR, to: str, arrays: str) -> list[str]:
     squares = [f.sums.bits(names) for names in (f.sums.squares, f.sums.squared_by_f32)]
     taken = (len(f.sums.arrays), f"[{arrays}]") if arrays else (0, "NULL")
     scope = (len(f.sums.results), SCOPES[f.scope], f.scope.startswith("mean"))
-    return _row("describe_sums", to, *scope, *kernels, *squares, *taken)
+    lines = _row("describe_sums", to, *scope, *kernels, *squares, *taken)
+    places = {a: str(k) for k, a in enumerate(f.arrays)} if f.is_rule else {a: x for a, x in SHARED_ARRAYS.items() if a != "m"}
+    squared = [places.get(ast.unparse(e)) for n, e in f.sums.results if n in f.sums.squares]
+    plain = not f.sums.body and len(squared) == len(f.sums.results) and all(squared)
+    return lines + (_row("describe_squares", to, f"[{', '.join(map(str, squared))}]") if plain else [])
 
 
 def _rule_row(f: RuleIR, to: str) -> list[str]:

@@ -11,7 +11,7 @@ from fastopt._engine.gradients cimport arrays_over, collect, stash_list, use_zer
 from fastopt._engine.lazy_rows cimport catch_up_rows, catch_up_whole, check_caught_up, mark_current, sweep_rows
 from fastopt._engine.passes cimport LEAST, choose_threads, run_pass, stop_timer
 from fastopt._engine.plan cimport OPS, Plan
-from fastopt._engine.reductions cimport allocate_sums, prepare_matrices
+from fastopt._engine.reductions cimport allocate_sums, drop_updates, prepare_matrices
 from fastopt._engine.scalars cimport rebuild_program, evaluate_schedules, prepare_rules, prepare_stage, activate_stages
 from fastopt._engine.table cimport ARRAY, CHECK, EMPTY, END, CARRY, SCALARS, STAGE, STAGES, TOTALS, op_t, table_t
 
@@ -156,6 +156,8 @@ cdef class CompiledBackend(Plan):
         if self.core.flush:
             fo_enter(True)
         run_pass(&self.core, &self.update, parts)
+        if self.kept != NULL:
+            drop_updates(self)
         stop_timer(&self.core)
 
     cdef void count_step(self, bint accumulating) noexcept:

@@ -11,14 +11,21 @@ from fastopt._engine.staging cimport element_format, fetch_parameter, fetch_stat
 from fastopt._engine.table cimport (
     BLOCK, CHECK, CLEAR, EMPTY, END, FLOAT64, GRADIENT, INPUTS, LONGDOUBLE, PARAMETER, ROWS, RULE, STAGE, STAGES,
     STAGE_ARRAY, STATES,
-    SUBTRACT, SUMS, TERMS, UPDATE, VELOCITY, formula_t, op_t, task_t,
+    SUBTRACT, SUMS, TERMS, UPDATE, VELOCITY, formula_t, op_t, partial_t, task_t,
 )
 
 cdef enum:
     AHEAD = 4 * BLOCK  # Elements to prefetch ahead of those that are summed.
     LARGE = 1 << 18  # Elements: a larger array is not in a near cache.
 
+cdef enum terms_t:  # What a block of sums has written.
+    OF_FLOATS  # Terms, of squares the squares themselves.
+    OF_DOUBLES  # Terms, of squares the roots: these may leave the range.
+    SUMMED  # Their sums.
+
 cdef extern from "block.h" nogil:
+    void fo_fold_floats(int arrays, const float **x, Py_ssize_t n, double *out)
+    double fo_fold_squares(const double *x, int *unit)
     void fo_prefetch(const char *x, Py_ssize_t n)
     const char *fo_zeros()
 
@@ -99,6 +106,7 @@ cdef inline void update_blocks(const task_t *task, Py_ssize_t lo, Py_ssize_t hi,
     cdef gradient_buffers_t g
     cdef void *arrays[UPDATE + 1]
     cdef void *update = NULL
+    cdef const op_t *first = task.ops
     cdef const op_t *op = task.ops
     cdef Py_ssize_t n
     cdef int k
@@ -107,19 +115,21 @@ cdef inline void update_blocks(const task_t *task, Py_ssize_t lo, Py_ssize_t hi,
         if op.kind == SUBTRACT:
             update = u_buffer
         op += 1
+    while task.kept != NULL and first.id != task.kept_at:
+        first += 1
     while lo < hi:
         n = min(<Py_ssize_t> BLOCK, hi - lo)
         arrays[PARAMETER] = task.p.data + lo * <Py_ssize_t> sizeof(element)
         arrays[GRADIENT] = task.g.data + lo * <Py_ssize_t> sizeof(element)
         for k in range(task.rule.states):
             arrays[k + 2] = task.state[k] + lo * <Py_ssize_t> sizeof(element)
-        arrays[UPDATE] = update
-        op = task.ops
+        arrays[UPDATE] = update if task.kept == NULL else task.kept + lo * <Py_ssize_t> sizeof(element)
+        op = first
         while op.kind != END:
             if op.kind == STAGE:
                 shape(task, op, arrays, &g, lo, n, _)
             elif op.kind == SUBTRACT:
-                subtract(<element *> arrays[PARAMETER], u_buffer, n)
+                subtract(<element *> arrays[PARAMETER], <element *> arrays[UPDATE], n)
             elif op.kind == RULE:
                 if element is float:
                     task.rule.f32(arrays, n, task.c)
@@ -182,9 +192,34 @@ cdef inline const op_t *find_terms(const task_t *task, int at, bint *keeps_state
     return op
 
 
-cdef inline bint write_terms(const task_t *task, const op_t *op, const formula_t *f, const double *c, Py_ssize_t lo,
-                             Py_ssize_t n, int id, void **arrays, double *out, bint is_wide, element _) noexcept nogil:
-    """Write the terms of an operation's sums, or of a rule's matrices. Return True if they are of doubles."""
+cdef inline bint sum_squares(const formula_t *f, void **arrays, Py_ssize_t n, bint is_wide, partial_t *sums,
+                             element _) noexcept nogil:
+    """Sum the squares of whole arrays without writing them first. Return False if some are doubles that do not fill the block."""
+    cdef const float *floats[SUMS]
+    cdef double found[SUMS]
+    cdef int j, unit, count = 0
+    for j in range(f.sums):
+        if element is float and not (is_wide and f.square_of[j] == GRADIENT):
+            floats[count] = <const float *> arrays[f.square_of[j]]
+            count += 1
+        elif n < BLOCK:
+            return False
+    fo_fold_floats(count, floats, n, found)
+    count = 0
+    for j in range(f.sums):
+        unit = 0
+        if element is float and not (is_wide and f.square_of[j] == GRADIENT):
+            sums[j].sum = found[count]
+            count += 1
+        else:
+            sums[j].sum = fo_fold_squares(<const double *> arrays[f.square_of[j]], &unit)
+        sums[j].unit = unit
+    return True
+
+
+cdef inline terms_t write_terms(const task_t *task, const op_t *op, const formula_t *f, const double *c, Py_ssize_t lo,
+                                Py_ssize_t n, int id, void **arrays, double *out, bint is_wide, element _) noexcept nogil:
+    """Write the terms of an operation's sums, or of a rule's matrices."""
     cdef int k, place
     cdef void *terms[UPDATE + 1]
     terms[UPDATE] = out
@@ -206,7 +241,7 @@ cdef inline bint write_terms(const task_t *task, const op_t *op, const formula_t
             f.sums_f32(terms, n, c)
     else:
         f.sums_f64(terms, n, c)
-    return element is double or is_wide
+    return OF_DOUBLES if element is double or is_wide else OF_FLOATS
 
 
 cdef inline void operate(const task_t *task, const op_t *op, const formula_t *f, void **arrays, gradient_buffers_t *g,
@@ -228,17 +263,19 @@ cdef inline void operate(const task_t *task, const op_t *op, const formula_t *f,
         move(<char *> fo_zeros(), &task.g, lo, n, size_of(task.g.format), True, u_buffer[0])
 
 
-cdef inline bint run_block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, double *out, element _) noexcept nogil:
+cdef inline terms_t run_block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, double *out, partial_t *sums,
+                              element _) noexcept nogil:
     """Update at most a block, elements `lo` to `lo + n`: decode, run the program, encode.
 
-    With `out`, write the terms of the sums of operation `id`, or of a rule's matrices, and change nothing. Return True if they
-    are of doubles, and so are not squared yet.
+    With `out`, write the terms of the sums of operation `id`, or of a rule's matrices, and change nothing, unless the task keeps
+    what the rule computes. With `sums`, write the sums of squares instead where that is possible.
     """
     cdef element p_buffer[BLOCK]
     cdef element g_buffers[2][BLOCK]
     cdef double w_buffers[2][BLOCK]
     cdef element u_buffer[BLOCK]
     cdef element state_buffers[STATES][BLOCK]
+    cdef element *update = u_buffer
     cdef void *arrays[UPDATE + 1]
     cdef const op_t *op = task.ops
     cdef const op_t *found
@@ -254,8 +291,10 @@ cdef inline bint run_block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int 
         if found.kind == END or (found.kind == RULE and id == STAGES and task.rule.sums == 0):
             for k in range(SUMS):
                 memset(out + k * BLOCK, 0, n * sizeof(double))
-            return False
+            return OF_FLOATS
         needed = not found.needs_gradient_only
+        if task.kept != NULL and task.kept_at == id:
+            keeps_state, update = False, <element *> task.kept + lo
     else:
         needed = until(op, RULE).kind == RULE
     arrays[UPDATE] = NULL
@@ -271,10 +310,12 @@ cdef inline bint run_block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int 
             fetch_state(task, lo, n, state_buffers, arrays, keeps_state)
             fetched = True
         if terms_only and op.id == at and (op.kind == STAGE or op.kind == RULE or op.kind == CHECK):
+            if sums != NULL and sum_squares(f, arrays, n, g.is_wide, sums, p_buffer[0]):
+                return SUMMED
             return write_terms(task, op, f, c, lo, n, id, arrays, out, g.is_wide, p_buffer[0])
         updated = updated or op.kind == RULE
-        operate(task, op, f, arrays, &g, u_buffer, terms_only, lo, n)
+        operate(task, op, f, arrays, &g, update, terms_only, lo, n)
         op += 1
     if updated and not terms_only:
         store(task, lo, n, arrays, p_buffer[0])
-    return False
+    return OF_FLOATS

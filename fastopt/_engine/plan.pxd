@@ -62,6 +62,7 @@ cdef class Plan(Backend):
     cdef double *sums_c  # Scalars of the rules' sums, a row for each parameter.
     cdef double *stage_c  # Scalars of the stages, a row for each group.
     cdef double *array_c[STAGES]  # Scalars of stages with sums per array: a row for each parameter.
+    cdef char *kept  # Updates of all arrays, between the sums of a stage and the step; NULL: not kept.
     cdef double *sums[STAGES + 1]  # Sums of each stage and of the rule: TOTALS for each array, each group, or once.
     cdef int64_t *t  # Steps of each parameter.
     cdef bint *active  # Parameters with a gradient in this step.

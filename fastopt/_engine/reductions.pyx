@@ -11,8 +11,8 @@ from libc.stdint cimport int64_t
 from fastopt._engine.passes cimport PASS_FACTORS, PASS_TERMS, PASS_SUMS, run_pass, has_terms
 from fastopt._engine.plan cimport Plan, hyperparameters_of, powers_of
 from fastopt._engine.table cimport (
-    ARRAY, BLOCK, COLUMNS, FLOAT64, GROUP, INPUTS, CARRY, LINES, MATRIX, RATIOS, ROWS, SCALARS, STAGES, SUMS, TOTALS, formula_t,
-    factors_t, partial_t, scope_t, task_t,
+    ARRAY, BLOCK, COLUMNS, END, FLOAT64, GRADIENT, GROUP, INPUTS, CARRY, LINES, MATRIX, RATIOS, ROWS, RULE, SCALARS, STAGE, STAGES,
+    STAGES_AND_RULE, SUMS, TOTALS, TRANSFORMS, UPDATE, factors_t, formula_t, op_t, partial_t, scope_t, task_t,
 )
 
 cdef extern from "block.h" nogil:
@@ -22,6 +22,9 @@ cdef extern from "block.h" nogil:
     void fo_total_add_blocks(fo_total *total, const partial_t *blocks, int64_t n, int64_t stride)
     int fo_reduce_totals(fo_total *totals, int sums, int squares, double n, double *given)
 
+cdef enum:
+    KEPT = 1 << 18  # Elements, of all arrays: a near cache holds their updates.
+
 cdef struct run_t:  # Contiguous blocks whose sums are still to be added.
     Py_ssize_t first
     Py_ssize_t end
@@ -29,7 +32,7 @@ cdef struct run_t:  # Contiguous blocks whose sums are still to be added.
 
 cdef int allocate_sums(Plan plan, int id, const formula_t *f) except -1:
     """Allocate the memory of a stage's or rule's sums when they are first needed."""
-    cdef Py_ssize_t blocks
+    cdef Py_ssize_t blocks, elements
     if plan.sum_pass.partials == NULL:
         blocks = max(plan.space[0], plan.space[1], plan.space[2])
         plan.sum_pass.partials = <partial_t *> plan.arena.allocate(SUMS * blocks, sizeof(partial_t))
@@ -39,7 +42,56 @@ cdef int allocate_sums(Plan plan, int id, const formula_t *f) except -1:
         plan.array_c[id] = <double *> plan.arena.allocate(plan.n * INPUTS, sizeof(double))
     if id == STAGES and plan.sums_c == NULL:
         plan.sums_c = <double *> plan.arena.allocate(plan.n * SCALARS, sizeof(double))
+    if id < STAGES and plan.kept == NULL and sums_update(f) and not plan.core.flush and not plan.exact:
+        elements = plan.core.tasks[plan.n - 1].position + plan.core.tasks[plan.n - 1].n
+        if elements <= KEPT:
+            plan.kept = <char *> plan.arena.allocate(elements, sizeof(double))
     return 0
+
+
+cdef bint sums_update(const formula_t *f) noexcept:
+    """Return True for a stage that changes the update by the squares of its elements, array by array."""
+    cdef int j
+    for j in range(f.sums if f.plain_squares and f.scope == ARRAY and f.kind == TRANSFORMS else 0):
+        if f.square_of[j] == UPDATE:
+            return True
+    return False
+
+
+cdef void keep_updates(Plan plan, int id) noexcept:
+    """Let the sums of a stage keep the updates that they compute, of arrays where that is possible."""
+    cdef Py_ssize_t i
+    cdef task_t *task
+    for i in range(plan.n):
+        task = &plan.core.tasks[i]
+        if can_keep(task, id):
+            task.kept, task.kept_at = plan.kept + task.position * <Py_ssize_t> sizeof(double), id
+
+
+cdef void drop_updates(Plan plan) noexcept:
+    """Forget the updates of the step that has been made."""
+    cdef Py_ssize_t i
+    for i in range(plan.n):
+        plan.core.tasks[i].kept = NULL
+
+
+cdef bint can_keep(const task_t *task, int id) noexcept:
+    """Return True if nothing but the update and the rule's state changes before a stage, and no other sums need the rule."""
+    cdef const op_t *op = task.ops
+    cdef bint ran = False, found = False
+    if not task.active or not task.no_decoding or task.rows != NULL or op.fast_path != STAGES_AND_RULE:
+        return False
+    while op.kind != END:
+        if op.kind == RULE:
+            ran = True
+        elif op.id == id:
+            found = ran
+        elif ran and op.kind == STAGE and op.formula.sums:
+            return False
+        elif not found and (op.kind != STAGE or (op.formula.arrays[0] != GRADIENT and op.formula.arrays[0] != UPDATE)):
+            return False
+        op += 1
+    return found
 
 
 cdef void sum_arrays(Plan plan, int id, const formula_t *f, int parts) noexcept:

@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t
 from fastopt.domains import overflow
 from fastopt._engine.plan cimport OPS, ZERO_ELEMENTS, Plan, hyperparameter, hyperparameters_of, powers_of
 from fastopt._engine.program cimport build_program, is_loose
-from fastopt._engine.reductions cimport sum_arrays
+from fastopt._engine.reductions cimport keep_updates, sum_arrays, sums_update
 from fastopt._engine.table cimport (
     ARRAY, CHECK, END, GROUP, INPUTS, CARRY, SCALARS, STAGE, STAGES, TOTALS, formula_t, op_t, task_t,
 )
@@ -106,6 +106,8 @@ cdef bint prepare_stage(Plan plan, int k, double scale, int parts) noexcept:
     cdef Py_ssize_t i, group
     cdef int j
     if stage.sums and not (k == plan.finite_at and plan.policy == ZERO_ELEMENTS):
+        if plan.kept != NULL and sums_update(stage):
+            keep_updates(plan, k)
         sum_arrays(plan, k, stage, parts)
         if k == plan.finite_at:
             for i in range(plan.n):

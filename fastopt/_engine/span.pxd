@@ -8,7 +8,7 @@ from libc.math cimport sqrt as root
 from libc.string cimport memcpy, memset
 
 from fastopt._engine.encoding cimport size_of
-from fastopt._engine.block cimport AHEAD, LARGE, prefetch, run_block, update_blocks
+from fastopt._engine.block cimport AHEAD, LARGE, OF_DOUBLES, OF_FLOATS, SUMMED, prefetch, run_block, terms_t, update_blocks
 from fastopt._engine.table cimport (
     BLOCK, FLOAT32, FLOAT64, GRADIENT, PARAMETER, RULE_ALONE, STAGES_AND_RULE, SUMS, UPDATE, formula_t, factors_t, partial_t,
     task_t,
@@ -16,7 +16,7 @@ from fastopt._engine.table cimport (
 
 cdef extern from "block.h" nogil:
     double fo_fold(const double *x)
-    double fo_fold_floats(const float *x, Py_ssize_t n)
+    void fo_fold_floats(int arrays, const float **x, Py_ssize_t n, double *out)
     double fo_fold_squares(const double *x, int *unit)
 
 
@@ -42,11 +42,11 @@ cdef inline void update_range(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) 
             update_blocks[double](task, lo, hi, 0)
     elif task.p.format == FLOAT64:
         while lo < hi:
-            run_block[double](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, 0)
+            run_block[double](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, NULL, 0)
             lo += BLOCK
     else:
         while lo < hi:
-            run_block[float](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, 0)
+            run_block[float](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, NULL, 0)
             lo += BLOCK
 
 
@@ -82,16 +82,17 @@ cdef inline void span(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept
         lo += n
 
 
-cdef inline bint terms_of(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, int count, double *out) noexcept nogil:
-    """Compute the terms of the sums of operation `id`; zeros for rows without a gradient. Return as `run_block` does."""
+cdef inline terms_t terms_of(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, int count, double *out,
+                             partial_t *sums) noexcept nogil:
+    """Compute the terms of the sums of operation `id`, or their sums; zeros for rows without a gradient."""
     cdef task_t rows
     cdef Py_ssize_t k, first, last, shift
     cdef int j
-    cdef bint wide = False
+    cdef terms_t wrote = OF_FLOATS
     if task.rows == NULL:
         if task.p.format == FLOAT64:
-            return run_block[double](task, lo, n, id, out, 0)
-        return run_block[float](task, lo, n, id, out, 0)
+            return run_block[double](task, lo, n, id, out, sums, 0)
+        return run_block[float](task, lo, n, id, out, sums, 0)
     for j in range(count):
         memset(out + j * BLOCK, 0, n * sizeof(double))
     rows = task[0]
@@ -102,10 +103,10 @@ cdef inline bint terms_of(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int i
         shift = (k - task.rows[k]) * task.row
         rows.g.data = task.g.data + shift * size_of(task.g.format)
         if task.p.format == FLOAT64:
-            wide = run_block[double](&rows, first, last - first, id, out + (first - lo), 0)
+            wrote = run_block[double](&rows, first, last - first, id, out + (first - lo), NULL, 0)
         else:
-            wide = run_block[float](&rows, first, last - first, id, out + (first - lo), 0)
-    return wide
+            wrote = run_block[float](&rows, first, last - first, id, out + (first - lo), NULL, 0)
+    return wrote
 
 
 cdef inline void write_terms(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, int id) noexcept nogil:
@@ -117,7 +118,7 @@ cdef inline void write_terms(const task_t *task, Py_ssize_t lo, Py_ssize_t hi, i
         k += 1
     while lo < hi:
         n = min(<Py_ssize_t> BLOCK, hi - lo)
-        terms_of(task, lo, n, id, 1, terms)
+        terms_of(task, lo, n, id, 1, terms, NULL)
         if task.p.format == FLOAT64:
             memcpy(<double *> task.state[k] + lo, terms, n * sizeof(double))
         else:
@@ -143,7 +144,7 @@ cdef inline void write_factors(const task_t *task, Py_ssize_t lo, Py_ssize_t hi,
         column = 0
         while place < end:
             n = min(<Py_ssize_t> BLOCK, end - place)
-            terms_of(task, place, n, id, 1, terms)
+            terms_of(task, place, n, id, 1, terms, NULL)
             i = 0
             while i < n:
                 if column == 0:
@@ -169,6 +170,12 @@ cdef inline bint is_norm_of_floats(const task_t *task, int id) noexcept nogil:
         and task.g.contiguous and task.g.format == FLOAT32 and task.rows == NULL and task.p.format != FLOAT64
 
 
+cdef inline bint is_alone(const Py_ssize_t *starts, Py_ssize_t n, Py_ssize_t i, Py_ssize_t size, Py_ssize_t place) noexcept nogil:
+    """Return True if a block of sums, at this place, has elements of array `i` alone, from its beginning on."""
+    return starts[i] <= place < starts[i] + size and (
+        starts[i] + size >= place + BLOCK or i + 1 == n or starts[i + 1] >= place + BLOCK)
+
+
 cdef inline void clear(double *terms, int count, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     """Fill places `lo` to `hi` of a block with zeros."""
     cdef int j
@@ -190,15 +197,15 @@ cdef inline void take_roots(double *terms, int which, Py_ssize_t lo, Py_ssize_t 
                 terms[j * BLOCK + i] = root(terms[j * BLOCK + i])
 
 
-cdef inline bint terms_of_block(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, const formula_t *f,
-                                Py_ssize_t place, Py_ssize_t *at, double *terms) noexcept nogil:
+cdef inline terms_t terms_of_block(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, const formula_t *f,
+                                   Py_ssize_t place, Py_ssize_t *at, double *terms, partial_t *sums) noexcept nogil:
     """Write the terms of a whole block that may span several arrays; `at` is the first of them and moves on.
 
-    Returns True if doubles are among them. The terms are then the numbers themselves, whose squares may leave the range.
+    If doubles are among them, the terms are the numbers themselves. A block of one array may be summed at once.
     """
     cdef Py_ssize_t i = at[0], first, last, filled = 0
     cdef const task_t *task
-    cdef bint wide = False
+    cdef terms_t wrote = OF_FLOATS, now
     while i < n and starts[i] < place + BLOCK:
         task = &tasks[i]
         first = max(starts[i], place)
@@ -206,19 +213,24 @@ cdef inline bint terms_of_block(const task_t *tasks, Py_ssize_t n, const Py_ssiz
         if first < last and task.active:
             clear(terms, f.sums, filled, first - place)
             filled = last - place
-            if terms_of(task, first - starts[i], last - first, id, f.sums, terms + (first - place)) == wide:
+            now = terms_of(task, first - starts[i], last - first, id, f.sums, terms + (first - place),
+                           sums if f.plain_squares and is_alone(starts, n, i, task.n, place) else NULL)
+            if now == SUMMED:
+                wrote = SUMMED
+                filled = BLOCK
+            elif now == wrote:
                 pass
-            elif wide:
+            elif wrote == OF_DOUBLES:
                 take_roots(terms, f.squared_by_f32, first - place, last - place)
             else:
                 take_roots(terms, f.squared_by_f32, 0, first - place)
-                wide = True
+                wrote = OF_DOUBLES
         if starts[i] + task.n > place + BLOCK:
             break
         i += 1
     clear(terms, f.sums, filled, BLOCK)
     at[0] = i
-    return wide
+    return wrote
 
 
 cdef inline void reduce_blocks(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, const formula_t *f,
@@ -229,7 +241,8 @@ cdef inline void reduce_blocks(const task_t *tasks, Py_ssize_t n, const Py_ssize
     cdef const task_t *task
     cdef partial_t *partial
     cdef int j, unit, count = f.sums
-    cdef bint wide
+    cdef terms_t wrote
+    cdef const float *squares
     while end - i > 1:
         middle = (i + end) // 2
         if starts[middle] <= lo * BLOCK:
@@ -247,21 +260,21 @@ cdef inline void reduce_blocks(const task_t *tasks, Py_ssize_t n, const Py_ssize
             if lo >= hi:
                 break
             place = lo * BLOCK
-        if f.squares and is_norm_of_floats(task, id) and starts[i] <= place < starts[i] + task.n and (
-                starts[i] + task.n >= place + BLOCK or i + 1 == n or starts[i + 1] >= place + BLOCK):
+        if f.squares and is_norm_of_floats(task, id) and is_alone(starts, n, i, task.n, place):
             first = place - starts[i]
             if task.n >= LARGE:
                 prefetch(task, first + AHEAD, False)
-            partials[count * lo].sum = fo_fold_floats(<const float *> task.g.data + first, min(BLOCK, task.n - first))
+            squares = <const float *> task.g.data + first
+            fo_fold_floats(1, &squares, min(BLOCK, task.n - first), &partials[count * lo].sum)
             partials[count * lo].unit = 0
             if starts[i] + task.n <= place + BLOCK:
                 i += 1
             lo += 1
             continue
-        wide = terms_of_block(tasks, n, starts, id, f, place, &i, terms)
-        for j in range(count):
+        wrote = terms_of_block(tasks, n, starts, id, f, place, &i, terms, partials + count * lo)
+        for j in range(count if wrote != SUMMED else 0):
             partial, unit = partials + count * lo + j, 0
-            if (f.squares if wide else f.squares & ~f.squared_by_f32) >> j & 1:
+            if (f.squares if wrote == OF_DOUBLES else f.squares & ~f.squared_by_f32) >> j & 1:
                 partial.sum = fo_fold_squares(terms + j * BLOCK, &unit)
             else:
                 partial.sum = fo_fold(terms + j * BLOCK)

@@ -85,6 +85,8 @@ cdef struct formula_t:  # A rule or a stage.
     int sums  # 0: the scalars need none.
     int squares  # Mask of the sums of squares.
     int squared_by_f32  # Of these: squared by the float kernel; the others are squared on adding.
+    bint plain_squares  # All of them are squares of arrays as they are,
+    int square_of[SUMS]  # at these places.
     scope_t scope
     scalars_t compute_sums_scalars
     kernel_t sums_f32
@@ -176,6 +178,8 @@ cdef struct task_t:  # A parameter with its gradient and state; the first cache 
     Py_ssize_t n_rows
     Py_ssize_t row  # Elements of a row.
     factors_t *factors  # Of an array with factored terms.
+    char *kept  # The update, which the sums of stage `kept_at` have left, and the state with it; NULL: the rule is still to run.
+    int kept_at
 
 cdef struct table_t:
     int version
@@ -231,6 +235,13 @@ cdef inline void describe_sums(formula_t *f, int sums, scope_t scope, bint mean,
     f.squares, f.squared_by_f32, f.n_sums_arrays = squares, squared_by_f32, n
     for k in range(n):
         f.sums_arrays[k] = arrays[k]
+
+
+cdef inline void describe_squares(formula_t *f, int *places) noexcept:
+    cdef int j
+    f.plain_squares = True
+    for j in range(f.sums):
+        f.square_of[j] = places[j]
 
 
 cdef inline void describe_terms(formula_t *f, scope_t scope, kernel_t f32, kernel_t f64, scalars_t compute_scalars) noexcept:

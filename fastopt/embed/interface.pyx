@@ -139,7 +139,7 @@ cdef void fill(const fastopt_update *u, job_t *job) noexcept nogil:
     job.key = fo_key(fo_key(u.seed, <uint32_t> (u.t - 1)), <uint32_t> ((u.t - 1) >> 32))
     task.n = task.work = u.n
     task.first = task.index = task.n_rows = task.row = 0
-    task.scalar_arrays, task.rows, task.factors = 0, NULL, NULL
+    task.scalar_arrays, task.rows, task.factors, task.kept = 0, NULL, NULL, NULL
     task.active, task.rule, task.ops, task.c = True, rule, job.ops, job.c
     task.p.data, task.p.format, task.p.contiguous = <char *> u.param_out, format_of(u.param_format), True
     task.g.data, task.g.format, task.g.contiguous = <char *> u.grad, format_of(u.grad_format), True

@@ -97,31 +97,42 @@ FO_INLINE double fo_fold_of(const double *x, int square, double scale)
 }
 FO_INLINE double fo_fold(const double *x) { return fo_fold_of(x, 0, 1); }
 
-/* Sum the squares of n floats, as if zeros filled the block. In double, none of them leaves the range. */
-FO_INLINE double fo_fold_floats(const float *x, ptrdiff_t n)
+/* Sum the squares of n floats of each of `arrays` arrays, as if zeros filled the block: side by side, for an addition waits for the
+   one before it. In double, no square leaves the range. `arrays` must be a constant. */
+FO_INLINE void fo_fold_squares_of(int arrays, const float *const *x, ptrdiff_t n, double *out)
 {
 #if defined(__AVX512F__)
-    double wide[16];
-    __m512d low = _mm512_setzero_pd(), high = low;
-    float last[16] = {0};
-    for (ptrdiff_t i = 0; i < n; i += 16) {
-        const float *from = x + i;
-        if (n - i < 16) from = (const float *)memcpy(last, x + i, (size_t)(n - i) * sizeof(float));
-        const __m512d a = _mm512_cvtps_pd(_mm256_loadu_ps(from)), b = _mm512_cvtps_pd(_mm256_loadu_ps(from + 8));
-        low = _mm512_add_pd(low, _mm512_mul_pd(a, a));
-        high = _mm512_add_pd(high, _mm512_mul_pd(b, b));
+    __m512d low[3], high[3];
+    for (int k = 0; k < arrays; k++) low[k] = high[k] = _mm512_setzero_pd();
+    for (ptrdiff_t i = 0; i < n; i += 16)
+        for (int k = 0; k < arrays; k++) {
+            float last[16] = {0};
+            const float *from = x[k] + i;
+            if (__builtin_expect(n - i < 16, 0)) from = (const float *)memcpy(last, from, (size_t)(n - i) * sizeof(float));
+            const __m512d a = _mm512_cvtps_pd(_mm256_loadu_ps(from)), b = _mm512_cvtps_pd(_mm256_loadu_ps(from + 8));
+            low[k] = _mm512_fmadd_pd(a, a, low[k]); /* the square of a float is exact in double */
+            high[k] = _mm512_fmadd_pd(b, b, high[k]);
+        }
+    for (int k = 0; k < arrays; k++) {
+        const __m512d lanes = _mm512_add_pd(low[k], high[k]);
+        const __m256d half = _mm256_add_pd(_mm512_castpd512_pd256(lanes), _mm512_extractf64x4_pd(lanes, 1));
+        const __m128d quarter = _mm_add_pd(_mm256_castpd256_pd128(half), _mm256_extractf128_pd(half, 1));
+        out[k] = _mm_cvtsd_f64(quarter) + _mm_cvtsd_f64(_mm_unpackhi_pd(quarter, quarter));
     }
-    _mm512_storeu_pd(wide, low);
-    _mm512_storeu_pd(wide + 8, high);
-    for (int width = 8; width > 0; width /= 2)
-        for (int j = 0; j < width; j++) wide[j] = wide[j] + wide[j + width];
-    return wide[0];
 #else
     double wide[256];
-    for (ptrdiff_t i = 0; i < n; i++) wide[i] = (double)x[i];
-    memset(wide + n, 0, (size_t)(256 - n) * sizeof(double));
-    return fo_fold_of(wide, 1, 1);
+    for (int k = 0; k < arrays; k++) {
+        for (ptrdiff_t i = 0; i < n; i++) wide[i] = (double)x[k][i];
+        memset(wide + n, 0, (size_t)(256 - n) * sizeof(double));
+        out[k] = fo_fold_of(wide, 1, 1);
+    }
 #endif
+}
+FO_INLINE void fo_fold_floats(int arrays, const float *const *x, ptrdiff_t n, double *out)
+{
+    if (arrays == 1) fo_fold_squares_of(1, x, n, out);
+    else if (arrays == 2) fo_fold_squares_of(2, x, n, out);
+    else if (arrays == 3) fo_fold_squares_of(3, x, n, out);
 }
 
 /* Sum a block's squares, as a number times 2^unit: if the squares leave the middle of the range of doubles, the elements are

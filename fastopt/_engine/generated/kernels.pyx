@@ -9,8 +9,8 @@ from libc.stdint cimport int64_t
 from fastopt._engine.span cimport reduce_blocks, write_factors, span, write_terms
 from fastopt._engine.table cimport (
     ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, PARAMETER, STAGE_ARRAY,
-    TRANSFORMS, UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_stage, describe_sums,
-    describe_terms, describe_vectors, fo_powers_t, formula_t, kernel_t, table_t,
+    TRANSFORMS, UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_squares, describe_stage,
+    describe_sums, describe_terms, describe_vectors, fo_powers_t, formula_t, kernel_t, table_t,
 )
 
 ctypedef fused real:
@@ -3236,6 +3236,7 @@ describe(&RULES[15], b"lars",
          lars_scalars, lars_f32, lars_f64, 5, 5, 0)
 describe_rule(&RULES[15], 1, 1, 0, 0)
 describe_sums(&RULES[15], 2, ARRAY, False, lars_sums_f32, lars_sums_f64, NULL, 3, 3, 0, NULL)
+describe_squares(&RULES[15], [0, 1])
 
 describe(&RULES[16], b"lion", b"p g m | lr w1 w2 |  | lr beta1 beta2", lion_scalars, lion_f32, lion_f64, 3, 3, 0)
 describe_rule(&RULES[16], 1, 1, 0, 0)
@@ -3361,6 +3362,7 @@ describe(&STAGES[4], b"unclipped", b"g |  |  |  | g | unclipped_norm unclipped_n
 describe_stage(&STAGES[4], MEASURES, &NEUTRAL[4][0], 1, [GRADIENT])
 describe_mixed(&STAGES[4], unclipped_widen, unclipped_narrow, unclipped_exact, True, False)
 describe_sums(&STAGES[4], 1, ARRAY, False, unclipped_sums_f32, unclipped_sums_f64, NULL, 1, 1, 1, [GRADIENT])
+describe_squares(&STAGES[4], [GRADIENT])
 
 describe(&STAGES[5], b"clip_value", b"g | most |  | clip_value", clip_value_scalars, clip_value_f32, clip_value_f64, 1,
          1, 0)
@@ -3374,6 +3376,7 @@ NEUTRAL[6][0] = INFINITY
 describe_stage(&STAGES[6], TRANSFORMS, &NEUTRAL[6][0], 1, [GRADIENT])
 describe_mixed(&STAGES[6], clip_norm_widen, clip_norm_narrow, clip_norm_exact, False, True)
 describe_sums(&STAGES[6], 1, ARRAY, False, clip_norm_sums_f32, clip_norm_sums_f64, NULL, 1, 1, 1, [GRADIENT])
+describe_squares(&STAGES[6], [GRADIENT])
 
 describe(&STAGES[7], b"clip_global_norm", b"g | shrink shift |  | clip_global_norm | g | norm norm_exponent | over_all",
          clip_global_norm_scalars, clip_global_norm_f32, clip_global_norm_f64, 1, 2, 0)
@@ -3382,6 +3385,7 @@ describe_stage(&STAGES[7], TRANSFORMS, &NEUTRAL[7][0], 1, [GRADIENT])
 describe_mixed(&STAGES[7], clip_global_norm_widen, clip_global_norm_narrow, clip_global_norm_exact, False, True)
 describe_sums(&STAGES[7], 1, WHOLE, False, clip_global_norm_sums_f32, clip_global_norm_sums_f64, NULL, 1, 1, 1,
               [GRADIENT])
+describe_squares(&STAGES[7], [GRADIENT])
 
 describe(&STAGES[8], b"l2", b"g p | weight_decay |  | weight_decay", l2_scalars, l2_f32, l2_f64, 1, 1, 0)
 NEUTRAL[8][0] = 0
@@ -3414,6 +3418,7 @@ NEUTRAL[12][1] = 0
 describe_stage(&STAGES[12], TRANSFORMS, &NEUTRAL[12][0], 1, [UPDATE])
 describe_sums(&STAGES[12], 2, ARRAY, False, trust_ratio_sums_f32, trust_ratio_sums_f64, NULL, 3, 3, 2,
               [UPDATE, PARAMETER])
+describe_squares(&STAGES[12], [UPDATE, PARAMETER])
 
 describe(&STAGES[13], b"step_scale", b"u factor |  |  | ", step_scale_scalars, step_scale_f32, step_scale_f64, 0, 0, 0)
 describe_stage(&STAGES[13], TRANSFORMS, &NEUTRAL[13][0], 2, [UPDATE, STAGE_ARRAY + 1])
@@ -3429,6 +3434,7 @@ describe(&STAGES[15], b"norms",
 describe_stage(&STAGES[15], MEASURES, &NEUTRAL[15][0], 1, [UPDATE])
 describe_sums(&STAGES[15], 3, ARRAY, False, norms_sums_f32, norms_sums_f64, NULL, 7, 7, 3,
               [GRADIENT, UPDATE, PARAMETER])
+describe_squares(&STAGES[15], [GRADIENT, UPDATE, PARAMETER])
 
 describe(&STAGES[16], b"moves", b"u |  |  |  | u p low high | update_norm update_norm_exponent | over_array",
          moves_scalars, moves_f32, moves_f64, 0, 0, 0)
