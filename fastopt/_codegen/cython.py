@@ -67,13 +67,13 @@ WHOLE = """\
 from fastopt._engine.span cimport reduce_blocks, write_factors, span, write_terms
 from fastopt._engine.table cimport (
     ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, PARAMETER, STAGE_ARRAY,
-    TRANSFORMS, UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_squares, describe_stage,
-    describe_sums, describe_terms, describe_vectors, fo_powers_t, formula_t, kernel_t, table_t,
+    TRANSFORMS, UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_narrow, describe_rule, describe_squares,
+    describe_stage, describe_sums, describe_terms, describe_vectors, fo_powers_t, formula_t, kernel_t, narrow_kernel_t, table_t,
 )"""
 RULES_ALONE = """\
 from fastopt._engine.table cimport (
-    ARRAY, GROUP, UPDATE, VERSION, WHOLE, describe, describe_rule, describe_squares, describe_sums, describe_vectors,
-    fo_powers_t, formula_t, kernel_t, table_t,
+    ARRAY, GROUP, UPDATE, VERSION, WHOLE, describe, describe_narrow, describe_rule, describe_squares, describe_sums,
+    describe_vectors, fo_powers_t, formula_t, kernel_t, narrow_kernel_t, table_t,
 )"""
 SCOPES = {"over_array": "ARRAY", "mean_over_array": "ARRAY", "over_group": "GROUP", "over_all": "WHOLE"}
 TERMS = {"factored_terms": "LINES", "matrix_terms": "MATRIX"}
@@ -83,7 +83,7 @@ SHARED_ARRAYS = {"g": "GRADIENT", "p": "PARAMETER", "u": "UPDATE", "m": "VELOCIT
 def render(rules: Sequence[RuleIR], stages: Sequence[RuleIR]) -> str:
     """Return the text of ``kernels.pyx``; without stages, of a module with users' rules."""
     parts = [HEAD.replace("IMPORTS", WHOLE if stages else RULES_ALONE).replace("MIXED", MIXED if stages else "")]
-    parts += [vectors.render(rules)] if any(map(vectors.has_kernels, rules)) else []
+    parts += [vectors.render(rules)]
     for formula in (*rules, *stages):
         if formula.scalars.name == f"{formula.name}_scalars":
             parts += [_scalars(formula.scalars, formula)]
@@ -352,7 +352,8 @@ def _rule_row(f: RuleIR, to: str) -> list[str]:
     """Return the calls that fill the row of a rule."""
     tagged = [c.bits(f, tag) for tag in ("velocity", "nonnegative", "scratch")]
     lines = [*_common(f, to), *_row("describe_rule", to, len(f.state), *tagged), *_sums_row(f, to, "")]
-    return lines + (_row("describe_vectors", to, f"{f.name}_floats", f"{f.name}_doubles") if vectors.has_kernels(f) else [])
+    lines += _row("describe_vectors", to, f"{f.name}_floats", f"{f.name}_doubles") if vectors.has_kernels(f) else []
+    return lines + (_row("describe_narrow", to, f"{f.name}_bf16_0", f"{f.name}_bf16_1") if vectors.has_narrow_kernels(f) else [])
 
 
 def _stage_row(f: RuleIR, to: str, k: int, stage_arrays: Sequence[str]) -> list[str]:

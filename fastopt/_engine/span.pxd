@@ -5,16 +5,18 @@ All functions are inline: the module of each instruction set compiles its own.
 """
 
 from libc.math cimport sqrt as root
+from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from fastopt._engine.encoding cimport size_of
 from fastopt._engine.block cimport AHEAD, LARGE, OF_DOUBLES, OF_FLOATS, SUMMED, prefetch, run_block, terms_t, update_blocks
 from fastopt._engine.table cimport (
-    BLOCK, FLOAT32, FLOAT64, GRADIENT, PARAMETER, RULE_ALONE, STAGES_AND_RULE, SUMS, UPDATE, formula_t, factors_t, partial_t,
-    task_t,
+    BFLOAT16, BLOCK, FLOAT32, FLOAT64, GRADIENT, PARAMETER, RULE_ALONE, STAGES_AND_RULE, STATES, SUMS, UPDATE, formula_t,
+    factors_t, partial_t, task_t,
 )
 
 cdef extern from "block.h" nogil:
+    uint32_t fo_key(uint32_t key, uint32_t number)
     double fo_fold(const double *x)
     void fo_fold_floats(int arrays, const float **x, Py_ssize_t n, double *out)
     double fo_fold_squares(const double *x, int *unit)
@@ -40,6 +42,8 @@ cdef inline void update_range(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) 
             update_blocks[float](task, lo, hi, 0)
         else:
             update_blocks[double](task, lo, hi, 0)
+    elif task.p.format != FLOAT64 and update_narrow(task, lo, hi):
+        return
     elif task.p.format == FLOAT64:
         while lo < hi:
             run_block[double](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, NULL, 0)
@@ -48,6 +52,28 @@ cdef inline void update_range(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) 
         while lo < hi:
             run_block[float](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, NULL, 0)
             lo += BLOCK
+
+
+cdef inline bint update_narrow(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """Update elements `lo` to `hi` if there is a kernel for their formats; return False if there is none."""
+    cdef void *arrays[UPDATE + 1]
+    cdef uint32_t keys[STATES]  # Half as many are enough.
+    cdef bint all_narrow = task.p.format == BFLOAT16
+    cdef int k
+    if task.ops.fast_path != RULE_ALONE or task.rule.bf16[all_narrow] == NULL or task.master != NULL \
+            or not task.p.contiguous or not task.g.contiguous or task.g.format != task.p.format \
+            or (task.p.format != FLOAT32 and not all_narrow):
+        return False
+    for k in range(task.rule.states):
+        if task.formats[k] != BFLOAT16:
+            return False
+        arrays[k + 2] = task.state[k] + lo * <Py_ssize_t> sizeof(uint16_t)
+    arrays[PARAMETER] = task.p.data + lo * size_of(task.p.format)
+    arrays[GRADIENT] = task.g.data + lo * size_of(task.p.format)
+    for k in range(task.rule.states // 2 + 1):
+        keys[k] = 0 if task.nearest else fo_key(task.seed[0], k)
+    task.rule.bf16[all_narrow](arrays, hi - lo, task.c, keys, <uint32_t> (task.position + lo), task.nearest)
+    return True
 
 
 cdef inline Py_ssize_t row_from(const task_t *task, Py_ssize_t place) noexcept nogil:

@@ -54,6 +54,8 @@ cdef enum:  # Arrays of a kernel: those of a rule in this order, with its state 
     STAGE_ARRAY  # For a stage: the first of the arrays that stages keep.
 
 ctypedef void (*kernel_t)(void **arrays, Py_ssize_t n, const double *c) noexcept nogil
+ctypedef void (*narrow_kernel_t)(void **arrays, Py_ssize_t n, const double *c, const uint32_t *keys, uint32_t first,
+                                 int nearest) noexcept nogil  # `keys` of random words, `first` their place.
 ctypedef void (*scalars_t)(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *kept,
                            double *c) noexcept nogil  # `kept` is SCALARS long, or NULL.
 
@@ -65,6 +67,7 @@ cdef struct formula_t:  # A rule or a stage.
     kernel_t f64
     kernel_t numbers[2]  # In float32 and float64.
     kernel_t vectors[2]  # Or NULL.
+    narrow_kernel_t bf16[2]  # Of float32 with state in bfloat16, and of bfloat16 alone; or NULL.
     kernel_t widen  # Of a stage that needs the gradient only: floats to doubles.
     kernel_t narrow  # And doubles to floats.
     bint (*exact)(const double *c) noexcept nogil  # True if floats stay floats without rounding.
@@ -214,6 +217,10 @@ cdef inline void describe_rule(formula_t *f, int states, int velocity, int nonne
 
 cdef inline void describe_vectors(formula_t *f, kernel_t floats, kernel_t doubles) noexcept:
     f.vectors[0], f.vectors[1] = floats, doubles
+
+
+cdef inline void describe_narrow(formula_t *f, narrow_kernel_t state, narrow_kernel_t everything) noexcept:
+    f.bf16[0], f.bf16[1] = state, everything
 
 
 cdef inline void describe_stage(formula_t *f, stage_kind_t kind, const double *neutral, int n, int *arrays) noexcept:

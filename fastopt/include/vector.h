@@ -153,6 +153,98 @@ FO_DEFINE(doubles, double, fo_longs, pd, 0x7ff8000000000000)
         for (int k = 0; k < STATES; k++)                                                                              \
             if (CHANGED >> k & 1) fo_store_##V(s[k] + i, n - i, state[k]);                                            \
     }
+#if defined(FO_HAS_FLOATS)
+/* Kernels of floats whose state is stored in bfloat16, and the parameter and its gradient too if PARAMETER is 1: decoded, rounded
+   and encoded in the loop of the rule. The processor takes the roots, for its divider has time. */
+#define fo_sqrt_narrow(x) ((fo_floats)_mm512_sqrt_ps(x))
+#define fo_number_narrow fo_number_floats
+#define fo_fabs_narrow fo_fabs_floats
+#define fo_where_narrow fo_where_floats
+#define fo_maximum_narrow fo_maximum_floats
+#define fo_minimum_narrow fo_minimum_floats
+#define fo_copysign_narrow fo_copysign_floats
+#define fo_sign_narrow fo_sign_floats
+
+/* Random words as fo_draw writes them: of 16 places from their inputs, and the inputs of the first places. */
+FO_INLINE __m512i fo_words(__m512i x)
+{
+    x = _mm512_mullo_epi32(_mm512_xor_si512(x, _mm512_srli_epi32(x, 15)), _mm512_set1_epi32((int)0x85ebca77u));
+    return _mm512_xor_si512(x, _mm512_srli_epi32(x, 13));
+}
+FO_INLINE __m512i fo_first_words(uint32_t key, uint32_t place)
+{
+    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i first = _mm512_set1_epi32((int)(place * FO_STEP + key));
+    return _mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32((int)FO_STEP)), first);
+}
+/* Where bfloat16 numbers are among the 16-bit halves of floats. */
+FO_INLINE __m512i fo_halves(int narrow)
+{
+    uint16_t places[32];
+    for (int k = 0; k < 32; k++) places[k] = (uint16_t)(narrow ? 2 * k + 1 : k / 2);
+    return _mm512_loadu_si512(places);
+}
+FO_INLINE fo_floats fo_load_bf16s(const uint16_t *x, ptrdiff_t n)
+{
+    const __m256i h = n < 16 ? _mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), x) : _mm256_loadu_si256((const __m256i *)x);
+    return (fo_floats)_mm512_maskz_permutexvar_epi16(0xaaaaaaaau, fo_halves(0), _mm512_castsi256_si512(h));
+}
+FO_INLINE fo_floats fo_load_some(const float *x, ptrdiff_t n) { return n < 16 ? fo_load_floats(x, n) : *(const fo_floats *)x; }
+/* As fo_bf16 does; `carry` are 16 random bits. Numbers that rounding would carry beyond the range, and NaN, are rare. */
+FO_INLINE void fo_store_bf16s(uint16_t *to, ptrdiff_t n, fo_floats x, __m512i carry, int nearest, int nonnegative)
+{
+    const __m512i u = _mm512_castps_si512(x), most = _mm512_set1_epi32(nearest ? 0x7f7fffff : 0x7f7f0000);
+    const __m512i a = nonnegative ? u : _mm512_and_si512(u, _mm512_set1_epi32(0x7fffffff));
+    const __mmask16 small = _mm512_cmple_epu32_mask(a, most);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    __m512i kept = u;
+    if (nearest) carry = _mm512_add_epi32(_mm512_set1_epi32(0x7fff), odd);
+    if (nonnegative) kept = _mm512_maskz_max_epu32(_mm512_test_epi32_mask(u, u), u, _mm512_set1_epi32(0x10000));
+    __m512i rounded = _mm512_add_epi32(kept, carry);
+    if (__builtin_expect(small != 0xffff, 0)) {
+        const __m512i size = _mm512_and_si512(u, _mm512_set1_epi32(0x7fffffff));
+        const __mmask16 is_nan = _mm512_cmpgt_epi32_mask(size, _mm512_set1_epi32(0x7f800000));
+        rounded = _mm512_mask_add_epi32(kept, _mm512_cmple_epi32_mask(size, most), kept, carry);
+        rounded = _mm512_mask_or_epi32(rounded, is_nan, kept, _mm512_set1_epi32(0x400000));
+    }
+    const __m256i h = _mm512_castsi512_si256(_mm512_permutexvar_epi16(fo_halves(1), rounded));
+    if (n < 16) _mm256_mask_storeu_epi16(to, (__mmask16)((1u << n) - 1), h);
+    else _mm256_storeu_si256((__m256i *)to, h);
+}
+/* Two arrays share each word: the parameter has the upper half of the first one, the state, in order, the lower half, the upper
+   half of the next, and so on. */
+#define FO_BF16_KERNEL(NAME, STATES, CHANGED, NONNEGATIVE, SCALARS, PARAMETER)                                        \
+    static void fo_##NAME##_bf16_##PARAMETER(void **a, ptrdiff_t n, const double *c64, const uint32_t *keys, uint32_t first, \
+                                                int nearest)                                                          \
+    {                                                                                                                 \
+        uint16_t *s[STATES];                                                                                          \
+        fo_floats c[SCALARS], state[STATES], p, g, update;                                                            \
+        __m512i inputs[STATES / 2 + 1];                                                                               \
+        for (int k = 0; k < STATES; k++) s[k] = (uint16_t *)a[2 + k];                                                 \
+        for (int k = 0; k < SCALARS; k++) c[k] = fo_number_floats(c64[k]);                                            \
+        for (int k = 0; k <= STATES / 2; k++) inputs[k] = fo_first_words(keys[k], first);                             \
+        for (ptrdiff_t i = 0; i < n; i += 16) {                                                                       \
+            const ptrdiff_t left = n - i;                                                                             \
+            __m512i words = _mm512_setzero_si512(), carry;                                                            \
+            p = PARAMETER ? fo_load_bf16s((const uint16_t *)a[0] + i, left) : fo_load_some((const float *)a[0] + i, left); \
+            g = PARAMETER ? fo_load_bf16s((const uint16_t *)a[1] + i, left) : fo_load_some((const float *)a[1] + i, left); \
+            for (int k = 0; k < STATES; k++) state[k] = fo_load_bf16s(s[k] + i, left);                                \
+            update = fo_##NAME##_of_narrow(p, g, state, c, c64);                                                      \
+            if (!nearest) words = fo_words(inputs[0]);                                                                \
+            if (PARAMETER) fo_store_bf16s((uint16_t *)a[0] + i, left, p - update, _mm512_srli_epi32(words, 16), nearest, 0); \
+            else if (left < 16) fo_store_floats((float *)a[0] + i, left, p - update);                                 \
+            else *(fo_floats *)((float *)a[0] + i) = p - update;                                                      \
+            for (int k = 0; k < STATES; k++) {                                                                        \
+                if (!nearest && k % 2) words = fo_words(inputs[(k + 1) / 2]);                                         \
+                carry = k % 2 ? _mm512_srli_epi32(words, 16) : _mm512_and_si512(words, _mm512_set1_epi32(0xffff));    \
+                if (CHANGED >> k & 1) fo_store_bf16s(s[k] + i, left, state[k], carry, nearest, NONNEGATIVE >> k & 1); \
+            }                                                                                                         \
+            for (int k = 0; k <= STATES / 2; k++)                                                                     \
+                inputs[k] = _mm512_add_epi32(inputs[k], _mm512_set1_epi32((int)(16 * FO_STEP)));                      \
+        }                                                                                                             \
+    }
+#endif
+
 /* A kernel on arrays whose states begin `shift` bytes later. */
 FO_INLINE void fo_run_vectors(void (*kernel)(void **a, ptrdiff_t n, const double *c64), void *p, const void *g, char *const *state,
                               int states, ptrdiff_t shift, ptrdiff_t n, const double *c64)

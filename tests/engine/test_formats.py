@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import Oracle, arrays_of, data, make, same
+from cases import CASES, Oracle, arrays_of, data, make, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastopt as fo
 from fastopt._arrays import dtypes
+from fastopt._engine import dispatch
 from fastopt.testing import reference_step
 
 RULES = ["sgd", "momentum", "adam", "amsgrad", "adan", "schedule-free-adamw", "lamb", "prodigy"]
@@ -42,6 +43,30 @@ def test_kernels_equal_the_twin(case, kind, state, isa):
                 assert same(dtypes.plain(optimizer.params), dtypes.plain(oracle.p)), (n, k)
                 for ours, theirs in zip(arrays_of(optimizer), oracle.state, strict=True):
                     assert same(ours, theirs), (n, k)
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif("x86-64-v4" not in dispatch.available(), reason="needs AVX-512")
+@pytest.mark.parametrize("options", [{"rounding": "nearest"}, {"rounding": "stochastic"}, {"flush_subnormals": True}])
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+@pytest.mark.parametrize("case", CASES)
+def test_loops_that_encode_equal_separate_ones(case, kind, options, monkeypatch):
+    """On numbers of the whole range, infinities and NaN; the baseline decodes and encodes in further loops."""
+    rng = np.random.default_rng(1)
+    for n in (1, 15, 16, 33, 1000):
+        values = (rng.choice([-1, 0, 1], (4, n), p=[0.45, 0.1, 0.45]) * np.exp2(rng.uniform(-149, 66, (4, n)))).astype(np.float32)
+        values[1, n // 2 :: 9], values[2, n // 3 :: 11] = np.inf, np.nan
+        if kind == "bfloat16":
+            values = dtypes.narrowed(values, dtypes.BFLOAT16).view(fo.bfloat16)
+        found = []
+        for isa in ("x86-64-v4", "baseline"):
+            monkeypatch.setattr(dispatch, "TABLE", dispatch.load(isa))
+            optimizer = make(case, values[0].copy(), state_dtype="bfloat16", seed=3, **options)
+            for g in values[1:]:
+                optimizer.step(g)
+            stored = [dtypes.plain(optimizer.params), *arrays_of(optimizer)]
+            found.append([dtypes.widened(a.view(fo.bfloat16)) if a.dtype == np.uint16 else a for a in stored])
+        assert all(map(same, *found)), n
 
 
 @pytest.mark.parametrize("master", ["float32", "split"])

@@ -9,8 +9,8 @@ from libc.stdint cimport int64_t
 from fastopt._engine.span cimport reduce_blocks, write_factors, span, write_terms
 from fastopt._engine.table cimport (
     ACCUMULATES, ARRAY, AVERAGES, BLOCK, CHECKS, GRADIENT, GROUP, INPUTS, LINES, MATRIX, MEASURES, PARAMETER, STAGE_ARRAY,
-    TRANSFORMS, UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_rule, describe_squares, describe_stage,
-    describe_sums, describe_terms, describe_vectors, fo_powers_t, formula_t, kernel_t, table_t,
+    TRANSFORMS, UPDATE, VELOCITY, VERSION, WHOLE, describe, describe_mixed, describe_narrow, describe_rule, describe_squares,
+    describe_stage, describe_sums, describe_terms, describe_vectors, fo_powers_t, formula_t, kernel_t, narrow_kernel_t, table_t,
 )
 
 ctypedef fused real:
@@ -729,6 +729,346 @@ cdef extern from *:
     }
     FO_VECTOR_KERNEL(yogi, doubles, double, 2, 3, 4)
     #endif
+    #if defined(FO_HAS_FLOATS)
+    FO_INLINE fo_floats fo_adabelief_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], root = c[4], eps = c[5];
+        fo_floats m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * (g - m) * (g - m) + root;
+        const fo_floats update = step_size * m / (fo_sqrt_narrow(v) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_BF16_KERNEL(adabelief, 2, 3, 2, 6, 0)
+    FO_BF16_KERNEL(adabelief, 2, 3, 2, 6, 1)
+    FO_INLINE fo_floats fo_adadelta_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats lr = c[0], keep = c[1], w = c[2], eps = c[3];
+        fo_floats v = state_[0], moved = state_[1];
+        v = keep * v + w * g * g;
+        fo_floats delta = fo_sqrt_narrow(moved + eps) / fo_sqrt_narrow(v + eps) * g;
+        moved = keep * moved + w * delta * delta;
+        const fo_floats update = lr * delta;
+        state_[0] = v;
+        state_[1] = moved;
+        return update;
+    }
+    FO_BF16_KERNEL(adadelta, 2, 3, 3, 4, 0)
+    FO_BF16_KERNEL(adadelta, 2, 3, 3, 4, 1)
+    FO_INLINE fo_floats fo_adafactor_vector_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double
+        *c64_)
+    {
+        const fo_floats step_size = c[0], keep = c[1], w = c[2], more = c[3], floor = c[4];
+        fo_floats v = state_[0];
+        v = keep * v + w * g * g + more;
+        const fo_floats update = step_size * g / fo_sqrt_narrow(fo_maximum_narrow(v, floor));
+        state_[0] = v;
+        return update;
+    }
+    FO_BF16_KERNEL(adafactor_vector, 1, 1, 1, 5, 0)
+    FO_BF16_KERNEL(adafactor_vector, 1, 1, 1, 5, 1)
+    FO_INLINE fo_floats fo_adagrad_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats step_size = c[0], root = c[1], eps = c[2];
+        fo_floats sum = state_[0];
+        sum = sum + g * g;
+        const fo_floats update = step_size * g / (fo_sqrt_narrow(sum + root) + eps);
+        state_[0] = sum;
+        return update;
+    }
+    FO_BF16_KERNEL(adagrad, 1, 1, 1, 3, 0)
+    FO_BF16_KERNEL(adagrad, 1, 1, 1, 3, 1)
+    FO_INLINE fo_floats fo_adam_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], root = c[5];
+        fo_floats m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * g * g;
+        const fo_floats update = step_size * m / (fo_sqrt_narrow(v + root) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_BF16_KERNEL(adam, 2, 3, 2, 6, 0)
+    FO_BF16_KERNEL(adam, 2, 3, 2, 6, 1)
+    FO_INLINE fo_floats fo_amsgrad_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], seen = c[4], eps = c[5], root = c[6];
+        fo_floats m = state_[0], v = state_[1], vmax = state_[2];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * g * g;
+        vmax = fo_maximum_narrow(vmax, seen * v);
+        const fo_floats update = step_size * m / (fo_sqrt_narrow(vmax + root) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        state_[2] = vmax;
+        return update;
+    }
+    FO_BF16_KERNEL(amsgrad, 3, 7, 6, 7, 0)
+    FO_BF16_KERNEL(amsgrad, 3, 7, 6, 7, 1)
+    FO_INLINE fo_floats fo_adamax_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats step_size = c[0], w = c[1], keep = c[2], inner = c[3], outer = c[4];
+        fo_floats m = state_[0], largest = state_[1];
+        m = m + w * (g - m);
+        largest = fo_maximum_narrow(keep * largest, fo_fabs_narrow(g) + inner);
+        const fo_floats update = step_size * m / (largest + outer);
+        state_[0] = m;
+        state_[1] = largest;
+        return update;
+    }
+    FO_BF16_KERNEL(adamax, 2, 3, 2, 5, 0)
+    FO_BF16_KERNEL(adamax, 2, 3, 2, 5, 1)
+    FO_INLINE fo_floats fo_adan_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats of_m = c[0], of_d = c[1], w1 = c[2], w2 = c[3], ahead = c[4], keep = c[5], w3 = c[6], eps = c[7];
+        const fo_floats root = c[8], before = c[9];
+        fo_floats m = state_[0], d = state_[1], v = state_[2], last = state_[3];
+        fo_floats change = fo_where_narrow(before > fo_number_narrow(0.0), g - last, fo_number_narrow(0.0));
+        fo_floats look = g + ahead * change;
+        m = m + w1 * (g - m);
+        d = d + w2 * (change - d);
+        v = keep * v + w3 * look * look;
+        const fo_floats update = (of_m * m + of_d * d) / (fo_sqrt_narrow(v + root) + eps);
+        state_[0] = m;
+        state_[1] = d;
+        state_[2] = v;
+        state_[3] = g;
+        return update;
+    }
+    FO_BF16_KERNEL(adan, 4, 15, 4, 10, 0)
+    FO_BF16_KERNEL(adan, 4, 15, 4, 10, 1)
+    FO_INLINE fo_floats fo_ademamix_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats fast = c[0], slow = c[1], w1 = c[2], keep = c[3], w2 = c[4], w3 = c[5], eps = c[6];
+        fo_floats m = state_[0], v = state_[1], m2 = state_[2];
+        m = m + w1 * (g - m);
+        m2 = m2 + w3 * (g - m2);
+        v = keep * v + w2 * g * g;
+        const fo_floats update = (fast * m + slow * m2) / (fo_sqrt_narrow(v) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        state_[2] = m2;
+        return update;
+    }
+    FO_BF16_KERNEL(ademamix, 3, 7, 2, 7, 0)
+    FO_BF16_KERNEL(ademamix, 3, 7, 2, 7, 1)
+    FO_INLINE fo_floats fo_adopt_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats lr = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], most = c[5];
+        fo_floats m = state_[0], v = state_[1];
+        fo_floats scaled = fo_minimum_narrow(fo_maximum_narrow(g / fo_maximum_narrow(fo_sqrt_narrow(v), eps), -most), most);
+        m = m + w1 * (scaled - m);
+        v = keep * v + w2 * g * g;
+        const fo_floats update = lr * m;
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_BF16_KERNEL(adopt, 2, 3, 2, 6, 0)
+    FO_BF16_KERNEL(adopt, 2, 3, 2, 6, 1)
+    FO_INLINE fo_floats fo_adopt_decoupled_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double
+        *c64_)
+    {
+        const fo_floats lr = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], most = c[5], decay = c[6];
+        fo_floats m = state_[0], v = state_[1];
+        fo_floats scaled = fo_minimum_narrow(fo_maximum_narrow(g / fo_maximum_narrow(fo_sqrt_narrow(v), eps), -most), most);
+        m = m + w1 * (scaled - m);
+        v = keep * v + w2 * g * g;
+        const fo_floats update = lr * m + decay * p;
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_BF16_KERNEL(adopt_decoupled, 2, 3, 2, 7, 0)
+    FO_BF16_KERNEL(adopt_decoupled, 2, 3, 2, 7, 1)
+    FO_INLINE fo_floats fo_asgd_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats lr = c[0], decay = c[1], share = c[2];
+        fo_floats average = state_[0];
+        fo_floats move = decay * p + lr * g;
+        average = average + share * (p - move - average);
+        const fo_floats update = move;
+        state_[0] = average;
+        return update;
+    }
+    FO_BF16_KERNEL(asgd, 1, 1, 0, 3, 0)
+    FO_BF16_KERNEL(asgd, 1, 1, 0, 3, 1)
+    FO_INLINE fo_floats fo_ftrl_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats rate = c[0], beta = c[1], l1 = c[2], l2 = c[3];
+        fo_floats z = state_[0], n2 = state_[1];
+        fo_floats before = fo_sqrt_narrow(n2);
+        n2 = n2 + g * g;
+        fo_floats after = fo_sqrt_narrow(n2);
+        z = z + g - rate * (after - before) * p;
+        fo_floats target = fo_where_narrow(fo_fabs_narrow(z) > l1, (fo_copysign_narrow(l1, z) - z) / (rate * after + beta + l2),
+            fo_number_narrow(0.0));
+        const fo_floats update = p - target;
+        state_[0] = z;
+        state_[1] = n2;
+        return update;
+    }
+    FO_BF16_KERNEL(ftrl, 2, 3, 2, 4, 0)
+    FO_BF16_KERNEL(ftrl, 2, 3, 2, 4, 1)
+    FO_INLINE fo_floats fo_lion_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats lr = c[0], w1 = c[1], w2 = c[2];
+        fo_floats m = state_[0];
+        fo_floats direction = m + w1 * (g - m);
+        const fo_floats update = lr * fo_sign_narrow(direction);
+        state_[0] = m + w2 * (g - m);
+        return update;
+    }
+    FO_BF16_KERNEL(lion, 1, 1, 0, 3, 0)
+    FO_BF16_KERNEL(lion, 1, 1, 0, 3, 1)
+    FO_INLINE fo_floats fo_nadam_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats of_g = c[0], of_m = c[1], w1 = c[2], keep = c[3], w2 = c[4], eps = c[5];
+        fo_floats m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * g * g;
+        const fo_floats update = (of_g * g + of_m * m) / (fo_sqrt_narrow(v) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_BF16_KERNEL(nadam, 2, 3, 2, 6, 0)
+    FO_BF16_KERNEL(nadam, 2, 3, 2, 6, 1)
+    FO_INLINE fo_floats fo_radam_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats step_size = c[0], w1 = c[1], keep = c[2], w2 = c[3], eps = c[4], adapt = c[5];
+        fo_floats m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = keep * v + w2 * g * g;
+        const fo_floats update = step_size * m / fo_where_narrow(adapt > fo_number_narrow(0.0), fo_sqrt_narrow(v) + eps,
+            fo_number_narrow(1.0));
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_BF16_KERNEL(radam, 2, 3, 2, 6, 0)
+    FO_BF16_KERNEL(radam, 2, 3, 2, 6, 1)
+    FO_INLINE fo_floats fo_rmsprop_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4];
+        fo_floats v = state_[0];
+        v = keep * v + w * g * g;
+        const fo_floats update = lr * g / (fo_sqrt_narrow(v + root) + eps);
+        state_[0] = v;
+        return update;
+    }
+    FO_BF16_KERNEL(rmsprop, 1, 1, 1, 5, 0)
+    FO_BF16_KERNEL(rmsprop, 1, 1, 1, 5, 1)
+    FO_INLINE fo_floats fo_rmsprop_centered_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double
+        *c64_)
+    {
+        const fo_floats lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4];
+        fo_floats v = state_[0], mean = state_[1];
+        v = keep * v + w * g * g;
+        mean = mean + w * (g - mean);
+        const fo_floats update = lr * g / (fo_sqrt_narrow(fo_maximum_narrow(v - mean * mean, fo_number_narrow(0.0)) + root) + eps);
+        state_[0] = v;
+        state_[1] = mean;
+        return update;
+    }
+    FO_BF16_KERNEL(rmsprop_centered, 2, 3, 1, 5, 0)
+    FO_BF16_KERNEL(rmsprop_centered, 2, 3, 1, 5, 1)
+    FO_INLINE fo_floats fo_rmsprop_momentum_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double
+        *c64_)
+    {
+        const fo_floats lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4], roll = c[5], take = c[6];
+        fo_floats v = state_[0], buf = state_[1];
+        v = keep * v + w * g * g;
+        buf = roll * buf + take * g / (fo_sqrt_narrow(v + root) + eps);
+        const fo_floats update = lr * buf;
+        state_[0] = v;
+        state_[1] = buf;
+        return update;
+    }
+    FO_BF16_KERNEL(rmsprop_momentum, 2, 3, 1, 7, 0)
+    FO_BF16_KERNEL(rmsprop_momentum, 2, 3, 1, 7, 1)
+    FO_INLINE fo_floats fo_rmsprop_centered_momentum_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c,
+        const double *c64_)
+    {
+        const fo_floats lr = c[0], keep = c[1], w = c[2], root = c[3], eps = c[4], roll = c[5], take = c[6];
+        fo_floats v = state_[0], mean = state_[1], buf = state_[2];
+        v = keep * v + w * g * g;
+        mean = mean + w * (g - mean);
+        buf = roll * buf + take * g / (fo_sqrt_narrow(fo_maximum_narrow(v - mean * mean, fo_number_narrow(0.0)) + root) + eps);
+        const fo_floats update = lr * buf;
+        state_[0] = v;
+        state_[1] = mean;
+        state_[2] = buf;
+        return update;
+    }
+    FO_BF16_KERNEL(rmsprop_centered_momentum, 3, 7, 1, 7, 0)
+    FO_BF16_KERNEL(rmsprop_centered_momentum, 3, 7, 1, 7, 1)
+    FO_INLINE fo_floats fo_rprop_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats start = c[0], down = c[1], up = c[2], least = c[3], most = c[4];
+        fo_floats last = state_[0], size = state_[1];
+        fo_floats agree = fo_sign_narrow(g) * last;
+        fo_floats factor = fo_where_narrow(agree > fo_number_narrow(0.0), up, fo_number_narrow(1.0)) * fo_where_narrow(agree <
+            fo_number_narrow(0.0), down, fo_number_narrow(1.0));
+        size = fo_minimum_narrow(fo_maximum_narrow(factor * fo_maximum_narrow(size, start), least), most);
+        last = fo_where_narrow(agree < fo_number_narrow(0.0), fo_number_narrow(0.0), g);
+        const fo_floats update = size * fo_sign_narrow(last);
+        state_[0] = last;
+        state_[1] = size;
+        return update;
+    }
+    FO_BF16_KERNEL(rprop, 2, 3, 2, 5, 0)
+    FO_BF16_KERNEL(rprop, 2, 3, 2, 5, 1)
+    FO_INLINE fo_floats fo_momentum_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats lr = c[0], keep = c[1], take = c[2];
+        fo_floats buf = state_[0];
+        buf = keep * buf + take * g;
+        const fo_floats update = lr * buf;
+        state_[0] = buf;
+        return update;
+    }
+    FO_BF16_KERNEL(momentum, 1, 1, 0, 3, 0)
+    FO_BF16_KERNEL(momentum, 1, 1, 0, 3, 1)
+    FO_INLINE fo_floats fo_nesterov_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats keep = c[0], take = c[1], lr = c[2], ahead = c[3];
+        fo_floats buf = state_[0];
+        buf = keep * buf + take * g;
+        const fo_floats update = lr * g + ahead * buf;
+        state_[0] = buf;
+        return update;
+    }
+    FO_BF16_KERNEL(nesterov, 1, 1, 0, 4, 0)
+    FO_BF16_KERNEL(nesterov, 1, 1, 0, 4, 1)
+    FO_INLINE fo_floats fo_signum_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats lr = c[0], w = c[1];
+        fo_floats buf = state_[0];
+        buf = buf + w * (g - buf);
+        const fo_floats update = lr * fo_sign_narrow(buf);
+        state_[0] = buf;
+        return update;
+    }
+    FO_BF16_KERNEL(signum, 1, 1, 0, 2, 0)
+    FO_BF16_KERNEL(signum, 1, 1, 0, 2, 1)
+    FO_INLINE fo_floats fo_yogi_of_narrow(fo_floats p, fo_floats g, fo_floats *state_, const fo_floats *c, const double *c64_)
+    {
+        const fo_floats step_size = c[0], w1 = c[1], w2 = c[2], eps = c[3];
+        fo_floats m = state_[0], v = state_[1];
+        m = m + w1 * (g - m);
+        v = v - w2 * g * g * fo_sign_narrow(v - g * g);
+        const fo_floats update = step_size * m / (fo_sqrt_narrow(v) + eps);
+        state_[0] = m;
+        state_[1] = v;
+        return update;
+    }
+    FO_BF16_KERNEL(yogi, 2, 3, 2, 4, 0)
+    FO_BF16_KERNEL(yogi, 2, 3, 2, 4, 1)
+    #endif
     """
     kernel_t adabelief_floats "FO_OF_FLOATS(fo_adabelief_floats)"
     kernel_t adabelief_doubles "FO_OF_DOUBLES(fo_adabelief_doubles)"
@@ -774,6 +1114,56 @@ cdef extern from *:
     kernel_t schedule_free_adamw_doubles "FO_OF_DOUBLES(fo_schedule_free_adamw_doubles)"
     kernel_t yogi_floats "FO_OF_FLOATS(fo_yogi_floats)"
     kernel_t yogi_doubles "FO_OF_DOUBLES(fo_yogi_doubles)"
+    narrow_kernel_t adabelief_bf16_0 "FO_OF_FLOATS(fo_adabelief_bf16_0)"
+    narrow_kernel_t adabelief_bf16_1 "FO_OF_FLOATS(fo_adabelief_bf16_1)"
+    narrow_kernel_t adadelta_bf16_0 "FO_OF_FLOATS(fo_adadelta_bf16_0)"
+    narrow_kernel_t adadelta_bf16_1 "FO_OF_FLOATS(fo_adadelta_bf16_1)"
+    narrow_kernel_t adafactor_vector_bf16_0 "FO_OF_FLOATS(fo_adafactor_vector_bf16_0)"
+    narrow_kernel_t adafactor_vector_bf16_1 "FO_OF_FLOATS(fo_adafactor_vector_bf16_1)"
+    narrow_kernel_t adagrad_bf16_0 "FO_OF_FLOATS(fo_adagrad_bf16_0)"
+    narrow_kernel_t adagrad_bf16_1 "FO_OF_FLOATS(fo_adagrad_bf16_1)"
+    narrow_kernel_t adam_bf16_0 "FO_OF_FLOATS(fo_adam_bf16_0)"
+    narrow_kernel_t adam_bf16_1 "FO_OF_FLOATS(fo_adam_bf16_1)"
+    narrow_kernel_t amsgrad_bf16_0 "FO_OF_FLOATS(fo_amsgrad_bf16_0)"
+    narrow_kernel_t amsgrad_bf16_1 "FO_OF_FLOATS(fo_amsgrad_bf16_1)"
+    narrow_kernel_t adamax_bf16_0 "FO_OF_FLOATS(fo_adamax_bf16_0)"
+    narrow_kernel_t adamax_bf16_1 "FO_OF_FLOATS(fo_adamax_bf16_1)"
+    narrow_kernel_t adan_bf16_0 "FO_OF_FLOATS(fo_adan_bf16_0)"
+    narrow_kernel_t adan_bf16_1 "FO_OF_FLOATS(fo_adan_bf16_1)"
+    narrow_kernel_t ademamix_bf16_0 "FO_OF_FLOATS(fo_ademamix_bf16_0)"
+    narrow_kernel_t ademamix_bf16_1 "FO_OF_FLOATS(fo_ademamix_bf16_1)"
+    narrow_kernel_t adopt_bf16_0 "FO_OF_FLOATS(fo_adopt_bf16_0)"
+    narrow_kernel_t adopt_bf16_1 "FO_OF_FLOATS(fo_adopt_bf16_1)"
+    narrow_kernel_t adopt_decoupled_bf16_0 "FO_OF_FLOATS(fo_adopt_decoupled_bf16_0)"
+    narrow_kernel_t adopt_decoupled_bf16_1 "FO_OF_FLOATS(fo_adopt_decoupled_bf16_1)"
+    narrow_kernel_t asgd_bf16_0 "FO_OF_FLOATS(fo_asgd_bf16_0)"
+    narrow_kernel_t asgd_bf16_1 "FO_OF_FLOATS(fo_asgd_bf16_1)"
+    narrow_kernel_t ftrl_bf16_0 "FO_OF_FLOATS(fo_ftrl_bf16_0)"
+    narrow_kernel_t ftrl_bf16_1 "FO_OF_FLOATS(fo_ftrl_bf16_1)"
+    narrow_kernel_t lion_bf16_0 "FO_OF_FLOATS(fo_lion_bf16_0)"
+    narrow_kernel_t lion_bf16_1 "FO_OF_FLOATS(fo_lion_bf16_1)"
+    narrow_kernel_t nadam_bf16_0 "FO_OF_FLOATS(fo_nadam_bf16_0)"
+    narrow_kernel_t nadam_bf16_1 "FO_OF_FLOATS(fo_nadam_bf16_1)"
+    narrow_kernel_t radam_bf16_0 "FO_OF_FLOATS(fo_radam_bf16_0)"
+    narrow_kernel_t radam_bf16_1 "FO_OF_FLOATS(fo_radam_bf16_1)"
+    narrow_kernel_t rmsprop_bf16_0 "FO_OF_FLOATS(fo_rmsprop_bf16_0)"
+    narrow_kernel_t rmsprop_bf16_1 "FO_OF_FLOATS(fo_rmsprop_bf16_1)"
+    narrow_kernel_t rmsprop_centered_bf16_0 "FO_OF_FLOATS(fo_rmsprop_centered_bf16_0)"
+    narrow_kernel_t rmsprop_centered_bf16_1 "FO_OF_FLOATS(fo_rmsprop_centered_bf16_1)"
+    narrow_kernel_t rmsprop_momentum_bf16_0 "FO_OF_FLOATS(fo_rmsprop_momentum_bf16_0)"
+    narrow_kernel_t rmsprop_momentum_bf16_1 "FO_OF_FLOATS(fo_rmsprop_momentum_bf16_1)"
+    narrow_kernel_t rmsprop_centered_momentum_bf16_0 "FO_OF_FLOATS(fo_rmsprop_centered_momentum_bf16_0)"
+    narrow_kernel_t rmsprop_centered_momentum_bf16_1 "FO_OF_FLOATS(fo_rmsprop_centered_momentum_bf16_1)"
+    narrow_kernel_t rprop_bf16_0 "FO_OF_FLOATS(fo_rprop_bf16_0)"
+    narrow_kernel_t rprop_bf16_1 "FO_OF_FLOATS(fo_rprop_bf16_1)"
+    narrow_kernel_t momentum_bf16_0 "FO_OF_FLOATS(fo_momentum_bf16_0)"
+    narrow_kernel_t momentum_bf16_1 "FO_OF_FLOATS(fo_momentum_bf16_1)"
+    narrow_kernel_t nesterov_bf16_0 "FO_OF_FLOATS(fo_nesterov_bf16_0)"
+    narrow_kernel_t nesterov_bf16_1 "FO_OF_FLOATS(fo_nesterov_bf16_1)"
+    narrow_kernel_t signum_bf16_0 "FO_OF_FLOATS(fo_signum_bf16_0)"
+    narrow_kernel_t signum_bf16_1 "FO_OF_FLOATS(fo_signum_bf16_1)"
+    narrow_kernel_t yogi_bf16_0 "FO_OF_FLOATS(fo_yogi_bf16_0)"
+    narrow_kernel_t yogi_bf16_1 "FO_OF_FLOATS(fo_yogi_bf16_1)"
 
 
 cdef void adabelief_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
@@ -3147,11 +3537,13 @@ describe(&RULES[0], b"adabelief", b"p g m v | step_size w1 keep w2 root eps |  |
          adabelief_scalars, adabelief_f32, adabelief_f64, 5, 6, 0)
 describe_rule(&RULES[0], 2, 1, 2, 0)
 describe_vectors(&RULES[0], adabelief_floats, adabelief_doubles)
+describe_narrow(&RULES[0], adabelief_bf16_0, adabelief_bf16_1)
 
 describe(&RULES[1], b"adadelta", b"p g v moved | lr keep w eps |  | lr rho eps", adadelta_scalars, adadelta_f32,
          adadelta_f64, 3, 4, 0)
 describe_rule(&RULES[1], 2, 0, 3, 0)
 describe_vectors(&RULES[1], adadelta_floats, adadelta_doubles)
+describe_narrow(&RULES[1], adadelta_bf16_0, adadelta_bf16_1)
 
 describe(&RULES[2], b"adafactor",
          (b"p g row col ratio | step_size floor |  | lr beta2_decay eps1 eps2 d eps_inside | p g col "
@@ -3170,16 +3562,19 @@ describe_rule(&RULES[3], 1, 0, 1, 0)
 describe_sums(&RULES[3], 2, ARRAY, True, adafactor_vector_sums_f32, adafactor_vector_sums_f64,
               adafactor_vector_sums_scalars, 1, 1, 0, NULL)
 describe_vectors(&RULES[3], adafactor_vector_floats, adafactor_vector_doubles)
+describe_narrow(&RULES[3], adafactor_vector_bf16_0, adafactor_vector_bf16_1)
 
 describe(&RULES[4], b"adagrad", b"p g sum | step_size root eps |  | lr lr_decay eps eps_inside", adagrad_scalars,
          adagrad_f32, adagrad_f64, 4, 3, 0)
 describe_rule(&RULES[4], 1, 0, 1, 0)
 describe_vectors(&RULES[4], adagrad_floats, adagrad_doubles)
+describe_narrow(&RULES[4], adagrad_bf16_0, adagrad_bf16_1)
 
 describe(&RULES[5], b"adam", b"p g m v | step_size w1 keep w2 eps root |  | lr beta1 beta2 eps eps_root eps_hat",
          adam_scalars, adam_f32, adam_f64, 6, 6, 0)
 describe_rule(&RULES[5], 2, 1, 2, 0)
 describe_vectors(&RULES[5], adam_floats, adam_doubles)
+describe_narrow(&RULES[5], adam_bf16_0, adam_bf16_1)
 
 describe(&RULES[6], b"amsgrad",
          (b"p g m v vmax | step_size w1 keep w2 seen eps root |  | lr beta1 beta2 eps eps_root eps_hat"
@@ -3187,10 +3582,12 @@ describe(&RULES[6], b"amsgrad",
          amsgrad_scalars, amsgrad_f32, amsgrad_f64, 7, 7, 0)
 describe_rule(&RULES[6], 3, 1, 6, 0)
 describe_vectors(&RULES[6], amsgrad_floats, amsgrad_doubles)
+describe_narrow(&RULES[6], amsgrad_bf16_0, amsgrad_bf16_1)
 
 describe(&RULES[7], b"adamax", b"p g m largest | step_size w keep inner outer |  | lr beta1 beta2 eps eps_inside",
          adamax_scalars, adamax_f32, adamax_f64, 5, 5, 0)
 describe_rule(&RULES[7], 2, 1, 2, 0)
+describe_narrow(&RULES[7], adamax_bf16_0, adamax_bf16_1)
 
 describe(&RULES[8], b"adan",
          (b"p g m d v last | of_m of_d w1 w2 ahead keep w3 eps root before |  | lr beta1 beta2 beta3 "
@@ -3198,25 +3595,30 @@ describe(&RULES[8], b"adan",
          adan_scalars, adan_f32, adan_f64, 7, 10, 0)
 describe_rule(&RULES[8], 4, 3, 4, 0)
 describe_vectors(&RULES[8], adan_floats, adan_doubles)
+describe_narrow(&RULES[8], adan_bf16_0, adan_bf16_1)
 
 describe(&RULES[9], b"ademamix", b"p g m v m2 | fast slow w1 keep w2 w3 eps |  | lr beta1 beta2 beta3 alpha warmup eps",
          ademamix_scalars, ademamix_f32, ademamix_f64, 7, 7, 0)
 describe_rule(&RULES[9], 3, 5, 2, 0)
 describe_vectors(&RULES[9], ademamix_floats, ademamix_doubles)
+describe_narrow(&RULES[9], ademamix_bf16_0, ademamix_bf16_1)
 
 describe(&RULES[10], b"adopt", b"p g m v | lr w1 keep w2 eps most |  | lr beta1 beta2 eps", adopt_scalars, adopt_f32,
          adopt_f64, 4, 6, 0)
 describe_rule(&RULES[10], 2, 1, 2, 0)
 describe_vectors(&RULES[10], adopt_floats, adopt_doubles)
+describe_narrow(&RULES[10], adopt_bf16_0, adopt_bf16_1)
 
 describe(&RULES[11], b"adopt_decoupled", b"p g m v | lr w1 keep w2 eps most decay |  | lr beta1 beta2 eps weight_decay",
          adopt_decoupled_scalars, adopt_decoupled_f32, adopt_decoupled_f64, 5, 7, 0)
 describe_rule(&RULES[11], 2, 1, 2, 0)
 describe_vectors(&RULES[11], adopt_decoupled_floats, adopt_decoupled_doubles)
+describe_narrow(&RULES[11], adopt_decoupled_bf16_0, adopt_decoupled_bf16_1)
 
 describe(&RULES[12], b"asgd", b"p g average | lr decay share | eta | lr lambd alpha t0", asgd_scalars, asgd_f32,
          asgd_f64, 4, 3, 1)
 describe_rule(&RULES[12], 1, 0, 0, 0)
+describe_narrow(&RULES[12], asgd_bf16_0, asgd_bf16_1)
 
 describe(&RULES[13], b"dog",
          (b"p g p0 | lr shift | farthest seen | lr reps_rel eps | p g p0 | grads way way_exponent "
@@ -3229,6 +3631,7 @@ describe(&RULES[14], b"ftrl", b"p g z n2 | rate beta l1 l2 |  | lr beta l1 l2 l2
          ftrl_f64, 5, 4, 0)
 describe_rule(&RULES[14], 2, 0, 2, 0)
 describe_vectors(&RULES[14], ftrl_floats, ftrl_doubles)
+describe_narrow(&RULES[14], ftrl_bf16_0, ftrl_bf16_1)
 
 describe(&RULES[15], b"lars",
          (b"p g buf | lr keep ratio shift decay |  | lr momentum weight_decay trust_coefficient eps | "
@@ -3240,6 +3643,7 @@ describe_squares(&RULES[15], [0, 1])
 
 describe(&RULES[16], b"lion", b"p g m | lr w1 w2 |  | lr beta1 beta2", lion_scalars, lion_f32, lion_f64, 3, 3, 0)
 describe_rule(&RULES[16], 1, 1, 0, 0)
+describe_narrow(&RULES[16], lion_bf16_0, lion_bf16_1)
 
 describe(&RULES[17], b"muon",
          (b"p g buf o | lr w |  | lr momentum nesterov ns1 ns2 ns3 eps ns_steps match_rms | g buf | "
@@ -3252,6 +3656,7 @@ describe(&RULES[18], b"nadam", b"p g m v | of_g of_m w1 keep w2 eps | product | 
          nadam_scalars, nadam_f32, nadam_f64, 5, 6, 1)
 describe_rule(&RULES[18], 2, 1, 2, 0)
 describe_vectors(&RULES[18], nadam_floats, nadam_doubles)
+describe_narrow(&RULES[18], nadam_bf16_0, nadam_bf16_1)
 
 describe(&RULES[19], b"prodigy",
          (b"p g m v s p0 | lr keep1 w1 keep2 w2 keep3 push eps decay | d d_max numerator | lr beta1 "
@@ -3275,16 +3680,19 @@ describe(&RULES[21], b"radam", b"p g m v | step_size w1 keep w2 eps adapt |  | l
          radam_scalars, radam_f32, radam_f64, 5, 6, 0)
 describe_rule(&RULES[21], 2, 1, 2, 0)
 describe_vectors(&RULES[21], radam_floats, radam_doubles)
+describe_narrow(&RULES[21], radam_bf16_0, radam_bf16_1)
 
 describe(&RULES[22], b"rmsprop", b"p g v | lr keep w root eps |  | lr alpha eps eps_inside", rmsprop_scalars,
          rmsprop_f32, rmsprop_f64, 4, 5, 0)
 describe_rule(&RULES[22], 1, 0, 1, 0)
 describe_vectors(&RULES[22], rmsprop_floats, rmsprop_doubles)
+describe_narrow(&RULES[22], rmsprop_bf16_0, rmsprop_bf16_1)
 
 describe(&RULES[23], b"rmsprop_centered", b"p g v mean | lr keep w root eps |  | lr alpha eps eps_inside",
          rmsprop_scalars, rmsprop_centered_f32, rmsprop_centered_f64, 4, 5, 0)
 describe_rule(&RULES[23], 2, 0, 1, 0)
 describe_vectors(&RULES[23], rmsprop_centered_floats, rmsprop_centered_doubles)
+describe_narrow(&RULES[23], rmsprop_centered_bf16_0, rmsprop_centered_bf16_1)
 
 describe(&RULES[24], b"rmsprop_momentum",
          (b"p g v buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside "
@@ -3292,6 +3700,7 @@ describe(&RULES[24], b"rmsprop_momentum",
          rmsprop_momentum_scalars, rmsprop_momentum_f32, rmsprop_momentum_f64, 6, 7, 0)
 describe_rule(&RULES[24], 2, 2, 1, 0)
 describe_vectors(&RULES[24], rmsprop_momentum_floats, rmsprop_momentum_doubles)
+describe_narrow(&RULES[24], rmsprop_momentum_bf16_0, rmsprop_momentum_bf16_1)
 
 describe(&RULES[25], b"rmsprop_centered_momentum",
          (b"p g v mean buf | lr keep w root eps roll take |  | lr alpha eps momentum eps_inside "
@@ -3299,10 +3708,12 @@ describe(&RULES[25], b"rmsprop_centered_momentum",
          rmsprop_momentum_scalars, rmsprop_centered_momentum_f32, rmsprop_centered_momentum_f64, 6, 7, 0)
 describe_rule(&RULES[25], 3, 4, 1, 0)
 describe_vectors(&RULES[25], rmsprop_centered_momentum_floats, rmsprop_centered_momentum_doubles)
+describe_narrow(&RULES[25], rmsprop_centered_momentum_bf16_0, rmsprop_centered_momentum_bf16_1)
 
 describe(&RULES[26], b"rprop", b"p g last size | start down up least most |  | lr eta_minus eta_plus step_min step_max",
          rprop_scalars, rprop_f32, rprop_f64, 5, 5, 0)
 describe_rule(&RULES[26], 2, 0, 2, 0)
+describe_narrow(&RULES[26], rprop_bf16_0, rprop_bf16_1)
 
 describe(&RULES[27], b"schedule_free_sgd",
          b"p g z | lr share of_g | weights highest | lr momentum warmup warmup_from_zero", schedule_free_sgd_scalars,
@@ -3322,21 +3733,25 @@ describe_rule(&RULES[29], 0, 0, 0, 0)
 describe(&RULES[30], b"momentum", b"p g buf | lr keep take |  | lr momentum dampening lr_in_velocity", momentum_scalars,
          momentum_f32, momentum_f64, 4, 3, 0)
 describe_rule(&RULES[30], 1, 1, 0, 0)
+describe_narrow(&RULES[30], momentum_bf16_0, momentum_bf16_1)
 
 describe(&RULES[31], b"nesterov", b"p g buf | keep take lr ahead |  | lr momentum lr_in_velocity", nesterov_scalars,
          nesterov_f32, nesterov_f64, 3, 4, 0)
 describe_rule(&RULES[31], 1, 1, 0, 0)
+describe_narrow(&RULES[31], nesterov_bf16_0, nesterov_bf16_1)
 
 describe(&RULES[32], b"signsgd", b"p g | lr |  | lr", signsgd_scalars, signsgd_f32, signsgd_f64, 1, 1, 0)
 describe_rule(&RULES[32], 0, 0, 0, 0)
 
 describe(&RULES[33], b"signum", b"p g buf | lr w |  | lr momentum", signum_scalars, signum_f32, signum_f64, 2, 2, 0)
 describe_rule(&RULES[33], 1, 1, 0, 0)
+describe_narrow(&RULES[33], signum_bf16_0, signum_bf16_1)
 
 describe(&RULES[34], b"yogi", b"p g m v | step_size w1 w2 eps |  | lr beta1 beta2 eps", yogi_scalars, yogi_f32,
          yogi_f64, 4, 4, 0)
 describe_rule(&RULES[34], 2, 1, 2, 0)
 describe_vectors(&RULES[34], yogi_floats, yogi_doubles)
+describe_narrow(&RULES[34], yogi_bf16_0, yogi_bf16_1)
 
 describe(&STAGES[0], b"scale", b"g | scale shift |  | scale", scale_scalars, scale_f32, scale_f64, 1, 2, 0)
 NEUTRAL[0][0] = 1
