@@ -54,7 +54,9 @@ def test_loops_that_encode_equal_separate_ones(case, kind, options, monkeypatch)
     """On numbers of the whole range, infinities and NaN; the baseline decodes and encodes in further loops."""
     rng = np.random.default_rng(1)
     for n in (1, 15, 16, 33, 1000):
-        values = (rng.choice([-1, 0, 1], (4, n), p=[0.45, 0.1, 0.45]) * np.exp2(rng.uniform(-149, 66, (4, n)))).astype(np.float32)
+        sizes = np.exp2(rng.uniform(-149, rng.choice([66, 127.99], (4, n))))
+        values = (rng.choice([-1, 0, 1], (4, n), p=[0.45, 0.1, 0.45]) * sizes).astype(np.float32)
+        values[:2, ::4] = np.finfo(np.float32).max * rng.uniform(0.9, 1, (2, values[:2, ::4].shape[1]))
         values[1, n // 2 :: 9], values[2, n // 3 :: 11] = np.inf, np.nan
         if kind == "bfloat16":
             values = dtypes.narrowed(values, dtypes.BFLOAT16).view(fo.bfloat16)
