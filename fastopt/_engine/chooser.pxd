@@ -5,8 +5,8 @@ What else runs on the processors decides whether threads pay, and it changes: no
 
 cdef enum:
     FIRST_TRUST = 32  # Parallel steps, at first, before serial is timed again.
-    BRIEF = 200  # Microseconds of a step; the first ones, if they are shorter, do not repay the waking of a thread,
-    FIRST_WAIT = 10000  # so parallel is first tried after this many.
+    BRIEF = 200  # Microseconds; so short a step does not repay the waking of a thread,
+    FIRST_WAIT = 10000  # so that parallel is first tried after this many.
     AT_ONCE = 200  # Microseconds; a shorter gap counts as no work between steps.
     QUIET = 6000  # Microseconds after which idle workers sleep.
     TURN = 10000  # Microseconds of other processes' turns that parallel may lose before it makes up for them.
@@ -19,6 +19,7 @@ cdef struct measured_t:  # Steps of one size in one situation; durations in seco
     double serial  # Of a serial step.
     double parallel_time  # Of a parallel step.
     double serial_since  # Total of serial steps since the last parallel one.
+    double first_wait  # Total of serial steps before parallel is first tried, if they are short.
     double wait  # Total of serial steps before parallel is tried again.
     double penalty  # That wait, divided by what parallel lost.
     double lost  # By parallel steps since they were last ahead; a step counts at most `most`.
@@ -44,14 +45,15 @@ cdef inline void reset_estimates(chooser_t *chooser) noexcept nogil:
     Right after a step, sleeping threads need some milliseconds to get up to speed, and then pay. After other work of the caller,
     the threads of a matrix product may still hold the processors: a loss is large there, and likely to be met again.
     """
-    chooser.measured[0] = measured_t(0, 0, 0, 0, 20, 0, 0, 8, 2, 0, FIRST_TRUST, 0, False, False)
-    chooser.measured[1] = measured_t(0, 0, 0, 0.08, 20, 0, 0, 1, 1e9, 0, FIRST_TRUST, 0, False, False)
+    chooser.measured[0] = measured_t(0, 0, 0, 1e-6 * FIRST_WAIT, 0, 20, 0, 0, 8, 2, 0, FIRST_TRUST, 0, False, False)
+    chooser.measured[1] = measured_t(0, 0, 0, 1e-6 * FIRST_WAIT, 0.08, 20, 0, 0, 1, 1e9, 0, FIRST_TRUST, 0, False, False)
     chooser.entered = chooser.left = 0
     chooser.now = NULL
 
 
 cdef inline void expect_threads(chooser_t *chooser) noexcept nogil:
-    """Expect that the caller uses the same threads between steps, so that they hold no processor then."""
+    """Expect that the caller uses the same threads between steps, so that they are awake and hold no processor then."""
+    chooser.measured[0].first_wait = 0
     chooser.measured[1] = chooser.measured[0]
 
 
@@ -62,7 +64,7 @@ cdef inline void update_estimate(measured_t *m, double seconds) noexcept nogil:
         if m.serial == 0:
             m.serial = seconds
             if seconds < 1e-6 * BRIEF:
-                m.wait = max(m.wait, 1e-6 * FIRST_WAIT)
+                m.wait = max(m.wait, m.first_wait)
         # A spinning worker slows serial steps down: steps that follow at once can only show that serial is faster.
         else:
             m.serial = min(seconds, 0.75 * m.serial + 0.25 * seconds if m.serial_since > 0.8e-6 * QUIET else m.serial)

@@ -16,7 +16,7 @@ from fastopt._engine.dlpack cimport data_of, exchange_t, matches, shares_memory,
 from fastopt._engine.lazy_rows cimport begin_lazy_rows
 from fastopt._engine.plan cimport Plan
 from fastopt._engine.table cimport BFLOAT16, FLOAT64, format_t, task_t, view_t
-from fastopt._engine.views cimport alike, format_of, describe_view
+from fastopt._engine.views cimport alike, describe_view, format_of, same_shape
 
 from fastopt._arrays import dtypes, layout, overlap, row_gradient
 
@@ -119,11 +119,18 @@ cdef int set_stashed(Plan plan) except -1:
         task.rows = NULL
         if g is None:
             continue
+        p = <cnp.ndarray> plan.arrays[i]
+        if task.packed and type(g) is cnp.ndarray and is_packed(<cnp.ndarray> g, p):
+            task.g.data = <char *> cnp.PyArray_DATA(<cnp.ndarray> g)
+            task.no_decoding = plan.contiguous[i]
+            first = <uintptr_t> task.g.data
+            check_no_overlap(plan, i, g, first, first + cnp.PyArray_NBYTES(<cnp.ndarray> g))
+            continue
+        task.packed = False
         if type(g) is not cnp.ndarray and row_gradient.is_rows(g):
             set_rows(plan, i, g)
             sparse = True
             continue
-        p = <cnp.ndarray> plan.arrays[i]
         format = task.p.format
         if type(g) is not cnp.ndarray or not alike(<cnp.ndarray> g, p) \
                 or (format == BFLOAT16 and <PyObject *> cnp.PyArray_DESCR(<cnp.ndarray> g) != <PyObject *> TAGGED):
@@ -134,11 +141,19 @@ cdef int set_stashed(Plan plan) except -1:
             format = format_of(cnp.PyArray_TYPE(<cnp.ndarray> g))
         describe_view(&task.g, <cnp.ndarray> g, plan.orders[i], format, &first, &end)
         task.no_decoding = plan.contiguous[i] and task.g.contiguous and format == task.p.format
+        task.packed = task.g.contiguous and task.p.format != BFLOAT16 and is_packed(<cnp.ndarray> g, p)
         check_no_overlap(plan, i, g, first, end)
     if sparse or plan.sparse:
         plan.sparse = sparse
         plan.layout_step()
     return 0
+
+
+cdef inline bint is_packed(cnp.ndarray g, cnp.ndarray p) noexcept:
+    """Return True if both arrays have one dtype, shape and C order."""
+    cdef int flags = cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED
+    return cnp.PyArray_DESCR(g) == cnp.PyArray_DESCR(p) and cnp.PyArray_FLAGS(g) & cnp.PyArray_FLAGS(p) & flags == flags \
+        and same_shape(g, p)
 
 
 cdef int set_rows(Plan plan, Py_ssize_t i, object g) except -1:
@@ -194,6 +209,7 @@ cdef void use_zero_gradient(Plan plan, Py_ssize_t i) noexcept:
     cdef view_t *g = &plan.core.tasks[i].g
     cdef int k
     g.data, g.format, g.contiguous = <char *> ZERO, FLOAT64, False
+    plan.core.tasks[i].packed = False
     for k in range(g.ndim):
         g.strides[k] = 0
     plan.core.tasks[i].active = plan.active[i] = True

@@ -176,6 +176,7 @@ cdef struct task_t:  # A parameter with its gradient and state; the first cache 
     int64_t position  # Of the first element, in the concatenation of all arrays.
     const uint32_t *seed  # Seed of this step's stochastic rounding.
     bint nearest  # Round to nearest, not stochastically.
+    bint packed  # `g` describes an array of the parameter's format and shape in C order: another of these has other data only.
     bint no_narrow_storage  # Everything is stored in 32 bits or more.
     const int64_t *rows  # Ascending rows of the gradient, whose values are contiguous in g; NULL: all.
     Py_ssize_t n_rows
