@@ -23,7 +23,7 @@ cdef extern from "block.h" nogil:
     int fo_reduce_totals(fo_total *totals, int sums, int squares, double n, double *given)
 
 cdef enum:
-    KEPT = 1 << 18  # Elements, of all arrays: a near cache holds their updates.
+    KEPT = 1 << 20  # Elements, of all arrays: caches hold their updates.
 
 cdef struct run_t:  # Contiguous blocks whose sums are still to be added.
     Py_ssize_t first
