@@ -14,11 +14,12 @@ DEEPEST = 100
 class Structure:
     """Keys of a mapping or length of a sequence, with its children; None among them stands for an array."""
 
-    __slots__ = ("children", "keys", "path")
+    __slots__ = ("children", "is_flat", "keys", "path")
 
     def __init__(self, keys: tuple[Any, ...] | None, children: list[Structure | None], path: str) -> None:
         self.keys = keys
         self.children = children
+        self.is_flat = all(child is None for child in children)
         self.path = path
 
     def match(self, tree: Any, what: str = "gradients") -> None:

@@ -33,7 +33,7 @@ cdef double[2] ZERO = [0.0, 0.0]  # Gradient of a parameter that has accumulated
 
 cdef Py_ssize_t collect(object structure, object tree, PyObject **out, Py_ssize_t k) except -1:
     """Store new references to the gradients in the parameters' order in `out`; return the next free place."""
-    cdef Py_ssize_t i, n, place = 0
+    cdef Py_ssize_t i = 0, n, place = 0
     cdef object item, child
     cdef tuple keys
     cdef list children
@@ -51,7 +51,10 @@ cdef Py_ssize_t collect(object structure, object tree, PyObject **out, Py_ssize_
         return k
     if type(tree) is not dict or keys is None or PyDict_Size(tree) != n:
         structure.match(tree)
-    for i in range(n):
+    elif structure.is_flat:
+        i = collect_in_order(tree, keys, out + k)
+        k += i
+    for i in range(i, n):
         if keys is None:
             if type(tree) is list:
                 if i >= len(<list> tree):  # A gradient's method may shorten the list that is being read.
@@ -77,6 +80,22 @@ cdef Py_ssize_t collect(object structure, object tree, PyObject **out, Py_ssize_
         else:
             k = collect(child, item, out, k)
     return k
+
+
+cdef inline bint is_same_name(object a, object b) noexcept:
+    return type(a) is str and type(b) is str and <str> a == <str> b
+
+
+cdef Py_ssize_t collect_in_order(dict tree, tuple keys, PyObject **out) noexcept:
+    """Store new references to the values of a dict until a key is another; return how many."""
+    cdef Py_ssize_t i = 0, place = 0
+    cdef PyObject *key
+    cdef PyObject *found
+    while PyDict_Next(tree, &place, &key, &found) and (key == <PyObject *> keys[i] or is_same_name(<object> key, keys[i])):
+        Py_INCREF(<object> found)
+        out[i] = found
+        i += 1
+    return i
 
 
 cdef void release(PyObject **objects, Py_ssize_t n) noexcept:
