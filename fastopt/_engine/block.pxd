@@ -263,6 +263,14 @@ cdef inline void operate(const task_t *task, const op_t *op, const formula_t *f,
         move(<char *> fo_zeros(), &task.g, lo, n, size_of(task.g.format), True, u_buffer[0])
 
 
+cdef inline terms_t write_zeros(double *out, Py_ssize_t n) noexcept nogil:
+    """Write the terms of sums that an array has no part in."""
+    cdef int j
+    for j in range(SUMS):
+        memset(out + j * BLOCK, 0, n * sizeof(double))
+    return OF_FLOATS
+
+
 cdef inline terms_t run_block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, int id, double *out, partial_t *sums,
                               element _) noexcept nogil:
     """Update at most a block, elements `lo` to `lo + n`: decode, run the program, encode.
@@ -280,18 +288,15 @@ cdef inline terms_t run_block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, i
     cdef const op_t *op = task.ops
     cdef const op_t *found
     cdef const formula_t *f
-    cdef const double *c
     cdef bint terms_only = out != NULL, updated = False, fetched = False, needed = True
     cdef bint keeps_state = False, keeps_parameter = False  # Copy what a rule or stage before the terms would change.
     cdef gradient_buffers_t g
-    cdef int k, at = STAGES if id == TERMS else id  # Matrix terms come where the rule does.
+    cdef int at = STAGES if id == TERMS else id  # Matrix terms come where the rule does.
     g.narrow[0], g.narrow[1], g.wide[0], g.wide[1], g.is_wide = g_buffers[0], g_buffers[1], w_buffers[0], w_buffers[1], False
     if terms_only:
         found = find_terms(task, at, &keeps_state, &keeps_parameter)
         if found.kind == END or (found.kind == RULE and id == STAGES and task.rule.sums == 0):
-            for k in range(SUMS):
-                memset(out + k * BLOCK, 0, n * sizeof(double))
-            return OF_FLOATS
+            return write_zeros(out, n)
         needed = not found.needs_gradient_only
         if task.kept != NULL and task.kept_at == id:
             keeps_state, update = False, <element *> task.kept + lo
@@ -305,14 +310,13 @@ cdef inline terms_t run_block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, i
     g.is_wide = fetch_gradient(task, op.takes_wide, lo, n, g_buffers[1], w_buffers[1], arrays)
     while op.kind != END:
         f = task.rule if op.kind == RULE else op.formula
-        c = op.c + op.stride * task.index
         if op.kind == RULE and not fetched:
             fetch_state(task, lo, n, state_buffers, arrays, keeps_state)
             fetched = True
         if terms_only and op.id == at and (op.kind == STAGE or op.kind == RULE or op.kind == CHECK):
             if sums != NULL and sum_squares(f, arrays, n, g.is_wide, sums, p_buffer[0]):
                 return SUMMED
-            return write_terms(task, op, f, c, lo, n, id, arrays, out, g.is_wide, p_buffer[0])
+            return write_terms(task, op, f, op.c + op.stride * task.index, lo, n, id, arrays, out, g.is_wide, p_buffer[0])
         updated = updated or op.kind == RULE
         operate(task, op, f, arrays, &g, update, terms_only, lo, n)
         op += 1

@@ -33,12 +33,10 @@ cdef double[2] ZERO = [0.0, 0.0]  # Gradient of a parameter that has accumulated
 
 cdef Py_ssize_t collect(object structure, object tree, PyObject **out, Py_ssize_t k) except -1:
     """Store new references to the gradients in the parameters' order in `out`; return the next free place."""
-    cdef Py_ssize_t i = 0, n, place = 0
+    cdef Py_ssize_t i = 0, n
     cdef object item, child
     cdef tuple keys
     cdef list children
-    cdef PyObject *key
-    cdef PyObject *found
     if structure is None:
         Py_INCREF(tree)
         out[k] = <PyObject *> tree
@@ -55,23 +53,7 @@ cdef Py_ssize_t collect(object structure, object tree, PyObject **out, Py_ssize_
         i = collect_in_order(tree, keys, out + k)
         k += i
     for i in range(i, n):
-        if keys is None:
-            if type(tree) is list:
-                if i >= len(<list> tree):  # A gradient's method may shorten the list that is being read.
-                    structure.raise_mismatch(tree)
-                item = (<list> tree)[i]
-            else:
-                item = tree[i]
-        elif type(tree) is dict:
-            if not PyDict_Next(tree, &place, &key, &found) or key != <PyObject *> keys[i]:  # A dict in another order.
-                found = PyDict_GetItemWithError(tree, keys[i])
-            if found == NULL:
-                structure.raise_mismatch(tree)
-            item = <object> found
-        else:
-            if keys[i] not in tree:
-                structure.raise_mismatch(tree)
-            item = tree[keys[i]]
+        item = item_of(structure, tree, keys, i)
         child = children[i]
         if child is None:
             Py_INCREF(item)
@@ -80,6 +62,25 @@ cdef Py_ssize_t collect(object structure, object tree, PyObject **out, Py_ssize_
         else:
             k = collect(child, item, out, k)
     return k
+
+
+cdef object item_of(object structure, object tree, tuple keys, Py_ssize_t i):
+    """Return the gradient, or the gradients, at a place of the structure."""
+    cdef PyObject *found
+    if keys is None:
+        if type(tree) is not list:
+            return tree[i]
+        if i >= len(<list> tree):  # A gradient's method may shorten the list that is being read.
+            structure.raise_mismatch(tree)
+        return (<list> tree)[i]
+    if type(tree) is dict:
+        found = PyDict_GetItemWithError(tree, keys[i])
+        if found == NULL:
+            structure.raise_mismatch(tree)
+        return <object> found
+    if keys[i] not in tree:
+        structure.raise_mismatch(tree)
+    return tree[keys[i]]
 
 
 cdef inline bint is_same_name(object a, object b) noexcept:

@@ -259,14 +259,25 @@ cdef inline terms_t terms_of_block(const task_t *tasks, Py_ssize_t n, const Py_s
     return wrote
 
 
+cdef inline void add_terms(const formula_t *f, const double *terms, int squares, partial_t *partials) noexcept nogil:
+    """Sum the terms of a block, squaring those of mask `squares`."""
+    cdef int j, unit
+    for j in range(f.sums):
+        unit = 0
+        if squares >> j & 1:
+            partials[j].sum = fo_fold_squares(terms + j * BLOCK, &unit)
+        else:
+            partials[j].sum = fo_fold(terms + j * BLOCK)
+        partials[j].unit = unit
+
+
 cdef inline void reduce_blocks(const task_t *tasks, Py_ssize_t n, const Py_ssize_t *starts, int id, const formula_t *f,
                                Py_ssize_t lo, Py_ssize_t hi, partial_t *partials) noexcept nogil:
     """Compute the sums of blocks `lo` to `hi`, in an index space where array i begins at place `starts[i]`."""
     cdef double terms[SUMS * BLOCK]
     cdef Py_ssize_t i = 0, end = n, middle, place, first, k
     cdef const task_t *task
-    cdef partial_t *partial
-    cdef int j, unit, count = f.sums
+    cdef int count = f.sums
     cdef terms_t wrote
     cdef const float *squares
     while end - i > 1:
@@ -298,11 +309,6 @@ cdef inline void reduce_blocks(const task_t *tasks, Py_ssize_t n, const Py_ssize
             lo += 1
             continue
         wrote = terms_of_block(tasks, n, starts, id, f, place, &i, terms, partials + count * lo)
-        for j in range(count if wrote != SUMMED else 0):
-            partial, unit = partials + count * lo + j, 0
-            if (f.squares if wrote == OF_DOUBLES else f.squares & ~f.squared_by_f32) >> j & 1:
-                partial.sum = fo_fold_squares(terms + j * BLOCK, &unit)
-            else:
-                partial.sum = fo_fold(terms + j * BLOCK)
-            partial.unit = unit
+        if wrote != SUMMED:
+            add_terms(f, terms, f.squares if wrote == OF_DOUBLES else f.squares & ~f.squared_by_f32, partials + count * lo)
         lo += 1
