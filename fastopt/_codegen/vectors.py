@@ -51,7 +51,7 @@ def kernels(rule: RuleIR) -> list[str]:
     """Return a rule's kernels of floats and of doubles, each where there are such vectors."""
     lines = []
     for lanes, number in WIDTHS:
-        sizes = f"{len(rule.state) or 1}, {written(rule)}, {len(rule.function.scalars) or 1}"
+        sizes = f"{len(rule.state)}, {written(rule)}, {len(rule.function.scalars) or 1}"
         kernel = f"FO_VECTOR_KERNEL({rule.name}, {lanes}, {number}, {sizes})"
         lines += [f"#if defined(FO_HAS_{lanes.upper()})", *element(rule, VectorText(lanes)), kernel, "#endif"]
     return lines

@@ -288,7 +288,7 @@ cdef inline terms_t run_block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, i
     cdef const op_t *op = task.ops
     cdef const op_t *found
     cdef const formula_t *f
-    cdef bint terms_only = out != NULL, updated = False, fetched = False, needed = True
+    cdef bint terms_only = out != NULL, updated = False, fetched = False, needed = until(op, RULE).kind == RULE
     cdef bint keeps_state = False, keeps_parameter = False  # Copy what a rule or stage before the terms would change.
     cdef gradient_buffers_t g
     cdef int at = STAGES if id == TERMS else id  # Matrix terms come where the rule does.
@@ -300,11 +300,9 @@ cdef inline terms_t run_block(const task_t *task, Py_ssize_t lo, Py_ssize_t n, i
         needed = not found.needs_gradient_only
         if task.kept != NULL and task.kept_at == id:
             keeps_state, update = False, <element *> task.kept + lo
-    else:
-        needed = until(op, RULE).kind == RULE
+        if task.n >= LARGE:
+            prefetch(task, lo + AHEAD, needed)
     arrays[UPDATE] = NULL
-    if terms_only and task.n >= LARGE:
-        prefetch(task, lo + AHEAD, needed)
     if needed:
         arrays[PARAMETER] = fetch_parameter(task, lo, n, p_buffer, keeps_parameter)
     g.is_wide = fetch_gradient(task, op.takes_wide, lo, n, g_buffers[1], w_buffers[1], arrays)

@@ -10,8 +10,8 @@ cdef enum:
     AT_ONCE = 200  # Microseconds; a shorter gap counts as no work between steps.
     QUIET = 6000  # Microseconds after which idle workers sleep.
     TURN = 10000  # Microseconds of other processes' turns that parallel may lose before it makes up for them.
-    LONGEST = 150000  # Microseconds of serial steps, after which parallel is tried again in any case,
-    SHARE = 10  # or this many times what it lost.
+    LONGEST = 150000  # Microseconds of serial steps, after which parallel is tried again,
+    SHARE = 10  # or this many times what it lost, if that is longer.
     GLANCE = 4000  # Microseconds between looks at other processes, while they hold the processors,
     GLANCES = 250  # after so many of which it is tried nevertheless.
 
@@ -23,7 +23,7 @@ cdef struct measured_t:  # Steps of one size in one situation; durations in seco
     double wait  # Total of serial steps before parallel is tried again.
     double penalty  # That wait, divided by what parallel lost.
     double lost  # By parallel steps since they were last ahead; a step counts at most `most`.
-    double debt  # The same with all that other processes took.
+    double debt  # The same with what other processes took; a step counts at most two turns.
     double patience  # Loss that ends parallel, in serial steps.
     double most  # Loss that one step can count, in serial steps: the rest was another process's turn.
     int streak  # Parallel steps since a serial one was timed.
@@ -78,7 +78,7 @@ cdef inline void update_estimate(measured_t *m, double seconds) noexcept nogil:
     m.serial_since = 0
     m.glances = 0
     m.parallel_time = seconds if m.parallel_time == 0 else min(seconds, 0.75 * m.parallel_time + 0.25 * seconds)
-    m.debt = max(0.0, m.debt + seconds - m.serial)
+    m.debt = max(0.0, m.debt + min(seconds - m.serial, 2e-6 * TURN))
     m.lost = max(0.0, m.lost + min(seconds - m.serial, m.most * m.serial))
     # A try costs little more than a step, and the next follows soon enough to find a processor that is free again.
     if m.lost > min(m.patience * m.serial, m.serial + 1e-6 * TURN) or m.debt > m.serial + 1e-6 * TURN:

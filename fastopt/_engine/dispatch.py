@@ -80,10 +80,12 @@ def choose() -> tuple[str, Any]:
     if named == INTERPRETED:
         return INTERPRETED, None
     try:
-        isa = named.partition("/")[0] or next(loadable(), "baseline")
+        isa, slash, _ = named.partition("/")
+        way = way_of(named) if slash and MISSING is None else None
+        isa = isa or next(loadable(), "baseline")
         table = load(isa)
         check_sources(isa)
-        roots.select(table, way_of(named))
+        roots.select(table, way)
         return isa, table
     except RuntimeError as error:
         if named:
@@ -95,9 +97,9 @@ def choose() -> tuple[str, Any]:
 
 def way_of(named: str) -> str | None:
     """Return the way of taking square roots in a value of FASTOPT_ISA such as x86-64-v4/fma, None if it names none."""
-    way = named.partition("/")[2]
-    if way and way not in roots.WAYS:
-        raise RuntimeError(f"{named}: expected {' or '.join(roots.WAYS)} after the instruction set")
+    isa, slash, way = named.partition("/")
+    if slash and (isa not in MODULES or isa == "baseline" or way not in roots.WAYS):
+        raise RuntimeError(f"{named}: expected {' or '.join(roots.WAYS)} after x86-64-v4/ or x86-64-v3/")
     return way or None
 
 

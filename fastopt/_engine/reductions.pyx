@@ -76,7 +76,7 @@ cdef void drop_updates(Plan plan) noexcept:
 
 
 cdef bint can_keep(const task_t *task, int id) noexcept:
-    """Return True if nothing but the update and the rule's state changes before a stage, and no other sums need the rule."""
+    """Return True if all that changes before a stage is gradient, update and the rule's state, and no other sums need the rule."""
     cdef const op_t *op = task.ops
     cdef bint ran = False, found = False
     if not task.active or not task.no_decoding or task.rows != NULL or op.fast_path != STAGES_AND_RULE:

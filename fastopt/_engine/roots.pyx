@@ -17,8 +17,8 @@ cdef extern from "threads.h" nogil:
     double fo_now()
 
 cdef enum:
-    N = 512  # Elements of a timing: with their state, less than the nearest cache holds.
-    CALLS = 4  # In a timing.
+    N = 256  # Elements of a timing: with their state, less than the nearest cache holds.
+    CALLS = 8  # In a timing.
     ROUNDS = 5
 
 WAYS = ("fma", "divider")  # Of taking square roots.
@@ -71,21 +71,19 @@ cdef bint is_faster(const formula_t *rule, int precision) noexcept:
 
 cdef double time_of(kernel_t kernel, int precision) noexcept:
     """Return the seconds that a kernel takes, on numbers of which no root is unusual."""
-    cdef double memory[(STATES + 2) * N]
+    cdef double doubles[STATES + 2][N]
+    cdef float floats[STATES + 2][N]
     cdef double c[SCALARS]
     cdef void *arrays[UPDATE + 1]
     cdef double start
-    cdef int k, _
+    cdef int i, k, _
     arrays[UPDATE] = NULL
     for k in range(SCALARS):
         c[k] = 0.5
-    for k in range((STATES + 2) * N):
-        if precision:
-            memory[k] = 0.25
-        else:
-            (<float *> memory)[k] = 0.25
     for k in range(STATES + 2):
-        arrays[k] = &memory[k * N] if precision else <void *> &(<float *> memory)[k * N]
+        for i in range(N):
+            doubles[k][i] = floats[k][i] = 0.25
+        arrays[k] = <void *> doubles[k] if precision else <void *> floats[k]
     start = fo_now()
     for _ in range(CALLS):
         kernel(arrays, N, c)

@@ -42,8 +42,8 @@ cdef inline void update_range(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) 
             update_blocks[float](task, lo, hi, 0)
         else:
             update_blocks[double](task, lo, hi, 0)
-    elif task.p.format != FLOAT64 and update_narrow(task, lo, hi):
-        return
+    elif update_narrow(task, lo, hi):
+        pass
     elif task.p.format == FLOAT64:
         while lo < hi:
             run_block[double](task, lo, min(<Py_ssize_t> BLOCK, hi - lo), 0, NULL, NULL, 0)
@@ -57,7 +57,7 @@ cdef inline void update_range(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) 
 cdef inline bint update_narrow(const task_t *task, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     """Update elements `lo` to `hi` if there is a kernel for their formats; return False if there is none."""
     cdef void *arrays[UPDATE + 1]
-    cdef uint32_t keys[STATES]  # Half as many are enough.
+    cdef uint32_t keys[STATES]
     cdef bint all_narrow = task.p.format == BFLOAT16
     cdef int k
     if task.ops.fast_path != RULE_ALONE or task.rule.bf16[all_narrow] == NULL or task.master != NULL \

@@ -102,7 +102,7 @@ FO_INLINE double fo_fold(const double *x) { return fo_fold_of(x, 0, 1); }
 FO_INLINE void fo_fold_squares_of(int arrays, const float *const *x, ptrdiff_t n, double *out)
 {
 #if defined(__AVX512F__)
-    __m512d low[3], high[3];
+    __m512d low[2], high[2];
     for (int k = 0; k < arrays; k++) low[k] = high[k] = _mm512_setzero_pd();
     for (ptrdiff_t i = 0; i < n; i += 16)
         for (int k = 0; k < arrays; k++) {
@@ -130,9 +130,9 @@ FO_INLINE void fo_fold_squares_of(int arrays, const float *const *x, ptrdiff_t n
 }
 FO_INLINE void fo_fold_floats(int arrays, const float *const *x, ptrdiff_t n, double *out)
 {
-    if (arrays == 1) fo_fold_squares_of(1, x, n, out);
-    else if (arrays == 2) fo_fold_squares_of(2, x, n, out);
-    else if (arrays == 3) fo_fold_squares_of(3, x, n, out);
+    for (; arrays > 2; arrays -= 2, x += 2, out += 2) fo_fold_squares_of(2, x, n, out);
+    if (arrays == 2) fo_fold_squares_of(2, x, n, out);
+    else if (arrays == 1) fo_fold_squares_of(1, x, n, out);
 }
 
 /* Sum a block's squares, as a number times 2^unit: if the squares leave the middle of the range of doubles, the elements are

@@ -4,7 +4,7 @@
 #define FASTOPT_CAPACITY_H
 
 enum {
-    FO_VERSION = 6,            /* of the structs between kernels and engine */
+    FO_VERSION = 7,            /* of the structs between kernels and engine */
     FO_BLOCK = 256,            /* elements of a block, the unit of staging and sums */
     FO_STATES = 6,             /* arrays of state of a rule, at most */
     FO_SCALARS = 12,           /* scalars, and hyperparameters, of a rule, at most */

@@ -37,7 +37,7 @@ static void fo_watch_forks(void) { pthread_atfork(0, 0, fo_child); }
 #endif
 
 /* True if processors are fewer than `parts` threads need, this one among them, beside what runs already, except for `own` threads
-   of this process; a microsecond. False where the system does not say. In a container of some of the processors it may be false,
+   of this process; some microseconds. False where the system does not say. In a container of some of the processors it may be false,
    too, where they are busy. */
 #if defined(__linux__)
 #include <fcntl.h>
@@ -45,10 +45,10 @@ static void fo_watch_forks(void) { pthread_atfork(0, 0, fo_child); }
 #include <unistd.h>
 static inline int fo_is_busy(int parts, int own)
 {
-    static int file = -2;
     char text[64], *at = text;
-    if (file == -2) file = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
-    const ssize_t n = file < 0 ? 0 : pread(file, text, sizeof text - 1, 0);
+    const int file = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+    const ssize_t n = file < 0 ? 0 : read(file, text, sizeof text - 1);
+    if (file >= 0) close(file);
     if (n <= 0) return 0;
     text[n] = 0;
     for (int spaces = 0; *at && spaces < 3; at++) spaces += *at == ' '; /* three averages, then running/all */

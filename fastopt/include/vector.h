@@ -1,27 +1,21 @@
 /* Several numbers at once, by the vector types of GNU C: what a rule may call, as in scalar.h, with the same bits. A square root is
    refined from an estimate by FMA, so that the processor's divider is left to divisions; docs/exact-roots.md proves that it is
-   correctly rounded. FO_FLOATS and FO_DOUBLES count the numbers of a vector; they are 0 where there are none. */
+   correctly rounded. */
 #ifndef FASTOPT_VECTOR_H
 #define FASTOPT_VECTOR_H
 
 #include "block.h"
 #include "capacity.h"
 
-#if !defined(__GNUC__) || defined(FO_NO_VECTORS)
-enum { FO_FLOATS = 0, FO_DOUBLES = 0 };
-#elif defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
-enum { FO_FLOATS = 16, FO_DOUBLES = 8 };
+#if defined(__GNUC__) && defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512DQ__) && defined(__AVX512BW__)
 #define FO_HAS_FLOATS 1
 #define FO_HAS_DOUBLES 1
 #define FO_BYTES 64
 #define FO_OF(f) _mm512_##f
-#elif defined(__AVX2__) && defined(__FMA__)
-enum { FO_FLOATS = 0, FO_DOUBLES = 4 };
+#elif defined(__GNUC__) && defined(__AVX2__) && defined(__FMA__)
 #define FO_HAS_DOUBLES 1
 #define FO_BYTES 32
 #define FO_OF(f) _mm256_##f
-#else
-enum { FO_FLOATS = 0, FO_DOUBLES = 0 };
 #endif
 
 #if defined(FO_BYTES)
@@ -130,9 +124,9 @@ FO_DEFINE(doubles, double, fo_longs, pd, 0x7ff8000000000000)
     static void fo_##NAME##_##V(void **a, ptrdiff_t n, const double *c64)                                             \
     {                                                                                                                 \
         enum { WIDTH = (int)(FO_BYTES / sizeof(T)) };                                                                 \
-        T *const p = (T *)a[0], *const u = (T *)a[2 + FO_STATES], *s[STATES];                                         \
+        T *const p = (T *)a[0], *const u = (T *)a[2 + FO_STATES], *s[STATES + !STATES];                               \
         const T *const g = (const T *)a[1];                                                                           \
-        fo_##V c[SCALARS], state[STATES], update;                                                                     \
+        fo_##V c[SCALARS], state[STATES + !STATES], update;                                                           \
         for (int k = 0; k < STATES; k++) s[k] = (T *)a[2 + k];                                                        \
         for (int k = 0; k < SCALARS; k++) c[k] = fo_number_##V(c64[k]);                                               \
         ptrdiff_t i = 0;                                                                                              \
@@ -177,7 +171,7 @@ FO_INLINE __m512i fo_first_words(uint32_t key, uint32_t place)
     const __m512i first = _mm512_set1_epi32((int)(place * FO_STEP + key));
     return _mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32((int)FO_STEP)), first);
 }
-/* Where bfloat16 numbers are among the 16-bit halves of floats. */
+/* Places of bfloat16 numbers among the 16-bit halves of floats. */
 FO_INLINE __m512i fo_halves(int narrow)
 {
     uint16_t places[32];
@@ -190,7 +184,7 @@ FO_INLINE fo_floats fo_load_bf16s(const uint16_t *x, ptrdiff_t n)
     return (fo_floats)_mm512_maskz_permutexvar_epi16(0xaaaaaaaau, fo_halves(0), _mm512_castsi256_si512(h));
 }
 FO_INLINE fo_floats fo_load_some(const float *x, ptrdiff_t n) { return n < 16 ? fo_load_floats(x, n) : *(const fo_floats *)x; }
-/* As fo_bf16 does; `carry` are 16 random bits. Numbers that rounding would carry beyond the range, and NaN, are rare. */
+/* Store what fo_bf16 gives; `carry` are 16 random bits. Numbers that rounding would carry beyond the range, and NaN, are rare. */
 FO_INLINE void fo_store_bf16s(uint16_t *to, ptrdiff_t n, fo_floats x, __m512i carry, int nearest, int nonnegative)
 {
     const __m512i u = _mm512_castps_si512(x), most = _mm512_set1_epi32(nearest ? 0x7f7fffff : 0x7f7f0000);
@@ -217,7 +211,7 @@ FO_INLINE void fo_store_bf16s(uint16_t *to, ptrdiff_t n, fo_floats x, __m512i ca
     static void fo_##NAME##_bf16_##PARAMETER(void **a, ptrdiff_t n, const double *c64, const uint32_t *keys, uint32_t first, \
                                                 int nearest)                                                          \
     {                                                                                                                 \
-        uint16_t *s[STATES];                                                                                          \
+        uint16_t *s[STATES + !STATES];                                                                                \
         fo_floats c[SCALARS], state[STATES], p, g, update;                                                            \
         __m512i inputs[STATES / 2 + 1];                                                                               \
         for (int k = 0; k < STATES; k++) s[k] = (uint16_t *)a[2 + k];                                                 \

@@ -157,6 +157,16 @@ def test_many_threads_by_a_model():
 
 
 @pytest.mark.compiled
+@pytest.mark.parametrize("stall", [0.05, 1.0, 600.0])
+def test_a_stall_does_not_matter_for_long(stall):
+    """A process that was stopped, or swapped out, in a parallel step."""
+    from fastopt._engine import passes
+
+    chosen, _ = passes.simulate(lambda _: 1e-3, lambda k: stall if k == 150 else 0.5e-3, 2000, False)
+    assert chosen[150] and sum(chosen[151:]) > 1600
+
+
+@pytest.mark.compiled
 def test_first_short_steps_wake_no_thread():
     from fastopt._engine import passes
 

@@ -1,6 +1,8 @@
 /* Checks of the square roots of vector.h: compiled as a library by tests/engine/test_roots.py. */
 #include "vector.h"
 
+enum { LANES = FO_BYTES / sizeof(double) };
+
 #if defined(FO_HAS_FLOATS)
 /* The number of wrong roots of all floats x in [from, to) and all floats y within 2^-bits of x^(-1/2). */
 int64_t wrong_from_estimates(float from, float to, int bits)
@@ -42,11 +44,11 @@ int64_t wrong_floats(void)
 /* Write the roots of n doubles, a multiple of the numbers of a vector, or the estimates that they begin with. */
 void roots_of_doubles(const double *x, double *out, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += FO_DOUBLES) *(fo_doubles *)(out + i) = fo_sqrt_doubles(*(const fo_doubles *)(x + i));
+    for (int64_t i = 0; i < n; i += LANES) *(fo_doubles *)(out + i) = fo_sqrt_doubles(*(const fo_doubles *)(x + i));
 }
 void estimates_of_doubles(const double *x, double *out, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += FO_DOUBLES) *(fo_doubles *)(out + i) = fo_estimates(*(const fo_doubles *)(x + i));
+    for (int64_t i = 0; i < n; i += LANES) *(fo_doubles *)(out + i) = fo_estimates(*(const fo_doubles *)(x + i));
 }
 
 /* The number of wrong roots of x, in [1, 4), from all estimates over 2^24 within `error` of x^(-1/2), relative. */
@@ -54,11 +56,11 @@ int64_t wrong_from_estimates_of(double x, double error)
 {
     int64_t wrong = 0;
     const double low = floor((1 - error) / sqrt(x) * 0x1p24), high = (1 + error) / sqrt(x) * 0x1p24;
-    for (double k = low; k <= high; k += FO_DOUBLES) {
-        double many[FO_DOUBLES], y[FO_DOUBLES], found[FO_DOUBLES];
-        for (int j = 0; j < FO_DOUBLES; j++) many[j] = x, y[j] = (k + j) / 0x1p24;
+    for (double k = low; k <= high; k += LANES) {
+        double many[LANES], y[LANES], found[LANES];
+        for (int j = 0; j < LANES; j++) many[j] = x, y[j] = (k + j) / 0x1p24;
         *(fo_doubles *)found = fo_refined_doubles(*(const fo_doubles *)many, *(const fo_doubles *)y);
-        for (int j = 0; j < FO_DOUBLES; j++) wrong += found[j] != sqrt(x);
+        for (int j = 0; j < LANES; j++) wrong += found[j] != sqrt(x);
     }
     return wrong;
 }
