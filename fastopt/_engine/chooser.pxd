@@ -4,14 +4,15 @@ What else runs on the processors decides whether threads pay, and it changes: no
 """
 
 cdef enum:
-    FIRST_TRUST = 32  # Parallel steps, at first, before serial is timed again.
+    FIRST_TRUST = 32  # Parallel steps, at first, before serial is timed again,
+    SELDOM = 10  # and no fewer than take this many times as long as a serial step.
     BRIEF = 200  # Microseconds; so short a step does not repay the waking of a thread,
     FIRST_WAIT = 10000  # so that parallel is first tried after this many.
     AT_ONCE = 200  # Microseconds; a shorter gap counts as no work between steps.
     QUIET = 6000  # Microseconds after which idle workers sleep.
     TURN = 10000  # Microseconds of other processes' turns that parallel may lose before it makes up for them.
     LONGEST = 150000  # Microseconds of serial steps, after which parallel is tried again,
-    SHARE = 10  # or this many times what it lost, if that is longer.
+    SHARE = 5  # or this many times what it lost, if that is longer.
     GLANCE = 4000  # Microseconds between looks at other processes, while they hold the processors,
     GLANCES = 250  # after so many of which it is tried nevertheless.
 
@@ -80,8 +81,8 @@ cdef inline void update_estimate(measured_t *m, double seconds) noexcept nogil:
     m.parallel_time = seconds if m.parallel_time == 0 else min(seconds, 0.75 * m.parallel_time + 0.25 * seconds)
     m.debt = max(0.0, m.debt + min(seconds - m.serial, 2e-6 * TURN))
     m.lost = max(0.0, m.lost + min(seconds - m.serial, m.most * m.serial))
-    # A try costs little more than a step, and the next follows soon enough to find a processor that is free again.
-    if m.lost > min(m.patience * m.serial, m.serial + 1e-6 * TURN) or m.debt > m.serial + 1e-6 * TURN:
+    # A try costs a few steps or a turn, and the next follows soon enough to find a processor that is free again.
+    if m.lost > m.patience * m.serial or m.debt > 3 * m.serial + 1e-6 * TURN:
         m.parallel = False
         m.lost = max(m.lost, m.debt)
         m.wait = min(m.penalty * m.lost, max(1e-6 * LONGEST, SHARE * m.lost))
@@ -92,7 +93,7 @@ cdef inline void update_estimate(measured_t *m, double seconds) noexcept nogil:
     if m.lost == 0:
         m.penalty = 20
     m.streak += 1
-    if m.streak >= m.trust and m.streak * m.parallel_time > SHARE * m.serial:
+    if m.streak >= m.trust and m.streak * m.parallel_time > SELDOM * m.serial:
         # For one step, or for as many as a worker needs to stop spinning.
         m.parallel, m.trying = False, True
         m.streak, m.trust = 0, min(2 * m.trust, 8192)
