@@ -30,6 +30,7 @@ cdef struct measured_t:  # Steps of one size in one situation; durations in seco
     int streak  # Parallel steps since a serial one was timed.
     int trust  # Longest streak, after which serial is timed again.
     int glances  # At other processes, since parallel was last tried.
+    bint wary  # Parallel has lost, and not been ahead since.
     bint trying  # The next serial step only checks whether parallel is still ahead.
     bint parallel
 
@@ -46,8 +47,8 @@ cdef inline void reset_estimates(chooser_t *chooser) noexcept nogil:
     Right after a step, sleeping threads need some milliseconds to get up to speed, and then pay. After other work of the caller,
     the threads of a matrix product may still hold the processors: a loss is large there, and likely to be met again.
     """
-    chooser.measured[0] = measured_t(0, 0, 0, 1e-6 * FIRST_WAIT, 0, 20, 0, 0, 8, 2, 0, FIRST_TRUST, 0, False, False)
-    chooser.measured[1] = measured_t(0, 0, 0, 1e-6 * FIRST_WAIT, 0.08, 20, 0, 0, 1, 1e9, 0, FIRST_TRUST, 0, False, False)
+    chooser.measured[0] = measured_t(0, 0, 0, 1e-6 * FIRST_WAIT, 0, 20, 0, 0, 8, 2, 0, FIRST_TRUST, 0, False, False, False)
+    chooser.measured[1] = measured_t(0, 0, 0, 1e-6 * FIRST_WAIT, 0.08, 20, 0, 0, 1, 1e9, 0, FIRST_TRUST, 0, False, False, False)
     chooser.entered = chooser.left = 0
     chooser.now = NULL
 
@@ -83,7 +84,7 @@ cdef inline void update_estimate(measured_t *m, double seconds) noexcept nogil:
     m.lost = max(0.0, m.lost + min(seconds - m.serial, m.most * m.serial))
     # A try costs a few steps or a turn, and the next follows soon enough to find a processor that is free again.
     if m.lost > m.patience * m.serial or m.debt > 3 * m.serial + 1e-6 * TURN:
-        m.parallel = False
+        m.parallel, m.wary = False, True
         m.lost = max(m.lost, m.debt)
         m.wait = min(m.penalty * m.lost, max(1e-6 * LONGEST, SHARE * m.lost))
         m.penalty = min(2 * m.penalty, 640.0)
@@ -91,7 +92,7 @@ cdef inline void update_estimate(measured_t *m, double seconds) noexcept nogil:
         m.streak, m.trust = 0, FIRST_TRUST
         return
     if m.lost == 0:
-        m.penalty = 20
+        m.penalty, m.wary = 20, False
     m.streak += 1
     if m.streak >= m.trust and m.streak * m.parallel_time > SELDOM * m.serial:
         # For one step, or for as many as a worker needs to stop spinning.
@@ -100,8 +101,11 @@ cdef inline void update_estimate(measured_t *m, double seconds) noexcept nogil:
 
 
 cdef inline bint is_retry(const measured_t *m) noexcept nogil:
-    """Return True if this step is to be parallel after serial ones, and may be put off."""
-    return m.parallel and m.streak == 0 and m.parallel_time > 0 and m.glances < GLANCES
+    """Return True if this step is to be parallel again after a loss, and may be put off.
+
+    Others may be busy beside processors that this process has to itself: without a loss, they do not matter.
+    """
+    return m.parallel and m.streak == 0 and m.wary and m.glances < GLANCES
 
 
 cdef inline void postpone(measured_t *m) noexcept nogil:
