@@ -261,3 +261,50 @@ def test_gradients_that_give_no_array():
             optimizer.step({"w": bad})
     optimizer.step({"w": Tensor(np.ones(2))})
     assert (w == 0).all()
+
+
+def test_gradients_are_looked_at_in_every_step():
+    """One that is laid out as the one before is described faster; one that has changed since is not taken for it."""
+    w, g = np.ones((4, 6), np.float32), np.full((4, 6), 0.5, np.float32)
+    optimizer = fo.SGD({"w": w}, lr=1.0)
+    optimizer.step({"w": g})
+    g.shape = (6, 4)
+    with pytest.raises(ValueError, match=r"gradient of 'w': shape \(6, 4\), expected \(4, 6\)"):
+        optimizer.step({"w": g})
+    g.shape = (4, 6)
+    g.flags.writeable = False
+    numbers = np.arange(24, dtype=np.float32).reshape(4, 6)
+    others = [
+        g,
+        np.asfortranarray(numbers),
+        numbers.astype(np.float64),
+        numbers,
+        np.repeat(numbers, 2, 1)[:, ::2],
+        numbers[::-1],
+        g,
+    ]
+    for gradient in others:
+        before = w.copy()
+        optimizer.step({"w": gradient})
+        assert (w == before - gradient).all()
+    with pytest.raises(TypeError, match="foreign byte order"):
+        optimizer.step({"w": numbers.astype(">f4")})
+    for own in (w, w[:]):
+        with pytest.raises(ValueError, match="shares memory with parameter 'w'"):
+            optimizer.step({"w": own})
+    assert optimizer.steps == 1 + len(others)
+
+
+def test_mappings_in_the_same_and_in_another_order():
+    class Name(str):
+        pass
+
+    a, b = np.ones(3), np.ones(3)
+    optimizer = fo.SGD({"a": a, "b": b}, lr=1.0)
+    optimizer.step({"".join(["", "a"]): np.ones(3), Name("b"): np.zeros(3)})
+    assert (a == 0).all() and (b == 1).all()
+    optimizer.step({"b": np.ones(3), "a": np.zeros(3)})
+    assert (a == 0).all() and (b == 0).all()
+    with pytest.raises(ValueError, match=r"missing keys \['b'\], unexpected keys \['c'\]"):
+        optimizer.step({"a": np.ones(3), "c": np.ones(3)})
+    assert (a == 0).all()
