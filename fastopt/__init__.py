@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from . import embed, functional, optimizers, schedules, training
 from ._arrays.dtypes import bfloat16
 from ._arrays.row_gradient import RowGradient
-from ._optimizer import Optimizer
+from ._optimizer import Optimizer, no_decay
 from ._version import __version__
 from .config import show_config
 from .custom import compile, optimizer, rule
@@ -34,6 +34,7 @@ __all__ = [
     "lr_find",
     "minimize",
     "minimize_many",
+    "no_decay",
     "optimizer",
     "pack",
     "plot",

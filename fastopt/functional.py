@@ -1,10 +1,13 @@
 # Generated from optimizers/ by python fastopt/_codegen: edit those files.
 """Rules as functions, for code that keeps parameters and state itself.
 
-``p, m, v = adam(p, g, m, v, t=t, lr=1e-3)`` returns new arrays; with ``out=(p, m, v)`` the step is in place. State begins at zero,
-except for arrays ``z`` and ``p0``, which begin as copies of the parameter. Numbers that a rule carries from step to step, such as
-NAdam's ``product``, are returned after the arrays and passed to the next call. Weight decay, clipping and other stages are not
-included. Arrays that are not contiguous, or not in one order, are computed in copies.
+``p, m, v = adam(p, g, m, v, t=t, lr=1e-3)`` returns new arrays; with ``out="inplace"`` the step is in place, and with
+``out=(None, m, v)`` the parameter is a new array and state is updated in place. State begins at zero, except for arrays ``z`` and
+``p0``, which begin as copies of the parameter. Numbers that a rule carries from step to step, such as NAdam's ``product``, are
+returned after the arrays and passed to the next call. Weight decay, clipping and other stages are not included.
+
+What is not written may be a number, a list, or an array of another library such as JAX or PyTorch; what is returned are NumPy's
+arrays. Arrays that are not contiguous, or not in one order, are computed in copies.
 
 >>> import numpy as np
 >>> sgd(np.ones(2), np.array([1.0, 2.0]), t=1, lr=0.5)
@@ -16,9 +19,9 @@ included. Arrays that are not contiguous, or not in one order, are computed in c
 array([0.25, 0.25])
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -61,7 +64,7 @@ __all__ = [
     "yogi",
 ]
 
-Array = np.ndarray[Any, Any]
+Out = Literal["inplace"] | Sequence[np.ndarray[Any, Any] | None] | None
 Result = tuple[Any, ...]
 
 
@@ -73,10 +76,10 @@ _adabelief = _update("adabelief")
 
 
 def adabelief(
-    p: Array,
+    p: Any,
     g: Any,
-    m: Array,
-    v: Array,
+    m: Any,
+    v: Any,
     *,
     t: int,
     lr: float = 0.001,
@@ -84,22 +87,23 @@ def adabelief(
     beta2: float = 0.999,
     eps: float = 1e-16,
     eps_root: float = 1e-16,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by AdaBelief (Zhuang et al., 2020, algorithm 2).
+    """Return new arrays, or those of `out`, updated by AdaBelief (Zhuang et al., 2020, algorithm 2).
 
     Parameters
     ----------
-    p, m, v : ndarray
+    p, m, v : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps, eps_root : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, m, v: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, m, v)``. Default: new arrays.
 
     Returns
     -------
@@ -118,31 +122,23 @@ _adadelta = _update("adadelta")
 
 
 def adadelta(
-    p: Array,
-    g: Any,
-    v: Array,
-    moved: Array,
-    *,
-    t: int,
-    lr: float = 1.0,
-    rho: float = 0.9,
-    eps: float = 1e-06,
-    out: tuple[Array, ...] | None = None,
+    p: Any, g: Any, v: Any, moved: Any, *, t: int, lr: float = 1.0, rho: float = 0.9, eps: float = 1e-06, out: Out = None
 ) -> Result:
-    """Update by Adadelta (Zeiler, 2012, algorithm 1).
+    """Return new arrays, or those of `out`, updated by Adadelta (Zeiler, 2012, algorithm 1).
 
     Parameters
     ----------
-    p, v, moved : ndarray
+    p, v, moved : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, rho, eps : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, v, moved: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, v, moved: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, v, moved)``. Default: new arrays.
 
     Returns
     -------
@@ -161,9 +157,9 @@ _adafactor_vector = _update("adafactor_vector")
 
 
 def adafactor_vector(
-    p: Array,
+    p: Any,
     g: Any,
-    v: Array,
+    v: Any,
     *,
     t: int,
     lr: float = 0.01,
@@ -172,22 +168,24 @@ def adafactor_vector(
     eps2: float = 0.001,
     d: float = 1.0,
     eps_inside: bool = False,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by Adafactor without factors, for arrays of fewer than two axes (Shazeer and Stern, 2018, algorithm 5).
+    """Return new arrays, or those of `out`, updated by Adafactor without factors, for arrays of fewer than two axes (Shazeer and
+    Stern, 2018, algorithm 5).
 
     Parameters
     ----------
-    p, v : ndarray
+    p, v : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, beta2_decay, eps1, eps2, d, eps_inside : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, v: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, v: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, v)``. Default: new arrays.
 
     Returns
     -------
@@ -206,31 +204,32 @@ _adagrad = _update("adagrad")
 
 
 def adagrad(
-    p: Array,
+    p: Any,
     g: Any,
-    sum: Array,
+    sum: Any,
     *,
     t: int,
     lr: float = 0.01,
     lr_decay: float = 0.0,
     eps: float = 1e-10,
     eps_inside: bool = False,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by AdaGrad (Duchi et al., 2011, section 1.1, diagonal).
+    """Return new arrays, or those of `out`, updated by AdaGrad (Duchi et al., 2011, section 1.1, diagonal).
 
     Parameters
     ----------
-    p, sum : ndarray
+    p, sum : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, lr_decay, eps, eps_inside : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, sum: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, sum: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, sum)``. Default: new arrays.
 
     Returns
     -------
@@ -249,10 +248,10 @@ _adam = _update("adam")
 
 
 def adam(
-    p: Array,
+    p: Any,
     g: Any,
-    m: Array,
-    v: Array,
+    m: Any,
+    v: Any,
     *,
     t: int,
     lr: float = 0.001,
@@ -261,22 +260,24 @@ def adam(
     eps: float = 1e-08,
     eps_root: float = 0.0,
     eps_hat: bool = False,
-    out: tuple[Array, ...] | None = None,
+    uncorrected: bool = False,
+    out: Out = None,
 ) -> Result:
-    """Update by Adam (Kingma and Ba, 2015, algorithm 1).
+    """Return new arrays, or those of `out`, updated by Adam (Kingma and Ba, 2015, algorithm 1).
 
     Parameters
     ----------
-    p, m, v : ndarray
+    p, m, v : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, beta1, beta2, eps, eps_root, eps_hat : float
+    lr, beta1, beta2, eps, eps_root, eps_hat, uncorrected : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, m, v: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, m, v)``. Default: new arrays.
 
     Returns
     -------
@@ -288,18 +289,18 @@ def adam(
     TypeError, ValueError
         If an argument does not fit. Nothing has changed.
     """
-    return _adam((p, g, m, v), t, (lr, beta1, beta2, eps, eps_root, eps_hat), out)
+    return _adam((p, g, m, v), t, (lr, beta1, beta2, eps, eps_root, eps_hat, uncorrected), out)
 
 
 _amsgrad = _update("amsgrad")
 
 
 def amsgrad(
-    p: Array,
+    p: Any,
     g: Any,
-    m: Array,
-    v: Array,
-    vmax: Array,
+    m: Any,
+    v: Any,
+    vmax: Any,
     *,
     t: int,
     lr: float = 0.001,
@@ -309,22 +310,24 @@ def amsgrad(
     eps_root: float = 0.0,
     eps_hat: bool = False,
     max_corrected: bool = False,
-    out: tuple[Array, ...] | None = None,
+    uncorrected: bool = False,
+    out: Out = None,
 ) -> Result:
-    """Update by AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections.
+    """Return new arrays, or those of `out`, updated by AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections.
 
     Parameters
     ----------
-    p, m, v, vmax : ndarray
+    p, m, v, vmax : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected : float
+    lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected, uncorrected : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, m, v, vmax: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, m, v, vmax: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, m, v, vmax)``. Default: new arrays.
 
     Returns
     -------
@@ -336,17 +339,17 @@ def amsgrad(
     TypeError, ValueError
         If an argument does not fit. Nothing has changed.
     """
-    return _amsgrad((p, g, m, v, vmax), t, (lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected), out)
+    return _amsgrad((p, g, m, v, vmax), t, (lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected, uncorrected), out)
 
 
 _adamax = _update("adamax")
 
 
 def adamax(
-    p: Array,
+    p: Any,
     g: Any,
-    m: Array,
-    largest: Array,
+    m: Any,
+    largest: Any,
     *,
     t: int,
     lr: float = 0.002,
@@ -354,22 +357,23 @@ def adamax(
     beta2: float = 0.999,
     eps: float = 1e-08,
     eps_inside: bool = True,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by AdaMax (Kingma and Ba, 2015, algorithm 2).
+    """Return new arrays, or those of `out`, updated by AdaMax (Kingma and Ba, 2015, algorithm 2).
 
     Parameters
     ----------
-    p, m, largest : ndarray
+    p, m, largest : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps, eps_inside : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, m, largest: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, m, largest: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, m, largest)``. Default: new arrays.
 
     Returns
     -------
@@ -388,12 +392,12 @@ _adan = _update("adan")
 
 
 def adan(
-    p: Array,
+    p: Any,
     g: Any,
-    m: Array,
-    d: Array,
-    v: Array,
-    last: Array,
+    m: Any,
+    d: Any,
+    v: Any,
+    last: Any,
     *,
     t: int,
     lr: float = 0.001,
@@ -403,22 +407,23 @@ def adan(
     eps: float = 1e-08,
     eps_root: float = 0.0,
     short_look: bool = False,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by Adan (Xie et al., 2022, algorithm 1, with bias corrections).
+    """Return new arrays, or those of `out`, updated by Adan (Xie et al., 2022, algorithm 1, with bias corrections).
 
     Parameters
     ----------
-    p, m, d, v, last : ndarray
+    p, m, d, v, last : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, beta3, eps, eps_root, short_look : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, m, d, v, last: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, m, d, v, last: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, m, d, v, last)``. Default: new arrays.
 
     Returns
     -------
@@ -437,11 +442,11 @@ _ademamix = _update("ademamix")
 
 
 def ademamix(
-    p: Array,
+    p: Any,
     g: Any,
-    m: Array,
-    v: Array,
-    m2: Array,
+    m: Any,
+    v: Any,
+    m2: Any,
     *,
     t: int,
     lr: float = 0.001,
@@ -451,22 +456,23 @@ def ademamix(
     alpha: float = 5.0,
     warmup: float = 0.0,
     eps: float = 1e-08,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by AdEMAMix (Pagliardini et al., 2024, algorithm 1).
+    """Return new arrays, or those of `out`, updated by AdEMAMix (Pagliardini et al., 2024, algorithm 1).
 
     Parameters
     ----------
-    p, m, v, m2 : ndarray
+    p, m, v, m2 : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, beta3, alpha, warmup, eps : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, m, v, m2: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, m, v, m2: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, m, v, m2)``. Default: new arrays.
 
     Returns
     -------
@@ -485,32 +491,33 @@ _adopt = _update("adopt")
 
 
 def adopt(
-    p: Array,
+    p: Any,
     g: Any,
-    m: Array,
-    v: Array,
+    m: Any,
+    v: Any,
     *,
     t: int,
     lr: float = 0.001,
     beta1: float = 0.9,
     beta2: float = 0.9999,
     eps: float = 1e-06,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by ADOPT (Taniguchi et al., 2024, algorithm 2).
+    """Return new arrays, or those of `out`, updated by ADOPT (Taniguchi et al., 2024, algorithm 2).
 
     Parameters
     ----------
-    p, m, v : ndarray
+    p, m, v : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, m, v: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, m, v)``. Default: new arrays.
 
     Returns
     -------
@@ -529,10 +536,10 @@ _adopt_decoupled = _update("adopt_decoupled")
 
 
 def adopt_decoupled(
-    p: Array,
+    p: Any,
     g: Any,
-    m: Array,
-    v: Array,
+    m: Any,
+    v: Any,
     *,
     t: int,
     lr: float = 0.001,
@@ -540,22 +547,23 @@ def adopt_decoupled(
     beta2: float = 0.9999,
     eps: float = 1e-06,
     weight_decay: float = 0.0,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by ADOPT (Taniguchi et al., 2024, algorithm 2), with decoupled weight decay.
+    """Return new arrays, or those of `out`, updated by ADOPT (Taniguchi et al., 2024, algorithm 2), with decoupled weight decay.
 
     Parameters
     ----------
-    p, m, v : ndarray
+    p, m, v : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps, weight_decay : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, m, v: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, m, v)``. Default: new arrays.
 
     Returns
     -------
@@ -574,9 +582,9 @@ _asgd = _update("asgd")
 
 
 def asgd(
-    p: Array,
+    p: Any,
     g: Any,
-    average: Array,
+    average: Any,
     *,
     t: int,
     eta: float | None = None,
@@ -584,15 +592,16 @@ def asgd(
     lambd: float = 0.0001,
     alpha: float = 0.75,
     t0: float = 1000000.0,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou, 2010).
+    """Return new arrays, or those of `out`, updated by averaged stochastic gradient descent (Polyak and Juditsky, 1992; Bottou,
+    2010).
 
     Parameters
     ----------
-    p, average : ndarray
+    p, average : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
@@ -600,8 +609,9 @@ def asgd(
         As the step before returned it; not needed in the first step.
     lr, lambd, alpha, t0 : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, average: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, average: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, average)``. Default: new arrays.
 
     Returns
     -------
@@ -620,9 +630,9 @@ _dog = _update("dog")
 
 
 def dog(
-    p: Array,
+    p: Any,
     g: Any,
-    p0: Array,
+    p0: Any,
     *,
     t: int,
     farthest: float | None = None,
@@ -630,15 +640,16 @@ def dog(
     lr: float = 1.0,
     reps_rel: float = 1e-06,
     eps: float = 1e-08,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays of a group together.
+    """Return new arrays, or those of `out`, updated by DoG, distance over gradients (Ivgi et al., 2023, eq. DoG), for all arrays
+    of a group together.
 
     Parameters
     ----------
-    p, p0 : ndarray
+    p, p0 : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
@@ -646,8 +657,9 @@ def dog(
         As the step before returned them; not needed in the first step.
     lr, reps_rel, eps : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, p0: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, p0: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, p0)``. Default: new arrays.
 
     Returns
     -------
@@ -666,10 +678,10 @@ _ftrl = _update("ftrl")
 
 
 def ftrl(
-    p: Array,
+    p: Any,
     g: Any,
-    z: Array,
-    n2: Array,
+    z: Any,
+    n2: Any,
     *,
     t: int,
     lr: float = 0.01,
@@ -677,22 +689,23 @@ def ftrl(
     l1: float = 0.0,
     l2: float = 0.0,
     l2_doubled: bool = False,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1).
+    """Return new arrays, or those of `out`, updated by FTRL-proximal, per coordinate (McMahan et al., 2013, algorithm 1).
 
     Parameters
     ----------
-    p, z, n2 : ndarray
+    p, z, n2 : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, beta, l1, l2, l2_doubled : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, z, n2: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, z, n2: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, z, n2)``. Default: new arrays.
 
     Returns
     -------
@@ -711,9 +724,9 @@ _lars = _update("lars")
 
 
 def lars(
-    p: Array,
+    p: Any,
     g: Any,
-    buf: Array,
+    buf: Any,
     *,
     t: int,
     lr: float = 1.0,
@@ -721,22 +734,23 @@ def lars(
     weight_decay: float = 0.0,
     trust_coefficient: float = 0.001,
     eps: float = 0.0,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by LARS (You et al., 2017, algorithm 1).
+    """Return new arrays, or those of `out`, updated by LARS (You et al., 2017, algorithm 1).
 
     Parameters
     ----------
-    p, buf : ndarray
+    p, buf : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, momentum, weight_decay, trust_coefficient, eps : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, buf: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, buf: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, buf)``. Default: new arrays.
 
     Returns
     -------
@@ -754,31 +768,22 @@ def lars(
 _lion = _update("lion")
 
 
-def lion(
-    p: Array,
-    g: Any,
-    m: Array,
-    *,
-    t: int,
-    lr: float = 0.0001,
-    beta1: float = 0.9,
-    beta2: float = 0.99,
-    out: tuple[Array, ...] | None = None,
-) -> Result:
-    """Update by Lion (Chen et al., 2023, algorithm 2).
+def lion(p: Any, g: Any, m: Any, *, t: int, lr: float = 0.0001, beta1: float = 0.9, beta2: float = 0.99, out: Out = None) -> Result:
+    """Return new arrays, or those of `out`, updated by Lion (Chen et al., 2023, algorithm 2).
 
     Parameters
     ----------
-    p, m : ndarray
+    p, m : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2 : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, m: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, m: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, m)``. Default: new arrays.
 
     Returns
     -------
@@ -797,10 +802,10 @@ _nadam = _update("nadam")
 
 
 def nadam(
-    p: Array,
+    p: Any,
     g: Any,
-    m: Array,
-    v: Array,
+    m: Any,
+    v: Any,
     *,
     t: int,
     product: float | None = None,
@@ -809,15 +814,15 @@ def nadam(
     beta2: float = 0.999,
     eps: float = 1e-08,
     momentum_decay: float = 0.004,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by NAdam (Dozat, 2016, algorithm 2).
+    """Return new arrays, or those of `out`, updated by NAdam (Dozat, 2016, algorithm 2).
 
     Parameters
     ----------
-    p, m, v : ndarray
+    p, m, v : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
@@ -825,8 +830,9 @@ def nadam(
         As the step before returned it; not needed in the first step.
     lr, beta1, beta2, eps, momentum_decay : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, m, v: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, m, v)``. Default: new arrays.
 
     Returns
     -------
@@ -845,12 +851,12 @@ _prodigy = _update("prodigy")
 
 
 def prodigy(
-    p: Array,
+    p: Any,
     g: Any,
-    m: Array,
-    v: Array,
-    s: Array,
-    p0: Array,
+    m: Any,
+    v: Any,
+    s: Any,
+    p0: Any,
     *,
     t: int,
     d: float | None = None,
@@ -865,15 +871,16 @@ def prodigy(
     growth_rate: float = inf,
     use_bias_correction: bool = False,
     weight_decay: float = 0.0,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight decay.
+    """Return new arrays, or those of `out`, updated by Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with decoupled weight
+    decay.
 
     Parameters
     ----------
-    p, m, v, s, p0 : ndarray
+    p, m, v, s, p0 : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
@@ -881,8 +888,9 @@ def prodigy(
         As the step before returned them; not needed in the first step.
     lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction, weight_decay : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, m, v, s, p0: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, m, v, s, p0: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, m, v, s, p0)``. Default: new arrays.
 
     Returns
     -------
@@ -907,12 +915,12 @@ _prodigy_coupled = _update("prodigy_coupled")
 
 
 def prodigy_coupled(
-    p: Array,
+    p: Any,
     g: Any,
-    m: Array,
-    v: Array,
-    s: Array,
-    p0: Array,
+    m: Any,
+    v: Any,
+    s: Any,
+    p0: Any,
     *,
     t: int,
     d: float | None = None,
@@ -926,15 +934,16 @@ def prodigy_coupled(
     d_coef: float = 1.0,
     growth_rate: float = inf,
     use_bias_correction: bool = False,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with weight decay in the gradient.
+    """Return new arrays, or those of `out`, updated by Prodigy (Mishchenko and Defazio, 2024, algorithm 4), with weight decay in
+    the gradient.
 
     Parameters
     ----------
-    p, m, v, s, p0 : ndarray
+    p, m, v, s, p0 : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
@@ -942,8 +951,9 @@ def prodigy_coupled(
         As the step before returned them; not needed in the first step.
     lr, beta1, beta2, eps, d0, d_coef, growth_rate, use_bias_correction : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, m, v, s, p0: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, m, v, s, p0: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, m, v, s, p0)``. Default: new arrays.
 
     Returns
     -------
@@ -968,10 +978,10 @@ _radam = _update("radam")
 
 
 def radam(
-    p: Array,
+    p: Any,
     g: Any,
-    m: Array,
-    v: Array,
+    m: Any,
+    v: Any,
     *,
     t: int,
     lr: float = 0.001,
@@ -979,22 +989,23 @@ def radam(
     beta2: float = 0.999,
     eps: float = 1e-08,
     eps_hat: bool = True,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by RAdam (Liu et al., 2020, algorithm 2).
+    """Return new arrays, or those of `out`, updated by RAdam (Liu et al., 2020, algorithm 2).
 
     Parameters
     ----------
-    p, m, v : ndarray
+    p, m, v : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps, eps_hat : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, m, v: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, m, v)``. Default: new arrays.
 
     Returns
     -------
@@ -1013,31 +1024,32 @@ _rmsprop = _update("rmsprop")
 
 
 def rmsprop(
-    p: Array,
+    p: Any,
     g: Any,
-    v: Array,
+    v: Any,
     *,
     t: int,
     lr: float = 0.01,
     alpha: float = 0.99,
     eps: float = 1e-08,
     eps_inside: bool = False,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by RMSprop (Tieleman and Hinton, 2012, lecture 6.5).
+    """Return new arrays, or those of `out`, updated by RMSprop (Tieleman and Hinton, 2012, lecture 6.5).
 
     Parameters
     ----------
-    p, v : ndarray
+    p, v : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, alpha, eps, eps_inside : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, v: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, v: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, v)``. Default: new arrays.
 
     Returns
     -------
@@ -1056,32 +1068,34 @@ _rmsprop_centered = _update("rmsprop_centered")
 
 
 def rmsprop_centered(
-    p: Array,
+    p: Any,
     g: Any,
-    v: Array,
-    mean: Array,
+    v: Any,
+    mean: Any,
     *,
     t: int,
     lr: float = 0.01,
     alpha: float = 0.99,
     eps: float = 1e-08,
     eps_inside: bool = False,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by RMSprop with the variance (Graves, 2013, eq. 38-45), which rounding must not make negative.
+    """Return new arrays, or those of `out`, updated by RMSprop with the variance (Graves, 2013, eq. 38-45), which rounding must
+    not make negative.
 
     Parameters
     ----------
-    p, v, mean : ndarray
+    p, v, mean : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, alpha, eps, eps_inside : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, v, mean: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, v, mean: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, v, mean)``. Default: new arrays.
 
     Returns
     -------
@@ -1100,10 +1114,10 @@ _rmsprop_momentum = _update("rmsprop_momentum")
 
 
 def rmsprop_momentum(
-    p: Array,
+    p: Any,
     g: Any,
-    v: Array,
-    buf: Array,
+    v: Any,
+    buf: Any,
     *,
     t: int,
     lr: float = 0.01,
@@ -1112,22 +1126,23 @@ def rmsprop_momentum(
     momentum: float = 0.9,
     eps_inside: bool = False,
     lr_in_velocity: bool = False,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by RMSprop with heavy-ball momentum over the scaled gradient.
+    """Return new arrays, or those of `out`, updated by RMSprop with heavy-ball momentum over the scaled gradient.
 
     Parameters
     ----------
-    p, v, buf : ndarray
+    p, v, buf : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, alpha, eps, momentum, eps_inside, lr_in_velocity : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, v, buf: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, v, buf: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, v, buf)``. Default: new arrays.
 
     Returns
     -------
@@ -1146,11 +1161,11 @@ _rmsprop_centered_momentum = _update("rmsprop_centered_momentum")
 
 
 def rmsprop_centered_momentum(
-    p: Array,
+    p: Any,
     g: Any,
-    v: Array,
-    mean: Array,
-    buf: Array,
+    v: Any,
+    mean: Any,
+    buf: Any,
     *,
     t: int,
     lr: float = 0.01,
@@ -1159,22 +1174,23 @@ def rmsprop_centered_momentum(
     momentum: float = 0.9,
     eps_inside: bool = False,
     lr_in_velocity: bool = False,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by centered RMSprop with momentum (Graves, 2013, eq. 38-45).
+    """Return new arrays, or those of `out`, updated by centered RMSprop with momentum (Graves, 2013, eq. 38-45).
 
     Parameters
     ----------
-    p, v, mean, buf : ndarray
+    p, v, mean, buf : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, alpha, eps, momentum, eps_inside, lr_in_velocity : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, v, mean, buf: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, v, mean, buf: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, v, mean, buf)``. Default: new arrays.
 
     Returns
     -------
@@ -1193,10 +1209,10 @@ _rprop = _update("rprop")
 
 
 def rprop(
-    p: Array,
+    p: Any,
     g: Any,
-    last: Array,
-    size: Array,
+    last: Any,
+    size: Any,
     *,
     t: int,
     lr: float = 0.01,
@@ -1204,22 +1220,24 @@ def rprop(
     eta_plus: float = 1.2,
     step_min: float = 1e-06,
     step_max: float = 50.0,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by resilient backpropagation without backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000).
+    """Return new arrays, or those of `out`, updated by resilient backpropagation without backtracking (Riedmiller and Braun, 1993;
+    Igel and Huesken, 2000).
 
     Parameters
     ----------
-    p, last, size : ndarray
+    p, last, size : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, eta_minus, eta_plus, step_min, step_max : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, last, size: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, last, size: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, last, size)``. Default: new arrays.
 
     Returns
     -------
@@ -1238,9 +1256,9 @@ _schedule_free_sgd = _update("schedule_free_sgd")
 
 
 def schedule_free_sgd(
-    p: Array,
+    p: Any,
     g: Any,
-    z: Array,
+    z: Any,
     *,
     t: int,
     weights: float | None = None,
@@ -1249,15 +1267,16 @@ def schedule_free_sgd(
     momentum: float = 0.9,
     warmup: float = 0.0,
     warmup_from_zero: bool = False,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where gradients are taken.
+    """Return new arrays, or those of `out`, updated by schedule-free SGD (Defazio et al., 2024, eq. 3-5), at the points where
+    gradients are taken.
 
     Parameters
     ----------
-    p, z : ndarray
+    p, z : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
@@ -1265,8 +1284,9 @@ def schedule_free_sgd(
         As the step before returned them; not needed in the first step.
     lr, momentum, warmup, warmup_from_zero : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, z: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, z: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, z)``. Default: new arrays.
 
     Returns
     -------
@@ -1285,10 +1305,10 @@ _schedule_free_adamw = _update("schedule_free_adamw")
 
 
 def schedule_free_adamw(
-    p: Array,
+    p: Any,
     g: Any,
-    v: Array,
-    z: Array,
+    v: Any,
+    z: Any,
     *,
     t: int,
     weights: float | None = None,
@@ -1300,15 +1320,16 @@ def schedule_free_adamw(
     weight_decay: float = 0.0,
     warmup: float = 0.0,
     warmup_from_zero: bool = False,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by schedule-free AdamW (Defazio et al., 2024), with the bias correction as in the authors' package.
+    """Return new arrays, or those of `out`, updated by schedule-free AdamW (Defazio et al., 2024), with the bias correction as in
+    the authors' package.
 
     Parameters
     ----------
-    p, v, z : ndarray
+    p, v, z : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
@@ -1316,8 +1337,9 @@ def schedule_free_adamw(
         As the step before returned them; not needed in the first step.
     lr, beta1, beta2, eps, weight_decay, warmup, warmup_from_zero : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, v, z: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, v, z: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, v, z)``. Default: new arrays.
 
     Returns
     -------
@@ -1341,21 +1363,22 @@ def schedule_free_adamw(
 _sgd = _update("sgd")
 
 
-def sgd(p: Array, g: Any, *, t: int, lr: float = 0.001, out: tuple[Array, ...] | None = None) -> Result:
-    """Update by stochastic gradient descent (Robbins and Monro, 1951).
+def sgd(p: Any, g: Any, *, t: int, lr: float = 0.001, out: Out = None) -> Result:
+    """Return new arrays, or those of `out`, updated by stochastic gradient descent (Robbins and Monro, 1951).
 
     Parameters
     ----------
-    p : ndarray
+    p : array_like
         Parameter, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None,)``. Default: new arrays.
 
     Returns
     -------
@@ -1374,31 +1397,34 @@ _momentum = _update("momentum")
 
 
 def momentum(
-    p: Array,
+    p: Any,
     g: Any,
-    buf: Array,
+    buf: Any,
     *,
     t: int,
     lr: float = 0.001,
     momentum: float = 0.9,
     dampening: float = 0.0,
     lr_in_velocity: bool = False,
-    out: tuple[Array, ...] | None = None,
+    damped_start: bool = False,
+    delayed_start: bool = False,
+    out: Out = None,
 ) -> Result:
-    """Update by heavy-ball momentum (Polyak, 1964).
+    """Return new arrays, or those of `out`, updated by heavy-ball momentum (Polyak, 1964).
 
     Parameters
     ----------
-    p, buf : ndarray
+    p, buf : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, momentum, dampening, lr_in_velocity : float
+    lr, momentum, dampening, lr_in_velocity, damped_start, delayed_start : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, buf: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, buf: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, buf)``. Default: new arrays.
 
     Returns
     -------
@@ -1410,37 +1436,40 @@ def momentum(
     TypeError, ValueError
         If an argument does not fit. Nothing has changed.
     """
-    return _momentum((p, g, buf), t, (lr, momentum, dampening, lr_in_velocity), out)
+    return _momentum((p, g, buf), t, (lr, momentum, dampening, lr_in_velocity, damped_start, delayed_start), out)
 
 
 _nesterov = _update("nesterov")
 
 
 def nesterov(
-    p: Array,
+    p: Any,
     g: Any,
-    buf: Array,
+    buf: Any,
     *,
     t: int,
     lr: float = 0.001,
     momentum: float = 0.9,
     lr_in_velocity: bool = False,
-    out: tuple[Array, ...] | None = None,
+    damped_start: bool = False,
+    delayed_start: bool = False,
+    out: Out = None,
 ) -> Result:
-    """Update by Nesterov's momentum in the form of Sutskever et al. (2013).
+    """Return new arrays, or those of `out`, updated by Nesterov's momentum in the form of Sutskever et al. (2013).
 
     Parameters
     ----------
-    p, buf : ndarray
+    p, buf : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, momentum, lr_in_velocity : float
+    lr, momentum, lr_in_velocity, damped_start, delayed_start : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, buf: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, buf: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, buf)``. Default: new arrays.
 
     Returns
     -------
@@ -1452,27 +1481,28 @@ def nesterov(
     TypeError, ValueError
         If an argument does not fit. Nothing has changed.
     """
-    return _nesterov((p, g, buf), t, (lr, momentum, lr_in_velocity), out)
+    return _nesterov((p, g, buf), t, (lr, momentum, lr_in_velocity, damped_start, delayed_start), out)
 
 
 _signsgd = _update("signsgd")
 
 
-def signsgd(p: Array, g: Any, *, t: int, lr: float = 0.001, out: tuple[Array, ...] | None = None) -> Result:
-    """Update by the sign of the gradient (Bernstein et al., 2018, algorithm 1).
+def signsgd(p: Any, g: Any, *, t: int, lr: float = 0.001, out: Out = None) -> Result:
+    """Return new arrays, or those of `out`, updated by the sign of the gradient (Bernstein et al., 2018, algorithm 1).
 
     Parameters
     ----------
-    p : ndarray
+    p : array_like
         Parameter, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None,)``. Default: new arrays.
 
     Returns
     -------
@@ -1490,23 +1520,22 @@ def signsgd(p: Array, g: Any, *, t: int, lr: float = 0.001, out: tuple[Array, ..
 _signum = _update("signum")
 
 
-def signum(
-    p: Array, g: Any, buf: Array, *, t: int, lr: float = 0.001, momentum: float = 0.9, out: tuple[Array, ...] | None = None
-) -> Result:
-    """Update by the sign of an average of gradients (Bernstein et al., 2018, algorithm 2).
+def signum(p: Any, g: Any, buf: Any, *, t: int, lr: float = 0.001, momentum: float = 0.9, out: Out = None) -> Result:
+    """Return new arrays, or those of `out`, updated by the sign of an average of gradients (Bernstein et al., 2018, algorithm 2).
 
     Parameters
     ----------
-    p, buf : ndarray
+    p, buf : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, momentum : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, buf: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, buf: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, buf)``. Default: new arrays.
 
     Returns
     -------
@@ -1525,32 +1554,33 @@ _yogi = _update("yogi")
 
 
 def yogi(
-    p: Array,
+    p: Any,
     g: Any,
-    m: Array,
-    v: Array,
+    m: Any,
+    v: Any,
     *,
     t: int,
     lr: float = 0.01,
     beta1: float = 0.9,
     beta2: float = 0.999,
     eps: float = 0.001,
-    out: tuple[Array, ...] | None = None,
+    out: Out = None,
 ) -> Result:
-    """Update by Yogi (Zaheer et al., 2018, algorithm 2).
+    """Return new arrays, or those of `out`, updated by Yogi (Zaheer et al., 2018, algorithm 2).
 
     Parameters
     ----------
-    p, m, v : ndarray
+    p, m, v : array_like
         Parameter and state, of one shape and dtype (float32, float64, complex64, complex128).
-    g : array
+    g : array_like
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
     lr, beta1, beta2, eps : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
-    out : tuple of ndarray, optional
-        Arrays for p, m, v: those of the call for a step in place, or others. Default: new arrays.
+    out : tuple of ndarray or None, or "inplace", optional
+        Arrays for p, m, v: those of the call for a step in place, for which ``"inplace"`` stands, or others;
+        None for a new one, as in ``(None, m, v)``. Default: new arrays.
 
     Returns
     -------

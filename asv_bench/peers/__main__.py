@@ -22,6 +22,25 @@ SECTIONS = {
         "Steps one after the other: the threads of all are awake, and what fits in cache is there.",
         by_size(("10", "100", "1000", "1e4", "1e5", "1e6", "1e7"), *FRAMEWORKS, "stream", "two threads"),
     ),
+    "By size, in float64": (
+        "The same in NumPy's usual dtype.",
+        {
+            f"{n}, float64": work
+            for n, work in by_size(("1e4", "1e5", "1e6", "1e7"), "torch", "optax", "numba", "numpy", *OURS, dtype="float64").items()
+        },
+    ),
+    "From construction": (
+        "The first 20 and 200 steps of a new optimizer, the mean of them; the first also touches the memory of the state.",
+        {
+            f"{n}, {first}": work
+            for first in ("first 20", "first 200")
+            for n, work in by_size(("1e4", "1e5", "1e6", "1e7"), "torch", "numpy", *OURS, before=first).items()
+        },
+    ),
+    "After another process": (
+        "Steps of the 0.3 s after another process has held a processor for 5 s.",
+        {f"{n}, held": work for n, work in by_size(("1e6",), "torch", *OURS, before="held").items()},
+    ),
     "After 10 ms of sleep": (
         "As in a loop that waits for data: threads and processors have gone to sleep.",
         {f"{n}, idle": w for n, w in by_size(("1000", "1e5", "1e6", "1e7"), *QUICK, *OURS, "stream", before="idle").items()},

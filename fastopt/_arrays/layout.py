@@ -170,11 +170,52 @@ def check_input(name: str, a: object, p: np.ndarray) -> None:
         raise TypeError(f"{name}: dtype {a.dtype}, expected {p.dtype}")
 
 
+def as_arguments(state: Sequence[str], given: Sequence[Any], out: Any) -> tuple[tuple[Any, ...], Any]:
+    """Return the arguments of a rule's function as arrays, and arrays to write; the gradient is checked later.
+
+    A number or list is an array of floats; None among the arrays to write is a new one.
+    """
+    p, g, *rest = given
+    p = as_input("p", p)
+    inputs = [p, *(as_input(name, a, p) for name, a in zip(state, rest, strict=True))]
+    if isinstance(g, (int, float, complex, list, tuple)) and not isinstance(g, bool):
+        g = of_numbers("gradient of 'p'", g, None)
+    if isinstance(out, str):
+        if out != "inplace":
+            raise ValueError(f"out: {out!r}, expected None, 'inplace' or ({', '.join(['p', *state])},)")
+        out = (given[0], *rest)
+    elif isinstance(out, (tuple, list)) and len(out) == len(inputs):
+        out = tuple(np.array(a, order="K", subok=False) if x is None else x for x, a in zip(out, inputs, strict=True))
+    return (inputs[0], g, *inputs[1:]), out
+
+
+def as_input(name: str, a: Any, p: Any = None) -> Any:
+    """Return a parameter or state as an array, without a copy if possible; anything that is no numbers as it is."""
+    if isinstance(a, (np.ndarray, bool)):
+        return a
+    if isinstance(a, (list, tuple)) or (isinstance(a, (int, float, complex)) and not isinstance(a, np.generic)):
+        return of_numbers(name, a, getattr(p, "dtype", None))
+    a = shared(name, a)
+    return np.asarray(a) if isinstance(a, np.generic) or hasattr(a, "__array__") else a
+
+
+def of_numbers(name: str, a: Any, dtype: np.dtype | None) -> np.ndarray:
+    """Return Python's numbers as an array of a dtype, by default of float64 or complex128."""
+    try:
+        x = np.asarray(a)
+    except ValueError:
+        raise ValueError(f"{name}: lists of different lengths, expected an array") from None
+    if x.dtype.kind not in "iufc" and x.size:
+        raise TypeError(f"{name}: a list of {x.dtype}, expected numbers")
+    wide = np.dtype(np.complex128 if x.dtype.kind == "c" else np.float64)
+    return x.astype(dtype if dtype is not None and np.can_cast(wide, dtype, "same_kind") else wide)
+
+
 def check_outputs(state: Sequence[str], inputs: Sequence[np.ndarray], g: np.ndarray, out: object) -> tuple[np.ndarray, ...]:
     """Return the arrays to write. Each is the input in its place, or shares no memory with any other array."""
     names = ["p", *state]
     if not isinstance(out, (tuple, list)) or len(out) != len(names):
-        raise TypeError(f"out: {type(out).__name__}, expected None or ({', '.join(names)},)")
+        raise TypeError(f"out: {type(out).__name__}, expected None, 'inplace' or ({', '.join(names)},)")
     for k, (name, a) in enumerate(zip(names, out, strict=True)):
         where = f"out, {name}"
         check_input(where, check_writable(where, a), inputs[0])

@@ -85,21 +85,19 @@ cdef class Update:
         cdef double[SCALARS] h
         cdef double[CARRY] memory
         cdef PyObject *inputs[STATES + 1]
-        cdef int64_t number = 0
+        cdef int64_t number
         cdef int k, order = cnp.NPY_ANYORDER
-        cdef object a, p = given[0], g = given[1]
+        cdef object a, p, g
         cdef tuple outputs, work = None
+        if not plain(given, out):
+            given, out = layout.as_arguments(self.formula.state, given, out)
+        p, g = given[0], given[1]
         for k in range(self.arrays):
             inputs[k] = <PyObject *> given[k + (k > 0)]
-        if type(t) is not int and (counted := whole(t)) is not None:
-            t = counted
-        if type(t) is int:
-            number = PyLong_AsLongLongAndOverflow(t, &k)
-        if not 0 < number < MOST_STEPS:
-            raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
+        number = number_of(t)
         self.read(hyperparameters, h)
         if self.rule.carry:
-            for k, first in enumerate(self.formula.first(carry, t)):
+            for k, first in enumerate(self.formula.first(carry, number)):
                 memory[k] = first
         for k in range(self.arrays):
             a = <object> inputs[k]
@@ -214,6 +212,31 @@ cdef void sum_rule(const plan_t *plan, const formula_t *rule, partial_t *partial
         fo_total_clear(&totals[k])
         fo_total_add_blocks(&totals[k], partials + k, plan.blocks, rule.sums)
     fo_reduce_totals(totals, rule.sums, rule.squares, plan.elements if rule.mean else -1, given)
+
+
+cdef int64_t number_of(object t) except 0:
+    """Return the number of a step, or raise."""
+    cdef int64_t number = 0
+    cdef int overflow
+    if type(t) is not int and (counted := whole(t)) is not None:
+        t = counted
+    if type(t) is int:
+        number = PyLong_AsLongLongAndOverflow(t, &overflow)
+    if not 0 < number < MOST_STEPS:
+        raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
+    return number
+
+
+cdef bint plain(tuple given, object out) noexcept:
+    """Return True if all arguments are arrays, and `out` says nothing else."""
+    cdef object a
+    for a in given:
+        if type(a) is not cnp.ndarray:
+            return False
+    for a in <tuple> out if type(out) is tuple else ():
+        if a is None:
+            return False
+    return out is None or type(out) is tuple
 
 
 cdef bint known(cnp.ndarray a) noexcept:

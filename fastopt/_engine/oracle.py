@@ -292,7 +292,7 @@ def totals(
     """Return the sums of a rule or stage by parameter id, and record them in `found`."""
     spaces: dict[Any, list[Work]] = {}
     for k, w in enumerate(works):
-        spaces.setdefault({"over_group": id(w.parameter.group), "over_all": 0}.get(formula.scope, k), []).append(w)
+        spaces.setdefault({"over_group": ("group", w.parameter.group.origin), "over_all": 0}.get(formula.scope, k), []).append(w)
     result: dict[int, dict[str, float]] = {}
     for members in spaces.values():
         each = [terms(w) if w.active else [np.zeros(w.size)] * len(formula.sums) for w in members]
@@ -326,7 +326,7 @@ def run_rules(works: Sequence[Work], active: Sequence[Work], found: dict[str, li
 def share_carry(w: Work, active: Sequence[Work]) -> None:
     """Copy what a group carries together to a parameter without a gradient."""
     if w.parameter.rule.sums and not w.parameter.rule.scope.endswith("over_array"):
-        known = [x for x in active if x.parameter.group is w.parameter.group]
+        known = [x for x in active if x.parameter.group.origin == w.parameter.group.origin]
         w.carry = list(known[0].carry) if known else w.carry
 
 

@@ -82,7 +82,8 @@ cdef class Plan(Backend):
     cdef fo_powers_t *powers  # For powers of each group's hyperparameters, SCALARS for each.
     cdef double **hyperparameters  # Of each group: the rule's values, then those of the stages.
     cdef int *group_of  # Group of each parameter.
-    cdef Py_ssize_t *firsts  # First parameter of each group that has a gradient.
+    cdef int *origin_of  # Group as the user gave it, of which that is a part: neighbours, whose sums are common.
+    cdef Py_ssize_t *rows_of  # Parameter whose row of scalars each group used last; -1: none yet.
     cdef int *inputs  # Place of each stage's hyperparameters, INPUTS for each stage of each group; -1: none.
     cdef int *present  # Stages of each group, ascending, STAGES for each.
     cdef int *n_present

@@ -103,13 +103,13 @@ cdef class Plan(Backend):
         self.hint = <Py_ssize_t *> arena.allocate(n, sizeof(Py_ssize_t))
         self.stashed = <PyObject **> arena.allocate(n, sizeof(void *))
         self.lazy_rows = <lazy_rows_t **> arena.allocate(n, sizeof(void *))
-        self.group_of = <int *> arena.allocate(n, sizeof(int))
+        self.group_of, self.origin_of = <int *> arena.allocate(n, sizeof(int)), <int *> arena.allocate(n, sizeof(int))
         self.ints = <Py_ssize_t *> arena.allocate(sum(4 * len(s.order) for s in self.parameters), sizeof(Py_ssize_t))
         self.factors, self.line_sums = <factors_t *> arena.allocate(n, sizeof(factors_t)), []
         self.orders = <Py_ssize_t **> arena.allocate(n, sizeof(void *))
         for k in range(3):
             self.starts[k] = <Py_ssize_t *> arena.allocate(n, sizeof(Py_ssize_t))
-        self.firsts = <Py_ssize_t *> arena.allocate(groups, sizeof(Py_ssize_t))
+        self.rows_of = <Py_ssize_t *> arena.allocate(groups, sizeof(Py_ssize_t))
         self.fallbacks = <const formula_t **> arena.allocate(groups, sizeof(void *))
         self.fallback_places = <int *> arena.allocate(groups * SCALARS, sizeof(int))
         self.powers = <fo_powers_t *> arena.allocate(groups * SCALARS, sizeof(fo_powers_t))
@@ -161,19 +161,19 @@ cdef class Plan(Backend):
     cdef int layout_parameters(self, const table_t *table) except -1:
         """Lay out all parameters and their places in the index spaces of steps and sums.
 
-        Blocks never cross an array in the space ARRAY, nor a group in the space GROUP. In the space WHOLE, all arrays are one.
+        Blocks never cross an array in the space ARRAY, nor a group that was given in the space GROUP. In the space WHOLE, all arrays are one.
         """
         cdef Py_ssize_t i, place = 0, used = 0
         cdef task_t *task
         cdef int64_t position = 0
         index = {id(g): k for k, g in enumerate(self.groups)}
         for i in range(self.n):
-            self.group_of[i] = index[id(self.parameters[i].group)]
+            self.group_of[i], self.origin_of[i] = index[id(self.parameters[i].group)], self.parameters[i].group.origin
             used = self.layout_parameter(i, used)
             self.layout_state(i)
             self.layout_stage_arrays(i, table)
             task = &self.core.tasks[i]
-            if i == 0 or self.group_of[i] != self.group_of[i - 1]:
+            if i == 0 or self.origin_of[i] != self.origin_of[i - 1]:
                 place = (place + BLOCK - 1) // BLOCK * BLOCK
             task.first, task.position = self.core.blocks, position
             self.starts[<int> ARRAY][i] = task.first * BLOCK

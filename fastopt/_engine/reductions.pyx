@@ -126,7 +126,7 @@ cdef void sum_arrays(Plan plan, int id, const formula_t *f, int parts) noexcept:
 
 cdef inline Py_ssize_t target(Plan plan, scope_t scope, Py_ssize_t i) noexcept:
     """Return the place of a parameter's sums, among those of a scope."""
-    return i if scope == ARRAY else plan.group_of[i] if scope == GROUP else 0
+    return i if scope == ARRAY else plan.origin_of[i] if scope == GROUP else 0
 
 
 cdef void add_blocks(Plan plan, fo_total *totals, run_t *run, Py_ssize_t lo, Py_ssize_t hi) noexcept:

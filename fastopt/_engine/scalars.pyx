@@ -139,8 +139,8 @@ cdef void prepare_rules(Plan plan, int parts) noexcept:
     # Each group writes the same row as in the step before.
     if plan.scalars_shared:
         for group in range(plan.n_groups):
-            i = plan.firsts[group]
-            if i < plan.n and plan.group_of[i] == group:
+            i = plan.rows_of[group]
+            if i >= 0:
                 rule = plan.core.tasks[i].rule
                 rule.compute_scalars(plan.t[i] + 1, NULL, NULL, hyperparameters_of(plan, i), powers_of(plan, i),
                                      plan.c + i * SCALARS)
@@ -161,26 +161,27 @@ cdef void prepare_sums(Plan plan, Py_ssize_t i) noexcept:
 
 
 cdef void prepare_each(Plan plan) noexcept:
-    """Compute scalars for each parameter whose inputs differ from those of the parameter before."""
-    cdef Py_ssize_t i, last = -1, group = -1
+    """Compute scalars for each parameter whose inputs differ from those of the one before in its group."""
+    cdef Py_ssize_t i, last, newest = -1, group
     cdef int k
     cdef task_t *task
     cdef const formula_t *rule
     cdef double *sums = NULL
     cdef double[CARRY] before
     cdef bint same
+    for group in range(plan.n_groups):
+        plan.rows_of[group] = -1
     for i in range(plan.n):
         task = &plan.core.tasks[i]
         if not task.active:
             continue
         rule = task.rule
-        if plan.group_of[i] != group:
-            group, last = plan.group_of[i], -1
-            plan.firsts[group] = i
+        group = plan.group_of[i]
+        last = plan.rows_of[group]
         if rule.sums:
-            sums = plan.sums[STAGES] + (i if rule.scope == ARRAY else group if rule.scope == GROUP else 0) * TOTALS
+            sums = plan.sums[STAGES] + (i if rule.scope == ARRAY else plan.origin_of[i] if rule.scope == GROUP else 0) * TOTALS
         same = last >= 0 and plan.t[i] == plan.t[last] and rule == plan.core.tasks[last].rule
-        same = same and not (rule.sums and rule.scope == ARRAY)
+        same = same and not (rule.sums and rule.scope == ARRAY) and (last == newest or rule.carry == 0)
         for k in range(rule.carry):
             same = same and plan.carry[i * CARRY + k] == before[k]
         if same:
@@ -189,7 +190,7 @@ cdef void prepare_each(Plan plan) noexcept:
                 plan.carry[i * CARRY + k] = plan.carry[last * CARRY + k]
             continue
         plan.scalars_shared = plan.scalars_shared and last == -1 and rule.carry == 0
-        last = i
+        newest = plan.rows_of[group] = i
         for k in range(rule.carry):
             before[k] = plan.carry[i * CARRY + k]
         rule.compute_scalars(plan.t[i] + 1, plan.carry + i * CARRY, sums, hyperparameters_of(plan, i), powers_of(plan, i),
@@ -203,15 +204,15 @@ cdef void share_carry(Plan plan, Py_ssize_t i) noexcept:
     cdef Py_ssize_t other
     cdef int k
     if not plan.active[i] and rule.sums and rule.scope != ARRAY:
-        other = active_in(plan, plan.group_of[i])
+        other = active_in(plan, plan.origin_of[i])
         for k in range(rule.carry if other >= 0 else 0):
             plan.carry[i * CARRY + k] = plan.carry[other * CARRY + k]
 
 
-cdef Py_ssize_t active_in(Plan plan, int group) noexcept:
-    """Return the first parameter of a group that has a gradient, or -1."""
+cdef Py_ssize_t active_in(Plan plan, int origin) noexcept:
+    """Return the first parameter of a group that was given that has a gradient, or -1."""
     cdef Py_ssize_t i
     for i in range(plan.n):
-        if plan.group_of[i] == group and plan.core.tasks[i].active:
+        if plan.origin_of[i] == origin and plan.core.tasks[i].active:
             return i
     return -1

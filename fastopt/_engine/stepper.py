@@ -135,7 +135,7 @@ class Stepper:
 
     def _attach(self, backend: Backend, structure: Any, parameters: list[Any], groups: list[Any], settings: Any) -> None:
         """Use this backend from now on, with the counters of the parameters that were there before."""
-        new: list[Any] = [(0, list(parameter.rule.carry.values()), False) for parameter in parameters]
+        new: list[Any] = [parameter.first_counter for parameter in parameters]
         if self._backend is not None:
             self._backend.catch_up(None)
             new = [*self._backend.counters()[: len(new)], *new[len(self._parameters) :]]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Collection, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from typing import Any
 
 from .. import spec
 from .._arrays.tree import check_nesting, listed
 from ..domains import NONNEGATIVE, Domain, check_bool
-from .array_options import own_copy
+from .array_options import initial_values, operands, own_copy
+from .by_name import Leaves, by_name, check_options, split
 from .groups import Group, check_hyperparameter, defaults_of, domains_of, of_class
 from .names import expected
 from .options import ARRAY_OPTIONS, OF_OPTIMIZERS, OPTIONS, check_settings, stages_of
+from .parameter import Parameter
 
 
 def signature(arguments: Mapping[str, Any]) -> inspect.Signature:
@@ -104,7 +106,39 @@ def group_options(group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
     return {**defaults, **given}
 
 
-def make_group(optimizer: Any, options: Mapping[str, Any], arrays: Sequence[Any]) -> Group:
+def make_groups(
+    optimizer: Any, given: Sequence[tuple[Mapping[str, Any], str | None, Leaves]], first: int = 0
+) -> tuple[list[Group], list[Parameter]]:
+    """Return groups and parameters from the options, path and parameters of each group that was given.
+
+    One with options by names becomes several, in each of which all options are alike. `first` is the number of groups before.
+    """
+    common = by_name(optimizer.defaults) if first else {}  # What an added group need not have names for.
+    check_options([({k: x for k, x in o.items() if x is not common.get(k)}, path, leaves) for o, path, leaves in given])
+    usual = {**optimizer.defaults, **usual_of(type(optimizer), optimizer._convention, by_name(optimizer.defaults))}
+    groups: list[Group] = []
+    parameters: list[Parameter] = []
+    for origin, (options, path, leaves) in enumerate(given, first):
+        made: dict[int, Parameter] = {}
+        for part, places in split(options, usual, path, leaves):
+            group = make_group(optimizer, part, [leaves[i] for i in places], origin)
+            begins, arrays = optimizer.initial_state(group.chosen), operands(group.chosen, path, leaves)
+            begins_at = initial_values(group.chosen["initial_state"], path, leaves, group.state_names)
+            for i in places:
+                initial = {**begins, **begins_at[i]}
+                made[i] = Parameter(*leaves[i], group, initial, arrays[i], optimizer._settings, optimizer._memory)
+            groups.append(group)
+        parameters += [made[i] for i in sorted(made)]
+    return groups, parameters
+
+
+def usual_of(cls: Any, convention: str, names: Collection[str]) -> dict[str, Any]:
+    """Return the defaults of some options in a convention."""
+    found = {**cls.arguments, **cls.conventions.get(convention, {}), **OPTIONS, **cls.option_defaults}
+    return {name: found[name] for name in names}
+
+
+def make_group(optimizer: Any, options: Mapping[str, Any], leaves: Leaves, origin: int) -> Group:
     """Return a group of an optimizer. Options are checked before they choose a rule."""
     cls: Any = type(optimizer)
     settings = optimizer._settings
@@ -126,7 +160,9 @@ def make_group(optimizer: Any, options: Mapping[str, Any], arrays: Sequence[Any]
         spec.of(fallback) if fallback else None,
         not optimizer.uses_fallback(options),
         stages_of(options, settings, decay if "weight_decay" in options else None),
-        {"accumulate": float(settings.accumulate), **optimizer.constants(options, arrays)},
+        {"accumulate": float(settings.accumulate), **optimizer.constants(options, [a for _, a in leaves])},
+        origin,
+        tuple(name for name, _ in leaves),
     )
 
 

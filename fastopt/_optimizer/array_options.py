@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._arrays import dtypes, layout
 from .._arrays.tree import flatten
+from .by_name import check_keys, keys_of
+from .names import expected
 
 if TYPE_CHECKING:
     from .parameter import Parameter
@@ -19,8 +21,13 @@ if TYPE_CHECKING:
 PACKAGES = (__name__.partition(".")[0], "scipy")  # Where a warning is never the fault: SciPy calls methods of `scipy_method`.
 
 
-def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tuple[str, Any]], none: float = math.nan) -> list[Any]:
-    """Return a number or array for each parameter of a group, from one number or a tree like the parameters; `none` for None."""
+def per_parameter(
+    what: str, value: Any, path: str | None, leaves: Sequence[tuple[str, Any]], usual: float | None, none: float = math.nan
+) -> list[Any]:
+    """Return a number or array for each parameter of a group, from one number, a tree like the parameters, or patterns of names.
+
+    `usual` is for parameters without any, `none` for None.
+    """
     value = none if value is None else value
     names = [name for name, _ in leaves]
     if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
@@ -30,9 +37,12 @@ def per_parameter(what: str, value: Any, path: str | None, leaves: Sequence[tupl
         # One array, given as a list.
         if len(leaves) == 1 < len(found) and isinstance(value, (list, tuple)):
             found = {names[0]: array_of(what, value)}
+    if isinstance(value, Mapping) and set(found) != set(names):
+        check_keys(what, found, [(names, None)])
+        found = {**dict.fromkeys(names, usual), **{name: found[key] for name, key in keys_of(found, names).items()}}
     if set(found) != set(names):
         raise ValueError(f"{what}: for {sorted(found)}, expected a number, or numbers and arrays for {names}")
-    return [number_or_array(f"{what} of {name!r}", found[name], a, none) for name, a in leaves]
+    return [x if (x := found[name]) is usual else number_or_array(f"{what} of {name!r}", x, a, none) for name, a in leaves]
 
 
 def number_or_array(what: str, value: Any, a: Any, none: float) -> Any:
@@ -75,7 +85,7 @@ def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tupl
     """Return, for each parameter of a group, the arrays and numbers that stages take from array options."""
     found: list[dict[str, Any]] = [{} for _ in leaves]
     if (factors := options["step_scale"]) is not None:
-        for each, (name, _), x in zip(found, leaves, per_parameter("step_scale", factors, path, leaves), strict=True):
+        for each, (name, _), x in zip(found, leaves, per_parameter("step_scale", factors, path, leaves, 1.0), strict=True):
             if (np.asarray(x) < 0).any() or not np.isfinite(x).all():
                 raise ValueError(f"step_scale of {name!r}: {np.min(x)} to {np.max(x)}, expected finite factors of at least 0")
             each["factor"] = x
@@ -86,7 +96,7 @@ def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tupl
             )
         check_pairs(pair, [name.removeprefix(f"{path}/") for name, _ in leaves])
         low, high = (
-            per_parameter(f"bounds, {side}", x, path, leaves, none)
+            per_parameter(f"bounds, {side}", x, path, leaves, none, none)
             for side, x, none in (("low", pair[0], -math.inf), ("high", pair[1], math.inf))
         )
         for each, (name, a), x, y in zip(found, leaves, low, high, strict=True):
@@ -95,6 +105,21 @@ def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tupl
             if a.dtype.kind == "c":
                 raise TypeError(f"bounds of {name!r}: {a.dtype} has no order, expected a real parameter")
             each["low"], each["high"] = x, y
+    return found
+
+
+def initial_values(given: Any, path: str | None, leaves: Sequence[tuple[str, Any]], known: Collection[str]) -> list[dict[str, Any]]:
+    """Return, for each parameter of a group, the first values of its state that were given, by the names of `known`."""
+    found: list[dict[str, Any]] = [{} for _ in leaves]
+    if given is None:
+        return found
+    if not isinstance(given, Mapping):
+        raise TypeError(f"initial_state: {given!r:.60}, expected a dict of first values by name, such as {{'v': 1.0}}")
+    for key, value in given.items():
+        if key not in known:
+            raise ValueError(f"initial_state: no {key!r}, {expected(key, known)}")
+        for each, x in zip(found, per_parameter(f"initial_state, {key}", value, path, leaves, None), strict=True):
+            each |= {} if x is None else {key: x}
     return found
 
 

@@ -23,7 +23,7 @@ def html(optimizer: Any) -> str:
     shown = [*optimizer.arguments, *(k for k in OPTIONS if any(k in differing(optimizer, g) for g in optimizer._groups))]
     rows = ["".join(f"<th>{markup.escape(k)}</th>" for k in ("parameters", *shown))]
     for group in optimizer._groups:
-        other, names = differing(optimizer, group), [s.name for s in optimizer._parameters if s.group is group]
+        other, names = differing(optimizer, group), group.parameters
         entries = [(", ".join(names[:3]) + ", ..." * (len(names) > 3), False)]
         entries += [(repr(group[k]), k in other) for k in shown]
         rows += ["".join(f"<td>{'<b>' * bold}{markup.escape(x)}{'</b>' * bold}</td>" for x, bold in entries)]

@@ -37,8 +37,10 @@ WEIGHT_DECAY = {
 COMMON = """convention : {%s}, default "torch"
 %s
 **options
-    Options of every optimizer. Numbers can be schedules; options of the first list can differ
-    between groups:
+    Options of every optimizer. Numbers can be schedules; options of the first list, and the
+    arguments above, can differ between groups, or by names of parameters and patterns of them,
+    as in ``weight_decay={"embedding": 0.1, "*/bias": 0.0}``: a name comes before the patterns,
+    the first that fits counts, and parameters without any keep the default:
 
 %s
 

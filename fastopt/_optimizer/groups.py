@@ -127,6 +127,10 @@ class Group(MutableMapping[str, Any]):
 
     Attributes
     ----------
+    origin : int
+        Number of the group as it was given; one with options by names becomes several, which rules that sum over a group sum over.
+    parameters : tuple of str
+        Names of its parameters.
     rule : Spec
         The rule that the options choose.
     fallback_rule : Spec or None
@@ -155,7 +159,10 @@ class Group(MutableMapping[str, Any]):
         accepts: bool,
         present: frozenset[str],
         constants: Mapping[str, float],
+        origin: int = 0,
+        parameters: tuple[str, ...] = (),
     ) -> None:
+        self.origin, self.parameters = origin, parameters
         self.rule, self.fallback_rule, self.accepts = rule, fallback_rule, accepts
         self.tuple_arguments: Mapping[str, Sequence[str]] = cls.tuple_arguments
         self.constants = constants
@@ -175,6 +182,13 @@ class Group(MutableMapping[str, Any]):
     def rule_of(self, shape: Sequence[int]) -> Spec:
         """Return the rule of an array of this shape."""
         return self.fallback_rule if self.fallback_rule and not (self.accepts and self.rule.accepts(shape)) else self.rule
+
+    @property
+    def state_names(self) -> list[str]:
+        """Names of the state of the group's rules that can begin at any value."""
+        rules = [rule for rule in (self.rule, self.fallback_rule) if rule is not None]
+        fixed = ("start", "scratch", "of_ratios")
+        return [x for rule in rules for x in (*(s for s in rule.state if rule.tags.get(s) not in fixed), *rule.carry)]
 
     def values_of(self, rule: Spec, values: Mapping[str, float]) -> dict[str, float]:
         """Return the hyperparameters under the names that `rule` uses."""

@@ -14,12 +14,13 @@ from .._arrays.memory import HOST, Memory
 from .._arrays.row_gradient import check_indices
 from .._arrays.tree import Structure, collect, flatten, listed, unflatten
 from .._engine import dispatch
-from .._engine.stepper import FIELDS, Stepper
-from . import arguments, checkpoint, display, docstrings, names, report, state
-from .array_options import clipped_starts, operands
+from .._engine.stepper import Stepper
+from . import arguments, checkpoint, copies, display, docstrings, loading, names, report, state
+from .array_options import clipped_starts
 from .checkpoint import check_count
 from .groups import Group, check_hyperparameter
-from .options import ARRAY_OPTIONS, FIXED, OF_OPTIMIZERS
+from .matching import LoadReport
+from .options import FIXED, OF_OPTIMIZERS
 from .parameter import Parameter, check_parameters, is_of_group
 
 
@@ -64,6 +65,7 @@ class Optimizer(Stepper):
     fallback_names: ClassVar[Mapping[str, str]] = MappingProxyType({})
     weight_decay_stage: str | None = "l2"
     update: Callable[..., Any]
+    last_load: LoadReport | None = None
     _memory: Memory = HOST
     # Run interpreted even if the rule is compiled.
     _interpreted: ClassVar[bool] = False
@@ -137,11 +139,9 @@ class Optimizer(Stepper):
             self._grouped, self._memory = grouped, memory
             leaves = self._adopted(given)
             check_parameters(leaves, self._memory)
-            parameters, groups = [], []
-            for k, chosen in enumerate(options):
-                members = [x for x in leaves if not grouped or is_of_group(x[0], k)]
-                groups.append(arguments.make_group(self, chosen, [a for _, a in members]))
-                parameters += self._make_parameters(groups[-1], str(k) if grouped else None, members)
+            members = [[x for x in leaves if not grouped or is_of_group(x[0], k)] for k in range(len(options))]
+            paths = [str(k) if grouped else None for k in range(len(options))]
+            groups, parameters = arguments.make_groups(self, list(zip(options, paths, members, strict=True)))
             if self._settings.master and not any(parameter.master is not None for parameter in parameters):
                 raise ValueError(f"master: {self._settings.master!r} for {parameters[0].array.dtype}, expected bfloat16 parameters")
             self._lay_out(structure, parameters, groups, given, parameters if start else [])
@@ -164,14 +164,6 @@ class Optimizer(Stepper):
     def _adopted(self, given: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
         """Return parameters by name, those of other libraries as arrays over their memory."""
         return [(name, self._memory.shared(f"parameter {name!r}", a)) for name, a in given]
-
-    def _make_parameters(self, group: Group, path: str | None, leaves: Sequence[tuple[str, Any]]) -> list[Parameter]:
-        initial = self.initial_state(group.chosen)
-        each = operands(group.chosen, path, leaves)
-        return [
-            Parameter(name, a, group, initial, array_options, self._settings, self._memory)
-            for (name, a), array_options in zip(leaves, each, strict=True)
-        ]
 
     @property
     def params(self) -> Any:
@@ -345,20 +337,21 @@ class Optimizer(Stepper):
             raise ValueError("add_group: this optimizer was not built from groups, expected [{'params': ...}, ...]")
         if not isinstance(group, dict) or "params" not in group:
             raise ValueError("add_group: expected a dict with 'params'")
-        child, given = flatten(listed(group["params"]), str(len(self._groups)))
+        origin = len(self._structure.children)
+        child, given = flatten(listed(group["params"]), str(origin))
         leaves = self._adopted(given)
         check_parameters(leaves, self._memory, self._parameters)
-        added = arguments.make_group(self, arguments.group_options(group, self.defaults), [a for _, a in leaves])
-        new = self._make_parameters(added, str(len(self._groups)), leaves)
+        options = arguments.group_options(group, self.defaults)
+        added, new = arguments.make_groups(self, [(options, str(origin), leaves)], origin)
         structure = Structure(None, [*self._structure.children, child], "")
-        self._lay_out(structure, self._parameters + new, [*self._groups, added], given, new)
+        self._lay_out(structure, self._parameters + new, [*self._groups, *added], given, new)
 
     def reset(self) -> None:
         """Reset state and step counts to those of a new optimizer; parameters stay as they are."""
         self._commit(self._resetting)
 
     def _resetting(self) -> list[Callable[[], object]]:
-        first: Any = [(0, list(s.rule.carry.values()), False) for s in self._parameters]
+        first: Any = [s.first_counter for s in self._parameters]
         writes = [change for parameter in self._parameters for change in parameter.resetting()]
         return [partial(self._set_counters, first, (0, 0, 0)), *writes]
 
@@ -373,24 +366,28 @@ class Optimizer(Stepper):
         """
         return self._exclusively(checkpoint.state_of, self)  # type: ignore[no-any-return]
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], *, hyperparameters: str | Mapping[str, str] | None = None) -> None:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], *, hyperparameters: str | Mapping[str, str] | None = None, **choices: Any
+    ) -> None:
         """Load state, step counts and, if asked, hyperparameters.
 
         Parameters
         ----------
         state_dict : mapping
-            From `state_dict` of an optimizer of the same class, with the same names, shapes and dtypes.
+            From `state_dict` of an optimizer of the same class, with the same names, shapes and dtypes, or as `choices` say.
         hyperparameters : {None, "keep", "restore"} or dict of them by name
             What to do if hyperparameters, or settings such as ``nonfinite``, differ: raise, keep this optimizer's, or restore the
             saved ones; for all, or for some alone, as in ``{"lr": "keep"}``. Functions other than `schedules` cannot be compared,
             so they count as different. They, and choices such as ``maximize``, cannot be restored: construct with them, and keep.
+        **choices
+            ``only``, ``rename``, ``missing``, ``unexpected`` and ``cast``, as in `load`.
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If anything does not fit. Nothing has changed.
         """
-        checkpoint.load_state(self, state_dict, None, hyperparameters)
+        loading.load_state(self, state_dict, None, hyperparameters, **choices)
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """Write a restart file: parameters, state, step counts, hyperparameters and the user's own values.
@@ -412,14 +409,38 @@ class Optimizer(Stepper):
         """
         self._exclusively(checkpoint.save, self, path, extra)
 
-    def load(self, path: str | os.PathLike[str], *, hyperparameters: str | Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Load a file of `save` into these parameters, in place, and into this optimizer.
+    def load(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        hyperparameters: str | Mapping[str, str] | None = None,
+        only: str | Sequence[str] | None = None,
+        rename: Mapping[str, str] | Callable[[str], str] | None = None,
+        missing: str = "raise",
+        unexpected: str = "raise",
+        cast: bool = False,
+    ) -> dict[str, Any]:
+        """Load a file of `save` into these parameters, in place, and into this optimizer: all of it, or what fits.
+
+        `last_load` says afterwards what was taken, kept, reset and ignored.
 
         Parameters
         ----------
         path : path
         hyperparameters : {None, "keep", "restore"} or dict
-            As in `load_state_dict`.
+            As in `load_state_dict`; compared for groups of which a parameter is loaded.
+        only : str or sequence of str, optional
+            Names of parameters here, or patterns such as ``"encoder/*"``: only those are loaded. All else, and the optimizer's
+            counts and settings, stay as they are.
+        rename : dict or function of a str, optional
+            Names here by saved names, or a function that returns one; names that a dict lacks are the same.
+        missing : {"raise", "keep", "reset"}
+            What happens to a parameter, or an array of its state, that was not saved: an error, it stays as it is, or its state
+            begins anew.
+        unexpected : {"raise", "ignore"}
+            What a saved parameter, or an array of state, does that is not here.
+        cast : bool
+            Convert arrays of other dtypes and storage formats, to nearest.
 
         Returns
         -------
@@ -428,12 +449,13 @@ class Optimizer(Stepper):
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If the file does not fit. Nothing has changed.
         OSError
             If it cannot be read.
         """
-        return checkpoint.load(self, path, hyperparameters)
+        chosen = {"only": only, "rename": rename, "missing": missing, "unexpected": unexpected, "cast": cast}
+        return loading.load(self, path, hyperparameters, **chosen)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of parameters, state and step counts, which is the same on every machine (all NaNs are equal).
@@ -446,27 +468,10 @@ class Optimizer(Stepper):
         return self._exclusively(checkpoint.fingerprint, self)  # type: ignore[no-any-return]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return copyreg.__newobj__, (type(self),), self._exclusively(self._pickled)  # type: ignore[attr-defined]
-
-    def _pickled(self) -> dict[str, Any]:
-        return {
-            "params": self.params,
-            "grouped": self._grouped,
-            "groups": [(g.chosen, dict(g.options)) for g in self._groups],
-            "saved": checkpoint.state_of(self),
-            "bound": self._bound_list(),
-            "attributes": {k: v for k, v in vars(self).items() if k not in FIELDS and k not in ("_places", "_memory")},
-        }
+        return copyreg.__newobj__, (type(self),), self._exclusively(copies.pickled, self)  # type: ignore[attr-defined]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state["attributes"])
-        params = dispatch.memory_of(state["params"]).private_copies(state["params"])
-        self._build(params, [chosen for chosen, _ in state["groups"]], state["grouped"], start=False)
-        for group, (_, now) in zip(self.groups, state["groups"], strict=True):
-            group.update({k: x for k, x in now.items() if k not in ARRAY_OPTIONS})
-        self._commit(checkpoint.plan_load, self, state["saved"], None, lambda name: "keep")
-        if state["bound"] is not None:
-            self._bind_list(self._memory.private_copies(state["bound"]) if self._settings.zero_grads else state["bound"])
+        copies.unpickle(self, state)
 
     def __dir__(self) -> list[str]:
         """Return the public names: neither declarations for subclasses nor internals."""

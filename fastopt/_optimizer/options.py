@@ -112,6 +112,13 @@ OF_GROUPS = {
             is_array=True,
         ),
         Option("ema", 0.0, "decay rate of averages of the parameters, available as ``average``", ("ema",)),
+        Option(
+            "initial_state",
+            None,
+            'first values of the rule\'s state by its names, such as ``{"v": 1.0}``: numbers, or numbers and arrays by names of '
+            "parameters; numbers that a rule carries begin at numbers",
+            is_array=True,
+        ),
     )
 }
 OF_OPTIMIZERS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -42,7 +43,7 @@ class Parameter:
         name: str,
         source: np.ndarray,
         group: Group,
-        initial: Mapping[str, float],
+        initial: Mapping[str, Any],
         operands: Mapping[str, Any],
         settings: Any,
         memory: Memory,
@@ -54,7 +55,7 @@ class Parameter:
         self.rule = group.rule_of(self.array.shape)
         if self.rule.terms_scope and self.array.dtype.kind == "c":
             raise TypeError(f"parameter {name!r}: {self.array.dtype}, expected a real dtype for {self.rule.name}")
-        self.initial = dict(initial)
+        self.initial = {key: x for key, x in initial.items() if key in (*self.rule.state, *self.rule.carry)}
         self.real = layout.working_dtype(self.array)
         stored = layout.state_dtype(name, self.array, settings.state_dtype)
         positional = stored.itemsize < 4 or self.array.dtype.itemsize < 4 or settings.norms
@@ -66,6 +67,7 @@ class Parameter:
         if settings.master and self.array.dtype == dtypes.BFLOAT16:
             self.master = self._zeros(np.dtype(np.float32 if settings.master == "float32" else np.int16))
         self._make_stage_arrays(operands)
+        self.first_counter = (0, [self._first_number(key, x) for key, x in self.rule.carry.items()], False)
         commit(self.resetting())
 
     def _zeros(self, dtype: np.dtype) -> Any:
@@ -213,13 +215,32 @@ class Parameter:
         writes += [(self.stage_arrays[k], value if tag == "start" else 0) for k, tag in self.stage_state.items() if k in chosen]
         return [self.memory.writing(*w) for w in writes]
 
+    def _first_number(self, key: str, usual: float) -> float:
+        """Return the first value of a number that the rule carries."""
+        first = self.initial.get(key, usual)
+        if np.ndim(first):
+            raise ValueError(f"initial_state, {key} of {self.name!r}: an array, expected a number, which the rule carries")
+        return self.rule.carry_domains[key].check(f"initial_state, {key}", first)
+
     def _firsts(self, key: str) -> list[tuple[Any, Any]]:
         """Return a rule's array of state, and its exponents, with the numbers that each begins with."""
         a, first = self.rule_state[key], self.initial.get(key, 0.0)
+        if key in self.initial:
+            self._check_first(key, first)
+        if np.ndim(first):
+            return list(zip((a, self.exponents.get(key)), self.encoded(key, self._both(first)), strict=False))
         if key in self.exponents:
             codes, exponents = dtypes.narrowed8(np.full(1, first, np.float32), self.unsigned(key))
             return [(a, codes[0]), (self.exponents[key], exponents[0])]
         return [(a, dtypes.narrowed(np.full(1, self._both(first), self.real), a.dtype)[0])]
+
+    def _check_first(self, key: str, first: Any) -> None:
+        """Raise for first values that an array of state cannot hold."""
+        what, least = f"initial_state, {key} of {self.name!r}", 0.0 if self.unsigned(key) else -math.inf
+        if not (np.isfinite(first) & (np.asarray(first) >= least)).all():
+            kind = "numbers of at least 0" if self.unsigned(key) else "finite numbers"
+            raise ValueError(f"{what}: {np.min(first)} to {np.max(first)}, expected {kind}")
+        state.as_numbers(what, first, np.shape(first), np.dtype(np.float32) if self.is_narrow(key) else self.state[key].dtype)
 
     def change_matrix(self) -> None:
         """Apply the rule's function of matrices to its terms."""

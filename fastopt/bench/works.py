@@ -38,9 +38,10 @@ class Work:
         their own way.
     schedule : bool
         A learning rate that is a function of the step.
-    before : {"", "idle", "product", "renew"}
+    before : {"", "idle", "product", "renew", "first 20", "first 200", "held"}
         What happens before each step, not timed: nothing; 10 ms of sleep; a 300 x 300 matrix product, as for users who compute
-        gradients with NumPy; all gradients become new tensors, as backpropagation in torch makes them.
+        gradients with NumPy; all gradients become new tensors, as backpropagation in torch makes them. Or which steps are timed:
+        the first ones of a new optimizer; those of 0.3 s after another process has held a processor for 5 s.
     rows : int
         Rows of each gradient; 0: dense.
     scale : float

@@ -81,7 +81,7 @@ struct fo_rule {
 /* The place of a parameter's sums, among those of a scope. */
 FO_INLINE int fo_targets(const fo_plan *plan, int scope, int64_t k)
 {
-    return scope == FO_ARRAY ? (int)k : scope == FO_GROUP ? plan->arrays[k].group : 0;
+    return scope == FO_ARRAY ? (int)k : scope == FO_GROUP ? plan->arrays[k].origin : 0;
 }
 
 FO_INLINE const double *fo_totals(const fo_plan *plan, int id, int scope, int64_t k)

@@ -63,7 +63,7 @@ class Run:
         self.summed = frozenset(name for name, k in PLACES.items() if self.sums >> k & 1)
         tables.args["known"] = -1
         if any(tables.together):
-            active, of_group = tables.args["active"], tables.table["group"]
+            active, of_group = tables.args["active"], tables.table["origin"]
             first = {int(k): i for i, k in reversed(list(enumerate(of_group))) if active[i]}
             tables.args["known"] = [first.get(int(k), -1) if x else -1 for k, x in zip(of_group, tables.together, strict=True)]
 

@@ -31,7 +31,7 @@ def struct(**fields: Any) -> np.dtype:
 ARRAY = struct(
     p="u8", master="u8", state=("u8", STATES), exponents=("u8", STATES), stage_arrays=("u8", STAGE_ARRAYS), shape="u8", n="i8",
     position="i8", first="i8", starts=("i8", 3), rows="i8", columns="i8", chunk="i8", row_sums="u8", format="i4",
-    formats=("i4", STATES), ndim="i4", wide="i4", split="i4", scalar_arrays="i4", group="i4", rule="i4", fallback="i4",
+    formats=("i4", STATES), ndim="i4", wide="i4", split="i4", scalar_arrays="i4", group="i4", origin="i4", rule="i4", fallback="i4",
 )  # fmt: skip
 STEP_ARGS = struct(
     g="u8", t="i8", on="u8", summed="u8", format="i4", active="i4", known="i4", clear="i4", rows="u8", n_rows="i8", row="i8",
@@ -104,8 +104,8 @@ class Tables:
         for i, (parameter, row) in enumerate(zip(self.parameters, table, strict=True)):
             self.describe(parameter, row)
             row["group"], row["rule"] = number[id(parameter.group)], self.rules.index(parameter.rule.name)
-            row["fallback"] = parameter.rule is not parameter.group.rule
-            if i == 0 or row["group"] != table[i - 1]["group"]:
+            row["origin"], row["fallback"] = parameter.group.origin, parameter.rule is not parameter.group.rule
+            if i == 0 or row["origin"] != table[i - 1]["origin"]:
                 place = -(-place // BLOCK) * BLOCK
             row["position"], row["starts"] = position, (block * BLOCK, place, position)
             block, place, position = block - (-row["n"] // BLOCK), place + row["n"], position + row["n"]
@@ -139,10 +139,10 @@ class Tables:
         return []
 
     def ranges(self, table: np.ndarray) -> list[tuple[int, int]]:
-        """Return the blocks of the sums of each array, of each group, and of all arrays."""
+        """Return the blocks of the sums of each array, of each group that was given, and of all arrays."""
         found = [self.blocks_of(table, i, i, 0) for i in range(len(table))]
         for k in range(len(self.groups)):
-            members = [i for i in range(len(table)) if table[i]["group"] == k]
+            members = [i for i in range(len(table)) if table[i]["origin"] == k]
             found.append(self.blocks_of(table, members[0], members[-1], 1) if members else (0, 0))
         return [*found, (0, self.spaces[2])]
 

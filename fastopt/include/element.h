@@ -20,7 +20,7 @@ typedef struct { /* a parameter and its state, described once */
     int64_t chunk;                 /* rows whose columns are summed together */
     double *row_sums;              /* sums of each row, then of each column of each chunk */
     int32_t format, formats[FO_STATES];
-    int32_t ndim, wide, split, scalar_arrays, group, rule, fallback;
+    int32_t ndim, wide, split, scalar_arrays, group, origin, rule, fallback;
 } fo_array;
 
 typedef struct { /* arguments of a step of one array */

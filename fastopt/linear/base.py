@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from .._optimizer import checkpoint
+from .._optimizer import checkpoint, loading
 from .._optimizer.names import expected
 from ..domains import is_real, whole
 from . import start
@@ -254,7 +254,7 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
             model.train(arrays, self._batch(X.shape[0]), rng, bool(self.shuffle), Limits(1, math.nan, 1))
             self._take(model, rng)
         except BaseException:
-            checkpoint.restore(model.optimizer, kept)
+            loading.restore(model.optimizer, kept)
             raise
 
     def _take(self, model: Model, rng: np.random.Generator) -> None:

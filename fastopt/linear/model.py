@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._optimizer import checkpoint
+from .._optimizer import checkpoint, loading
 from .._optimizer.state import averages_of
 from ..training.history import History
 from ..training.loop import CHUNK
@@ -68,7 +68,7 @@ class Best:
     def restore(self) -> None:
         """Load what was best."""
         if self.kept is not None:
-            checkpoint.restore(self.optimizer, self.kept)
+            loading.restore(self.optimizer, self.kept)
 
 
 @dataclass

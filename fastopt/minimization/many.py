@@ -387,7 +387,7 @@ class Problems:
         optimizer.reset()
         steps = np.zeros(-(-len(a.x) // rows.TOGETHER), np.int64)
         carry = np.zeros((len(steps), capacity.CARRY))
-        numbers = list(optimizer.groups[0].rule_of((a.x.size,)).carry.values())
+        numbers = optimizer._parameters[0].first_counter[1]
         carry[:, : len(numbers)] = numbers
         if not rows.is_plain(optimizer):
             self.run(Each(objective), True)

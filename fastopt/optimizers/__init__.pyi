@@ -20,6 +20,7 @@ class Options(TypedDict, total=False):
     step_scale: Any
     bounds: Any
     ema: Number | None
+    initial_state: Any
     nonfinite: Literal['propagate', 'skip', 'zero', 'raise']
     accumulate: int
     zero_grads: bool
@@ -106,6 +107,7 @@ class Adam(Optimizer):
         eps_root: Number = 0.0,
         eps_hat: bool = False,
         max_corrected: bool = False,
+        uncorrected: bool = False,
         *,
         convention: Literal["torch", "keras", "optax"] = "torch",
         **options: Unpack[Options],
@@ -139,6 +141,7 @@ class AdamW(Adam):
         eps_root: Number = 0.0,
         eps_hat: bool = False,
         max_corrected: bool = False,
+        uncorrected: bool = False,
         *,
         convention: Literal["torch", "keras", "optax"] = "torch",
         **options: Unpack[Options],
@@ -426,6 +429,7 @@ class SGD(Optimizer):
         weight_decay: Number = 0.0,
         nesterov: bool = False,
         lr_in_velocity: bool = False,
+        first_step: Literal['whole', 'damped', 'zero'] | None = 'whole',
         *,
         convention: Literal["torch", "keras", "optax"] = "torch",
         **options: Unpack[Options],

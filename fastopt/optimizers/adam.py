@@ -7,12 +7,22 @@ from ..arithmetic import maximum, nonnegative, power, sqrt, velocity
 from ..domains import fraction, switch
 
 
-def adam_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_root=0, eps_hat: switch = 0):
+def adam_scalars(
+    t,
+    *,
+    lr=1e-3,
+    beta1: fraction = 0.9,
+    beta2: fraction = 0.999,
+    eps=1e-8,
+    eps_root=0,
+    eps_hat: switch = 0,
+    uncorrected: switch = 0,
+):
     """Return bias corrections of step t, folded into step size and eps, unless eps is "hat" (section 2, last lines)."""
-    correct = 1 - power(beta2, t)
+    correct = 1.0 if uncorrected else 1 - power(beta2, t)
     c2 = sqrt(correct)
     return {
-        "step_size": lr * c2 / (1 - power(beta1, t)),
+        "step_size": lr * c2 / (1.0 if uncorrected else 1 - power(beta1, t)),
         "w1": 1 - beta1,
         "keep": beta2,
         "w2": 1 - beta2,
@@ -38,12 +48,13 @@ def amsgrad_scalars(
     eps_root=0,
     eps_hat: switch = 0,
     max_corrected: switch = 0,
+    uncorrected: switch = 0,
 ):
     """Return Adam's scalars; with a maximum over corrected moments, nothing is corrected later."""
-    correct = 1 - power(beta2, t)
+    correct = 1.0 if uncorrected else 1 - power(beta2, t)
     c2 = 1.0 if max_corrected else sqrt(correct)
     return {
-        "step_size": lr * c2 / (1 - power(beta1, t)),
+        "step_size": lr * c2 / (1.0 if uncorrected else 1 - power(beta1, t)),
         "w1": 1 - beta1,
         "keep": beta2,
         "w2": 1 - beta2,
@@ -72,6 +83,8 @@ class Adam(Optimizer):
         Add `eps` before the bias correction of the second moment, not after it (Keras; "epsilon hat" in the paper).
     max_corrected
         AMSGrad's maximum is over bias-corrected moments (optax).
+    uncorrected
+        Take the moments as they are, without bias corrections, as for state that has been corrected already.
 
     Notes
     -----
@@ -102,6 +115,7 @@ class Adam(Optimizer):
         "eps_root": 0.0,
         "eps_hat": False,
         "max_corrected": False,
+        "uncorrected": False,
     }
     minimization_defaults = {"lr": 0.1}
     conventions = {

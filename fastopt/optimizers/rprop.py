@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from .._optimizer import Optimizer
-from ..arithmetic import maximum, minimum, nonnegative, sign, where
+from ..arithmetic import inf, maximum, minimum, nonnegative, sign, where
 from ..domains import ABOVE_ONE, BELOW_ONE, SMALLEST, Domain
 
 
@@ -16,7 +16,7 @@ def rprop_scalars(
     eta_minus: Annotated[float, Domain(SMALLEST, BELOW_ONE)] = 0.5,
     eta_plus: Annotated[float, Domain(ABOVE_ONE)] = 1.2,
     step_min=1e-6,
-    step_max: Annotated[float, Domain(floor="step_min")] = 50,
+    step_max: Annotated[float, Domain(0.0, inf, floor="step_min")] = 50,
 ):
     """Return the learning rate as the first step's size."""
     return {
@@ -47,7 +47,8 @@ class Rprop(Optimizer):
     etas
         Factors of a step size if the sign has changed, and if it has not. Usual: (0.5, 1.2).
     step_sizes
-        Smallest and largest step size. Usual: (1e-6, 50).
+        Smallest and largest step size; the largest may be infinite. Usual: (1e-6, 50). Sizes for each element begin at
+        ``initial_state={"size": array}``, with a learning rate of 0.
 
     Notes
     -----

@@ -17,12 +17,22 @@ def sgd(p, g, *, lr):
     return lr * g
 
 
-def momentum_scalars(t, *, lr=1e-3, momentum=0.9, dampening: real = 0, lr_in_velocity: switch = 0):
-    """Return scalars with which the first step sets the buffer to the whole gradient, as in torch."""
-    take = 1 - dampening if t > 1 else 1.0
+def momentum_scalars(
+    t,
+    *,
+    lr=1e-3,
+    momentum=0.9,
+    dampening: real = 0,
+    lr_in_velocity: switch = 0,
+    damped_start: switch = 0,
+    delayed_start: switch = 0,
+):
+    """Return scalars with which the first step sets the buffer to the whole gradient, as in torch, or as the switches say."""
+    first = (1 - delayed_start) * (1 - dampening if damped_start else 1.0)
+    take = 1 - dampening if t > 1 else first
     return {
         "lr": 1.0 if lr_in_velocity else lr,
-        "keep": momentum if t > 1 else 0.0,
+        "keep": momentum if t > 1 else momentum * (damped_start + delayed_start),
         "take": take * lr if lr_in_velocity else take,
     }
 
@@ -33,11 +43,12 @@ def momentum(p, g, buf: velocity, *, lr, keep, take):
     return lr * buf, buf
 
 
-def nesterov_scalars(t, *, lr=1e-3, momentum=0.9, lr_in_velocity: switch = 0):
+def nesterov_scalars(t, *, lr=1e-3, momentum=0.9, lr_in_velocity: switch = 0, damped_start: switch = 0, delayed_start: switch = 0):
     """Return the scalars of `momentum_scalars` without dampening, and the weight of the look-ahead."""
+    take = 1.0 if t > 1 else 1 - delayed_start
     return {
-        "keep": momentum if t > 1 else 0.0,
-        "take": lr if lr_in_velocity else 1.0,
+        "keep": momentum if t > 1 else momentum * (damped_start + delayed_start),
+        "take": take * lr if lr_in_velocity else take,
         "lr": lr,
         "ahead": momentum if lr_in_velocity else lr * momentum,
     }
@@ -65,6 +76,9 @@ class SGD(Optimizer):
         Use Nesterov's momentum, which needs a momentum and no dampening.
     lr_in_velocity
         The buffer holds steps instead of gradients, which differs if the learning rate changes (Keras).
+    first_step
+        What the buffer is after the first step: the whole gradient (torch); its first value, 0 unless ``initial_state`` has
+        ``buf``, with the damped gradient, as in later steps; or its first value with none of the gradient.
 
     Notes
     -----
@@ -93,7 +107,9 @@ class SGD(Optimizer):
         "weight_decay": 0.0,
         "nesterov": False,
         "lr_in_velocity": False,
+        "first_step": "whole",
     }
+    choices = {"first_step": ("whole", "damped", "zero")}
     conventions = {
         "keras": {"lr": 1e-2, "lr_in_velocity": True, "weight_decay_stage": "decoupled"},
         "optax": {},
@@ -105,3 +121,7 @@ class SGD(Optimizer):
                 raise ValueError("nesterov: expected a momentum and no dampening")
             return nesterov
         return sgd if options["momentum"] == 0 else momentum
+
+    def constants(self, options, arrays):
+        begins = options.get("first_step")
+        return {"damped_start": float(begins == "damped"), "delayed_start": float(begins == "zero")}

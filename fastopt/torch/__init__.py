@@ -1,5 +1,6 @@
-"""Optimizers for PyTorch: `optimizer` makes a ``torch.optim.Optimizer`` that steps with fastopt's engine on the CPU.
+"""Optimizers for PyTorch: each class here is a ``torch.optim.Optimizer`` that steps with fastopt's engine on the CPU.
 
+``fastopt.torch.Adam`` and the others have the names of fastopt's optimizers; `optimizer` makes one of a class, or of a user's rule.
 Learning rate schedulers, closures, hooks, parameter groups and checkpoints are torch's own. Checkpoints can be exchanged with
 torch's optimizer of the same name.
 """
@@ -7,27 +8,33 @@ torch's optimizer of the same name.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, ClassVar
 
 try:
     import torch
 except ImportError as error:
     raise ImportError("fastopt.torch needs PyTorch: pip install torch") from error
 
+from .. import optimizers
 from .._arrays import layout
 from .._arrays.changes import commit
 from .._arrays.row_gradient import RowGradient
 from .._engine import dispatch
 from .._engine.interpreted import InterpretedBackend
 from .._engine.stepper import Counter
-from .._optimizer.checkpoint import ceil_log2, check_unit
+from .._optimizer.by_name import by_name
+from .._optimizer.checkpoint import ceil_log2
+from .._optimizer.loading import check_unit
 from .._optimizer.optimizer import Optimizer as Fast
 from .._optimizer.options import OPTIONS
 from ..custom import Rule
+from .arguments import arguments, check_implementation, docstring, signature
+from .entry import Entry
 from .parameter import NAMES, TorchParameter, hand_on, write_all
-from .state import Entry, State
+from .state import State
 
+is_lazy = torch.nn.parameter.is_lazy
 # Describes tensors in C, without an object for each; torch has it from 2.10 on.
 EXCHANGE: Any = None
 if dispatch.ISA != dispatch.INTERPRETED:
@@ -42,48 +49,68 @@ def storage_signature(tensors: list[Any]) -> list[tuple[Any, ...]]:
 
 
 class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
-    """A torch optimizer over an optimizer of fastopt; made by `optimizer`.
+    """A torch optimizer over an optimizer of fastopt: the base of those here, and of what `optimizer` makes."""
 
-    Attributes
-    ----------
-    fast : fastopt.Optimizer
-        The optimizer that makes the steps, with ``report()``, ``average`` and ``fingerprint()``.
-    """
-
-    fast: Fast
+    cls: ClassVar[type[Fast]]
     param_groups: list[dict[str, Any]]
 
-    def __init__(self, cls: type[Fast], params: Any, options: Mapping[str, Any]) -> None:
+    def __init__(self, params: Any, *positional: Any, **options: Any) -> None:
+        if not hasattr(type(self), "cls"):
+            raise TypeError("Optimizer: a base class, expected a class such as fastopt.torch.Adam, or optimizer(rule, ...)")
+        cls = self.cls
+        options = arguments(cls, positional, options)
         if options.get("zero_grads"):
             raise ValueError("zero_grads: gradients are torch's, expected zero_grad(set_to_none=False)")
         preset = {k: x for k, x in cls.conventions.get(options.get("convention", "torch"), {}).items() if k in cls.arguments}
         of_groups = {k: x for k, x in options.items() if k in cls.arguments or k in OPTIONS}
-        self.cls, self.settings = cls, {k: x for k, x in options.items() if k not in of_groups}
+        self.settings = {k: x for k, x in options.items() if k not in of_groups}
+        self.nothing = torch.empty(0)  # Stands for parameters while there are none.
         self.names = next((NAMES[c.__name__] for c in cls.__mro__ if c.__name__ in NAMES), {})
         self.loading: dict[str, Any] | None = None
         super().__init__(params, {**cls.arguments, **preset, "maximize": False, **of_groups})
         self._build()
         self._state = State(self)
 
+    @property
+    def fast(self) -> Fast:
+        """The optimizer of fastopt that makes the steps, with ``report()``, ``average`` and ``fingerprint()``."""
+        if not self._fast._at_work():
+            self._sync()
+        return self._fast
+
     def _params(self) -> list[Any]:
-        return [p for group in self.param_groups for p in group["params"]]
+        return [p for group in self._members() for p in group.values()]
+
+    def _members(self) -> list[dict[str, Any]]:
+        """Return the tensors of each group by name: each once, and those of lazy modules from their first use on."""
+        found: list[dict[str, Any]] = []
+        seen: set[int] = set()
+        for group in self.param_groups:
+            names = group.get("param_names") or map(str, range(len(group["params"])))
+            found.append({})
+            for name, p in zip(names, group["params"], strict=True):
+                if id(p) not in seen and not is_lazy(p):
+                    found[-1][name] = p
+                    seen.add(id(p))
+        if not seen:
+            found[0]["nothing"] = self.nothing
+        return found
 
     def _build(self) -> None:
         """Build the engine's optimizer for the current groups."""
         known = self.known = {*self.cls.arguments, *OPTIONS}
-        groups = []
-        for group in self.param_groups:
-            names = group.get("param_names")
-            params = dict(zip(names, group["params"], strict=True)) if names else list(group["params"])
-            groups.append({"params": params, **{k: number(x) for k, x in group.items() if k in known}})
-        self.fast = self.cls(groups, **self.settings)
-        if not isinstance(self.fast._backend, InterpretedBackend):
-            self.fast._backend.expect_threads()
+        groups = [
+            {"params": members, **options_of(group, known)}
+            for group, members in zip(self.param_groups, self._members(), strict=True)
+        ]
+        self._fast = self.cls(groups, **self.settings)
+        if not isinstance(self._fast._backend, InterpretedBackend):
+            self._fast._backend.expect_threads()
         self.tensors = self._params()
         self.keys = [[k for k in group if k in known] for group in self.param_groups]
         self.synced = [[number(group[k]) for k in keys] for group, keys in zip(self.param_groups, self.keys, strict=True)]
         # The interpreted backend sees arrays: a complex tensor may be conjugated without its memory showing it.
-        compiled = not isinstance(self.fast._backend, InterpretedBackend)
+        compiled = not isinstance(self._fast._backend, InterpretedBackend)
         self.exchange = EXCHANGE if compiled and not any(p.is_complex() for p in self.tensors) else None
         self.signature = [] if self.exchange else storage_signature(self.tensors)
 
@@ -100,9 +127,10 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         TypeError, ValueError
             If the group does not fit. Nothing has changed.
         """
+        check_implementation(param_group)
         before = list(self.param_groups)
         super().add_param_group(param_group)
-        if hasattr(self, "fast"):
+        if hasattr(self, "_fast"):
             try:
                 self._rebuild()
             except BaseException:
@@ -112,21 +140,21 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def _rebuild(self) -> None:
         """Build again for other groups, choices or addresses; existing parameters keep their state and counts."""
         self._state.pull()
-        self.fast.catch_up()
-        each, overall = self.fast._counters()
+        self._fast.catch_up()
+        each, overall = self._fast._counters()
         before = {
-            id(p): (parameter, counted) for p, parameter, counted in zip(self.tensors, self.fast._parameters, each, strict=True)
+            id(p): (parameter, counted) for p, parameter, counted in zip(self.tensors, self._fast._parameters, each, strict=True)
         }
         attributes = dict(vars(self))
         try:
             self._build()
-            now, _ = self.fast._counters()
-            for k, (p, parameter) in enumerate(zip(self.tensors, self.fast._parameters, strict=True)):
+            now, _ = self._fast._counters()
+            for k, (p, parameter) in enumerate(zip(self.tensors, self._fast._parameters, strict=True)):
                 old, (t, numbers, pending) = before.get(id(p), (None, now[k]))
                 if old is not None:
                     hand_on(old, parameter)
                 now[k] = (t, numbers if len(numbers) == len(now[k][1]) else now[k][1], pending)
-            self.fast._set_counters(now, overall)
+            self._fast._set_counters(now, overall)
         except BaseException:
             self.__dict__.update(attributes)
             raise
@@ -156,42 +184,51 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def _load_entries(self, entries: Mapping[Any, Any], counts: Mapping[str, Any] | None = None) -> None:
         """Load state, all or nothing; parameters without an entry begin anew. `counts` is from `_counts`."""
         state, counts = State(self), counts or {}
-        pending = counts.get("pending", [False] * len(self.tensors))
         found = [
-            self._read(named, entries.get(p) or {}, bool(waits))
-            for p, named, waits in zip(self.tensors, state.parameters, pending, strict=True)
+            self._read(named, entries.get(p) or {}, bool(waits), int(t))
+            for p, named, waits, t in zip(self.tensors, state.parameters, *self._counted(counts), strict=True)
         ]
         overall = counts.get("whole", (max((t for (t, _, _), _, _ in found), default=0), 0, 0))
-        unit = check_unit(counts.get("gathered_unit", 0)) - ceil_log2(self.fast._settings.accumulate)
-        for named, (_, _, has_begun) in zip(state.parameters, found, strict=True):
-            if not has_begun:
-                commit(named.parameter.resetting())
-        self.fast._set_counters([counter for counter, _, _ in found], tuple(map(int, overall)))  # type: ignore[arg-type]
+        unit = check_unit(counts.get("gathered_unit", 0)) - ceil_log2(self._fast._settings.accumulate)
+        anew = [named.parameter for named, (_, _, has_begun) in zip(state.parameters, found, strict=True) if not has_begun]
+        commit([change for parameter in anew for change in parameter.resetting()])
+        self._fast._set_counters([counter for counter, _, _ in found], tuple(map(int, overall)))  # type: ignore[arg-type]
         write_all([x for _, writes, _ in found for x in writes])
-        for named in state.parameters if unit and overall[1] else ():
-            if "gathered" in named.parameter.stage_arrays:
-                named.parameter.stage_arrays["gathered"] *= named.parameter.real.type(2.0**unit)
+        if unit and overall[1]:
+            scale_gathered(self._fast._parameters, 2.0**unit)
         if hasattr(self, "_state"):
             # The engine that it showed is gone.
             self._state.detach_all(copied=False)
         self._state = state
         state.put_others(entries)
 
-    def _read(self, named: TorchParameter, entry: Mapping[Any, Any], waits: bool) -> tuple[Counter, list[Any], bool]:
-        """Return the counters and writes of an entry, and False if its state is still to begin; raise if it does not fit."""
+    def _counted(self, counts: Mapping[str, Any]) -> tuple[list[Any], list[int]]:
+        """Return which parameters have gathered gradients, and their steps; none if other tensors had memory then."""
+        none = [0] * len(self.tensors)
+        known = counts if len(counts.get("pending", ())) == len(self.tensors) else {}
+        return known.get("pending", none), known.get("steps", none)
+
+    def _read(self, named: TorchParameter, entry: Mapping[Any, Any], waits: bool, count: int) -> tuple[Counter, list[Any], bool]:
+        """Return the counters and writes of an entry, and False if its state is still to begin; raise if it does not fit.
+
+        `count` is the number of steps if the entry does not say it.
+        """
         parameter, writes = named.parameter, []
         has_begun = named.has_state(entry, self.cls.__name__)
         numbers = {key: entry.get(self.names.get(key, key)) if has_begun else None for key in parameter.rule.carry}
-        carry = [initial if (x := numbers[key]) is None else float(x) for key, initial in parameter.rule.carry.items()]
+        firsts = zip(parameter.rule.carry, parameter.first_counter[1], strict=True)
+        carry = [first if (x := numbers[key]) is None else float(x) for key, first in firsts]
         for key in parameter.state if has_begun else ():
             writes += named.writes(key, entry)
-        return (int(entry.get("step", 1)) if has_begun else 0, carry, waits), writes, has_begun
+        t = int(entry.get("step", count or 1)) if has_begun else 0 if named.has_step or named.arrays else count
+        return (t, carry, waits), writes, has_begun
 
     def _counts(self) -> dict[str, Any]:
         """Return the counts of the whole optimizer, and which parameters have accumulated gradients."""
-        each, overall = self.fast._counters()
-        unit = ceil_log2(self.fast._settings.accumulate)
-        return {"whole": list(overall), "pending": [bool(pending) for _, _, pending in each], "gathered_unit": unit}
+        each, overall = self._fast._counters()
+        unit = ceil_log2(self._fast._settings.accumulate)
+        pending = [bool(pending) for _, _, pending in each]
+        return {"whole": list(overall), "steps": [t for t, _, _ in each], "pending": pending, "gathered_unit": unit}
 
     def state_dict(self) -> dict[str, Any]:
         """Return torch's state, and counts under ``"fastopt"``.
@@ -202,7 +239,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
             ``"state"`` and ``"param_groups"``, which torch's optimizer of the same name can load, and ``"fastopt"``.
         """
         self._sync()
-        self.fast.catch_up()
+        self._fast.catch_up()
         found: dict[str, Any] = super().state_dict()
         state = {k: dict(x) if isinstance(x, dict) else x for k, x in found["state"].items()}
         return {**found, "state": state, "fastopt": self._counts()}
@@ -236,10 +273,15 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         self._sync()
-        self.fast.catch_up()
+        self._fast.catch_up()
         state = {p: {k: copied(x) for k, x in e.items()} if isinstance(e, Entry) else e for p, e in self.state.items()}
-        own = {"cls": self.cls, "settings": self.settings, "names": dict(self.names), "loading": None, "counts": self._counts()}
+        own = {"settings": self.settings, "names": dict(self.names), "nothing": self.nothing, "loading": None}
+        own["counts"] = self._counts()
         return {"defaults": self.defaults, "state": state, "param_groups": self.param_groups, **own}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made = type(self)
+        return blank, (self.cls if made is class_of(self.cls) else made,), self.__getstate__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         entries, counts = state["state"], state.get("counts")
@@ -266,7 +308,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         changes = [
             (i, fast, key, x)
             for i, (group, keys, synced, fast) in enumerate(
-                zip(self.param_groups, self.keys, self.synced, self.fast.groups, strict=True)
+                zip(self.param_groups, self.keys, self.synced, self._fast.groups, strict=True)
             )
             for key, old in zip(keys, synced, strict=True)
             if not ((x := number(group[key])) is old or x == old)
@@ -329,7 +371,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self._sync()
         grads = [p.grad for p in self.tensors]
         arrays = self._arrays(grads)
-        self.fast._step_list(arrays)
+        self._fast._step_list(arrays)
         self._state.stepped(grads)
         # Autograd must notice that saved values have changed.
         torch.autograd.graph.increment_version([p for p, g in zip(self.tensors, grads, strict=True) if g is not None])
@@ -341,7 +383,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         No gradient is kept, so that its memory is free once the caller drops it.
         """
         if self.exchange:
-            arrays: list[Any] | None = self.fast._backend.over(self.exchange, torch.Tensor, self.tensors, grads, self._array_of)
+            arrays: list[Any] | None = self._fast._backend.over(self.exchange, torch.Tensor, self.tensors, grads, self._array_of)
             if arrays is not None:
                 return arrays
         if self.exchange or storage_signature(self.tensors) != self.signature:
@@ -352,11 +394,18 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         """Return a gradient as an array over its memory; one of rows as a `RowGradient`."""
         if g is None:
             return None
-        what = f"gradient of {self.fast._parameters[k].name!r}"
+        what = f"gradient of {self._fast._parameters[k].name!r}"
         if g.layout == torch.sparse_coo and g.sparse_dim() == 1:
             g = g.coalesce()
             return RowGradient(g.indices()[0].numpy(), layout.of_torch(what, g.values()))
         return layout.of_torch(what, g.detach().resolve_conj().resolve_neg())
+
+
+def scale_gathered(parameters: Iterable[Any], factor: float) -> None:
+    """Multiply accumulated gradients, whose unit depends on the number that makes a step."""
+    for parameter in parameters:
+        if "gathered" in parameter.stage_arrays:
+            parameter.stage_arrays["gathered"] *= parameter.real.type(factor)
 
 
 def copied(x: Any) -> Any:
@@ -370,6 +419,14 @@ def number(x: Any) -> Any:
     return tuple(map(number, x)) if isinstance(x, (tuple, list)) else x
 
 
+def options_of(group: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Return the options of a group that fastopt knows, without torch; raise for those by names of parameters."""
+    found = {k: number(x) for k, x in group.items() if k in known}
+    if named := by_name(found):
+        raise TypeError(f"{min(named)}: a dict of values by name, expected groups, which torch's optimizers have for that")
+    return found
+
+
 def optimizer(cls: Any, params: Any, **options: Any) -> Optimizer:
     """Return a ``torch.optim.Optimizer`` that steps with an optimizer of fastopt, on the CPU.
 
@@ -381,15 +438,16 @@ def optimizer(cls: Any, params: Any, **options: Any) -> Optimizer:
         Tensors, named tensors or group dicts, as for torch's optimizers: dense, on the CPU, of dtype float32, float64, bfloat16,
         float16 or complex. Updated in place.
     **options
-        The arguments of `cls`. ``param_groups`` has those that groups may differ in. Arguments that choose an implementation of
-        torch (``foreach``, ``fused``, ``capturable``, ``differentiable``) are not accepted.
+        The arguments of `cls`. ``param_groups`` has those that groups may differ in. ``foreach=True`` and ``fused=True``, which
+        choose an implementation of torch's, are ignored with a warning; ``capturable`` and ``differentiable`` are refused.
 
     Returns
     -------
     Optimizer
-        With ``param_groups``, which torch's schedulers set, and ``state`` and ``state_dict()`` by torch's names: checkpoints can be
-        exchanged with torch's optimizer of the same name. ``.fast`` is the optimizer of fastopt, with ``report()``, ``average`` and
-        ``explain()``; it calls parameters ``"0/0"``, ... (group and place), or by their names.
+        Of the class with the name of `cls` in this module. With ``param_groups``, which torch's schedulers set, and ``state`` and
+        ``state_dict()`` by torch's names: checkpoints can be exchanged with torch's optimizer of the same name. ``.fast`` is the
+        optimizer of fastopt, with ``report()``, ``average`` and ``explain()``; it calls parameters ``"0/0"``, ... (group and
+        place), or by their names.
 
     Raises
     ------
@@ -406,7 +464,7 @@ def optimizer(cls: Any, params: Any, **options: Any) -> Optimizer:
     --------
     >>> import torch, fastopt as fo
     >>> model = torch.nn.Linear(2, 1)
-    >>> opt = fo.torch.optimizer(fo.AdamW, model.parameters(), lr=1e-2)
+    >>> opt = fo.torch.AdamW(model.parameters(), lr=1e-2)  # The same as fo.torch.optimizer(fo.AdamW, ...).
     >>> schedule = torch.optim.lr_scheduler.StepLR(opt, 10)
     >>> model(torch.ones(4, 2)).square().mean().backward()
     >>> opt.step()
@@ -417,8 +475,26 @@ def optimizer(cls: Any, params: Any, **options: Any) -> Optimizer:
     made = cls.Optimizer if isinstance(cls, Rule) else cls
     if not (isinstance(made, type) and issubclass(made, Fast)):
         raise TypeError(f"cls: {cls!r}, expected a class of fastopt's optimizers, or a rule")
-    cls = made
-    return Optimizer(cls, params, options)
+    return class_of(made)(params, **options)  # type: ignore[no-any-return]
 
 
-__all__ = ["Optimizer", "optimizer"]
+def class_of(cls: Any) -> Any:
+    """Return the torch optimizer of an optimizer of fastopt, a subclass of those of its bases; the class keeps it."""
+    if "_torch" in vars(cls):
+        return cls._torch
+    bases = tuple(class_of(base) for base in cls.__bases__ if issubclass(base, Fast) and base is not Fast) or (Optimizer,)
+    cls._torch = type(cls.__name__, bases, {"cls": cls, "__doc__": docstring(cls), "__module__": __name__})
+    cls._torch.__signature__ = signature(cls)
+    return cls._torch
+
+
+def blank(cls: type) -> Any:
+    """Return a torch optimizer without content: of this class, or of the one that an optimizer of fastopt has."""
+    made = cls if issubclass(cls, Optimizer) else class_of(cls)
+    return made.__new__(made)
+
+
+# Each of fastopt's optimizers, under its name.
+CLASSES = {name: class_of(getattr(optimizers, name)) for name in optimizers.__all__}
+globals().update(CLASSES)
+__all__ = ["Optimizer", "optimizer", *CLASSES]

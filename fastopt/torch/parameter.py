@@ -25,6 +25,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     "Adafactor": {"row": "row_var", "col": "col_var", "v": "variance"},
     "Muon": {"buf": "momentum_buffer"},
 }
+STEPLESS = ("sgd", "momentum", "nesterov", "muon")  # Rules whose state has no step count in torch.
 # Factors of Adafactor that have an axis of length 1 in torch.
 AXES = {"row_var": -1, "col_var": -2}
 # State of options, which other optimizers lack.
@@ -67,7 +68,7 @@ class TorchParameter:
     """A parameter of the engine with torch's names for its state."""
 
     def __init__(self, parameter: Any, names: Mapping[str, str]) -> None:
-        self.parameter, self.torch_names = parameter, names
+        self.parameter, self.torch_names, self.has_step = parameter, names, parameter.rule.label not in STEPLESS
         self.arrays = {self.name(key): key for key in parameter.state}
         self.carry = {names.get(key, key): key for key in parameter.rule.carry}
         # torch's ASGD has mu, which follows from the step.
@@ -87,6 +88,10 @@ class TorchParameter:
             *self.parameter.state,
             *(self.torch_names.get(key, key) for key in self.parameter.rule.state),
         }
+
+    def shown_names(self) -> set[str]:
+        """Return the names of entries that the engine has."""
+        return {*self.arrays, *self.carry, *(["step"] if self.has_step else [])}
 
     def has_begun(self, names: Set[Any]) -> bool:
         """Return False if these names lack the momentum, which then begins with a whole gradient."""

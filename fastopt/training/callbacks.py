@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .._optimizer import checkpoint
+from .._optimizer import checkpoint, loading
 from ..domains import check_bool, is_real, whole
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class EarlyStopping:
     def on_end(self, run: Run) -> None:
         """Load what was best."""
         if self._kept is not None and self.waited:
-            checkpoint.restore(run.optimizer, self._kept)
+            loading.restore(run.optimizer, self._kept)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the callback has seen, for a restart file."""

@@ -53,7 +53,7 @@ STRICT = {  # each differs in one thing from Adam({"w": np.ones(3)}, lr=0.1)
     "missing \\['v'\\], unexpected \\[\\]": lambda: fo.Adam({"w": np.ones(3), "v": np.ones(3)}, lr=0.1),
     "parameter 'w': shape \\(3,\\), expected \\(4,\\)": lambda: fo.Adam({"w": np.ones(4)}, lr=0.1),
     "parameter 'w': dtype float64, expected float32": lambda: fo.Adam({"w": np.ones(3, np.float32)}, lr=0.1),
-    "rules \\['adam'\\], expected \\['amsgrad'\\]": lambda: fo.Adam({"w": np.ones(3)}, lr=0.1, amsgrad=True),
+    "of rule adam, expected amsgrad": lambda: fo.Adam({"w": np.ones(3)}, lr=0.1, amsgrad=True),
     "of Adam, expected AdamW": lambda: fo.AdamW({"w": np.ones(3)}, lr=0.1, weight_decay=0),
     "lr of group 0: saved 0.1, here 0.2": lambda: fo.Adam({"w": np.ones(3)}, lr=0.2),
     "betas of group 0": lambda: fo.Adam({"w": np.ones(3)}, lr=0.1, betas=(0.9, 0.99)),

@@ -30,7 +30,7 @@ LAYERS = {
     "config": {"_engine", "_version"},
     "custom": {"_arrays", "_engine", "_optimizer", "domains", "spec"},
     "testing": {"_arrays", "_engine", "_optimizer", "custom"},
-    "torch": {"_arrays", "_engine", "_optimizer", "custom"},
+    "torch": {"_arrays", "_engine", "_optimizer", "custom", "optimizers"},
     "training": {"_arrays", "_optimizer", "domains", "extras", "plot", "schedules"},
     "gradient": {"_arrays", "domains"},
     "losses": {"arithmetic"},

@@ -1,6 +1,8 @@
 """Rules without an optimizer: the same bits as with one, in new arrays, in place or elsewhere; errors that change nothing."""
 
 import inspect
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +96,94 @@ def test_every_rule_says_what_it_takes():
         assert arguments == [*rule.arrays, "t", *rule.carry, *rule.hyperparameters, "out"]
 
 
+def as_jax(a):
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    return jax.numpy.asarray(a)
+
+
+def as_torch(a):
+    tensor = pytest.importorskip("torch").tensor(a)
+    return tensor.requires_grad_() if tensor.is_floating_point() else tensor
+
+
+KINDS = {"list": lambda a: a.tolist(), "jax": as_jax, "torch": as_torch, "read-only": lambda a: frozen_copy(a)}
+
+
+def frozen_copy(a):
+    found = a.copy()
+    found.flags.writeable = False
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("which", ["all", "gradient", "parameter", "state"])
+def test_what_is_not_written_may_be_of_any_kind(kind, shape, which):
+    p, g, m, v = (np.abs(data(6, np.float64, k))[: int(np.prod(shape))].reshape(shape) for k in range(4))
+    expected = functional.adam(p, g, m, v, t=3, lr=0.1)
+    chosen = {"all": (0, 1, 2, 3), "gradient": (1,), "parameter": (0,), "state": (2, 3)}[which]
+    given = [KINDS[kind](a) if k in chosen else a for k, a in enumerate((p, g, m, v))]
+    found = functional.adam(*given, t=3, lr=0.1)
+    assert all(type(x) is np.ndarray and np.array_equal(x, y) for x, y in zip(found, expected, strict=True))
+    if which in ("all", "parameter", "gradient") and shape:
+        state = m.copy(), v.copy()
+        new, *same_ones = functional.adam(given[0], given[1], *state, t=3, lr=0.1, out=(None, *state))
+        assert all(np.array_equal(x, y) for x, y in zip((new, *state), expected, strict=True))
+        assert all(x is y for x, y in zip(same_ones, state, strict=True))
+
+
+@pytest.mark.parametrize("number", [3, 3.0, np.float64(3), np.float32(3), np.array(3.0)])
+def test_numbers(number):
+    (found,) = functional.sgd(number, number, t=1, lr=0.5)
+    assert found == 1.5 and found.shape == () and found.dtype == (np.float32 if type(number) is np.float32 else np.float64)
+    p, m, v = (
+        functional.adam(number, 1.0, 0, 0.0, t=1)
+        if type(number) in (int, float)
+        else functional.adam(number, 1.0, *[number] * 2, t=1)
+    )
+    assert p.shape == m.shape == v.shape == ()
+
+
+def test_a_list_has_the_dtype_of_the_parameter():
+    p = np.ones(2, np.float32)
+    new, m, v = functional.adam(p, [1, 2], [0, 0], [0.0, 0.0], t=1)
+    assert new.dtype == m.dtype == v.dtype == np.float32
+    assert functional.sgd([1, 2], [1.0, 2.0], t=1, lr=0.5)[0].tolist() == [0.5, 1.0]
+    assert functional.sgd([1j, 2], [1.0, 2j], t=1, lr=0.5)[0].tolist() == [-0.5 + 1j, 2 - 1j]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("where", [(0,), (1,), (2,), (0, 2), (0, 1, 2)])
+def test_none_among_the_arrays_to_write_is_a_new_one(where, layout):
+    base = [np.abs(data(280, np.float64, k)).reshape(40, 7) for k in range(4)]
+    p, g, m, v = (LAYOUTS[layout](a) for a in base)
+    expected = functional.adam(p, g, m, v, t=3, lr=0.1)
+    before = [a.copy() for a in (p, m, v)]
+    found = functional.adam(p, g, m, v, t=3, lr=0.1, out=tuple(None if k in where else a for k, a in enumerate((p, m, v))))
+    for k, (x, y, a, old) in enumerate(zip(found, expected, (p, m, v), before, strict=True)):
+        assert np.array_equal(x, y) and (x is a) == (k not in where) and np.array_equal(a, old if k in where else y)
+        assert k not in where or not any(np.shares_memory(x, b) for b in (p, g, m, v))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_in_place(layout):
+    p, g, m, v = (LAYOUTS[layout](np.abs(data(280, np.float64, k)).reshape(40, 7)) for k in range(4))
+    expected = functional.adam(p, g, m, v, t=3, lr=0.1)
+    found = functional.adam(p, g, m, v, t=3, lr=0.1, out="inplace")
+    assert all(x is a and np.array_equal(x, y) for x, a, y in zip(found, (p, m, v), expected, strict=True))
+
+
+def test_signatures_are_frozen(update=False):
+    """Write new ones by ``python -c "import test_functional as t; t.test_signatures_are_frozen(True)"`` in this folder."""
+    found = {name: str(inspect.signature(getattr(functional, name))) for name in functional.__all__}
+    path = Path(__file__).parents[1] / "golden" / "signatures.json"
+    if update:
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    assert found == json.loads(path.read_text(encoding="utf-8"))
+    assert all(getattr(functional, name).__doc__.startswith("Return new arrays, or those of `out`,") for name in functional.__all__)
+
+
 def test_refusals_change_nothing():
     base = np.zeros(12)
     p, m, v, g = base[:3], base[3:6], np.zeros(3), np.ones(3)
@@ -111,11 +201,23 @@ def test_refusals_change_nothing():
         (TypeError, "beta1: 'x'", {"beta1": "x"}),
         (ValueError, "m: shape", {"m": np.zeros(4)}),
         (TypeError, "v: dtype float32", {"v": np.zeros(3, np.float32)}),
-        (TypeError, "v: list", {"v": [0.0] * 3}),
+        (ValueError, "v: shape", {"v": [0.0] * 4}),
+        (TypeError, "v: a list of bool", {"v": [True] * 3}),
+        (TypeError, "v: a list of <U1", {"v": ["0"] * 3}),
+        (ValueError, "v: lists of different lengths", {"v": [[0.0], [0.0, 1.0]]}),
+        (TypeError, "p: bool", {"p": True}),
+        (TypeError, "p: NoneType", {"p": None}),
+        (TypeError, "m: str", {"m": "zeros"}),
+        (TypeError, "v: dtype complex128", {"v": [1j, 0, 0]}),
+        (TypeError, "p: dtype int64", {"p": np.int64(3)}),
+        (ValueError, "out: 'in place', expected None, 'inplace' or", {"out": "in place"}),
+        (TypeError, "out, p: list, expected a NumPy array", {"p": [0.0] * 3, "out": "inplace"}),
+        (ValueError, "out, p: read-only", {"p": frozen, "out": "inplace"}),
+        (ValueError, "out, m: shares memory with v", {"v": m, "out": (None, m, m)}),
         (ValueError, "gradient of 'p': shape", {"g": np.ones(4)}),
         (TypeError, "gradient of 'p': dtype int64", {"g": np.ones(3, int)}),
         (TypeError, "p: dtype int64", {"p": np.ones(3, int)}),
-        (TypeError, "out: ndarray, expected None or", {"out": p}),
+        (TypeError, "out: ndarray, expected None, 'inplace' or", {"out": p}),
         (TypeError, "out: tuple", {"out": (p, m)}),
         (ValueError, "out, p: read-only", {"p": frozen, "out": (frozen, m, v)}),
         (ValueError, "out, m: shares memory with v", {"out": (p, v, m)}),

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 import torch
+from messages_of_loading import OF_LOADING
 from messages_of_loops import OF_LOOPS
 from messages_of_training import OF_TRAINING
 from mistakes import (
@@ -219,7 +220,8 @@ ARRAYS = [
         ["step_scale of '0': float64 of shape (2,), expected a number or an array of shape (3,)"],
         lambda: scaled(step_scale=w(2)),
     ),
-    (ValueError, ["step_scale: for ['x'], expected a number", "['w']"], lambda: fo.SGD({"w": w()}, step_scale={"x": w()})),
+    (ValueError, ["step_scale: for ['0'], expected a number", "['w']"], lambda: fo.SGD({"w": w()}, step_scale=[w()])),
+    (ValueError, ["step_scale: no parameter has the name 'x'", "'w'"], lambda: fo.SGD({"w": w()}, step_scale={"x": w()})),
     (ValueError, ["step_scale: lists of different lengths"], lambda: fo.SGD(w(2, 2), step_scale=[[1.0], [1.0, 2.0]])),
     (ValueError, ["step_scale of '0': NaN, expected a number"], lambda: scaled(step_scale=np.nan)),
 ]
@@ -290,7 +292,7 @@ FUNCTIONS = [
     (TypeError, ["p: dtype float16, expected float32"], lambda: functional.sgd(w(dtype=np.float16), w(), t=1)),
     (ValueError, ["m: shape (2,), expected (3,)"], lambda: functional.adam(w(), w(), w(2), w(), t=1)),
     (TypeError, ["m: dtype float32, expected float64"], lambda: functional.adam(w(), w(), w(dtype="f"), w(), t=1)),
-    (TypeError, ["out: int, expected None or (p,)"], lambda: functional.sgd(w(), w(), t=1, out=1)),
+    (TypeError, ["out: int, expected None, 'inplace' or (p,)"], lambda: functional.sgd(w(), w(), t=1, out=1)),
     (
         ValueError,
         ["out, v: shares memory with m"],
@@ -332,7 +334,7 @@ FILES = [
     (ValueError, ["weight_decay of group 0: saved as"], decays),
     (ValueError, ["state: not of format", "state_dict and save make"], lambda: adam().load_state_dict({})),
     (ValueError, ["state: of SGD, expected Adam"], lambda: changed([], optimizer="SGD")),
-    (ValueError, ["state: rules ['x'], expected ['adam']"], lambda: changed(["groups", 0], rule="x")),
+    (ValueError, ["state of 'w': of rule x, expected adam"], lambda: changed(["groups", 0], rule="x")),
     (ValueError, ["state: missing [], unexpected ['x']"], lambda: changed(["state"], x={})),
     (ValueError, ["state: 'groups' is int, expected Sequence"], lambda: changed([], groups=3)),
     (ValueError, ["state of 'w': ['m', 'v', 'x'], expected ['m', 'v']"], lambda: changed(["state", "w"], x=w())),
@@ -399,6 +401,7 @@ TABLE = [
     *GRADIENTS,
     *FUNCTIONS,
     *FILES,
+    *OF_LOADING,
     *ELSEWHERE,
     *OF_LOOPS,
     *OF_TRAINING,

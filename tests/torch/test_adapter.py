@@ -154,8 +154,8 @@ def test_what_does_not_fit_is_refused_and_nothing_lost():
     params = tensors()
     with pytest.raises(TypeError, match=r"cls: <class 'torch.optim.adam.Adam'>, expected a class of fastopt's"):
         fo.torch.optimizer(T.Adam, params)
-    with pytest.raises(TypeError, match="Adam: unknown fused"):
-        fo.torch.optimizer(fo.Adam, params, fused=True)
+    with pytest.raises(TypeError, match="Adam: unknown fuse"):
+        fo.torch.optimizer(fo.Adam, params, fuse=True)
     with pytest.raises(ValueError, match="lr: -1"):
         fo.torch.optimizer(fo.Adam, params, lr=-1)
     with pytest.raises(TypeError, match="parameter '0/0': a tensor on meta, expected a dense one on the CPU"):
@@ -238,7 +238,7 @@ def test_a_group_that_does_not_fit_changes_nothing():
     two.param_groups[0]["lr"], two.param_groups[1]["lr"] = 0.5, -1.0
     with pytest.raises(ValueError, match=r"param_groups\[1\]: lr: -1"):
         two.step()
-    assert two.fast.lr == 0.1
+    assert two._fast.lr == 0.1
 
 
 def test_a_graph_that_saved_the_old_values_may_not_go_on():

@@ -1,0 +1,378 @@
+"""Loading of saved states: whole, or in part, under other names and in other formats.
+
+Loading is all or nothing: a plan is made, which checks everything, and then applied.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .. import schedules
+from .._arrays import dtypes
+from ..domains import whole
+from . import files
+from .checkpoint import FORMAT, MOST_STEPS, SAVED, STORED, ceil_log2, check_count, check_kinds, counter_of, decay_of, malformed
+from .groups import Group
+from .matching import Choices, LoadReport, match
+from .names import expected
+from .options import OPTIONS
+from .parameter import Parameter
+from .recast import EXPONENTS, recast
+
+POLICIES = ("keep", "restore")
+# What to do about a hyperparameter that differs, by its name.
+Policy = Callable[[str], str | None]
+WHOLE = Choices()
+
+
+def load(optimizer: Any, path: str | os.PathLike[str], policy: Any, **choices: Any) -> dict[str, Any]:
+    """Read a restart file; see `Optimizer.load`."""
+    meta, arrays = files.read(path)
+    with malformed(f"{path}"):
+        check_kinds(f"{path}", meta, {"extra": dict, "state": dict})
+        check_kinds(f"{path}, state", meta["state"], dict.fromkeys(meta["state"], dict))
+        params, state = {}, meta["state"]
+        for member, array in arrays.items():
+            kind, _, name = member.partition("/")
+            if kind == "state":
+                parameter, _, key = name.rpartition("/")
+                state.setdefault(parameter, {})[key] = array
+            elif kind == "param":
+                params[name] = array
+        extra: dict[str, Any] = files.unpacked(meta["extra"], arrays)
+    load_state(optimizer, meta, params, policy, **choices)
+    return extra
+
+
+def load_state(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, policy: Any, **choices: Any) -> None:
+    """Load a state, with the parameters of a file; see `Optimizer.load_state_dict`. `choices` are those of `Choices`."""
+    policy, chosen = policy_of(optimizer, policy), Choices(**choices)
+
+    def plan() -> list[Callable[[], object]]:
+        changes, report = plan_load(optimizer, saved, params, policy, chosen)
+        return [*changes, partial(setattr, optimizer, "last_load", report)]
+
+    optimizer._commit(plan)
+
+
+def restore(optimizer: Any, kept: Mapping[str, Any]) -> None:
+    """Load what `snapshot` returned; hyperparameters stay as they are."""
+    optimizer._commit(lambda: plan_load(optimizer, kept["state"], kept["params"], lambda name: "keep")[0])
+
+
+def policy_of(optimizer: Any, given: Any) -> Policy:
+    """Return what to do about each hyperparameter and setting that differs: None, "keep" or "restore"."""
+    if given is None or (isinstance(given, str) and given in POLICIES):
+        return lambda name: given
+    if not isinstance(given, Mapping) or not all(x is None or x in POLICIES for x in given.values()):
+        raise ValueError(f"hyperparameters: {given!r}, expected None, 'keep' or 'restore', or a dict of those by name")
+    known = [*optimizer.defaults, *(name for name in SAVED if name not in STORED)]
+    for name in given:
+        if name in (*STORED, "seed"):
+            raise ValueError(f"hyperparameters: {name!r} decides what is stored, expected an optimizer with the saved one")
+        if name not in known:
+            raise ValueError(f"hyperparameters: no {name!r}, {expected(name, known)}")
+    return given.get
+
+
+def plan_load(
+    optimizer: Any, saved: Any, params: Mapping[str, Any] | None, policy: Policy, choices: Choices = WHOLE
+) -> tuple[list[Callable[[], object]], LoadReport]:
+    """Return the changes that loading a state makes, and a report of them, or raise ValueError if anything does not fit.
+
+    `saved` is from `state_of`; `params` are the parameters of a file, by name.
+    """
+    with malformed("state"):
+        check_form(optimizer, saved, params)
+    found = match([s.name for s in optimizer._parameters], list(saved["state"]), choices)
+    with malformed("state"):
+        groups = groups_of(optimizer, saved, found)
+        check_carried(optimizer, saved, params or {}, found)
+        check_settings(optimizer, saved, policy, choices)
+        check_groups(optimizer, groups, policy)
+        overall, unit = counts_of(optimizer, saved, choices)
+        counters, changes = [], []
+        for parameter, now in zip(optimizer._parameters, optimizer._counters()[0], strict=True):
+            if parameter.name in found.taken:
+                counter, writes = plan_parameter(parameter, saved, params, unit, found, choices)
+                waits = counter[2] and saved.get("gathered", 0)
+            elif parameter.name in found.reset:
+                counter, writes, waits = parameter.first_counter, parameter.resetting(), False
+            else:
+                counter, writes, waits = now, [], now[2] and optimizer._counters()[1][1]
+            if waits and waits != overall[1]:
+                raise ValueError(f"{parameter.name!r}: has gathered {waits} gradients, others {overall[1]}; load between steps")
+            counters.append(counter)
+            changes += writes
+        options = [change for group, *x in hyperparameters_of(optimizer, groups, policy) for change in group.changes(*x)]
+    return [partial(optimizer._set_counters, counters, overall), *changes, *options], found
+
+
+def counts_of(optimizer: Any, saved: Mapping[str, Any], choices: Choices) -> tuple[tuple[int, int, int], int]:
+    """Return the optimizer's counts after loading, its own with `only`, and the exponent of gathered gradients."""
+    settings = optimizer._settings
+    steps, gathered, skipped = (check_count(key, saved.get(key, 0)) for key in ("steps", "gathered", "skipped"))
+    if gathered >= settings.accumulate and choices.only is None:
+        raise ValueError(f"gathered: {gathered} gradients, expected less than accumulate={settings.accumulate}")
+    unit = check_unit(saved.get("gathered_unit", 0)) - ceil_log2(settings.accumulate)
+    return (steps, gathered, skipped) if choices.only is None else optimizer._progress(), unit
+
+
+def plan_parameter(
+    parameter: Parameter, saved: Mapping[str, Any], params: Mapping[str, Any] | None, unit: int, found: LoadReport, choices: Choices
+) -> tuple[Any, list[Callable[[], object]]]:
+    """Return a parameter's counter, and the changes that load it; note in `found` what was special."""
+    name = parameter.name
+    numbers, sources = entries_of(parameter, saved, params, found, choices)
+    absent, unknown = differing_entries(parameter, sources, choices)
+    found.begun.extend([f"{name}/{key}" for key in absent])
+    found.ignored.extend([f"{name}/{key}" for key in unknown])
+    known = {key: a for key, a in sources.items() if key not in unknown}
+    changes = [parameter.memory.writing(*x) for x in writes_of(parameter, known, unit)]
+    if absent and choices.missing == "reset":
+        value = None if params is None else decoded_value(parameter, known)
+        changes = [*parameter.resetting(absent, value), *changes]
+    if params is not None and not parameter.memory.writable(parameter.source):
+        raise ValueError(f"parameter {name!r}: read-only, expected a writable array")
+    return counter_of(parameter, numbers), changes
+
+
+def entries_of(
+    parameter: Parameter, saved: Mapping[str, Any], params: Mapping[str, Any] | None, found: LoadReport, choices: Choices
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a parameter's saved numbers and arrays, those in its formats if they may be cast; "" is the parameter."""
+    old = found.taken[parameter.name]
+    entry = dict(saved["state"][old])
+    numbers = {key: entry.pop(key, None) for key in ("step", *parameter.rule.carry)} | {"gathering": entry.pop("gathering", False)}
+    sources = entry if params is None else {"": params[old], **entry}
+    check_arrays(parameter, sources)
+    if choices.cast:
+        try:
+            sources, changed = recast(parameter, sources)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+        found.cast.extend(f"{parameter.name}/{key}" if key else parameter.name for key in changed)
+    return numbers, sources
+
+
+def decoded_value(parameter: Parameter, sources: Mapping[str, Any]) -> Any:
+    """Return the parameter that is loaded, in the dtype that rules compute in."""
+    master = sources.get("master")
+    if master is None:
+        return dtypes.widened(sources[""])
+    return master if master.dtype == np.float32 else dtypes.joined(sources[""], master)
+
+
+def check_arrays(parameter: Parameter, sources: Mapping[str, Any]) -> None:
+    """Raise if a parameter's saved entries, apart from numbers, are not arrays of its shape."""
+    shapes = {"": parameter.array.shape, **{key: a.shape for key, a in parameter.state.items()}}
+    for key, source in sources.items():
+        what = f"state {key!r} of {parameter.name!r}" if key else f"parameter {parameter.name!r}"
+        if not isinstance(source, np.ndarray):
+            raise ValueError(f"{what}: {type(source).__name__}, expected a NumPy array")
+        codes = sources.get(key.removesuffix(EXPONENTS)) if key.endswith(EXPONENTS) else None
+        shape = shapes.get(key, source.shape) if codes is None else (-(-np.size(codes) // dtypes.BLOCK),)
+        if source.shape != shape:
+            raise ValueError(f"{what}: shape {source.shape}, expected {shape}")
+
+
+def differing_entries(parameter: Parameter, sources: Mapping[str, Any], choices: Choices) -> tuple[list[str], list[str]]:
+    """Return the parameter's entries that were not saved, and the saved ones that it lacks; raise if that is not allowed."""
+    saved, here = {*sources} - {""}, {*parameter.state}
+    absent, unknown = sorted(here - saved), sorted(saved - here)
+    if (absent and choices.missing == "raise") or (unknown and choices.unexpected == "raise"):
+        if ("averaged" in saved) != ("averaged" in here):
+            raise ValueError(f"ema: saved with{'' if 'averaged' in saved else 'out'} averages; construct with the same")
+        raise ValueError(f"state of {parameter.name!r}: {sorted(saved)}, expected {sorted(here)}")
+    return absent, unknown
+
+
+def check_form(optimizer: Any, saved: Any, params: Mapping[str, Any] | None) -> None:
+    """Raise if a saved state is malformed, or belongs to other parameters or rules."""
+    if not isinstance(saved, Mapping) or saved.get("format") != FORMAT:
+        raise ValueError(f"state: not of format {FORMAT}, which state_dict and save make")
+    check_kinds("state", saved, {"optimizer": str, "steps": object, "groups": Sequence, "state": Mapping})
+    if saved["optimizer"] != type(optimizer).__name__:
+        raise ValueError(f"state: of {saved['optimizer']}, expected {type(optimizer).__name__}")
+    check_kinds("state", saved["state"], dict.fromkeys(saved["state"], Mapping))
+    if params is not None and {*params} != {*saved["state"]}:
+        raise ValueError(f"parameters of the file: {sorted(params)}, expected those of its state: {sorted(saved['state'])}")
+    check_kinds("groups", dict(enumerate(saved["groups"])), dict.fromkeys(range(len(saved["groups"])), Mapping))
+
+
+def groups_of(optimizer: Any, saved: Mapping[str, Any], found: LoadReport) -> dict[Group, list[Mapping[str, Any]]]:
+    """Return the saved groups of each group's parameters; raise if the rules differ."""
+    groups: dict[Group, list[Mapping[str, Any]]] = {}
+    for group in optimizer._groups:
+        for name in group.parameters:
+            if name not in found.taken:
+                continue
+            theirs = group_of(saved["groups"], found.taken[name])
+            if theirs.get("rule") != group.rule.label:
+                raise ValueError(f"state of {name!r}: of rule {theirs.get('rule')}, expected {group.rule.label}")
+            known = groups.setdefault(group, [])
+            if not any(theirs is other for other in known):
+                known.append(theirs)
+    return groups
+
+
+def group_of(groups: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    """Return the saved group of a saved parameter; in older files, names begin with its number if there are several."""
+    found = next((group for group in groups if name in group.get("parameters", ())), None)
+    if found is None and "parameters" not in groups[0]:
+        first = name.partition("/")[0]
+        found = groups[0] if len(groups) == 1 else groups[int(first)] if first.isdecimal() else None
+    if found is None:
+        raise ValueError(f"state of {name!r}: in none of the saved groups")
+    return found
+
+
+def check_settings(optimizer: Any, saved: Mapping[str, Any], policy: Policy, choices: Choices) -> None:
+    """Raise if settings differ that decide which state exists; unless they are kept also those that decide what a step does.
+
+    Settings stay as they are if only some parameters are loaded.
+    """
+    settings = optimizer._settings
+    if (seed := saved.get("seed", 0)) != settings.seed and choices.only is None:
+        raise ValueError(f"seed: saved {seed}, here {settings.seed}; construct with it")
+    check_kinds("state", {"settings": {}, **saved}, {"settings": Mapping})
+    for name, theirs in saved.get("settings", {}).items():
+        ours = getattr(settings, name, theirs)
+        if name in STORED and theirs != ours and not choices.cast:
+            raise ValueError(f"{name}: saved {theirs!r}, here {ours!r}; construct with it, or say cast=True")
+        if name not in STORED and policy(name) != "keep" and theirs != ours and choices.only is None:
+            raise ValueError(f"{name}: saved {theirs!r}, here {ours!r}; construct with it, or say {keeping(name)}")
+
+
+def check_groups(optimizer: Any, groups: Mapping[Group, Sequence[Mapping[str, Any]]], policy: Policy) -> None:
+    """Raise if weight decay is applied in another way than it was, unless it is kept."""
+    for group, saved in groups.items():
+        for theirs in saved:
+            decays = theirs.get("weight_decay") != 0 or group.get("weight_decay") != 0
+            if policy("weight_decay") != "keep" and decays and theirs.get("decay", decay_of(group)) != decay_of(group):
+                said = f"saved as {theirs['decay']}, here {decay_of(group)}; say {keeping('weight_decay')}"
+                raise ValueError(f"weight_decay of group {optimizer._groups.index(group)}: {said}")
+
+
+def keeping(name: str) -> str:
+    """Return the argument that keeps this optimizer's value, for errors."""
+    return f"hyperparameters={{{name!r}: 'keep'}}, or 'keep' for all"
+
+
+def writes_of(parameter: Parameter, sources: Mapping[str, Any], unit: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield arrays and new values; the name of the parameter itself is empty. `unit`: exponent of gathered gradients."""
+    targets = dict(zip(["", *parameter.state], parameter.written(), strict=True))
+    for key, source in sources.items():
+        what, target = targets[key]
+        values = fitting(what, target, source)
+        yield target, values * parameter.real.type(2.0**unit) if key == "gathered" and unit else values
+
+
+def fitting(what: str, target: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Return an array that can replace the values of `target`; a copy if writing others could change it."""
+    if source.dtype != target.dtype:
+        raise ValueError(f"{what}: dtype {source.dtype}, expected {target.dtype}, or cast=True")
+    return source if source.base is None and source.flags.owndata else source.copy()
+
+
+def hyperparameters_of(
+    optimizer: Any, groups: Mapping[Group, Sequence[Mapping[str, Any]]], policy: Policy
+) -> Iterator[tuple[Group, str, Any]]:
+    """Yield hyperparameters to restore, checked; raise for a difference without a policy."""
+    for group, saved in groups.items():
+        for key, mine in group.to_json().items():
+            each, known = saved_values(optimizer, group, saved, key, mine)
+            said = list(dict.fromkeys(str(comparable(x)) for x in each))
+            agree = len(said) == 1 and comparable(each[0]) == comparable(mine)
+            if policy(key) == "keep" or (agree and "callable" not in str(mine)):
+                continue
+            restorable = len(said) == 1 and known and is_restorable(each[0]) and group.settable(key)
+            where = f"{key} of group {optimizer._groups.index(group)}"
+            check_policy(where, key, " and ".join(said), comparable(mine), policy(key), restorable)
+            yield group, key, restored(group, where, key, each[0])
+
+
+def saved_values(optimizer: Any, group: Group, saved: Sequence[Mapping[str, Any]], key: str, mine: Any) -> tuple[list[Any], bool]:
+    """Return an option in each of the saved groups, and False if one does not say it; older files mean the default."""
+    default = {**OPTIONS, **optimizer.option_defaults, **optimizer.arguments}[key]
+    is_default = group.options[key] is default or mine == default
+    return [x.get(key, mine if is_default else None) for x in saved], is_default or all(key in x for x in saved)
+
+
+def check_policy(where: str, key: str, saved: str, mine: Any, policy: str | None, restorable: bool) -> None:
+    """Raise unless a hyperparameter that differs is to be restored, and can be."""
+    if policy is None:
+        choices = f"{keeping(key)}; or 'restore'" if restorable else keeping(key)
+        raise ValueError(f"{where}: saved {saved}, here {mine}; say {choices}")
+    if not restorable:
+        raise ValueError(f"{where}: {saved} cannot be restored: construct with it, and say {keeping(key)}")
+
+
+def comparable(x: Any) -> Any:
+    """Return a saved hyperparameter with schedules as their text, which older files have alone."""
+    if isinstance(x, list):
+        return [comparable(part) for part in x]
+    return x["schedule"] if isinstance(x, Mapping) and "schedule" in x else x
+
+
+def is_restorable(x: Any) -> bool:
+    """Return True for a saved number, or a schedule with its arguments."""
+    if isinstance(x, list):
+        return all(map(is_restorable, x))
+    return "arguments" in x if isinstance(x, Mapping) else True
+
+
+def restored(group: Group, where: str, key: str, found: Any) -> Any:
+    """Return a saved hyperparameter as the group takes it."""
+    values = found if key in group.tuple_arguments and isinstance(found, (list, tuple)) else [found]
+    if len(values) != len(group.names(key)):
+        raise ValueError(f"{where}: {found}, expected {len(group.names(key))} values")
+    checked = [restored_number(group, name, x) for name, x in zip(group.names(key), values, strict=True)]
+    return checked if key in group.tuple_arguments else checked[0]
+
+
+def restored_number(group: Group, name: str, x: Any) -> Any:
+    """Return one saved number, schedule, or None that stands for a constant."""
+    if isinstance(x, Mapping):
+        return schedules.from_dict(x["arguments"])
+    return x if x is None and name in group.constants else group.check(name, x)
+
+
+def check_carried(optimizer: Any, saved: Mapping[str, Any], params: Mapping[str, Any], found: LoadReport) -> None:
+    """Raise if a number that a rule carries is not in its domain, or NaN in a file whose arrays have none: no run makes these."""
+    arrays = [*params.values(), *(x for entry in saved["state"].values() for x in entry.values())]
+    # Looked at once, and only if there is such a number.
+    diverged = functools.cache(lambda: not params or any(map(has_nan, arrays)))
+    for parameter in optimizer._parameters:
+        for name, domain in parameter.rule.carry_domains.items() if parameter.name in found.taken else ():
+            x = saved["state"][found.taken[parameter.name]][name]
+            if isinstance(x, float) and math.isnan(x) and diverged():
+                continue
+            try:
+                domain.check(name, x)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"state of {parameter.name!r}: {error}") from None
+
+
+def has_nan(x: Any) -> bool:
+    """Return True for an array with a NaN, in any storage format."""
+    if not isinstance(x, np.ndarray):
+        return False
+    if x.dtype == np.int16:
+        return bool((x == dtypes.NOT_FINITE).any())
+    return x.dtype in (dtypes.BFLOAT16, *map(np.dtype, "efdFD")) and bool(np.isnan(dtypes.widened(x)).any())
+
+
+def check_unit(x: Any) -> int:
+    """Return the exponent of the gathered gradients' unit from a file, or raise."""
+    number = whole(x)
+    if number is None or not 0 <= number <= MOST_STEPS.bit_length():
+        raise ValueError(f"gathered_unit: {x!r}, expected a whole exponent of at most {MOST_STEPS.bit_length()}")
+    return number
