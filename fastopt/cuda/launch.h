@@ -332,7 +332,7 @@ template <class Rule> FO_INLINE void fo_prepare(FO_ARGUMENTS)
         double carry[FO_CARRY], c[FO_SCALARS] = {0};
         for (int j = 0; j < FO_CARRY; j++) carry[j] = plan->carry[(from < 0 ? k : from) * FO_CARRY + j];
         if (from >= 0) {
-            const double *h = fo_hyperparameters(plan, k);
+            const double *h = fo_hyperparameters(plan, from);
             const int64_t t = plan->args[from].t + 1;
             if (x == FO_STAGES) Rule::sums_scalars(t, carry, 0, h, c);
             else if (x == FO_TERMS) Rule::terms_scalars(t, carry, 0, h, c);

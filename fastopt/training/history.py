@@ -9,6 +9,7 @@ from typing import Any
 
 from ..plot import axes_of
 
+FIRST, LAST = 3, 10  # Epochs that a notebook shows.
 COLUMNS = ("loss", "validation_loss", "lr", "seconds", "steps")
 
 
@@ -64,6 +65,19 @@ class History:
         validation = f", validation loss {self.validation_loss[-1]:.6g}" if self.validation_loss else ""
         stopped = f", stopped: {self.stopped}" if self.stopped else ""
         return f"History({len(self.loss)} epochs, loss {self.loss[0]:.6g} to {self.loss[-1]:.6g}{validation}{stopped})"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: the first and last epochs, and the best one in bold."""
+        import html  # Slow to import, for notebooks alone.
+
+        columns = self.to_dict()
+        count, best = len(self.loss), self.best_epoch
+        shown = [k for k in range(count) if k < FIRST or k >= count - LAST or k == best]
+        rows = ["".join(f"<th>{name.replace('_', ' ')}</th>" for name in ("epoch", *columns))]
+        for k in shown:
+            cells = (str(k + 1), *(f"{column[k]:.6g}" for column in columns.values()))
+            rows.append("".join(f"<td>{f'<b>{x}</b>' if k == best else x}</td>" for x in cells))
+        return f"<table><caption>{html.escape(repr(self))}</caption>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Return the lists by name, those that are not empty: what `pandas.DataFrame` takes.

@@ -63,6 +63,35 @@ def test_files_load_on_either(case, cupy, tmp_path):
     assert gpu.steps == 0
 
 
+@pytest.mark.parametrize("rule", ["Adam", "Prodigy"])
+def test_options_by_name_first_values_and_loading_in_part(rule, cupy, tmp_path):
+    host = start()
+    names = list(host)
+    options = {
+        "lr": {names[0]: 0.5, "*": 0.25},
+        "weight_decay": {names[1]: 0.1, names[3]: 0.1},
+        "initial_state": {"v": {names[2]: np.full(host[names[2]].shape, 0.5)}, "m": 0.125},
+    }
+    cpu, gpu = (getattr(fo, rule)(x, **options) for x in (host, there(cupy, host)))
+    assert len(cpu.groups) == len(gpu.groups) >= 3 and cpu.fingerprint() == gpu.fingerprint()
+    for k in range(3):
+        grads = start(seed=k + 20)
+        if k == 1:
+            grads[names[0]] = None
+        cpu.step(grads)
+        gpu.step({name: None if g is None else there(cupy, {name: g})[name] for name, g in grads.items()})
+        assert cpu.fingerprint() == gpu.fingerprint()
+    cpu.save(tmp_path / "a.npz")
+    some = {f"new/{name}": a for name, a in start(seed=9).items() if name != names[1]}
+    some["more"] = np.ones(3, np.float32)
+    for params in (some, there(cupy, some)):
+        other = getattr(fo, rule)(params)
+        choices = {"missing": "reset", "unexpected": "ignore", "hyperparameters": "keep"}
+        other.load(tmp_path / "a.npz", rename=lambda name: f"new/{name}", **choices)
+        assert other.last_load.reset == ["more"] and other.last_load.ignored == [names[1]]
+        assert other.state[f"new/{names[0]}"]["step"] == 2
+
+
 def test_copies(cupy):
     on_device = there(cupy, start())
     gpu = fo.Prodigy(on_device, lr=1.0)

@@ -266,6 +266,12 @@ def test_a_history_is_a_table_and_a_picture():
     assert axes.get_yscale() == "linear" and [line.get_label() for line in axes.lines] == ["loss", "validation loss"]
     assert history.plot(axes) is axes and repr(fo.training.History()) == "History(no epoch)"
     assert fo.training.History().best_epoch is None
+    long = fo.training.History(
+        [3.0, *np.linspace(2, 1, 28), 1.5], [], [0.1] * 30, [0.5] * 30, list(range(10, 310, 10)), None, "<done>"
+    )
+    shown = long._repr_html_()
+    assert shown.count("<tr>") == 1 + 3 + 10 and "<td><b>29</b></td><td><b>1</b></td>" in shown and "&lt;done&gt;" in shown
+    assert "<th>validation loss</th>" not in shown and fo.training.History()._repr_html_().count("<tr>") == 1
 
 
 def test_losses_that_are_not_finite_are_recorded(capsys):
