@@ -260,7 +260,6 @@ def adam(
     eps: float = 1e-08,
     eps_root: float = 0.0,
     eps_hat: bool = False,
-    uncorrected: bool = False,
     out: Out = None,
 ) -> Result:
     """Return new arrays, or those of `out`, updated by Adam (Kingma and Ba, 2015, algorithm 1).
@@ -273,7 +272,7 @@ def adam(
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, beta1, beta2, eps, eps_root, eps_hat, uncorrected : float
+    lr, beta1, beta2, eps, eps_root, eps_hat : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray or None, or "inplace", optional
         Arrays for p, m, v: those of the call for a step in place, for which ``"inplace"`` stands, or others;
@@ -289,7 +288,7 @@ def adam(
     TypeError, ValueError
         If an argument does not fit. Nothing has changed.
     """
-    return _adam((p, g, m, v), t, (lr, beta1, beta2, eps, eps_root, eps_hat, uncorrected), out)
+    return _adam((p, g, m, v), t, (lr, beta1, beta2, eps, eps_root, eps_hat), out)
 
 
 _amsgrad = _update("amsgrad")
@@ -310,7 +309,6 @@ def amsgrad(
     eps_root: float = 0.0,
     eps_hat: bool = False,
     max_corrected: bool = False,
-    uncorrected: bool = False,
     out: Out = None,
 ) -> Result:
     """Return new arrays, or those of `out`, updated by AMSGrad (Reddi et al., 2018, algorithm 2), with Adam's bias corrections.
@@ -323,7 +321,7 @@ def amsgrad(
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected, uncorrected : float
+    lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray or None, or "inplace", optional
         Arrays for p, m, v, vmax: those of the call for a step in place, for which ``"inplace"`` stands, or others;
@@ -339,7 +337,7 @@ def amsgrad(
     TypeError, ValueError
         If an argument does not fit. Nothing has changed.
     """
-    return _amsgrad((p, g, m, v, vmax), t, (lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected, uncorrected), out)
+    return _amsgrad((p, g, m, v, vmax), t, (lr, beta1, beta2, eps, eps_root, eps_hat, max_corrected), out)
 
 
 _adamax = _update("adamax")
@@ -1406,8 +1404,6 @@ def momentum(
     momentum: float = 0.9,
     dampening: float = 0.0,
     lr_in_velocity: bool = False,
-    damped_start: bool = False,
-    delayed_start: bool = False,
     out: Out = None,
 ) -> Result:
     """Return new arrays, or those of `out`, updated by heavy-ball momentum (Polyak, 1964).
@@ -1420,7 +1416,7 @@ def momentum(
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, momentum, dampening, lr_in_velocity, damped_start, delayed_start : float
+    lr, momentum, dampening, lr_in_velocity : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray or None, or "inplace", optional
         Arrays for p, buf: those of the call for a step in place, for which ``"inplace"`` stands, or others;
@@ -1436,24 +1432,14 @@ def momentum(
     TypeError, ValueError
         If an argument does not fit. Nothing has changed.
     """
-    return _momentum((p, g, buf), t, (lr, momentum, dampening, lr_in_velocity, damped_start, delayed_start), out)
+    return _momentum((p, g, buf), t, (lr, momentum, dampening, lr_in_velocity), out)
 
 
 _nesterov = _update("nesterov")
 
 
 def nesterov(
-    p: Any,
-    g: Any,
-    buf: Any,
-    *,
-    t: int,
-    lr: float = 0.001,
-    momentum: float = 0.9,
-    lr_in_velocity: bool = False,
-    damped_start: bool = False,
-    delayed_start: bool = False,
-    out: Out = None,
+    p: Any, g: Any, buf: Any, *, t: int, lr: float = 0.001, momentum: float = 0.9, lr_in_velocity: bool = False, out: Out = None
 ) -> Result:
     """Return new arrays, or those of `out`, updated by Nesterov's momentum in the form of Sutskever et al. (2013).
 
@@ -1465,7 +1451,7 @@ def nesterov(
         Gradient, of that shape and any floating (complex) dtype.
     t : int
         Number of the step: 1, 2, ...
-    lr, momentum, lr_in_velocity, damped_start, delayed_start : float
+    lr, momentum, lr_in_velocity : float
         Hyperparameters, as the optimizers' classes describe them; switches are True or False.
     out : tuple of ndarray or None, or "inplace", optional
         Arrays for p, buf: those of the call for a step in place, for which ``"inplace"`` stands, or others;
@@ -1481,7 +1467,7 @@ def nesterov(
     TypeError, ValueError
         If an argument does not fit. Nothing has changed.
     """
-    return _nesterov((p, g, buf), t, (lr, momentum, lr_in_velocity, damped_start, delayed_start), out)
+    return _nesterov((p, g, buf), t, (lr, momentum, lr_in_velocity), out)
 
 
 _signsgd = _update("signsgd")

@@ -180,12 +180,10 @@ def as_arguments(state: Sequence[str], given: Sequence[Any], out: Any) -> tuple[
     inputs = [p, *(as_input(name, a, p) for name, a in zip(state, rest, strict=True))]
     if isinstance(g, (int, float, complex, list, tuple)) and not isinstance(g, bool):
         g = of_numbers("gradient of 'p'", g, None)
-    if isinstance(out, str):
-        if out != "inplace":
-            raise ValueError(f"out: {out!r}, expected None, 'inplace' or ({', '.join(['p', *state])},)")
-        out = (given[0], *rest)
-    elif isinstance(out, (tuple, list)) and len(out) == len(inputs):
-        out = tuple(np.array(a, order="K", subok=False) if x is None else x for x, a in zip(out, inputs, strict=True))
+    if isinstance(out, (tuple, list)) and len(out) == len(inputs):
+        asked, out = out, tuple(np.array(a, order="K", subok=False) if x is None else x for x, a in zip(out, inputs, strict=True))
+        # A new array is a copy of the input, and then stands for it, so that the step is in place.
+        inputs = [new if x is None else a for x, new, a in zip(asked, out, inputs, strict=True)]
     return (inputs[0], g, *inputs[1:]), out
 
 
@@ -215,7 +213,7 @@ def check_outputs(state: Sequence[str], inputs: Sequence[np.ndarray], g: np.ndar
     """Return the arrays to write. Each is the input in its place, or shares no memory with any other array."""
     names = ["p", *state]
     if not isinstance(out, (tuple, list)) or len(out) != len(names):
-        raise TypeError(f"out: {type(out).__name__}, expected None, 'inplace' or ({', '.join(names)},)")
+        raise TypeError(f"out: {type(out).__name__}, expected None, 'inplace' or ({', '.join(names)}{',' * (len(names) == 1)})")
     for k, (name, a) in enumerate(zip(names, out, strict=True)):
         where = f"out, {name}"
         check_input(where, check_writable(where, a), inputs[0])

@@ -89,6 +89,8 @@ cdef class Update:
         cdef int k, order = cnp.NPY_ANYORDER
         cdef object a, p, g
         cdef tuple outputs, work = None
+        if type(out) is str and out == "inplace":
+            out = given[:1] + given[2:]
         if not plain(given, out):
             given, out = layout.as_arguments(self.formula.state, given, out)
         p, g = given[0], given[1]

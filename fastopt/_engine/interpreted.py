@@ -182,6 +182,7 @@ class Update:
         self, given: Sequence[Any], t: Any, hyperparameters: Sequence[Any], out: Any, carry: Sequence[float] = ()
     ) -> tuple[Any, ...]:
         """Return the new parameter and state, in `out` or in new arrays, then the carried numbers."""
+        out = (given[0], *given[2:]) if isinstance(out, str) and out == "inplace" else out
         given, out = layout.as_arguments(self.formula.state, given, out)
         p, g, *state = given
         number = whole(t)

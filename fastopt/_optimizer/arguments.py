@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from .. import spec
 from .._arrays.tree import check_nesting, listed
 from ..domains import NONNEGATIVE, Domain, check_bool
 from .array_options import initial_values, operands, own_copy
-from .by_name import Leaves, by_name, check_options, split
+from .by_name import Leaves, by_name, check_options, flat, is_same, split
 from .groups import Group, check_hyperparameter, defaults_of, domains_of, of_class
 from .names import expected
 from .options import ARRAY_OPTIONS, OF_OPTIMIZERS, OPTIONS, check_settings, stages_of
@@ -51,6 +51,7 @@ def resolve(cls: Any, positional: Sequence[Any], convention: str, options: dict[
     shared = {k: options.pop(k) for k in OF_OPTIMIZERS if k in options}
     chosen = {**cls.arguments, **preset, **given}
     defaults = {**{k: tuple(v) if k in cls.tuple_arguments and isinstance(v, list) else v for k, v in chosen.items()}, **common}
+    defaults |= {key: flat(value) for key, value in by_name(defaults).items()}  # Copies, for groups that are added later.
     if options:
         names = (*defaults, "convention", *OF_OPTIMIZERS)
         raise TypeError(f"{name}: {'; '.join(f'unknown {k}, {expected(k, names)}' for k in options)}")
@@ -113,29 +114,44 @@ def make_groups(
 
     One with options by names becomes several, in each of which all options are alike. `first` is the number of groups before.
     """
-    common = by_name(optimizer.defaults) if first else {}  # What an added group need not have names for.
-    check_options([({k: x for k, x in o.items() if x is not common.get(k)}, path, leaves) for o, path, leaves in given])
-    usual = {**optimizer.defaults, **usual_of(type(optimizer), optimizer._convention, by_name(optimizer.defaults))}
+    check_options(given, optimizer.defaults if first else {})
+    usual = usual_of(type(optimizer), optimizer._convention)
     groups: list[Group] = []
     parameters: list[Parameter] = []
     for origin, (options, path, leaves) in enumerate(given, first):
-        made: dict[int, Parameter] = {}
-        for part, places in split(options, usual, path, leaves):
-            group = make_group(optimizer, part, [leaves[i] for i in places], origin)
-            begins, arrays = optimizer.initial_state(group.chosen), operands(group.chosen, path, leaves)
-            begins_at = initial_values(group.chosen["initial_state"], path, leaves, group.state_names)
+        parts = split(options, [optimizer.defaults, usual], path, leaves)
+        made = [make_group(optimizer, part, [leaves[i] for i in places], origin) for part, places in parts]
+        known = dict.fromkeys(name for group in made for name in group.state_names)
+        arrays = operands(made[0].chosen, path, leaves)
+        firsts = initial_values(made[0].chosen["initial_state"], path, leaves, known)
+        members = {}
+        for group, (_, places) in zip(made, parts, strict=True):
+            usual_firsts = optimizer.initial_state(group.chosen)
             for i in places:
-                initial = {**begins, **begins_at[i]}
-                made[i] = Parameter(*leaves[i], group, initial, arrays[i], optimizer._settings, optimizer._memory)
-            groups.append(group)
-        parameters += [made[i] for i in sorted(made)]
+                initial = {**usual_firsts, **firsts[i]}
+                members[i] = Parameter(*leaves[i], group, initial, arrays[i], optimizer._settings, optimizer._memory)
+        check_common(made, members.values())
+        groups += made
+        parameters += [members[i] for i in range(len(leaves))]
     return groups, parameters
 
 
-def usual_of(cls: Any, convention: str, names: Collection[str]) -> dict[str, Any]:
-    """Return the defaults of some options in a convention."""
-    found = {**cls.arguments, **cls.conventions.get(convention, {}), **OPTIONS, **cls.option_defaults}
-    return {name: found[name] for name in names}
+def check_common(parts: Sequence[Group], members: Iterable[Parameter]) -> None:
+    """Raise if parts of a group differ in what must be common to all, since the rule makes one estimate for the group."""
+    rule, first = parts[0].rule, parts[0].options
+    if not (rule.carry and rule.scope == "over_group"):
+        return
+    shared = [key for key in first if key not in ("weight_decay", "eps") and {*parts[0].names(key)} <= {*rule.hyperparameters}]
+    differing = [key for key in shared if not all(is_same(part.options[key], first[key]) for part in parts)]
+    if len({tuple(parameter.first_counter[1]) for parameter in members}) > 1:
+        differing.append("initial_state")
+    if differing:
+        raise ValueError(f"{differing[0]}: differs within a group of which {rule.name} makes one estimate, expected groups")
+
+
+def usual_of(cls: Any, convention: str) -> dict[str, Any]:
+    """Return the defaults of a class in a convention."""
+    return {**cls.arguments, **cls.conventions.get(convention, {}), **OPTIONS, **cls.option_defaults}
 
 
 def make_group(optimizer: Any, options: Mapping[str, Any], leaves: Leaves, origin: int) -> Group:

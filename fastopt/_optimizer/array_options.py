@@ -12,7 +12,7 @@ import numpy as np
 
 from .._arrays import dtypes, layout
 from .._arrays.tree import flatten
-from .by_name import check_keys, keys_of
+from .by_name import keys_of
 from .names import expected
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ def per_parameter(
     names = [name for name, _ in leaves]
     if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
         found: dict[str, Any] = dict.fromkeys(names, value)
+    elif isinstance(value, Mapping):
+        given = dict(flatten(value)[1])
+        found = {**dict.fromkeys(names, usual), **{name: given[key] for name, key in keys_of(given, names, path).items()}}
     else:
         found = dict(flatten(value, path)[1])
         # One array, given as a list.
         if len(leaves) == 1 < len(found) and isinstance(value, (list, tuple)):
             found = {names[0]: array_of(what, value)}
-    if isinstance(value, Mapping) and set(found) != set(names):
-        check_keys(what, found, [(names, None)])
-        found = {**dict.fromkeys(names, usual), **{name: found[key] for name, key in keys_of(found, names).items()}}
     if set(found) != set(names):
         raise ValueError(f"{what}: for {sorted(found)}, expected a number, or numbers and arrays for {names}")
     return [x if (x := found[name]) is usual else number_or_array(f"{what} of {name!r}", x, a, none) for name, a in leaves]
@@ -70,7 +70,7 @@ def own_copy(value: Any) -> Any:
     if hasattr(value, "lb") and hasattr(value, "ub"):
         return tuple(float(x[0]) if np.shape(x) == (1,) else own_copy(x) for x in (value.lb, value.ub))
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError("bounds and step_scale: a masked array, expected a plain one, which a.filled(x) makes")
+        raise TypeError("bounds, step_scale, initial_state: a masked array, expected a plain one, which a.filled(x) makes")
     if isinstance(value, np.ndarray):
         copied = value.copy()
         # Writing to it would change no step.
@@ -92,7 +92,8 @@ def operands(options: Mapping[str, Any], path: str | None, leaves: Sequence[tupl
     if (pair := options["bounds"]) is not None:
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise ValueError(
-                "bounds: expected (low, high), of numbers or arrays; for a list b of pairs pass tuple(np.array(b, float).T)"
+                "bounds: expected (low, high), of numbers or arrays; for a list b of pairs pass tuple(np.array(b, float).T), "
+                "by names ({'w': 0.0}, {'w': 1.0})"
             )
         check_pairs(pair, [name.removeprefix(f"{path}/") for name, _ in leaves])
         low, high = (

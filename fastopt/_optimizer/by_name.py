@@ -13,6 +13,7 @@ from ..domains import NONNEGATIVE
 from .options import ARRAY_OPTIONS
 
 Leaves = Sequence[tuple[str, Any]]
+Part = tuple[dict[str, Any], list[int]]  # Options, and places of the parameters that have them.
 
 
 def no_decay(params: Any, others: float | None = None) -> dict[str, float]:
@@ -47,12 +48,12 @@ def no_decay(params: Any, others: float | None = None) -> dict[str, float]:
     return found if others is None else {**found, "*": NONNEGATIVE.check("others", others)}
 
 
-def flat(given: Mapping[Any, Any], path: str = "") -> dict[str, Any]:
+def flat(given: Mapping[Any, Any]) -> dict[str, Any]:
     """Return values by names and patterns, from mappings nested like the parameters."""
     found: dict[str, Any] = {}
     for key, value in given.items():
-        name = f"{path}{key}"
-        found |= flat(value, f"{name}/") if isinstance(value, Mapping) else {name: value}
+        nested = flat(value) if isinstance(value, Mapping) else {"": value}
+        found |= {f"{key}/{name}" if name else f"{key}": x for name, x in nested.items()}
     return found
 
 
@@ -71,29 +72,46 @@ def keys_of(keys: Iterable[str], names: Sequence[str], path: str | None = None) 
 
     A key that is the name of a parameter is no pattern. `path` is what names begin with in a group; keys may have or omit it.
     """
-    known = list(keys)
-    exact = {way for name in names for way in ways_of(name, path)}
+    known = dict.fromkeys(keys)
+    ways = {name: ways_of(name, path) for name in names}
+    exact = {way for each in ways.values() for way in each}
     patterns = [key for key in known if is_pattern(key) and key not in exact]
     found: dict[str, str] = {}
-    for name in names:
-        ways = ways_of(name, path)
-        matching = (key for key in patterns if any(fnmatchcase(way, key) for way in ways))
-        key = next((way for way in ways if way in known), None) or next(matching, None)
+    for name, each in ways.items():
+        matching = (key for key in patterns if any(fnmatchcase(way, key) for way in each))
+        key = next((way for way in each if way in known), None) or next(matching, None)
         if key is not None:
             found[name] = key
     return found
 
 
-def check_keys(what: str, keys: Iterable[str], groups: Iterable[tuple[Sequence[str], str | None]]) -> None:
-    """Raise for keys that no parameter of any group has; groups are names with what they begin with."""
-    unused = set(keys)
-    known: list[str] = []
-    for names, path in groups:
-        known += names
-        unused -= {key for key in unused if keys_of([key], names, path)}
-    if unused:
-        some = ", ".join(map(repr, known[:5])) + ", ..." * (len(known) > 5)
-        raise ValueError(f"{what}: no parameter has the name {', '.join(map(repr, sorted(unused)))}, expected some of {some}")
+def check_keys(what: str, keys: Iterable[str], groups: Sequence[tuple[Sequence[str], str | None]]) -> None:
+    """Raise for keys that no parameter of any group has, and for patterns behind another that has all of theirs.
+
+    Groups are names with what they begin with.
+    """
+    given = list(keys)
+    found = [key for names, path in groups for key in keys_of(given, names, path).items()]
+    for key in dict.fromkeys(given).keys() - {key for _, key in found}:
+        fitting = {name for names, path in groups for name in keys_of([key], names, path)}
+        others = [other for name, other in found if name in fitting and is_pattern(other)]
+        if others:
+            raise ValueError(f"{what}: {key!r} comes after {others[0]!r}, which has all of its parameters; expected before it")
+        if not fitting:
+            names = [name for names, _ in groups for name in names]
+            raise ValueError(f"{what}: no parameter has the name {key!r}, {suggested(key, names)}")
+
+
+def suggested(key: str, names: Sequence[str]) -> str:
+    """Return the part of an error that says which names there are, or which is probably meant."""
+    import difflib
+
+    folders = dict.fromkeys(f"{name[:k]}/*" for name in names for k in range(len(name)) if name[k] == "/")
+    close = difflib.get_close_matches(key, [*names, *folders], 1, 0.7)
+    if f"{key.rstrip('/')}/*" in folders:
+        close = [f"{key.rstrip('/')}/*"]
+    some = ", ".join(map(repr, names[:5])) + ", ..." * (len(names) > 5)
+    return f"did you mean {close[0]!r}?" if close else f"expected some of {some}"
 
 
 def select(what: str, patterns: Any, names: Sequence[str]) -> list[str]:
@@ -110,35 +128,70 @@ def by_name(options: Mapping[str, Any]) -> dict[str, Mapping[Any, Any]]:
     return {key: value for key, value in options.items() if isinstance(value, Mapping) and key not in ARRAY_OPTIONS}
 
 
-def check_options(groups: Sequence[tuple[Mapping[str, Any], str | None, Leaves]]) -> None:
-    """Raise for options by names that no parameter has, in the groups that have these options."""
+def mappings_of(options: Mapping[str, Any]) -> list[tuple[str, Mapping[Any, Any]]]:
+    """Return all that options give by names of parameters, with what it is called in errors."""
+    found: list[tuple[str, Any]] = list(by_name(options).items())
+    found.append(("step_scale", options["step_scale"]))
+    if isinstance(options["bounds"], tuple) and len(options["bounds"]) == 2:
+        found += zip(("bounds, low", "bounds, high"), options["bounds"], strict=True)
+    if isinstance(options["initial_state"], Mapping):
+        found += [(f"initial_state, {key}", value) for key, value in options["initial_state"].items()]
+    return [(what, value) for what, value in found if isinstance(value, Mapping)]
+
+
+def check_options(groups: Sequence[tuple[Mapping[str, Any], str | None, Leaves]], common: Mapping[str, Any]) -> None:
+    """Raise for options by names that no parameter has, in the groups that have these options; those of `common` may have none."""
+    passed = {id(value) for _, value in mappings_of(common)} if common else set()
     seen: dict[tuple[str, int], tuple[Mapping[Any, Any], list[tuple[Sequence[str], str | None]]]] = {}
     for options, path, leaves in groups:
-        for key, value in by_name(options).items():
-            _, of_groups = seen.setdefault((key, id(value)), (value, []))
+        for what, value in mappings_of(options):
+            _, of_groups = seen.setdefault((what, id(value)), (value, []))
             of_groups.append(([name for name, _ in leaves], path))
-    for (key, _), (value, of_groups) in seen.items():
-        check_keys(key, flat(value), of_groups)
+    for (what, _), (value, of_groups) in seen.items():
+        if id(value) not in passed:
+            check_keys(what, dict(flatten(value)[1]) if "," in what or what == "step_scale" else flat(value), of_groups)
 
 
-def split(
-    options: Mapping[str, Any], usual: Mapping[str, Any], path: str | None, leaves: Leaves
-) -> list[tuple[dict[str, Any], list[int]]]:
+def split(options: Mapping[str, Any], chain: Sequence[Mapping[str, Any]], path: str | None, leaves: Leaves) -> list[Part]:
     """Return the parts of a group in which all options are alike, with the places of their parameters.
 
-    `usual` has the values of parameters that an option by names does not mention.
+    Parameters that an option by names does not mention have the value of the first mapping in `chain` that has one for them.
     """
-    named = {key: flat(value) for key, value in by_name(options).items()}
-    places_of = {key: keys_of(values, [name for name, _ in leaves], path) for key, values in named.items()}
-    parts: list[tuple[dict[str, Any], list[int]]] = []
-    for place, (name, _) in enumerate(leaves):
-        chosen = {key: values[places_of[key][name]] if name in places_of[key] else usual[key] for key, values in named.items()}
+    names = [name for name, _ in leaves]
+    values = {key: values_of(key, [options, *chain], path, names) for key in by_name(options)}
+    parts: list[Part] = []
+    for place in range(len(leaves)):
+        chosen = {key: each[place] for key, each in values.items()}
         part = next((places for other, places in parts if all(is_same(x, other[key]) for key, x in chosen.items())), None)
         if part is None:
             part = []
             parts.append(({**options, **chosen}, part))
         part.append(place)
-    return parts or [({**options, **{key: usual[key] for key in named}}, [])]
+    return parts or [({**options, **{key: chain[-1][key] for key in values}}, [])]
+
+
+def values_of(key: str, chain: Sequence[Mapping[str, Any]], path: str | None, names: Sequence[str]) -> list[Any]:
+    """Return an option of each parameter, from the first of these options that have one for it; the last have all."""
+    found: dict[str, Any] = {}
+    for options in chain:
+        value = options[key]
+        given = flat(value) if isinstance(value, Mapping) else None
+        of_names = dict.fromkeys(names, value) if given is None else {n: given[k] for n, k in keys_of(given, names, path).items()}
+        found = {**of_names, **found}
+        if given is None:
+            break
+    usual = chain[-1][key]
+    return [plain(usual if found[name] is None and isinstance(usual, str) else found[name]) for name in names]
+
+
+def plain(x: Any) -> Any:
+    """Return a value of an option as optimizers keep it: numbers of any type as Python's, lists as tuples."""
+    if isinstance(x, (list, tuple)):
+        return tuple(map(plain, x))
+    if isinstance(x, (bool, np.bool_)):
+        return bool(x)
+    has_number = isinstance(x, (int, float, np.number)) or (hasattr(x, "__float__") and getattr(x, "ndim", 1) == 0)
+    return float(x) if has_number else x
 
 
 def joined(parts: Sequence[tuple[Mapping[str, Any], Sequence[str]]]) -> dict[str, Any]:

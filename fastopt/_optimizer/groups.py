@@ -188,7 +188,7 @@ class Group(MutableMapping[str, Any]):
         """Names of the state of the group's rules that can begin at any value."""
         rules = [rule for rule in (self.rule, self.fallback_rule) if rule is not None]
         fixed = ("start", "scratch", "of_ratios")
-        return [x for rule in rules for x in (*(s for s in rule.state if rule.tags.get(s) not in fixed), *rule.carry)]
+        return ["step", *(x for rule in rules for x in (*(s for s in rule.state if rule.tags.get(s) not in fixed), *rule.carry))]
 
     def values_of(self, rule: Spec, values: Mapping[str, float]) -> dict[str, float]:
         """Return the hyperparameters under the names that `rule` uses."""

@@ -22,7 +22,7 @@ from .checkpoint import FORMAT, MOST_STEPS, SAVED, STORED, ceil_log2, check_coun
 from .groups import Group
 from .matching import Choices, LoadReport, match
 from .names import expected
-from .options import OPTIONS
+from .options import ARRAY_OPTIONS, OPTIONS
 from .parameter import Parameter
 from .recast import EXPONENTS, recast
 
@@ -53,7 +53,7 @@ def load(optimizer: Any, path: str | os.PathLike[str], policy: Any, **choices: A
 
 def load_state(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, policy: Any, **choices: Any) -> None:
     """Load a state, with the parameters of a file; see `Optimizer.load_state_dict`. `choices` are those of `Choices`."""
-    policy, chosen = policy_of(optimizer, policy), Choices(**choices)
+    policy, chosen = policy_of(optimizer, policy), Choices.of(choices)
 
     def plan() -> list[Callable[[], object]]:
         changes, report = plan_load(optimizer, saved, params, policy, chosen)
@@ -91,78 +91,129 @@ def plan_load(
     """
     with malformed("state"):
         check_form(optimizer, saved, params)
-    found = match([s.name for s in optimizer._parameters], list(saved["state"]), choices)
+    plan = Plan(optimizer, saved, params, choices)
     with malformed("state"):
-        groups = groups_of(optimizer, saved, found)
-        check_carried(optimizer, saved, params or {}, found)
+        groups = groups_of(optimizer, saved, plan.report)
+        check_carried(optimizer, saved, params or {}, plan.report)
         check_settings(optimizer, saved, policy, choices)
         check_groups(optimizer, groups, policy)
-        overall, unit = counts_of(optimizer, saved, choices)
+        changes = plan.changes()
+        for group, key, value in hyperparameters_of(plan, groups, policy):
+            changes += group.changes(key, value)
+    return changes, plan.report
+
+
+class Plan:
+    """Plan of a load: for each parameter, what is taken and what changes."""
+
+    def __init__(self, optimizer: Any, saved: Mapping[str, Any], params: Mapping[str, Any] | None, choices: Choices) -> None:
+        self.optimizer, self.saved, self.params, self.choices = optimizer, saved, params, choices
+        self.parameters: dict[str, Parameter] = {s.name: s for s in optimizer._parameters}
+        self.report = match(list(self.parameters), list(saved["state"]), choices, self.fits)
+        self.missing = choices.for_missing(list(self.parameters))
+        self.extra = choices.ignored(list(saved["state"]))
+
+    def arrays(self, old: str) -> dict[str, Any]:
+        """Return the saved entries of a saved parameter, under its name of "" the parameter."""
+        return {**({} if self.params is None else {"": self.params[old]}), **self.saved["state"][old]}
+
+    def fits(self, name: str, old: str) -> bool:
+        """Return True if a saved parameter's arrays have the shapes of the one here."""
+        parameter, theirs = self.parameters[name], self.arrays(old)
+        mine = {"": parameter.array, **{key: a for key, a in parameter.state.items() if not key.endswith(EXPONENTS)}}
+        return all(np.shape(theirs[key]) == a.shape for key, a in mine.items() if key in theirs)
+
+    def changes(self) -> list[Callable[[], object]]:
+        """Return the changes of all parameters and counts."""
+        (steps, gathered, skipped), unit = self.counts()
+        self.report.steps = steps
         counters, changes = [], []
-        for parameter, now in zip(optimizer._parameters, optimizer._counters()[0], strict=True):
-            if parameter.name in found.taken:
-                counter, writes = plan_parameter(parameter, saved, params, unit, found, choices)
-                waits = counter[2] and saved.get("gathered", 0)
-            elif parameter.name in found.reset:
-                counter, writes, waits = parameter.first_counter, parameter.resetting(), False
+        each, (_, own_gathered, _) = self.optimizer._counters()
+        for parameter, now in zip(self.parameters.values(), each, strict=True):
+            if parameter.name in self.report.taken:
+                counter, writes = self.taking(parameter, unit)
+                waits = self.saved.get("gathered", 0) if counter[2] else None
+            elif parameter.name in self.report.kept:
+                counter, writes, waits = now, [], own_gathered if now[2] else None
             else:
-                counter, writes, waits = now, [], now[2] and optimizer._counters()[1][1]
-            if waits and waits != overall[1]:
-                raise ValueError(f"{parameter.name!r}: has gathered {waits} gradients, others {overall[1]}; load between steps")
+                counter, writes, waits = parameter.first_counter, parameter.resetting(), None
+            if waits is not None and waits != gathered:
+                raise ValueError(f"{parameter.name!r}: has gathered {waits} gradients, others {gathered}; load between steps")
             counters.append(counter)
             changes += writes
-        options = [change for group, *x in hyperparameters_of(optimizer, groups, policy) for change in group.changes(*x)]
-    return [partial(optimizer._set_counters, counters, overall), *changes, *options], found
+        return [partial(self.optimizer._set_counters, self.with_estimates(counters), (steps, gathered, skipped)), *changes]
+
+    def counts(self) -> tuple[tuple[int, int, int], int]:
+        """Return the optimizer's counts after loading, its own with `only`, and the exponent of gathered gradients."""
+        settings = self.optimizer._settings
+        steps, gathered, skipped = (check_count(key, self.saved.get(key, 0)) for key in ("steps", "gathered", "skipped"))
+        if gathered >= settings.accumulate and self.choices.only is None:
+            raise ValueError(f"gathered: {gathered} gradients, expected less than accumulate={settings.accumulate}")
+        unit = check_unit(self.saved.get("gathered_unit", 0)) - ceil_log2(settings.accumulate)
+        return (steps, gathered, skipped) if self.choices.only is None else self.optimizer._progress(), unit
+
+    def with_estimates(self, counters: list[Any]) -> list[Any]:
+        """Return counters in which the parameters of a group share the numbers that its rule estimates for all of them.
+
+        Those that are not loaded have the numbers of loaded ones; with `only`, it is the other way round.
+        """
+        found, members = list(counters), list(self.parameters.values())
+        first = self.report.taken if self.choices.only is None else self.report.kept
+        for origin in {s.group.origin for s in members if s.rule.carry and s.rule.scope == "over_group"}:
+            places = [k for k, s in enumerate(members) if s.group.origin == origin]
+            givers = [k for k in places if members[k].name in first]
+            for k in places if givers else ():
+                if members[k].name not in first:
+                    found[k] = (counters[k][0], list(counters[givers[0]][1]), counters[k][2])
+        return found
+
+    def taking(self, parameter: Parameter, unit: int) -> tuple[Any, list[Callable[[], object]]]:
+        """Return a parameter's counter, and the changes that load it; note in the report what was special."""
+        name, report = parameter.name, self.report
+        numbers, sources = self.entries(parameter)
+        absent, unknown = self.differing(parameter, sources)
+        report.not_saved += [f"{name}/{key}" for key in absent]
+        report.ignored += [f"{name}/{key}" for key in unknown]
+        known = {key: a for key, a in sources.items() if key not in unknown}
+        changes = [parameter.memory.writing(*x) for x in writes_of(parameter, known, unit)]
+        if absent and self.missing[name] == "reset":
+            value = None if self.params is None else decoded_value(known)
+            changes = [*parameter.resetting(absent, value), *changes]
+        if self.params is not None and not parameter.memory.writable(parameter.source):
+            raise ValueError(f"parameter {name!r}: read-only, expected a writable array")
+        return counter_of(parameter, numbers), changes
+
+    def entries(self, parameter: Parameter) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return a parameter's saved numbers and arrays, those in its formats if they may be cast; "" is the parameter."""
+        sources = self.arrays(self.report.taken[parameter.name])
+        numbers = {key: sources.pop(key, None) for key in ("step", *parameter.rule.carry)}
+        numbers["gathering"] = sources.pop("gathering", False)
+        check_arrays(parameter, sources)
+        if self.choices.cast:
+            try:
+                sources, changed = recast(parameter, sources)
+            except TypeError as error:
+                raise ValueError(str(error)) from None
+            self.report.cast |= {f"{parameter.name}/{key}".rstrip("/"): said for key, said in changed.items()}
+        return numbers, sources
+
+    def differing(self, parameter: Parameter, sources: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        """Return the parameter's entries that were not saved, and the saved ones that it lacks; raise if that is not allowed."""
+        name, saved, here = parameter.name, {*sources} - {""}, {*parameter.state}
+        absent, unknown = sorted(here - saved), sorted(saved - here)
+        refused = absent if self.missing[name] == "raise" else []
+        ways = ["missing='keep' or 'reset'"] * bool(refused)
+        if unknown and self.report.taken[name] not in self.extra:
+            refused, ways = [*refused, *unknown], [*ways, "unexpected='ignore'"]
+        if "averaged" in refused:
+            other = "out" if "averaged" in here else ""
+            raise ValueError(f"ema: saved with{other} averages; construct with the same, or say {', '.join(ways)}")
+        if refused:
+            raise ValueError(f"state of {name!r}: {sorted(saved)}, expected {sorted(here)}; see load's {', '.join(ways)}")
+        return absent, unknown
 
 
-def counts_of(optimizer: Any, saved: Mapping[str, Any], choices: Choices) -> tuple[tuple[int, int, int], int]:
-    """Return the optimizer's counts after loading, its own with `only`, and the exponent of gathered gradients."""
-    settings = optimizer._settings
-    steps, gathered, skipped = (check_count(key, saved.get(key, 0)) for key in ("steps", "gathered", "skipped"))
-    if gathered >= settings.accumulate and choices.only is None:
-        raise ValueError(f"gathered: {gathered} gradients, expected less than accumulate={settings.accumulate}")
-    unit = check_unit(saved.get("gathered_unit", 0)) - ceil_log2(settings.accumulate)
-    return (steps, gathered, skipped) if choices.only is None else optimizer._progress(), unit
-
-
-def plan_parameter(
-    parameter: Parameter, saved: Mapping[str, Any], params: Mapping[str, Any] | None, unit: int, found: LoadReport, choices: Choices
-) -> tuple[Any, list[Callable[[], object]]]:
-    """Return a parameter's counter, and the changes that load it; note in `found` what was special."""
-    name = parameter.name
-    numbers, sources = entries_of(parameter, saved, params, found, choices)
-    absent, unknown = differing_entries(parameter, sources, choices)
-    found.begun.extend([f"{name}/{key}" for key in absent])
-    found.ignored.extend([f"{name}/{key}" for key in unknown])
-    known = {key: a for key, a in sources.items() if key not in unknown}
-    changes = [parameter.memory.writing(*x) for x in writes_of(parameter, known, unit)]
-    if absent and choices.missing == "reset":
-        value = None if params is None else decoded_value(parameter, known)
-        changes = [*parameter.resetting(absent, value), *changes]
-    if params is not None and not parameter.memory.writable(parameter.source):
-        raise ValueError(f"parameter {name!r}: read-only, expected a writable array")
-    return counter_of(parameter, numbers), changes
-
-
-def entries_of(
-    parameter: Parameter, saved: Mapping[str, Any], params: Mapping[str, Any] | None, found: LoadReport, choices: Choices
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a parameter's saved numbers and arrays, those in its formats if they may be cast; "" is the parameter."""
-    old = found.taken[parameter.name]
-    entry = dict(saved["state"][old])
-    numbers = {key: entry.pop(key, None) for key in ("step", *parameter.rule.carry)} | {"gathering": entry.pop("gathering", False)}
-    sources = entry if params is None else {"": params[old], **entry}
-    check_arrays(parameter, sources)
-    if choices.cast:
-        try:
-            sources, changed = recast(parameter, sources)
-        except TypeError as error:
-            raise ValueError(str(error)) from None
-        found.cast.extend(f"{parameter.name}/{key}" if key else parameter.name for key in changed)
-    return numbers, sources
-
-
-def decoded_value(parameter: Parameter, sources: Mapping[str, Any]) -> Any:
+def decoded_value(sources: Mapping[str, Any]) -> Any:
     """Return the parameter that is loaded, in the dtype that rules compute in."""
     master = sources.get("master")
     if master is None:
@@ -180,18 +231,8 @@ def check_arrays(parameter: Parameter, sources: Mapping[str, Any]) -> None:
         codes = sources.get(key.removesuffix(EXPONENTS)) if key.endswith(EXPONENTS) else None
         shape = shapes.get(key, source.shape) if codes is None else (-(-np.size(codes) // dtypes.BLOCK),)
         if source.shape != shape:
-            raise ValueError(f"{what}: shape {source.shape}, expected {shape}")
-
-
-def differing_entries(parameter: Parameter, sources: Mapping[str, Any], choices: Choices) -> tuple[list[str], list[str]]:
-    """Return the parameter's entries that were not saved, and the saved ones that it lacks; raise if that is not allowed."""
-    saved, here = {*sources} - {""}, {*parameter.state}
-    absent, unknown = sorted(here - saved), sorted(saved - here)
-    if (absent and choices.missing == "raise") or (unknown and choices.unexpected == "raise"):
-        if ("averaged" in saved) != ("averaged" in here):
-            raise ValueError(f"ema: saved with{'' if 'averaged' in saved else 'out'} averages; construct with the same")
-        raise ValueError(f"state of {parameter.name!r}: {sorted(saved)}, expected {sorted(here)}")
-    return absent, unknown
+            way = "with missing='reset', unexpected='ignore' it begins anew"
+            raise ValueError(f"{what}: shape {source.shape}, expected {shape}; {way}, or load others with only=[...]")
 
 
 def check_form(optimizer: Any, saved: Any, params: Mapping[str, Any] | None) -> None:
@@ -210,11 +251,13 @@ def check_form(optimizer: Any, saved: Any, params: Mapping[str, Any] | None) -> 
 def groups_of(optimizer: Any, saved: Mapping[str, Any], found: LoadReport) -> dict[Group, list[Mapping[str, Any]]]:
     """Return the saved groups of each group's parameters; raise if the rules differ."""
     groups: dict[Group, list[Mapping[str, Any]]] = {}
+    of_name = {name: theirs for theirs in saved["groups"] for name in theirs.get("parameters", ())}
     for group in optimizer._groups:
         for name in group.parameters:
             if name not in found.taken:
                 continue
-            theirs = group_of(saved["groups"], found.taken[name])
+            old = found.taken[name]
+            theirs = of_name.get(old) or old_group_of(saved["groups"], old)
             if theirs.get("rule") != group.rule.label:
                 raise ValueError(f"state of {name!r}: of rule {theirs.get('rule')}, expected {group.rule.label}")
             known = groups.setdefault(group, [])
@@ -223,15 +266,13 @@ def groups_of(optimizer: Any, saved: Mapping[str, Any], found: LoadReport) -> di
     return groups
 
 
-def group_of(groups: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
-    """Return the saved group of a saved parameter; in older files, names begin with its number if there are several."""
-    found = next((group for group in groups if name in group.get("parameters", ())), None)
-    if found is None and "parameters" not in groups[0]:
-        first = name.partition("/")[0]
-        found = groups[0] if len(groups) == 1 else groups[int(first)] if first.isdecimal() else None
-    if found is None:
+def old_group_of(groups: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    """Return the group of a parameter of an older file, whose names begin with its number if there are several."""
+    first = name.partition("/")[0]
+    place = 0 if len(groups) == 1 else int(first) if first.isdecimal() else len(groups)
+    if place >= len(groups) or "parameters" in groups[place]:
         raise ValueError(f"state of {name!r}: in none of the saved groups")
-    return found
+    return groups[place]
 
 
 def check_settings(optimizer: Any, saved: Mapping[str, Any], policy: Policy, choices: Choices) -> None:
@@ -255,6 +296,9 @@ def check_groups(optimizer: Any, groups: Mapping[Group, Sequence[Mapping[str, An
     """Raise if weight decay is applied in another way than it was, unless it is kept."""
     for group, saved in groups.items():
         for theirs in saved:
+            # An element's own step size makes the decay late; that option is compared itself.
+            if any(x is not None for x in (theirs.get("step_scale"), group.get("step_scale"))):
+                continue
             decays = theirs.get("weight_decay") != 0 or group.get("weight_decay") != 0
             if policy("weight_decay") != "keep" and decays and theirs.get("decay", decay_of(group)) != decay_of(group):
                 said = f"saved as {theirs['decay']}, here {decay_of(group)}; say {keeping('weight_decay')}"
@@ -283,20 +327,30 @@ def fitting(what: str, target: np.ndarray, source: np.ndarray) -> np.ndarray:
 
 
 def hyperparameters_of(
-    optimizer: Any, groups: Mapping[Group, Sequence[Mapping[str, Any]]], policy: Policy
+    plan: Plan, groups: Mapping[Group, Sequence[Mapping[str, Any]]], policy: Policy
 ) -> Iterator[tuple[Group, str, Any]]:
     """Yield hyperparameters to restore, checked; raise for a difference without a policy."""
     for group, saved in groups.items():
+        # With `only`, parameters that stay as they were keep their hyperparameters.
+        whole = plan.choices.only is None or {*group.parameters} <= {*plan.report.taken}
         for key, mine in group.to_json().items():
-            each, known = saved_values(optimizer, group, saved, key, mine)
-            said = list(dict.fromkeys(str(comparable(x)) for x in each))
-            agree = len(said) == 1 and comparable(each[0]) == comparable(mine)
-            if policy(key) == "keep" or (agree and "callable" not in str(mine)):
+            each, known = saved_values(plan.optimizer, group, saved, key, mine)
+            if is_alike(key, mine, each):
                 continue
-            restorable = len(said) == 1 and known and is_restorable(each[0]) and group.settable(key)
-            where = f"{key} of group {optimizer._groups.index(group)}"
-            check_policy(where, key, " and ".join(said), comparable(mine), policy(key), restorable)
+            where, chosen = f"{key} of group {plan.optimizer._groups.index(group)}", policy(key)
+            plan.report.hyperparameters[where] = "restored" if chosen == "restore" else "kept"
+            if chosen == "keep":
+                continue
+            said = list(dict.fromkeys(str(comparable(key, x)) for x in each))
+            restorable = whole and len(said) == 1 and known and is_restorable(each[0]) and group.settable(key)
+            check_policy(where, key, " and ".join(said), comparable(key, mine), chosen, restorable)
             yield group, key, restored(group, where, key, each[0])
+
+
+def is_alike(key: str, mine: Any, saved: Sequence[Any]) -> bool:
+    """Return True if an option equals all that was saved; a function of a user's cannot be compared."""
+    same = all(comparable(key, x) == comparable(key, mine) for x in saved)
+    return same and (key in ARRAY_OPTIONS or "callable" not in str(mine))
 
 
 def saved_values(optimizer: Any, group: Group, saved: Sequence[Mapping[str, Any]], key: str, mine: Any) -> tuple[list[Any], bool]:
@@ -315,10 +369,12 @@ def check_policy(where: str, key: str, saved: str, mine: Any, policy: str | None
         raise ValueError(f"{where}: {saved} cannot be restored: construct with it, and say {keeping(key)}")
 
 
-def comparable(x: Any) -> Any:
+def comparable(key: str, x: Any) -> Any:
     """Return a saved hyperparameter with schedules as their text, which older files have alone."""
+    if key in ARRAY_OPTIONS:
+        return x
     if isinstance(x, list):
-        return [comparable(part) for part in x]
+        return [comparable(key, part) for part in x]
     return x["schedule"] if isinstance(x, Mapping) and "schedule" in x else x
 
 

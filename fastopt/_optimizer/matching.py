@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..domains import check_bool
-from .by_name import select
+from .by_name import check_keys, flat, is_pattern, keys_of, select
 from .names import expected
 
 FOR_MISSING = ("raise", "keep", "reset")
@@ -20,22 +20,54 @@ class Choices:
 
     only: Any = None
     rename: Mapping[str, str] | Callable[[str], str] | None = None
-    missing: str = "raise"
-    unexpected: str = "raise"
+    missing: Any = "raise"
+    unexpected: Any = "raise"
     cast: bool = False
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Choices:
+        """Return choices by name, or raise for other names."""
+        known = [choice.name for choice in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise TypeError(f"load: unknown {name}, {expected(name, [*known, 'hyperparameters'])}")
+        return cls(**given)
+
     def __post_init__(self) -> None:
-        for name, x, known in (("missing", self.missing, FOR_MISSING), ("unexpected", self.unexpected, FOR_UNEXPECTED)):
-            if not isinstance(x, str) or x not in known:
-                raise ValueError(f"{name}: {x!r:.60}, expected one of {', '.join(map(repr, known))}")
+        check_words("missing", flat(self.missing).values() if isinstance(self.missing, Mapping) else [self.missing], FOR_MISSING)
+        check_words("unexpected", [] if isinstance(self.unexpected, (list, tuple)) else [self.unexpected], FOR_UNEXPECTED)
         if not (self.rename is None or callable(self.rename) or isinstance(self.rename, Mapping)):
-            raise TypeError(
-                f"rename: {self.rename!r:.60}, expected a dict of names here by saved names, or a function of a saved name"
-            )
+            raise TypeError(f"rename: {self.rename!r:.60}, expected a dict of names by saved names, or a function of a saved name")
         check_bool("cast", self.cast)
 
+    def for_missing(self, names: Sequence[str]) -> dict[str, str]:
+        """Return what each parameter does if it was not saved."""
+        if not isinstance(self.missing, Mapping):
+            return dict.fromkeys(names, self.missing)
+        given = flat(self.missing)
+        check_keys("missing", given, [(names, None)])
+        return {**dict.fromkeys(names, "raise"), **{name: given[key] for name, key in keys_of(given, names).items()}}
 
-@dataclass(frozen=True)
+    def refused(self, source: Mapping[str, str], names: Sequence[str], extra: set[str]) -> list[str]:
+        """Return what is saved under names that are not here, and may not be; with `only`, nobody asks for it."""
+        here = set(names)
+        return [name for name, old in source.items() if name not in here and old not in extra and self.only is None]
+
+    def ignored(self, saved: Sequence[str]) -> set[str]:
+        """Return the saved names that may be without a parameter here."""
+        if isinstance(self.unexpected, str):
+            return set(saved if self.unexpected == "ignore" else ())
+        return set(select("unexpected", self.unexpected, saved))
+
+
+def check_words(name: str, given: Iterable[Any], known: Sequence[str]) -> None:
+    """Raise for what is none of these words."""
+    for x in given:
+        if not isinstance(x, str) or x not in known:
+            raise ValueError(f"{name}: {x!r:.60}, expected one of {', '.join(map(repr, known))}, also by names or patterns")
+
+
+@dataclass
 class LoadReport:
     """Report of a load, by names of parameters.
 
@@ -48,62 +80,86 @@ class LoadReport:
     reset : list of str
         Parameters that were not saved, whose state began anew.
     ignored : list of str
-        Saved parameters, and entries of a parameter's state such as ``"w/averaged"``, that were not loaded.
-    begun : list of str
+        Saved parameters that were not loaded, and entries of the state of one that was, such as ``"w/averaged"``.
+    not_saved : list of str
         Entries of a taken parameter's state that were not saved: they were kept, or began anew.
-    cast : list of str
-        Parameters and entries that had another dtype.
+    cast : dict of str
+        Dtypes, then and now, of parameters and entries that were converted.
+    hyperparameters : dict of str
+        Those that differed, such as ``"lr of group 0"``: "kept" or "restored".
+    steps : int
+        The optimizer's count of steps afterwards.
     """
 
     taken: dict[str, str] = field(default_factory=dict)
     kept: list[str] = field(default_factory=list)
     reset: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
-    begun: list[str] = field(default_factory=list)
-    cast: list[str] = field(default_factory=list)
+    not_saved: list[str] = field(default_factory=list)
+    cast: dict[str, str] = field(default_factory=dict)
+    hyperparameters: dict[str, str] = field(default_factory=dict)
+    steps: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as plain dicts and lists of names, for JSON."""
+        """Return the report as plain dicts, lists and numbers, for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
-        rows = [("here", "saved", ""), *((name, saved, "taken") for name, saved in self.taken.items())]
-        for said, names in (("kept", self.kept), ("reset", self.reset), ("not saved", self.begun), ("cast", self.cast)):
-            rows += [(name, "", said) for name in names]
-        rows += [("", name, "ignored") for name in self.ignored]
+        rows = [("here", "saved", ""), *((name, saved, "; ".join(self._of(name))) for name, saved in self.taken.items())]
+        rows += [(name, "", said) for said, names in (("kept", self.kept), ("reset", self.reset)) for name in names]
+        rows += [("", name, "ignored") for name in self.ignored if name.rpartition("/")[0] not in self.taken]
         widths = [max(len(row[k]) for row in rows) for k in range(2)]
-        return "\n".join(f"{here:{widths[0]}}  {saved:{widths[1]}}  {said}".rstrip() for here, saved, said in rows)
+        lines = [f"{here:{widths[0]}}  {saved:{widths[1]}}  {said}".rstrip() for here, saved, said in rows]
+        return "\n".join([*lines, *(f"{name}: {said}" for name, said in self.hyperparameters.items()), f"steps: {self.steps}"])
+
+    def _of(self, name: str) -> Iterator[str]:
+        """Yield what happened to a taken parameter."""
+        yield f"taken, {self.cast[name]}" if name in self.cast else "taken"
+        entries: dict[str, list[str]] = {}
+        said = [*self.cast.items(), *((x, "not saved") for x in self.not_saved), *((x, "ignored") for x in self.ignored)]
+        for entry, what in said:
+            if entry.rpartition("/")[0] == name and entry not in self.taken:
+                entries.setdefault(what, []).append(entry.rpartition("/")[2])
+        yield from (f"{', '.join(keys)}: {what}" for what, keys in entries.items())
 
 
-def match(names: Sequence[str], saved: Sequence[str], choices: Choices) -> LoadReport:
-    """Return which saved parameters are for which of these, or raise for those that the choices do not allow."""
-    source = sources_of(saved, choices.rename)
-    wanted = set(names if choices.only is None else select("only", choices.only, names))
-    taken = {name: source[name] for name in names if name in wanted and name in source}
-    missing = [name for name in names if name in wanted and name not in source]
-    unexpected = [name for name in source if name not in set(names)]
-    check_complete(missing, unexpected, choices)
-    left = [name for name in names if name not in wanted]
-    kept, reset = (left, missing) if choices.missing == "reset" else (left + missing, [])
-    return LoadReport(taken, kept, reset, sorted({*saved} - {*taken.values()}, key=list(saved).index))
+def match(names: Sequence[str], saved: Sequence[str], choices: Choices, fits: Callable[[str, str], bool]) -> LoadReport:
+    """Return which saved parameters are for which of these, or raise for those that the choices do not allow.
+
+    `fits` says whether the saved one has the shape of the one here; if not, both are without the other where the choices allow it.
+    """
+    source = sources_of(saved, choices.rename, dict.fromkeys(names))
+    wanted = dict.fromkeys(names if choices.only is None else select("only", choices.only, names))
+    missing, extra = choices.for_missing(names), choices.ignored(saved)
+    both = ((name, source[name]) for name in wanted if name in source)
+    taken = {name: old for name, old in both if missing[name] == "raise" or old not in extra or fits(name, old)}
+    absent = [name for name in wanted if name not in taken]
+    check_complete([x for x in absent if missing[x] == "raise"], choices.refused(source, names, extra))
+    if not taken:
+        raise ValueError(f"state: no name here, {some(names)}, is among the saved ones, {some(saved)}; see load's rename")
+    reset, loaded = [name for name in absent if missing[name] == "reset"], set(taken.values())
+    begun = {*taken, *reset}
+    return LoadReport(taken, [x for x in names if x not in begun], reset, [x for x in saved if x not in loaded])
 
 
-def check_complete(missing: list[str], unexpected: list[str], choices: Choices) -> None:
-    """Raise for parameters that were not saved, and saved ones that are not here, unless the choices allow them."""
-    absent, extra = missing * (choices.missing == "raise"), unexpected * (choices.unexpected == "raise")
-    if absent or extra:
-        said = ["missing='keep' or 'reset'"] * bool(absent) + ["unexpected='ignore'"] * bool(extra) + ["rename"]
-        raise ValueError(f"state: missing {sorted(absent)}, unexpected {sorted(extra)}; see load's {', '.join(said)}")
+def check_complete(absent: list[str], unexpected: list[str]) -> None:
+    """Raise for parameters that were not saved, and for saved ones that are not here."""
+    if absent or unexpected:
+        said = [f"missing {sorted(absent)}"] * bool(absent) + [f"unexpected {sorted(unexpected)}"] * bool(unexpected)
+        ways = ["missing='keep' or 'reset'"] * bool(absent) + ["unexpected='ignore'"] * bool(unexpected) + ["rename"]
+        raise ValueError(f"state: {', '.join(said)}; see load's {', '.join(ways)}")
 
 
-def sources_of(saved: Sequence[str], rename: Any) -> dict[str, str]:
+def some(names: Sequence[str]) -> str:
+    """Return the first of some names."""
+    return ", ".join(map(repr, names[:3])) + ", ..." * (len(names) > 3)
+
+
+def sources_of(saved: Sequence[str], rename: Any, here: Mapping[str, Any]) -> dict[str, str]:
     """Return the saved names by what they are called here."""
     if isinstance(rename, Mapping):
-        if unknown := [name for name in rename if name not in saved]:
-            raise ValueError(f"rename: nothing was saved as {unknown[0]!r}, {expected(unknown[0], saved)}")
-        renamed = [rename.get(name, name) for name in saved]
-    else:
-        renamed = [rename(name) if rename is not None else name for name in saved]
+        check_rename(rename, dict.fromkeys(saved), here)
+    renamed = [rename.get(name, name) if isinstance(rename, Mapping) else rename(name) if rename else name for name in saved]
     found: dict[str, str] = {}
     for old, new in zip(saved, renamed, strict=True):
         if not isinstance(new, str):
@@ -112,3 +168,13 @@ def sources_of(saved: Sequence[str], rename: Any) -> dict[str, str]:
             raise ValueError(f"rename: {found[new]!r} and {old!r} would both be {new!r}, expected one")
         found[new] = old
     return found
+
+
+def check_rename(rename: Mapping[Any, Any], saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Raise for a saved name that is none, and for a new name that no parameter has."""
+    for old, new in rename.items():
+        if old not in saved:
+            hint = "expected whole names, or a function such as lambda name: name.replace('enc/', 'encoder/')"
+            raise ValueError(f"rename: nothing was saved as {old!r}, {hint if is_pattern(str(old)) else expected(old, saved)}")
+        if isinstance(new, str) and new not in here:
+            raise ValueError(f"rename: no parameter has the name {new!r}, {expected(new, here)}")

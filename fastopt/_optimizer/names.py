@@ -18,7 +18,7 @@ ELSEWHERE = {
     "etas": ("eta",),
     "clip_value": ("clipvalue", "clip"),
     "clip_norm": ("clipnorm",),
-    "clip_global_norm": ("globalclipnorm", "maxgradnorm", "maxnorm", "gradclip", "gradientclipval"),
+    "clip_global_norm": ("globalclipnorm", "maxgradnorm", "clipgradnorm", "maxnorm", "gradclip", "gradientclipval"),
     "accumulate": ("gradientaccumulationsteps", "accumulationsteps", "everyk", "accumulategradbatches"),
     "ema": ("useema", "emamomentum", "emadecay"),
     "nonfinite": ("skipnonfinite", "checkfinite"),

@@ -217,7 +217,8 @@ class Optimizer(Stepper):
     def _counting_from(self, count: int) -> list[Callable[[], object]]:
         """Return the change that sets all counts of steps."""
         each, (_, gathered, skipped) = self._counters()
-        counted: Any = [(count, carry, pending) for _, carry, pending in each]
+        firsts = (s.first_counter[0] for s in self._parameters)
+        counted: Any = [(first + count, carry, pending) for first, (_, carry, pending) in zip(firsts, each, strict=True)]
         return [partial(self._set_counters, counted, (count, gathered, skipped))]
 
     @property

@@ -116,7 +116,7 @@ OF_GROUPS = {
             "initial_state",
             None,
             'first values of the rule\'s state by its names, such as ``{"v": 1.0}``: numbers, or numbers and arrays by names of '
-            "parameters; numbers that a rule carries begin at numbers",
+            "parameters; ``step`` is the number of steps made before, from which bias corrections go on",
             is_array=True,
         ),
     )

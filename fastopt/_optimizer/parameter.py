@@ -13,10 +13,13 @@ import numpy as np
 from .._arrays import dtypes, layout, overlap
 from .._arrays.changes import commit
 from .._arrays.memory import Memory
+from ..domains import Domain
 from . import state
 from .array_options import between
 from .files import is_key
 from .groups import Group
+
+COUNT = Domain(0.0, 2.0**53, is_whole=True)  # Of steps made before.
 
 
 class Parameter:
@@ -55,7 +58,7 @@ class Parameter:
         self.rule = group.rule_of(self.array.shape)
         if self.rule.terms_scope and self.array.dtype.kind == "c":
             raise TypeError(f"parameter {name!r}: {self.array.dtype}, expected a real dtype for {self.rule.name}")
-        self.initial = {key: x for key, x in initial.items() if key in (*self.rule.state, *self.rule.carry)}
+        self.initial = {key: x for key, x in initial.items() if key in ("step", *self.rule.state, *self.rule.carry)}
         self.real = layout.working_dtype(self.array)
         stored = layout.state_dtype(name, self.array, settings.state_dtype)
         positional = stored.itemsize < 4 or self.array.dtype.itemsize < 4 or settings.norms
@@ -67,7 +70,8 @@ class Parameter:
         if settings.master and self.array.dtype == dtypes.BFLOAT16:
             self.master = self._zeros(np.dtype(np.float32 if settings.master == "float32" else np.int16))
         self._make_stage_arrays(operands)
-        self.first_counter = (0, [self._first_number(key, x) for key, x in self.rule.carry.items()], False)
+        numbers = [self._first_number(key, x, self.rule.carry_domains[key]) for key, x in self.rule.carry.items()]
+        self.first_counter = (int(self._first_number("step", 0.0, COUNT)), numbers, False)
         commit(self.resetting())
 
     def _zeros(self, dtype: np.dtype) -> Any:
@@ -215,12 +219,12 @@ class Parameter:
         writes += [(self.stage_arrays[k], value if tag == "start" else 0) for k, tag in self.stage_state.items() if k in chosen]
         return [self.memory.writing(*w) for w in writes]
 
-    def _first_number(self, key: str, usual: float) -> float:
-        """Return the first value of a number that the rule carries."""
+    def _first_number(self, key: str, usual: float, domain: Domain) -> float:
+        """Return the first value of the count of steps, or of a number that the rule carries."""
         first = self.initial.get(key, usual)
         if np.ndim(first):
-            raise ValueError(f"initial_state, {key} of {self.name!r}: an array, expected a number, which the rule carries")
-        return self.rule.carry_domains[key].check(f"initial_state, {key}", first)
+            raise ValueError(f"initial_state, {key} of {self.name!r}: an array, expected a number")
+        return domain.check(f"initial_state, {key}", first)
 
     def _firsts(self, key: str) -> list[tuple[Any, Any]]:
         """Return a rule's array of state, and its exponents, with the numbers that each begins with."""

@@ -14,26 +14,32 @@ from .state import as_numbers
 EXPONENTS = "_exponents"
 
 
-def recast(parameter: Parameter, saved: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return saved arrays in the storage formats of a parameter, and the names of those that had another; "" is the parameter.
+def recast(parameter: Parameter, saved: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return saved arrays in the storage formats of a parameter, and what they were and are, by name; "" is the parameter.
 
     Entries that the parameter does not have stay as they are.
     """
-    found, changed = dict(saved), []
+    found, changed = dict(saved), {}
     if is_other_value(parameter, saved):
-        changed.append("")
         found |= value_of(parameter, found)
+        changed[""] = f"{shown_format(saved, '', 'master')} to {shown_format(found, '', 'master')}"
     for key in parameter.state_names:
         if key == "master" or key not in saved or is_alike(parameter, key, saved):
             continue
-        changed.append(key)
         numbers = decoded(parameter, key, saved)
         found.pop(key + EXPONENTS, None)
         codes, *exponents = parameter.encoded(key, numbers)
         found |= {key: codes, **({key + EXPONENTS: exponents[0]} if exponents else {})}
+        changed[key] = f"{shown_format(saved, key)} to {shown_format(found, key)}"
     if "master" not in parameter.state:
         found.pop("master", None)
     return found, changed
+
+
+def shown_format(arrays: Mapping[str, Any], *keys: str) -> str:
+    """Return the formats of those of these arrays that there are."""
+    names = {dtypes.BFLOAT16: "bfloat16", dtypes.FLOAT8: "float8", np.dtype(np.int16): "16 bits"}
+    return " and ".join(names.get(arrays[key].dtype, arrays[key].dtype.name) for key in keys if key in arrays) or "nothing"
 
 
 def is_alike(parameter: Parameter, key: str, saved: Mapping[str, Any]) -> bool:

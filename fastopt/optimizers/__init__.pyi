@@ -429,7 +429,7 @@ class SGD(Optimizer):
         weight_decay: Number = 0.0,
         nesterov: bool = False,
         lr_in_velocity: bool = False,
-        first_step: Literal['whole', 'damped', 'zero'] | None = 'whole',
+        first_step: Literal['whole', 'damped'] | None = 'whole',
         *,
         convention: Literal["torch", "keras", "optax"] = "torch",
         **options: Unpack[Options],

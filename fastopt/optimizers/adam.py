@@ -6,23 +6,15 @@ from .._optimizer import Optimizer
 from ..arithmetic import maximum, nonnegative, power, sqrt, velocity
 from ..domains import fraction, switch
 
+CORRECTED = 2**40  # A step at which bias corrections are 1.
 
-def adam_scalars(
-    t,
-    *,
-    lr=1e-3,
-    beta1: fraction = 0.9,
-    beta2: fraction = 0.999,
-    eps=1e-8,
-    eps_root=0,
-    eps_hat: switch = 0,
-    uncorrected: switch = 0,
-):
+
+def adam_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_root=0, eps_hat: switch = 0):
     """Return bias corrections of step t, folded into step size and eps, unless eps is "hat" (section 2, last lines)."""
-    correct = 1.0 if uncorrected else 1 - power(beta2, t)
+    correct = 1 - power(beta2, t)
     c2 = sqrt(correct)
     return {
-        "step_size": lr * c2 / (1.0 if uncorrected else 1 - power(beta1, t)),
+        "step_size": lr * c2 / (1 - power(beta1, t)),
         "w1": 1 - beta1,
         "keep": beta2,
         "w2": 1 - beta2,
@@ -48,13 +40,12 @@ def amsgrad_scalars(
     eps_root=0,
     eps_hat: switch = 0,
     max_corrected: switch = 0,
-    uncorrected: switch = 0,
 ):
     """Return Adam's scalars; with a maximum over corrected moments, nothing is corrected later."""
-    correct = 1.0 if uncorrected else 1 - power(beta2, t)
+    correct = 1 - power(beta2, t)
     c2 = 1.0 if max_corrected else sqrt(correct)
     return {
-        "step_size": lr * c2 / (1.0 if uncorrected else 1 - power(beta1, t)),
+        "step_size": lr * c2 / (1 - power(beta1, t)),
         "w1": 1 - beta1,
         "keep": beta2,
         "w2": 1 - beta2,
@@ -125,3 +116,6 @@ class Adam(Optimizer):
 
     def rule(self, options):
         return amsgrad if options["amsgrad"] else adam
+
+    def initial_state(self, options):
+        return {"step": CORRECTED} if options.get("uncorrected") else {}

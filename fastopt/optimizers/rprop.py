@@ -32,7 +32,7 @@ def rprop(p, g, last, size: nonnegative, *, start, down, up, least, most):
     """Update by resilient backpropagation without backtracking (Riedmiller and Braun, 1993; Igel and Huesken, 2000)."""
     agree = sign(g) * last
     factor = where(agree > 0, up, 1) * where(agree < 0, down, 1)
-    size = minimum(maximum(factor * maximum(size, start), least), most)
+    size = minimum(maximum(factor * where(size > 0, size, start), least), most)
     last = where(agree < 0, 0, g)
     return size * sign(last), last, size
 
@@ -47,8 +47,8 @@ class Rprop(Optimizer):
     etas
         Factors of a step size if the sign has changed, and if it has not. Usual: (0.5, 1.2).
     step_sizes
-        Smallest and largest step size; the largest may be infinite. Usual: (1e-6, 50). Sizes for each element begin at
-        ``initial_state={"size": array}``, with a learning rate of 0.
+        Smallest and largest step size; the largest may be infinite. Usual: (1e-6, 50). ``initial_state={"size": array}`` gives
+        first sizes for each element, in place of the learning rate.
 
     Notes
     -----

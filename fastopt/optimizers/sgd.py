@@ -17,22 +17,12 @@ def sgd(p, g, *, lr):
     return lr * g
 
 
-def momentum_scalars(
-    t,
-    *,
-    lr=1e-3,
-    momentum=0.9,
-    dampening: real = 0,
-    lr_in_velocity: switch = 0,
-    damped_start: switch = 0,
-    delayed_start: switch = 0,
-):
-    """Return scalars with which the first step sets the buffer to the whole gradient, as in torch, or as the switches say."""
-    first = (1 - delayed_start) * (1 - dampening if damped_start else 1.0)
-    take = 1 - dampening if t > 1 else first
+def momentum_scalars(t, *, lr=1e-3, momentum=0.9, dampening: real = 0, lr_in_velocity: switch = 0):
+    """Return scalars with which the first step sets the buffer to the whole gradient, as in torch."""
+    take = 1 - dampening if t > 1 else 1.0
     return {
         "lr": 1.0 if lr_in_velocity else lr,
-        "keep": momentum if t > 1 else momentum * (damped_start + delayed_start),
+        "keep": momentum if t > 1 else 0.0,
         "take": take * lr if lr_in_velocity else take,
     }
 
@@ -43,12 +33,11 @@ def momentum(p, g, buf: velocity, *, lr, keep, take):
     return lr * buf, buf
 
 
-def nesterov_scalars(t, *, lr=1e-3, momentum=0.9, lr_in_velocity: switch = 0, damped_start: switch = 0, delayed_start: switch = 0):
+def nesterov_scalars(t, *, lr=1e-3, momentum=0.9, lr_in_velocity: switch = 0):
     """Return the scalars of `momentum_scalars` without dampening, and the weight of the look-ahead."""
-    take = 1.0 if t > 1 else 1 - delayed_start
     return {
-        "keep": momentum if t > 1 else momentum * (damped_start + delayed_start),
-        "take": take * lr if lr_in_velocity else take,
+        "keep": momentum if t > 1 else 0.0,
+        "take": lr if lr_in_velocity else 1.0,
         "lr": lr,
         "ahead": momentum if lr_in_velocity else lr * momentum,
     }
@@ -71,18 +60,18 @@ class SGD(Optimizer):
     momentum
         Decay rate of the buffer; 0 at construction keeps none. Usual: 0.9.
     dampening
-        Part of each gradient, after the first, that the buffer leaves out. Usual: 0.
+        Part of each gradient, after the first, that the buffer leaves out: 0.9 for ``buf = 0.9 * buf + 0.1 * g``. Usual: 0.
     nesterov
         Use Nesterov's momentum, which needs a momentum and no dampening.
     lr_in_velocity
         The buffer holds steps instead of gradients, which differs if the learning rate changes (Keras).
     first_step
-        What the buffer is after the first step: the whole gradient (torch); its first value, 0 unless ``initial_state`` has
-        ``buf``, with the damped gradient, as in later steps; or its first value with none of the gradient.
+        What the first step makes of the buffer: ``"whole"``, the gradient itself (torch); ``"damped"``, as every other step, with
+        the buffer's first value, which is 0 unless ``initial_state`` has ``buf``.
 
     Notes
     -----
-    ``buf = momentum * buf + (1 - dampening) * g`` (the first: ``g``), ``p -= lr * buf``;
+    ``buf = momentum * buf + (1 - dampening) * g`` (the first: ``g``, unless `first_step` says otherwise), ``p -= lr * buf``;
     Nesterov: ``p -= lr * (g + momentum * buf)``.
 
     References
@@ -109,19 +98,25 @@ class SGD(Optimizer):
         "lr_in_velocity": False,
         "first_step": "whole",
     }
-    choices = {"first_step": ("whole", "damped", "zero")}
+    choices = {"first_step": ("whole", "damped")}
     conventions = {
         "keras": {"lr": 1e-2, "lr_in_velocity": True, "weight_decay_stage": "decoupled"},
         "optax": {},
     }
 
+    def initial_state(self, options):
+        given = options["initial_state"] or {}
+        if options.get("first_step") == "damped":
+            return {"step": 1}
+        if "buf" in given and "step" not in given:
+            raise ValueError("initial_state: the first step overwrites buf, expected first_step='damped' with it")
+        return {}
+
     def rule(self, options):
+        if options["momentum"] == 0 and options.get("first_step", "whole") != "whole":
+            raise ValueError(f"first_step: {options['first_step']!r}, expected a momentum with it")
         if options["nesterov"]:
             if options["momentum"] == 0 or options["dampening"] != 0:
                 raise ValueError("nesterov: expected a momentum and no dampening")
             return nesterov
         return sgd if options["momentum"] == 0 else momentum
-
-    def constants(self, options, arrays):
-        begins = options.get("first_step")
-        return {"damped_start": float(begins == "damped"), "delayed_start": float(begins == "zero")}

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from .. import optimizers
 from .._optimizer.array_options import find_caller
 from .._optimizer.optimizer import Optimizer as Fast
 
@@ -18,6 +19,7 @@ REFUSED = {
     "capturable": "records steps in a CUDA graph",
     "differentiable": "records steps for autograd",
 }
+DECOUPLED = "decoupled_weight_decay"
 DOC = """{first}
 
 A ``torch.optim.Optimizer`` on the CPU that steps with `fastopt.{name}`, whose arguments and options it has; the first ones can be
@@ -46,21 +48,22 @@ fastopt.torch.optimizer : The same for a class or a rule of one's own.
 def order(cls: type[Fast]) -> list[str]:
     """Return the names of a class's arguments by position, after the parameters: torch's if it has a class of that name."""
     theirs = getattr(torch.optim, cls.__name__, None)
-    if theirs is None:
+    if getattr(optimizers, cls.__name__, None) is not cls or not isinstance(theirs, type):
         return list(cls.arguments)
-    parameters = inspect.signature(theirs.__init__).parameters.values()
-    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][2:]
+    parameters = inspect.signature(theirs).parameters.values()
+    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
 
 
 def signature(cls: type[Fast]) -> inspect.Signature:
-    """Return the signature of the torch optimizer of a class."""
-    found = inspect.signature(cls)
-    return found.replace(parameters=[p for p in found.parameters.values() if p.name != "self"])
+    """Return the signature of the torch optimizer of a class: arguments that have no place in torch's order by name alone."""
+    places, (params, *rest) = order(cls), inspect.signature(cls).parameters.values()
+    named = [p if p.name in places or p.kind is p.VAR_KEYWORD else p.replace(kind=p.KEYWORD_ONLY) for p in rest]
+    return inspect.Signature([params, *sorted(named, key=lambda p: (p.kind, places.index(p.name) if p.name in places else 0))])
 
 
 def docstring(cls: type[Fast]) -> str:
     """Return the docstring of the torch optimizer of a class."""
-    like = f", in the order of ``torch.optim.{cls.__name__}``" if hasattr(torch.optim, cls.__name__) else ""
+    like = f", in the order of ``torch.optim.{cls.__name__}``" if order(cls) != list(cls.arguments) else ""
     return DOC.format(first=(inspect.getdoc(cls) or cls.__name__).partition("\n")[0], name=cls.__name__, like=like)
 
 
@@ -72,7 +75,17 @@ def arguments(cls: type[Fast], positional: Sequence[Any], options: Mapping[str, 
         raise TypeError(f"{cls.__name__}: an argument is given twice, or there are too many; expected params, {', '.join(names)}")
     given |= options
     check_implementation(given)
-    return {name: x for name, x in given.items() if name not in (*IGNORED, *REFUSED)}
+    check_decoupled(cls, given)
+    dropped = (*IGNORED, *REFUSED, *([] if DECOUPLED in cls.arguments else [DECOUPLED]))
+    return {name: x for name, x in given.items() if name not in dropped}
+
+
+def check_decoupled(cls: type[Fast], options: Mapping[str, Any]) -> None:
+    """Raise if options, of a call or of a checkpoint, ask for another weight decay than a class of torch's has."""
+    if DECOUPLED in cls.arguments or not options.get(DECOUPLED) or not options.get("weight_decay"):
+        return
+    if cls.weight_decay_stage != "decoupled":
+        raise ValueError(f"{DECOUPLED}: of another optimizer than {cls.__name__}, expected fastopt.torch.AdamW for it")
 
 
 def check_implementation(options: Mapping[str, Any]) -> None:

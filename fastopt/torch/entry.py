@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,8 +44,8 @@ class Entry(Written):
     torch's tensors do.
     """
 
-    def __init__(self, state: State | None, place: int) -> None:
-        super().__init__()
+    def __init__(self, given: Mapping[Any, Any] = MappingProxyType({}), *, state: State | None = None, place: int = -1) -> None:
+        super().__init__(given)
         self.state, self.place = state, place
 
     def stored(self, name: str) -> Any:

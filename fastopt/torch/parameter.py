@@ -102,7 +102,8 @@ class TorchParameter:
         """Return False if an entry lacks the rule's state; raise if it has that of another class of optimizers only."""
         rule, live = self.parameter.rule, self.parameter.state
         lacks = all(entry.get(self.torch_names.get(key, key), entry.get(key)) is None for key in rule.state if key in live)
-        others = [key for key, x in entry.items() if isinstance(x, torch.Tensor) and key not in self.known_keys()]
+        known = {*self.known_keys(), *self.torch_names.values()}  # A momentum that was set to 0 leaves its buffer.
+        others = [key for key, x in entry.items() if isinstance(x, torch.Tensor) and key not in known]
         if others and lacks:
             raise ValueError(f"state of {self.parameter.name!r}: {', '.join(others)}, which is another optimizer's, not of {cls}")
         return bool(entry) and not (lacks and any(key in live for key in rule.state))

@@ -6,12 +6,20 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from .entry import Entry, Written
 from .parameter import TorchParameter, begins_anew
 
 if TYPE_CHECKING:
-    from . import Optimizer
+    from .base import Optimizer
+
+
+def copied_entry(entry: Any) -> Any:
+    """Return a copy of an entry, which may become the state of a parameter that has no memory yet."""
+    if not isinstance(entry, Mapping):
+        return entry
+    return {name: x.clone() if isinstance(x, torch.Tensor) else x for name, x in entry.items()}
 
 
 class State(Written):
@@ -70,7 +78,7 @@ class State(Written):
         """Put the entries of a checkpoint that are not state of the engine."""
         for key, entry in entries.items():
             if key not in self.places:
-                self[key] = entry
+                self[key] = copied_entry(entry)
             elif entry:
                 known = self.parameters[self.places[key]].known_keys()
                 self[key].update({name: x for name, x in entry.items() if name not in known})
@@ -97,7 +105,7 @@ class State(Written):
         if (found is None or place in self.incomplete) and (t or pending) and self.parameters[place].shown_names():
             self.incomplete.discard(place)
             if found is None:
-                found = Entry(self, place)
+                found = Entry(state=self, place=place)
                 super().__setitem__(p, found)
             found.fill()
         elif found is not None and self.steps[place] == self.counted[place] != np.float32(t):
@@ -146,7 +154,7 @@ class State(Written):
         if entry is old and old is not None:
             return
         self.check_mapping(p, entry)
-        new = Entry(self, self.places[p])
+        new = Entry(state=self, place=self.places[p])
         given = {name: x for name, x in entry.items() if not (begins_anew(name, x) and name in new.engine_names())}
         # Check everything before anything is given up.
         new.checked(given)
@@ -167,14 +175,14 @@ class State(Written):
         for p, entry in entries.items():
             if p in self.places:
                 self.check_mapping(p, entry)
-                Entry(self, self.places[p]).checked(dict(entry))
+                Entry(state=self, place=self.places[p]).checked(dict(entry))
 
     def check_mapping(self, p: Any, entry: Any) -> None:
         if not isinstance(entry, Mapping):
             raise TypeError(f"state of {self.parameters[self.places[p]].parameter.name!r}: {type(entry).__name__}, expected a dict")
 
     def __missing__(self, key: Any) -> Any:
-        made = Entry(self, self.places[key]) if key in self.places else {}
+        made = Entry(state=self, place=self.places[key]) if key in self.places else {}
         if key in self.places:
             self.incomplete.add(self.places[key])
         super().__setitem__(key, made)
@@ -246,7 +254,7 @@ class State(Written):
         if isinstance(entry, Entry):
             if entry.state is not None:
                 entry.pull()
-                emptied = Entry(self, entry.place)
+                emptied = Entry(state=self, place=entry.place)
                 emptied.fill()
                 entry.detach_copy()
                 emptied.clear()

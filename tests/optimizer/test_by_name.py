@@ -81,9 +81,12 @@ def test_a_norm_of_all_is_of_all():
 
 
 def test_a_name_comes_before_patterns_and_the_first_pattern_counts():
-    given = {"*": 0.1, "*bias": 0.2, "head/bias": 0.3, "enc": {"w": 0.4}}
+    given = {"*bias": 0.1, "*": 0.2, "head/bias": 0.3, "enc": {"w": 0.4}}
     decay = {name: group["weight_decay"] for group in fo.Adam(params(), weight_decay=given).groups for name in group.parameters}
-    assert decay == {"enc/w": 0.4, "enc/bias": 0.1, "head/w": 0.1, "head/bias": 0.3}
+    assert decay == {"enc/w": 0.4, "enc/bias": 0.1, "head/w": 0.2, "head/bias": 0.3}
+    with pytest.raises(ValueError, match=r"weight_decay: '\*bias' comes after '\*', which has all of its parameters"):
+        fo.Adam(params(), weight_decay={"*": 0.1, "*bias": 0.0})
+    fo.Adam(params(), weight_decay={**dict.fromkeys(NAMES, 0.0), "*": 0.1})  # It has none left, but by names.
     # A parameter that is named like a pattern has its own value.
     groups = fo.SGD({"w*": np.ones(2), "w1": np.ones(2)}, lr={"w*": 0.5}).groups
     assert [(g.parameters, g["lr"]) for g in groups] == [(("w*",), 0.5), (("w1",), 1e-3)]
@@ -173,9 +176,12 @@ def test_save_and_load(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lr": {"enc/v": 0.1}}, "lr: no parameter has the name 'enc/v', expected some of 'enc/w'"),
+        ({"lr": {"enc/v": 0.1}}, "lr: no parameter has the name 'enc/v', did you mean 'enc/w'?"),
+        ({"lr": {"enc.bias": 0.1}}, "did you mean 'enc/bias'?"),
+        ({"lr": {"encoder/*": 0.1}}, r"did you mean 'enc/\*'?"),
+        ({"bounds": {"enc/w": 0.0}}, r"bounds: expected \(low, high\).*by names"),
         ({"lr": {"*/gain": 0.1}}, "no parameter has the name"),
-        ({"lr": {"enc": 0.1}}, "no parameter has the name 'enc'"),
+        ({"lr": {"enc": 0.1}}, r"no parameter has the name 'enc', did you mean 'enc/\*'"),
         ({"lr": {"enc/w": -0.1}}, "lr: -0.1"),
         ({"lr": {"enc/w": "fast"}}, "lr: 'fast'"),
         ({"lr": {"enc/w": np.ones(2)}}, "lr"),
@@ -225,7 +231,80 @@ def test_no_decay():
         fo.no_decay(VALUES, -1)
 
 
-def test_a_step_without_names_costs_nothing_more():
-    """The default has one group; equal values by name make one as well."""
-    optimizer = fo.Adam(params(), lr={name: 0.5 for name in NAMES}, weight_decay={})
-    assert len(optimizer.groups) == 1 and optimizer.lr == 0.5
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({"lr": dict.fromkeys(NAMES, 0.5), "weight_decay": {}}, 1),
+        ({"weight_decay": {"enc/w": 0}}, 1),
+        ({"weight_decay": {"enc/w": 0, "*": np.float32(0.5)}, "lr": {"enc/w": np.array(1e-3)}}, 2),
+        ({"betas": {"enc/w": [0, 0.5], "*": (0.0, np.float64(0.5))}, "amsgrad": {"enc/w": np.True_, "*": True}}, 1),
+    ],
+)
+def test_equal_values_of_any_type_are_one_group(options, count):
+    optimizer = fo.Adam(params(), **options)
+    assert len(optimizer.groups) == count
+    for copied in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        assert [dict(g) for g in copied.groups] == [dict(g) for g in optimizer.groups]
+
+
+def test_options_are_the_optimizers_own():
+    decay = {"*bias": 0.5}
+    optimizer = fo.Adam([{"params": params()}], weight_decay=decay)
+    decay["*bias"] = 7.0
+    optimizer.add_group({"params": {"bias": np.ones(2)}})
+    assert optimizer.groups[-1]["weight_decay"] == 0.5
+
+
+def test_options_of_arrays_by_names_in_groups():
+    """Names are those of the group or whole, and a default of the constructor need not fit every group."""
+    for name in ("bias", "1/bias", "1/*"):
+        groups = [{"params": {"w": np.ones(2)}}, {"params": {"bias": np.ones(2)}}]
+        optimizer = fo.Adam(groups, step_scale={name: 0.0}, initial_state={"v": {name: 0.5}}, bounds=({name: 0.0}, None))
+        optimizer.step([{"w": np.ones(2)}, {"bias": np.ones(2)}])
+        assert optimizer.params[1]["bias"].tolist() == [1, 1] and (optimizer.params[0]["w"] < 1).all()
+        assert optimizer.state["1/bias"]["v"][0] > 0.4 > optimizer.state["0/w"]["v"][0]
+        with pytest.raises(ValueError, match="step_scale: no parameter has the name 'gain'"):
+            fo.Adam(groups, step_scale={"gain": 0.0})
+    nested = fo.Adam([{"params": {"w": np.ones(2), "b": np.ones(2)}, "lr": {"w": 0.5}}], lr={"*": 0.25})
+    assert [(g.parameters, g["lr"]) for g in nested.groups] == [(("0/w",), 0.5), (("0/b",), 0.25)]
+    optimizer = fo.Adam({"a": np.ones(2), "b": np.ones(2)}, amsgrad={"a": True}, initial_state={"vmax": {"a": 0.5}})
+    assert optimizer.state["a"]["vmax"][0] == 0.5
+
+
+def test_a_rule_with_one_estimate_refuses_what_would_split_it(tmp_path):
+    for options in ({"lr": {"head/*": 0.1}}, {"betas": {"enc/w": (0.5, 0.9)}}, {"initial_state": {"d": {"enc/w": 0.5}}}):
+        with pytest.raises(ValueError, match="differs within a group of which prodigy makes one estimate"):
+            fo.Prodigy(params(), **options)
+    first = fo.Prodigy(params(), initial_state={"d": 0.25})
+    for g in GRADS:
+        first.step(g)
+    first.save(tmp_path / "a.npz")
+    found = first.state["enc/w"]["d"]
+    extended = fo.Prodigy({**params(), "new": np.ones(3)})
+    extended.load(tmp_path / "a.npz", missing="reset", hyperparameters="keep")
+    assert {extended.state[name]["d"] for name in (*NAMES, "new")} == {found} and extended.state["new"]["step"] == 0
+    running = fo.Prodigy(params(), initial_state={"d": 0.125})
+    running.step(GRADS[0])
+    running.load(tmp_path / "a.npz", only="enc/*", hyperparameters="keep")
+    assert len({running.state[name]["d"] for name in NAMES}) == 1 and running.state["enc/w"]["step"] == 6
+
+
+def test_many_names_take_little_work():
+    """The work grows as the number of parameters, not as its square."""
+    count = 4000
+    many = {f"layer{k}/w": np.ones(1) for k in range(count)}
+    calls = 0
+
+    def counting(frame, event, arg):
+        nonlocal calls
+        calls += event == "call"
+
+    import sys
+
+    sys.setprofile(counting)
+    try:
+        optimizer = fo.Adam(many, weight_decay={**dict.fromkeys(many, 0.0), "layer1*": 0.1})
+        optimizer.load_state_dict(optimizer.state_dict(), only=list(many), hyperparameters="keep")
+    finally:
+        sys.setprofile(None)
+    assert calls < 400 * count

@@ -50,7 +50,7 @@ def test_resume_is_exact(case, tmp_path):
 
 STRICT = {  # each differs in one thing from Adam({"w": np.ones(3)}, lr=0.1)
     "missing \\['v'\\], unexpected \\['w'\\]": lambda: fo.Adam({"v": np.ones(3)}, lr=0.1),
-    "missing \\['v'\\], unexpected \\[\\]": lambda: fo.Adam({"w": np.ones(3), "v": np.ones(3)}, lr=0.1),
+    "missing \\['v'\\]; see load's missing='keep' or 'reset', rename": lambda: fo.Adam({"w": np.ones(3), "v": np.ones(3)}, lr=0.1),
     "parameter 'w': shape \\(3,\\), expected \\(4,\\)": lambda: fo.Adam({"w": np.ones(4)}, lr=0.1),
     "parameter 'w': dtype float64, expected float32": lambda: fo.Adam({"w": np.ones(3, np.float32)}, lr=0.1),
     "of rule adam, expected amsgrad": lambda: fo.Adam({"w": np.ones(3)}, lr=0.1, amsgrad=True),

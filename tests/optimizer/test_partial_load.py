@@ -176,7 +176,7 @@ def test_arrays_of_state_that_were_not_saved(saved, tmp_path):
         other.load(tmp_path / "a.npz", hyperparameters="keep")
     other.load(tmp_path / "a.npz", hyperparameters="keep", missing="reset")
     assert np.array_equal(other.average["enc/w"], saved.params["enc/w"])  # It begins where the parameters are.
-    assert other.last_load.begun == [f"{name}/averaged" for name in SIZES]
+    assert other.last_load.not_saved == [f"{name}/averaged" for name in SIZES]
     other.save(tmp_path / "b.npz")
     with pytest.raises(ValueError, match="ema: saved with averages"):
         make().load(tmp_path / "b.npz", hyperparameters="keep")
@@ -224,7 +224,15 @@ def broken(name):
         ({"rename": lambda name: None}, "rename: None for 'enc/w', expected a name"),
         ({"rename": 3}, "rename: 3, expected a dict"),
         ({"rename": broken}, "no name for enc/w"),
-        ({"rename": {"enc/w": "other"}}, r"missing \['enc/w'\], unexpected \['other'\]"),
+        ({"rename": {"enc/w": "other"}}, "rename: no parameter has the name 'other', expected one of enc/w"),
+        ({"rename": lambda name: name + "!"}, r"missing \['enc/b', 'enc/w', 'head/w'\], unexpected \['enc/b!', 'enc/w!'"),
+        (
+            {"rename": lambda name: name + "!", "missing": "keep", "unexpected": "ignore"},
+            "no name here, .* is among the saved ones",
+        ),
+        ({"missing": {"enc/*": "skip"}}, "missing: 'skip', expected one of"),
+        ({"missing": {"decoder/*": "reset"}}, r"missing: no parameter has the name 'decoder/\*'"),
+        ({"unexpected": ["old/*"]}, r"unexpected: no parameter has the name 'old/\*'"),
         ({"rename": {"enc/w": "enc/b", "enc/b": "enc/w"}}, r"'enc/w': shape \(20,\), expected \(30, 20\)"),
     ],
 )
@@ -267,3 +275,55 @@ def test_read_only_parameters_that_are_not_loaded(saved, tmp_path):
         other.load(tmp_path / "a.npz")
     other.load(tmp_path / "a.npz", only="enc/*")
     assert np.array_equal(data["enc/w"], saved.params["enc/w"])
+
+
+def test_what_may_be_missing_and_unexpected_by_names(saved, tmp_path):
+    """Only what is named may differ: a typing error in another name is still one."""
+    names = {"enc/w": (30, 20), "enc/b": (20,), "head/w": (20, 7), "new": (3,)}
+    other = fo.Adam({name: np.zeros(shape) for name, shape in names.items()})
+    choices = {"missing": {"new": "reset", "head/*": "reset"}, "unexpected": ["head/*"]}
+    other.load(tmp_path / "a.npz", **choices)
+    assert other.last_load.reset == ["head/w", "new"] and other.last_load.ignored == ["head/w"]
+    assert same(other, saved, "enc/w") and not other.params["head/w"].any() and not other.state["head/w"]["step"]
+    mistyped = fo.Adam({name.replace("enc/w", "enc/W"): np.zeros(shape) for name, shape in names.items()})
+    with pytest.raises(ValueError, match=r"missing \['enc/W'\], unexpected \['enc/w'\]"):
+        mistyped.load(tmp_path / "a.npz", **choices)
+    with pytest.raises(
+        ValueError, match=r"'head/w': shape \(20, 3\), expected \(20, 7\); with missing='reset', unexpected='ignore'"
+    ):
+        other.load(tmp_path / "a.npz", missing={"new": "keep"})
+
+
+def test_only_some_leave_the_others_hyperparameters(saved, tmp_path):
+    other = make(["enc/w", "mine"], lr=0.1)
+    other.load(tmp_path / "a.npz", only="enc/*", hyperparameters="keep")  # What else was saved is not asked for.
+    assert other.last_load.ignored == ["enc/b", "head/w"] and other.last_load.hyperparameters == {"lr of group 0": "kept"}
+    with pytest.raises(ValueError, match=r"lr of group 0: 0\.001 cannot be restored"):
+        other.load(tmp_path / "a.npz", only="enc/*", hyperparameters="restore")
+    assert other.lr == 0.1
+    parts = make(["enc/w", "mine"], lr={"enc/w": 0.1, "mine": 0.2})
+    parts.load(tmp_path / "a.npz", only="enc/*", hyperparameters="restore")
+    assert parts.lr == [0.001, 0.2] and parts.last_load.hyperparameters == {"lr of group 0": "restored"}
+
+
+def test_a_frozen_layer_may_have_been_free(saved, tmp_path):
+    """A factor of steps changes how decay is applied, and is compared itself."""
+    first = fo.AdamW({"w": np.ones(3)}, step_scale={"w": 0.0})
+    first.save(tmp_path / "b.npz")
+    other = fo.AdamW({"w": np.ones(3)})
+    with pytest.raises(ValueError, match="step_scale of group 0: saved"):
+        other.load(tmp_path / "b.npz")
+    other.load(tmp_path / "b.npz", hyperparameters={"step_scale": "keep"})
+
+
+def test_names_that_look_like_schedules(tmp_path):
+    for saved_value, here, fits in ((0.5, 0.5, True), (0.5, 0.1, False)):
+        first, other = (
+            fo.Adam({"callable": np.ones(2), "schedule": np.ones(2)}, step_scale={"callable": x, "schedule": 1.0})
+            for x in (saved_value, here)
+        )
+        if fits:
+            other.load_state_dict(first.state_dict())
+            continue
+        with pytest.raises(ValueError, match="step_scale of group 0: saved"):
+            other.load_state_dict(first.state_dict())

@@ -210,7 +210,7 @@ def test_refusals_change_nothing():
         (TypeError, "m: str", {"m": "zeros"}),
         (TypeError, "v: dtype complex128", {"v": [1j, 0, 0]}),
         (TypeError, "p: dtype int64", {"p": np.int64(3)}),
-        (ValueError, "out: 'in place', expected None, 'inplace' or", {"out": "in place"}),
+        (TypeError, "out: str, expected None, 'inplace' or", {"out": "in place"}),
         (TypeError, "out, p: list, expected a NumPy array", {"p": [0.0] * 3, "out": "inplace"}),
         (ValueError, "out, p: read-only", {"p": frozen, "out": "inplace"}),
         (ValueError, "out, m: shares memory with v", {"v": m, "out": (None, m, m)}),

@@ -162,7 +162,7 @@ def test_bounds_of_every_form():
         ((1.0, 0.0), "low above high"),
         ((np.zeros(3), 1.0), r"low of '0': float64 of shape \(3,\), expected a number or an array of shape \(2,\)"),
         ((np.nan, 1.0), "NaN"),
-        (({"a": 0.0}, 1.0), r"for \['a'\], expected a number, or numbers and arrays for \['0'\]"),
+        (({"a": 0.0}, 1.0), "bounds, low: no parameter has the name 'a', expected some of '0'"),
     ]:
         with pytest.raises(ValueError, match=message):
             fo.SGD(np.zeros(2), bounds=wrong)

@@ -209,7 +209,7 @@ ARRAYS = [
         ["bounds of '0': no number of float32 is between"],
         lambda: scaled(dtype=np.float32, bounds=(1 + 1e-12, 1 + 2e-12)),
     ),
-    (TypeError, ["bounds and step_scale: a masked array"], lambda: scaled(step_scale=np.ma.ones(3))),
+    (TypeError, ["bounds, step_scale, initial_state: a masked array"], lambda: scaled(step_scale=np.ma.ones(3))),
     (
         ValueError,
         ["step_scale of '0': -1.0 to 1.0, expected finite factors of at least 0"],
@@ -335,7 +335,7 @@ FILES = [
     (ValueError, ["state: not of format", "state_dict and save make"], lambda: adam().load_state_dict({})),
     (ValueError, ["state: of SGD, expected Adam"], lambda: changed([], optimizer="SGD")),
     (ValueError, ["state of 'w': of rule x, expected adam"], lambda: changed(["groups", 0], rule="x")),
-    (ValueError, ["state: missing [], unexpected ['x']"], lambda: changed(["state"], x={})),
+    (ValueError, ["state: unexpected ['x']; see load's unexpected='ignore', rename"], lambda: changed(["state"], x={})),
     (ValueError, ["state: 'groups' is int, expected Sequence"], lambda: changed([], groups=3)),
     (ValueError, ["state of 'w': ['m', 'v', 'x'], expected ['m', 'v']"], lambda: changed(["state", "w"], x=w())),
     (ValueError, ["step of 'w': -1, expected a whole number of steps"], lambda: changed(["state", "w"], step=-1)),

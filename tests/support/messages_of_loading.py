@@ -62,13 +62,36 @@ def tensor():
 
 
 OF_LOADING = [
+    (TypeError, ["load: unknown strict, expected one of only, rename"], lambda: load(strict=False)),
+    (
+        ValueError,
+        ["state: no name here, 'v', is among the saved ones, 'w'; see load's rename"],
+        lambda: load(None, fo.Adam({"v": w()}), missing="keep", unexpected="ignore"),
+    ),
+    (ValueError, ["rename: no parameter has the name 'W', did you mean 'w'?"], lambda: load(rename={"w": "W"})),
+    (ValueError, ["rename: nothing was saved as 'w*', expected whole names, or a function"], lambda: load(rename={"w*": "w"})),
+    (
+        ValueError,
+        ["lr: 'w*' comes after '*', which has all of its parameters; expected before it"],
+        lambda: fo.Adam({"w1": w()}, lr={"*": 0.1, "w*": 0.2}),
+    ),
+    (
+        ValueError,
+        ["lr: differs within a group of which prodigy makes one estimate, expected groups"],
+        lambda: fo.Prodigy({"a": w(), "b": w()}, lr={"a": 0.5}),
+    ),
+    (
+        ValueError,
+        ["decoupled_weight_decay: of another optimizer than Adam, expected fastopt.torch.AdamW"],
+        lambda: fo.torch.Adam(tensor(), weight_decay=0.1, decoupled_weight_decay=True),
+    ),
     (
         ValueError,
         ["state: missing ['v'], unexpected ['w']", "missing='keep' or 'reset'"],
         lambda: load(None, fo.Adam({"v": w()})),
     ),
     (ValueError, ["missing: 'skip', expected one of 'raise', 'keep', 'reset'"], lambda: load(missing="skip")),
-    (TypeError, ["rename: 3, expected a dict of names here by saved names, or a function"], lambda: load(rename=3)),
+    (TypeError, ["rename: 3, expected a dict of names by saved names, or a function"], lambda: load(rename=3)),
     (ValueError, ["rename: nothing was saved as 'W', did you mean 'w'?"], lambda: load(rename={"W": "w"})),
     (TypeError, ["rename: 1 for 'w', expected a name"], lambda: load(rename=len)),
     (
@@ -109,10 +132,10 @@ OF_LOADING = [
         lambda: fo.Adam({"w": w()}, lr={"v": 0}),
     ),
     (TypeError, ["initial_state: 1, expected a dict of first values by name"], lambda: fo.Adam(w(), initial_state=1)),
-    (ValueError, ["initial_state: no 'x', expected one of m, v"], lambda: fo.Adam(w(), initial_state={"x": 1})),
+    (ValueError, ["initial_state: no 'x', expected one of step, m, v"], lambda: fo.Adam(w(), initial_state={"x": 1})),
     (
         ValueError,
-        ["initial_state, product of '0': an array, expected a number, which the rule carries"],
+        ["initial_state, product of '0': an array, expected a number"],
         lambda: fo.NAdam(w(), initial_state={"product": w()}),
     ),
     (
@@ -122,7 +145,7 @@ OF_LOADING = [
     ),
     (TypeError, ["p: a list of bool, expected numbers"], lambda: functional.sgd([True], w(1), t=1)),
     (ValueError, ["p: lists of different lengths, expected an array"], lambda: functional.sgd([[1.0], [1.0, 2.0]], w(), t=1)),
-    (ValueError, ["out: 'here', expected None, 'inplace' or (p,)"], lambda: functional.sgd(w(), w(), t=1, out="here")),
+    (TypeError, ["out: str, expected None, 'inplace' or (p,)"], lambda: functional.sgd(w(), w(), t=1, out="here")),
     (TypeError, ["lr: a dict of values by name, expected groups"], lambda: fo.torch.Adam(tensor(), lr={"0": 0.1})),
     (TypeError, ["Optimizer: a base class, expected a class such as fastopt.torch.Adam"], lambda: fo.torch.Optimizer(tensor())),
     (TypeError, ["Adam: an argument is given twice, or there are too many"], lambda: fo.torch.Adam(tensor(), 0.1, lr=0.1)),

@@ -5,6 +5,7 @@ import inspect
 import io
 import pickle
 import warnings
+from collections import OrderedDict
 
 import pytest
 from torch_tools import close, give_gradients, steps, tensors
@@ -268,11 +269,11 @@ def test_sgd_has_torchs_state():
 
 
 def moved(x, device):
-    """Return a copy in which each tensor has been moved, as Accelerate and Lightning do with nested state."""
+    """Return a copy in which each tensor has been moved, as Accelerate and Lightning do: mappings of the same class."""
     if isinstance(x, torch.Tensor):
         return x.to(device)
     if isinstance(x, dict):
-        return {k: moved(y, device) for k, y in x.items()}
+        return type(x)(OrderedDict((k, moved(y, device)) for k, y in x.items()))
     return type(x)(moved(y, device) for y in x) if isinstance(x, (list, tuple)) else x
 
 
@@ -287,7 +288,7 @@ def test_state_that_trainers_move_and_save(cls, tmp_path):
     steps(optimizer, params, 0, 2)
     # Lightning: each value of the state is replaced by what was moved.
     for p, entry in optimizer.state.items():
-        optimizer.state[p] = moved(dict(entry), "cpu")
+        optimizer.state[p] = moved(entry, "cpu")
     steps(optimizer, params, 2, 2)
     # Accelerate: the state dictionary is moved, and loaded into the same optimizer when it is wrapped.
     optimizer.load_state_dict(moved(optimizer.state_dict(), "cpu"))
@@ -330,7 +331,6 @@ def test_wrappers_that_patch_a_step():
         assert optimizer.step(closure_of(params)) == reference.step(closure_of(theirs)) == 3.0
     close(params, theirs)
     assert len(called) == 4
-    pickle.loads(pickle.dumps(fo.torch.Adam(tensors(), lr=0.1).state_dict()))
 
 
 def test_torchs_distributed_checkpoint_format():
@@ -359,3 +359,119 @@ def test_a_file_of_a_whole_optimizer():
     buffer.seek(0)
     found = torch.load(buffer, weights_only=False)
     assert type(found) is fo.torch.Adam and found.fast.fingerprint() == optimizer.fast.fingerprint()
+
+
+def lazy_model():
+    torch.manual_seed(1)
+    return torch.nn.Sequential(torch.nn.LazyLinear(4), torch.nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize("cls", [fo.torch.Adam, T.Adam])
+def test_a_checkpoint_before_a_module_has_memory(cls):
+    """It is loaded into the parameters that there are, and into the others once they have memory, as in torch."""
+    x = torch.linspace(-1, 1, 15).reshape(5, 3)
+
+    def train(model, optimizer, count):
+        for _ in range(count):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+
+    whole = lazy_model()
+    whole(x)
+    first = cls(whole.parameters(), lr=0.1)
+    train(whole, first, 3)
+    kept = copy.deepcopy(first.state_dict())
+    weights = copy.deepcopy(whole.state_dict())
+    other = lazy_model()
+    second = cls(other.parameters(), lr=0.1)
+    second.load_state_dict(copy.deepcopy(kept))
+    other(x)
+    other.load_state_dict(weights)
+    train(whole, first, 3)
+    train(other, second, 3)
+    close(list(other.parameters()), list(whole.parameters()))
+    assert all(second.state[p]["step"] == 6 for p in other.parameters())
+
+
+def test_reloading_what_accelerate_reloads():
+    p, q = tensors()
+    with pytest.warns(UserWarning, match="duplicate parameters"):
+        twice = fo.torch.SGD([p, p, q], lr=0.1, momentum=0.9)
+    steps(twice, [p, q], 0)
+    for optimizer in (twice, fo.torch.Adam([{"params": []}]), fo.torch.Adam(lazy_model().parameters())):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            before = optimizer.fast.fingerprint()
+            optimizer.load_state_dict(moved(optimizer.state_dict(), "cpu"))
+            assert optimizer.fast.fingerprint() == before
+    fo.torch.Adam([{"params": []}], master="float32").step()
+
+
+def test_two_networks_of_the_same_names():
+    nets = [torch.nn.Linear(3, 2) for _ in range(2)]
+    optimizer = fo.torch.Adam([pair for net in nets for pair in net.named_parameters()], lr=0.1)
+    starts = [p.detach().clone() for net in nets for p in net.parameters()]
+    sum(net(torch.ones(1, 3)).sum() for net in nets).backward()
+    optimizer.step()
+    moved_all = [p for net in nets for p in net.parameters()]
+    assert all(torch.allclose(p, start - 0.1, atol=1e-6) for p, start in zip(moved_all, starts, strict=True))
+
+
+def test_momentum_that_is_set_to_zero():
+    results = []
+    for cls in (fo.torch.SGD, T.SGD):
+        params = tensors()
+        optimizer = cls(params, lr=0.1, momentum=0.9)
+        steps(optimizer, params, 0)
+        optimizer.param_groups[0]["momentum"] = 0.0
+        steps(optimizer, params, 3)
+        for again in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+            steps(again, again.param_groups[0]["params"], 6)
+        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        steps(optimizer, params, 6)
+        results.append(params)
+    close(*results)
+
+
+def test_a_parameter_that_was_taken_out_and_comes_back():
+    results = []
+    for cls in (fo.torch.Adam, T.Adam):
+        params = tensors()
+        optimizer = cls(params, lr=0.1)
+        steps(optimizer, params, 0)
+        out = optimizer.param_groups[0]["params"].pop()
+        steps(optimizer, params, 3)
+        optimizer.param_groups[0]["params"].append(out)
+        steps(optimizer, params, 6)
+        results.append(params)
+        assert optimizer.state[out]["step"] == 6
+    close(*results)
+
+
+def test_decay_of_another_optimizer_is_refused():
+    theirs = tensors()
+    reference = T.Adam(theirs, weight_decay=0.5, decoupled_weight_decay=True)
+    steps(reference, theirs, 0)
+    optimizer = fo.torch.Adam(tensors())
+    with pytest.raises(ValueError, match="decoupled_weight_decay: of another optimizer than Adam"):
+        optimizer.load_state_dict(reference.state_dict())
+    assert fo.torch.Adam(tensors(), weight_decay=0.5, decoupled_weight_decay=False).param_groups[0]["weight_decay"] == 0.5
+    with pytest.raises(ValueError, match=r"expected fastopt\.torch\.AdamW"):
+        fo.torch.Adam(tensors(), weight_decay=0.5, decoupled_weight_decay=True)
+
+
+def test_signatures_say_what_has_a_place():
+    found = inspect.signature(fo.torch.Adam).parameters
+    assert [name for name, p in found.items() if p.kind is p.POSITIONAL_OR_KEYWORD] == [
+        "params", "lr", "betas", "eps", "weight_decay", "amsgrad",
+    ]  # fmt: skip
+    assert found["eps_root"].kind is inspect.Parameter.KEYWORD_ONLY
+
+    class Mine(fo.Lion):
+        """A rule of a user's."""
+
+    Mine.__name__ = "SGD"
+    params = tensors()
+    made = type(fo.torch.optimizer(Mine, params))(params, 0.3, (0.5, 0.9))
+    assert made.param_groups[0]["betas"] == (0.5, 0.9)

@@ -15,9 +15,9 @@ T = torch.optim
 def exchange(request, monkeypatch):
     """Tensors are located by torch's half of DLPack in C, or, before torch 2.10, by their methods."""
     if not request.param:
-        monkeypatch.setattr(fo.torch, "EXCHANGE", None)
+        monkeypatch.setattr(fo.torch.base, "EXCHANGE", None)
     else:
-        assert fo.torch.EXCHANGE is not None
+        assert fo.torch.base.EXCHANGE is not None
 
 
 def test_gradients_that_come_and_go(exchange):

@@ -1013,7 +1013,8 @@ cdef extern from *:
         fo_floats agree = fo_sign_narrow(g) * last;
         fo_floats factor = fo_where_narrow(agree > fo_number_narrow(0.0), up, fo_number_narrow(1.0)) * fo_where_narrow(agree <
             fo_number_narrow(0.0), down, fo_number_narrow(1.0));
-        size = fo_minimum_narrow(fo_maximum_narrow(factor * fo_maximum_narrow(size, start), least), most);
+        size = fo_minimum_narrow(fo_maximum_narrow(factor * fo_where_narrow(size > fo_number_narrow(0.0), size, start), least),
+            most);
         last = fo_where_narrow(agree < fo_number_narrow(0.0), fo_number_narrow(0.0), g);
         const fo_floats update = size * fo_sign_narrow(last);
         state_[0] = last;
@@ -1449,10 +1450,10 @@ cdef void adagrad_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void adam_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
                        double *c) noexcept nogil:
-    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5], uncorrected = h[6]
-    cdef double correct = 1.0 if uncorrected else 1.0 - power(k_, 2, beta2, t)
+    cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5]
+    cdef double correct = 1.0 - power(k_, 2, beta2, t)
     cdef double c2 = sqrt(correct)
-    c[0] = lr * c2 / (1.0 if uncorrected else 1.0 - power(k_, 1, beta1, t))  # step_size
+    c[0] = lr * c2 / (1.0 - power(k_, 1, beta1, t))  # step_size
     c[1] = 1.0 - beta1  # w1
     c[2] = beta2  # keep
     c[3] = 1.0 - beta2  # w2
@@ -1492,10 +1493,9 @@ cdef void adam_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 cdef void amsgrad_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
                           double *c) noexcept nogil:
     cdef double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5], max_corrected = h[6]
-    cdef double uncorrected = h[7]
-    cdef double correct = 1.0 if uncorrected else 1.0 - power(k_, 2, beta2, t)
+    cdef double correct = 1.0 - power(k_, 2, beta2, t)
     cdef double c2 = 1.0 if max_corrected else sqrt(correct)
-    c[0] = lr * c2 / (1.0 if uncorrected else 1.0 - power(k_, 1, beta1, t))  # step_size
+    c[0] = lr * c2 / (1.0 - power(k_, 1, beta1, t))  # step_size
     c[1] = 1.0 - beta1  # w1
     c[2] = beta2  # keep
     c[3] = 1.0 - beta2  # w2
@@ -2504,7 +2504,7 @@ cdef inline void rprop(real *restrict p_, const real *restrict g_, real *restric
         size = size_[i]
         agree = sign(g) * last
         factor = where(agree > <real> 0, up, <real> 1) * where(agree < <real> 0, down, <real> 1)
-        size = minimum(maximum(factor * maximum(size, start), least), most)
+        size = minimum(maximum(factor * where(size > <real> 0, size, start), least), most)
         last = where(agree < <real> 0, <real> 0, g)
         update = size * sign(last)
         if u_ is NULL:
@@ -2645,12 +2645,10 @@ cdef void sgd_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void momentum_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
                            double *c) noexcept nogil:
-    cdef double lr = h[0], momentum = h[1], dampening = h[2], lr_in_velocity = h[3], damped_start = h[4]
-    cdef double delayed_start = h[5]
-    cdef double first = (1.0 - delayed_start) * (1.0 - dampening if damped_start else 1.0)
-    cdef double take = 1.0 - dampening if t > 1 else first
+    cdef double lr = h[0], momentum = h[1], dampening = h[2], lr_in_velocity = h[3]
+    cdef double take = 1.0 - dampening if t > 1 else 1.0
     c[0] = 1.0 if lr_in_velocity else lr  # lr
-    c[1] = momentum if t > 1 else momentum * (damped_start + delayed_start)  # keep
+    c[1] = momentum if t > 1 else 0.0  # keep
     c[2] = take * lr if lr_in_velocity else take  # take
 
 
@@ -2681,10 +2679,9 @@ cdef void momentum_f64(void **a, Py_ssize_t n, const double *c) noexcept nogil:
 
 cdef void nesterov_scalars(int64_t t, double *carry, const double *sums, const double *h, fo_powers_t *k_,
                            double *c) noexcept nogil:
-    cdef double lr = h[0], momentum = h[1], lr_in_velocity = h[2], damped_start = h[3], delayed_start = h[4]
-    cdef double take = 1.0 if t > 1 else 1.0 - delayed_start
-    c[0] = momentum if t > 1 else momentum * (damped_start + delayed_start)  # keep
-    c[1] = take * lr if lr_in_velocity else take  # take
+    cdef double lr = h[0], momentum = h[1], lr_in_velocity = h[2]
+    c[0] = momentum if t > 1 else 0.0  # keep
+    c[1] = lr if lr_in_velocity else 1.0  # take
     c[2] = lr
     c[3] = momentum if lr_in_velocity else lr * momentum  # ahead
 
@@ -3574,18 +3571,16 @@ describe_rule(&RULES[4], 1, 0, 1, 0)
 describe_vectors(&RULES[4], adagrad_floats, adagrad_doubles)
 describe_narrow(&RULES[4], adagrad_bf16_0, adagrad_bf16_1)
 
-describe(&RULES[5], b"adam",
-         (b"p g m v | step_size w1 keep w2 eps root |  | lr beta1 beta2 eps eps_root eps_hat "
-          b"uncorrected"),
-         adam_scalars, adam_f32, adam_f64, 7, 6, 0)
+describe(&RULES[5], b"adam", b"p g m v | step_size w1 keep w2 eps root |  | lr beta1 beta2 eps eps_root eps_hat",
+         adam_scalars, adam_f32, adam_f64, 6, 6, 0)
 describe_rule(&RULES[5], 2, 1, 2, 0)
 describe_vectors(&RULES[5], adam_floats, adam_doubles)
 describe_narrow(&RULES[5], adam_bf16_0, adam_bf16_1)
 
 describe(&RULES[6], b"amsgrad",
          (b"p g m v vmax | step_size w1 keep w2 seen eps root |  | lr beta1 beta2 eps eps_root eps_hat"
-          b" max_corrected uncorrected"),
-         amsgrad_scalars, amsgrad_f32, amsgrad_f64, 8, 7, 0)
+          b" max_corrected"),
+         amsgrad_scalars, amsgrad_f32, amsgrad_f64, 7, 7, 0)
 describe_rule(&RULES[6], 3, 1, 6, 0)
 describe_vectors(&RULES[6], amsgrad_floats, amsgrad_doubles)
 describe_narrow(&RULES[6], amsgrad_bf16_0, amsgrad_bf16_1)
@@ -3736,16 +3731,13 @@ describe_vectors(&RULES[28], schedule_free_adamw_floats, schedule_free_adamw_dou
 describe(&RULES[29], b"sgd", b"p g | lr |  | lr", sgd_scalars, sgd_f32, sgd_f64, 1, 1, 0)
 describe_rule(&RULES[29], 0, 0, 0, 0)
 
-describe(&RULES[30], b"momentum",
-         (b"p g buf | lr keep take |  | lr momentum dampening lr_in_velocity damped_start "
-          b"delayed_start"),
-         momentum_scalars, momentum_f32, momentum_f64, 6, 3, 0)
+describe(&RULES[30], b"momentum", b"p g buf | lr keep take |  | lr momentum dampening lr_in_velocity", momentum_scalars,
+         momentum_f32, momentum_f64, 4, 3, 0)
 describe_rule(&RULES[30], 1, 1, 0, 0)
 describe_narrow(&RULES[30], momentum_bf16_0, momentum_bf16_1)
 
-describe(&RULES[31], b"nesterov",
-         b"p g buf | keep take lr ahead |  | lr momentum lr_in_velocity damped_start delayed_start", nesterov_scalars,
-         nesterov_f32, nesterov_f64, 5, 4, 0)
+describe(&RULES[31], b"nesterov", b"p g buf | keep take lr ahead |  | lr momentum lr_in_velocity", nesterov_scalars,
+         nesterov_f32, nesterov_f64, 3, 4, 0)
 describe_rule(&RULES[31], 1, 1, 0, 0)
 describe_narrow(&RULES[31], nesterov_bf16_0, nesterov_bf16_1)
 
@@ -3901,8 +3893,8 @@ SOURCES = {
         ("889f20442f72ccb2e8c3e3053629d86986f334e463af2a5323a25b982418b47c",
          "8b2a10eade5aa080db86cecea4475990afc2d63a483c2eb08b81f11d875163f0"),
     "optimizers/adam.py":
-        ("19b18ac924861033fe18d07095cfbf75f1afa9ed5bcf847644ec6d554a71652b",
-         "c23fbf89db054a6dd4f7ad3092d0e69c4f8a73067e817893f726faead140ca61"),
+        ("24fc81ba93132d492e31af44c9e58ee679db1ed2389e88b3f4260980f90805fb",
+         "63105d9db2428247c844ddfe4591699a89da6d3226e8ac4f085adc704cb88539"),
     "optimizers/adamax.py":
         ("70226b38af62d2273d564466664e186562ea0df9281a55d2c7011c831f67b3c4",
          "dffb408b8029aabe34a7add86224e8d052a6b3e21def989b1536ca37fbaff9a1"),
@@ -3952,8 +3944,8 @@ SOURCES = {
         ("7aabe99d4b3585c75b0e2fa5f43dbf4ade1222fed14c03024ea0e016b46f7e21",
          "5250bef732ca550b7c95c79307650e213ba1549389f8a8d6800c03f6b9abe476"),
     "optimizers/rprop.py":
-        ("d80891d3761afbc279cca2dcc9d6795e83ed24f751f72edfb0df0029fbabde78",
-         "bb92ed2067a93d9802781544f9b45590a810bed0711cf39005cc2a229330602d"),
+        ("39b9f01bbc9869a78aaa312886734709a15b23633fa3b05f7389300c6045f1a8",
+         "0f152c8900186ae6316c59e3143c0e019ccae64cbba7eb04ce9beb0a472e7a09"),
     "optimizers/schedule_free.py":
         ("8bc3511797eba76c59e0dd0eacdbf5ad943e4258af345975e5b584463c00ab40",
          "7c2fe83d55820cf4200efbfd54a34be97f1e30f842ca747d215175b9e5d18373"),
@@ -3961,8 +3953,8 @@ SOURCES = {
         ("7367f4ed98d2dd69f26aa24a33dbeed3fa84cb5043620bac5a22d60ad6619e15",
          "90dd123bb03f6a71455234eef102318e3708b0ac78159603d8c5d0446064b98c"),
     "optimizers/sgd.py":
-        ("26ef0b6baa0c1c67d45104490f45f208a332a5d3aded6eb9c78b6aa4d60335dc",
-         "efd3c0d3550a224ba5f25b9db8b76e77e048f3fbd1a9a32cc2bf7aa5a082527a"),
+        ("036958c0eeff6e2a0152f097d4f93ec2ed96f5e7387e67bcb47283948a8114c8",
+         "876a615402ea45f949ceb1df7f0ce6c72bbf962d96632b9e754297f3dd509bdd"),
     "optimizers/signsgd.py":
         ("2925d60c9e1e578a30e4d59d05e15369b4c99935c42a788c2edb98f8eb2d38ce",
          "11c8693d3db288bbe4fa46d130375fc17f5427d051f57ae203d38fc41ea4d6a2"),

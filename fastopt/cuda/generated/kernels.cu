@@ -782,10 +782,10 @@ struct adam : fo_rule {
 
     FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
-        double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5], uncorrected = h[6];
-        double correct = uncorrected ? 1.0 : 1.0 - fo_power(beta2, t);
+        double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5];
+        double correct = 1.0 - fo_power(beta2, t);
         double c2 = fo_sqrt(correct);
-        c[0] = lr * c2 / (uncorrected ? 1.0 : 1.0 - fo_power(beta1, t)); /* step_size */
+        c[0] = lr * c2 / (1.0 - fo_power(beta1, t)); /* step_size */
         c[1] = 1.0 - beta1; /* w1 */
         c[2] = beta2; /* keep */
         c[3] = 1.0 - beta2; /* w2 */
@@ -819,10 +819,9 @@ struct amsgrad : fo_rule {
     FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
         double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], eps_root = h[4], eps_hat = h[5], max_corrected = h[6];
-        double uncorrected = h[7];
-        double correct = uncorrected ? 1.0 : 1.0 - fo_power(beta2, t);
+        double correct = 1.0 - fo_power(beta2, t);
         double c2 = max_corrected ? 1.0 : fo_sqrt(correct);
-        c[0] = lr * c2 / (uncorrected ? 1.0 : 1.0 - fo_power(beta1, t)); /* step_size */
+        c[0] = lr * c2 / (1.0 - fo_power(beta1, t)); /* step_size */
         c[1] = 1.0 - beta1; /* w1 */
         c[2] = beta2; /* keep */
         c[3] = 1.0 - beta2; /* w2 */
@@ -1669,7 +1668,7 @@ struct rprop : fo_rule {
         real last = state_[0], size = state_[1];
         real agree = fo_sign(g) * last;
         real factor = fo_where(agree > (real)0.0, up, (real)1.0) * fo_where(agree < (real)0.0, down, (real)1.0);
-        size = fo_minimum(fo_maximum(factor * fo_maximum(size, start), least), most);
+        size = fo_minimum(fo_maximum(factor * fo_where(size > (real)0.0, size, start), least), most);
         last = fo_where(agree < (real)0.0, (real)0.0, g);
         const real update = size * fo_sign(last);
         state_[0] = last;
@@ -1792,11 +1791,10 @@ struct momentum : fo_rule {
 
     FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
-        double lr = h[0], momentum = h[1], dampening = h[2], lr_in_velocity = h[3], damped_start = h[4], delayed_start = h[5];
-        double first = (1.0 - delayed_start) * (damped_start ? 1.0 - dampening : 1.0);
-        double take = t > 1 ? 1.0 - dampening : first;
+        double lr = h[0], momentum = h[1], dampening = h[2], lr_in_velocity = h[3];
+        double take = t > 1 ? 1.0 - dampening : 1.0;
         c[0] = lr_in_velocity ? 1.0 : lr; /* lr */
-        c[1] = t > 1 ? momentum : momentum * (damped_start + delayed_start); /* keep */
+        c[1] = t > 1 ? momentum : 0.0; /* keep */
         c[2] = lr_in_velocity ? take * lr : take; /* take */
     }
 
@@ -1823,10 +1821,9 @@ struct nesterov : fo_rule {
 
     FO_INLINE void scalars(int64_t t, double *carry, const double *sums, const double *h, double *c)
     {
-        double lr = h[0], momentum = h[1], lr_in_velocity = h[2], damped_start = h[3], delayed_start = h[4];
-        double take = t > 1 ? 1.0 : 1.0 - delayed_start;
-        c[0] = t > 1 ? momentum : momentum * (damped_start + delayed_start); /* keep */
-        c[1] = lr_in_velocity ? take * lr : take; /* take */
+        double lr = h[0], momentum = h[1], lr_in_velocity = h[2];
+        c[0] = t > 1 ? momentum : 0.0; /* keep */
+        c[1] = lr_in_velocity ? lr : 1.0; /* take */
         c[2] = lr;
         c[3] = lr_in_velocity ? momentum : lr * momentum; /* ahead */
     }
