@@ -94,6 +94,13 @@ def check_bool(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_number(domain: Domain, name: str, x: Any) -> float:
+    """Return a hyperparameter of one step as a float, or raise, for a schedule too."""
+    if callable(x):
+        raise TypeError(f"{name}: {x!r:.60}, expected a number, such as schedule(t - 1)")
+    return domain.check(name, x)
+
+
 def is_real(x: Any) -> bool:
     """Return True for a real number of Python or NumPy; False for True and False."""
     return isinstance(x, Real) and not isinstance(x, bool)

@@ -19,7 +19,7 @@ from fastopt._engine.tables cimport find, table_of
 from fastopt._engine.views cimport alike, format_of
 
 from fastopt._arrays import layout
-from fastopt.domains import check_order, whole
+from fastopt.domains import check_number, check_order, whole
 
 cnp.import_array()
 
@@ -136,7 +136,7 @@ cdef class Update:
             elif self.switches[k] and type(x) is bool:
                 h[k] = x is True
             else:
-                h[k] = self.bounds[k].check(self.names[k], x)
+                h[k] = check_number(self.bounds[k], self.names[k], x)
         if self.ordered:
             check_order(self.formula.domains, {name: h[k] for k, name in enumerate(self.names)})
         return 0

@@ -13,7 +13,7 @@ from .._arrays import dtypes, layout, overlap
 from .._arrays.changes import commit, writing
 from .._arrays.row_gradient import check_rows, is_rows
 from .._arrays.tree import Structure, collect
-from ..domains import check_order, whole
+from ..domains import check_number, check_order, whole
 from ..spec import STAGES
 from . import sums
 from .oracle import Work, advance, unwalked, walked
@@ -190,7 +190,7 @@ class Update:
             raise ValueError(f"t: {t!r}, expected the number of this step: 1, 2, ...")
         t = number
         rule = self.formula
-        values = {name: domain.check(name, x) for (name, domain), x in zip(rule.domains.items(), hyperparameters, strict=True)}
+        values = {name: check_number(d, name, x) for (name, d), x in zip(rule.domains.items(), hyperparameters, strict=True)}
         check_order(rule.domains, values)
         numbers = rule.first(carry, t)
         for name, a in zip(["p", *rule.state], [p, *state], strict=True):

@@ -2,6 +2,6 @@
 
 from .by_name import no_decay
 from .optimizer import Optimizer
-from .parameter import Parameter
+from .parameter import CORRECTED, Parameter
 
-__all__ = ["Optimizer", "Parameter", "no_decay"]
+__all__ = ["CORRECTED", "Optimizer", "Parameter", "no_decay"]

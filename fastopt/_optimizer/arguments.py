@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 from .. import spec
@@ -114,12 +116,12 @@ def make_groups(
 
     One with options by names becomes several, in each of which all options are alike. `first` is the number of groups before.
     """
-    check_options(given, optimizer.defaults if first else {})
+    check_options(given, optimizer.defaults, first > 0)
     usual = usual_of(type(optimizer), optimizer._convention)
     groups: list[Group] = []
     parameters: list[Parameter] = []
     for origin, (options, path, leaves) in enumerate(given, first):
-        parts = split(options, [optimizer.defaults, usual], path, leaves)
+        parts = split(options, [optimizer.defaults, usual], path, leaves, partial(kept_option, type(optimizer)))
         made = [make_group(optimizer, part, [leaves[i] for i in places], origin) for part, places in parts]
         known = dict.fromkeys(name for group in made for name in group.state_names)
         arrays = operands(made[0].chosen, path, leaves)
@@ -143,8 +145,10 @@ def check_common(parts: Sequence[Group], members: Iterable[Parameter]) -> None:
         return
     shared = [key for key in first if key not in ("weight_decay", "eps") and {*parts[0].names(key)} <= {*rule.hyperparameters}]
     differing = [key for key in shared if not all(is_same(part.options[key], first[key]) for part in parts)]
-    if len({tuple(parameter.first_counter[1]) for parameter in members}) > 1:
+    if len({(parameter.first_counter[0], *parameter.first_counter[1]) for parameter in members}) > 1:
         differing.append("initial_state")
+    for part in parts:
+        part.siblings, part.common = list(parts), shared
     if differing:
         raise ValueError(f"{differing[0]}: differs within a group of which {rule.name} makes one estimate, expected groups")
 
@@ -196,6 +200,23 @@ def checked_option(cls: Any, key: str, value: Any, domains: Mapping[str, Domain]
     elif key not in cls.tuple_arguments:
         check_hyperparameter(key, value, domains.get(key, NONNEGATIVE))
     return value
+
+
+def kept_option(cls: Any, key: str, value: Any) -> Any:
+    """Return an option of a group as it is kept, or raise: numbers of any type as floats, lists as tuples."""
+    domains = domains_of(cls)
+    value = checked_option(cls, key, value, domains)
+    if key in cls.choices:
+        return str(value)
+    if key in cls.tuple_arguments and isinstance(value, Iterable):
+        names = cls.tuple_arguments[key]
+        return tuple(kept_number(x, domains.get(name, NONNEGATIVE), name) for name, x in zip_longest(names, value, fillvalue=key))
+    return value if isinstance(value, bool) else kept_number(value, domains.get(key, NONNEGATIVE), key)
+
+
+def kept_number(x: Any, domain: Domain, name: str) -> Any:
+    """Return a number as a float; schedules, and None that stands for a constant, as they are."""
+    return x if callable(x) or (x is None and not domain.is_limit) else domain.check(name, x)
 
 
 @of_class

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -119,6 +119,8 @@ def select(what: str, patterns: Any, names: Sequence[str]) -> list[str]:
     given = [patterns] if isinstance(patterns, str) else patterns
     if not isinstance(given, (list, tuple, set, frozenset)) or not all(isinstance(x, str) for x in given):
         raise TypeError(f"{what}: {patterns!r:.60}, expected names or patterns of them, such as ['encoder/*']")
+    if not given:
+        raise ValueError(f"{what}: {patterns!r}, expected some names or patterns")
     check_keys(what, given, [(names, None)])
     return list(keys_of(given, names))
 
@@ -139,12 +141,16 @@ def mappings_of(options: Mapping[str, Any]) -> list[tuple[str, Mapping[Any, Any]
     return [(what, value) for what, value in found if isinstance(value, Mapping)]
 
 
-def check_options(groups: Sequence[tuple[Mapping[str, Any], str | None, Leaves]], common: Mapping[str, Any]) -> None:
-    """Raise for options by names that no parameter has, in the groups that have these options; those of `common` may have none."""
-    passed = {id(value) for _, value in mappings_of(common)} if common else set()
+def check_options(groups: Sequence[tuple[Mapping[str, Any], str | None, Leaves]], usual: Mapping[str, Any], added: bool) -> None:
+    """Raise for options by names that no parameter has, in the groups that have these options.
+
+    The `usual` ones, of the constructor, need not have any in a group that is `added`.
+    """
+    passed = {id(value) for _, value in mappings_of(usual)} if added else set()
     seen: dict[tuple[str, int], tuple[Mapping[Any, Any], list[tuple[Sequence[str], str | None]]]] = {}
     for options, path, leaves in groups:
-        for what, value in mappings_of(options):
+        behind = {key: usual.get(key) for key in by_name(options)}  # What names that a group does not mention fall back on.
+        for what, value in [*mappings_of(options), *by_name({k: x for k, x in behind.items() if x is not options[k]}).items()]:
             _, of_groups = seen.setdefault((what, id(value)), (value, []))
             of_groups.append(([name for name, _ in leaves], path))
     for (what, _), (value, of_groups) in seen.items():
@@ -152,16 +158,23 @@ def check_options(groups: Sequence[tuple[Mapping[str, Any], str | None, Leaves]]
             check_keys(what, dict(flatten(value)[1]) if "," in what or what == "step_scale" else flat(value), of_groups)
 
 
-def split(options: Mapping[str, Any], chain: Sequence[Mapping[str, Any]], path: str | None, leaves: Leaves) -> list[Part]:
+def split(
+    options: Mapping[str, Any],
+    chain: Sequence[Mapping[str, Any]],
+    path: str | None,
+    leaves: Leaves,
+    kept: Callable[[str, Any], Any],
+) -> list[Part]:
     """Return the parts of a group in which all options are alike, with the places of their parameters.
 
     Parameters that an option by names does not mention have the value of the first mapping in `chain` that has one for them.
+    `kept` returns an option as an optimizer keeps it, so that equal ones can be recognised.
     """
     names = [name for name, _ in leaves]
     values = {key: values_of(key, [options, *chain], path, names) for key in by_name(options)}
     parts: list[Part] = []
     for place in range(len(leaves)):
-        chosen = {key: each[place] for key, each in values.items()}
+        chosen = {key: kept(key, each[place]) for key, each in values.items()}
         part = next((places for other, places in parts if all(is_same(x, other[key]) for key, x in chosen.items())), None)
         if part is None:
             part = []
@@ -180,18 +193,7 @@ def values_of(key: str, chain: Sequence[Mapping[str, Any]], path: str | None, na
         found = {**of_names, **found}
         if given is None:
             break
-    usual = chain[-1][key]
-    return [plain(usual if found[name] is None and isinstance(usual, str) else found[name]) for name in names]
-
-
-def plain(x: Any) -> Any:
-    """Return a value of an option as optimizers keep it: numbers of any type as Python's, lists as tuples."""
-    if isinstance(x, (list, tuple)):
-        return tuple(map(plain, x))
-    if isinstance(x, (bool, np.bool_)):
-        return bool(x)
-    has_number = isinstance(x, (int, float, np.number)) or (hasattr(x, "__float__") and getattr(x, "ndim", 1) == 0)
-    return float(x) if has_number else x
+    return [found[name] for name in names]
 
 
 def joined(parts: Sequence[tuple[Mapping[str, Any], Sequence[str]]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
 from operator import setitem
@@ -131,6 +131,10 @@ class Group(MutableMapping[str, Any]):
         Number of the group as it was given; one with options by names becomes several, which rules that sum over a group sum over.
     parameters : tuple of str
         Names of its parameters.
+    siblings : sequence of Group
+        Parts of the same given group, if the rule makes one estimate for all, else itself.
+    common : collection of str
+        Options that these share.
     rule : Spec
         The rule that the options choose.
     fallback_rule : Spec or None
@@ -163,6 +167,8 @@ class Group(MutableMapping[str, Any]):
         parameters: tuple[str, ...] = (),
     ) -> None:
         self.origin, self.parameters = origin, parameters
+        self.siblings: Sequence[Group] = [self]
+        self.common: Collection[str] = ()
         self.rule, self.fallback_rule, self.accepts = rule, fallback_rule, accepts
         self.tuple_arguments: Mapping[str, Sequence[str]] = cls.tuple_arguments
         self.constants = constants
@@ -240,7 +246,9 @@ class Group(MutableMapping[str, Any]):
                 raise ValueError(
                     f"{key}: {self.options[key]!r} was chosen at construction and cannot be changed later (rule {self.rule.name!r})"
                 )
-        commit([change for key, value in values.items() if self.settable(key) for change in self.changes(key, value)])
+        settable = {key: value for key, value in values.items() if self.settable(key)}
+        parts = {key: self.siblings if key in self.common else [self] for key in settable}
+        commit([change for key, value in settable.items() for part in parts[key] for change in part.changes(key, value)])
 
     def changes(self, key: str, value: Any) -> list[Callable[[], object]]:
         """Return the changes that set an option, or raise if its numbers do not fit."""

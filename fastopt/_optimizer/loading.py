@@ -181,7 +181,8 @@ class Plan:
             changes = [*parameter.resetting(absent, value), *changes]
         if self.params is not None and not parameter.memory.writable(parameter.source):
             raise ValueError(f"parameter {name!r}: read-only, expected a writable array")
-        return counter_of(parameter, numbers), changes
+        step, *others = counter_of(parameter, numbers)
+        return (parameter.counted(step), *others), changes
 
     def entries(self, parameter: Parameter) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return a parameter's saved numbers and arrays, those in its formats if they may be cast; "" is the parameter."""
@@ -332,7 +333,7 @@ def hyperparameters_of(
     """Yield hyperparameters to restore, checked; raise for a difference without a policy."""
     for group, saved in groups.items():
         # With `only`, parameters that stay as they were keep their hyperparameters.
-        whole = plan.choices.only is None or {*group.parameters} <= {*plan.report.taken}
+        left = {*plan.parameters} - {*plan.report.taken} if plan.choices.only is not None else set()
         for key, mine in group.to_json().items():
             each, known = saved_values(plan.optimizer, group, saved, key, mine)
             if is_alike(key, mine, each):
@@ -342,6 +343,8 @@ def hyperparameters_of(
             if chosen == "keep":
                 continue
             said = list(dict.fromkeys(str(comparable(key, x)) for x in each))
+            parts = group.siblings if key in group.common else [group]
+            whole = left.isdisjoint(name for part in parts for name in part.parameters)
             restorable = whole and len(said) == 1 and known and is_restorable(each[0]) and group.settable(key)
             check_policy(where, key, " and ".join(said), comparable(key, mine), chosen, restorable)
             yield group, key, restored(group, where, key, each[0])

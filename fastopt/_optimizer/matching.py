@@ -40,6 +40,10 @@ class Choices:
             raise TypeError(f"rename: {self.rename!r:.60}, expected a dict of names by saved names, or a function of a saved name")
         check_bool("cast", self.cast)
 
+    def wanted(self, names: Sequence[str]) -> list[str]:
+        """Return the parameters that are to be loaded."""
+        return list(names) if self.only is None else select("only", self.only, names)
+
     def for_missing(self, names: Sequence[str]) -> dict[str, str]:
         """Return what each parameter does if it was not saved."""
         if not isinstance(self.missing, Mapping):
@@ -129,17 +133,32 @@ def match(names: Sequence[str], saved: Sequence[str], choices: Choices, fits: Ca
     `fits` says whether the saved one has the shape of the one here; if not, both are without the other where the choices allow it.
     """
     source = sources_of(saved, choices.rename, dict.fromkeys(names))
-    wanted = dict.fromkeys(names if choices.only is None else select("only", choices.only, names))
+    wanted = choices.wanted(names)
     missing, extra = choices.for_missing(names), choices.ignored(saved)
-    both = ((name, source[name]) for name in wanted if name in source)
-    taken = {name: old for name, old in both if missing[name] == "raise" or old not in extra or fits(name, old)}
-    absent = [name for name in wanted if name not in taken]
-    check_complete([x for x in absent if missing[x] == "raise"], choices.refused(source, names, extra))
-    if not taken:
+    both = {name: source[name] for name in wanted if name in source}
+    optional = {name for name, old in both.items() if missing[name] != "raise" and old in extra}
+    taken = {name: old for name, old in both.items() if name not in optional or fits(name, old)}
+    return completed(
+        LoadReport(taken), names, saved, [x for x in wanted if x not in taken], missing, choices.refused(source, names, extra)
+    )
+
+
+def completed(
+    report: LoadReport,
+    names: Sequence[str],
+    saved: Sequence[str],
+    absent: list[str],
+    missing: Mapping[str, str],
+    refused: list[str],
+) -> LoadReport:
+    """Return the report with what happens to all parameters that are not loaded, or raise if that is not allowed."""
+    check_complete([x for x in absent if missing[x] == "raise"], refused)
+    if not report.taken:
         raise ValueError(f"state: no name here, {some(names)}, is among the saved ones, {some(saved)}; see load's rename")
-    reset, loaded = [name for name in absent if missing[name] == "reset"], set(taken.values())
-    begun = {*taken, *reset}
-    return LoadReport(taken, [x for x in names if x not in begun], reset, [x for x in saved if x not in loaded])
+    report.reset, loaded = [name for name in absent if missing[name] == "reset"], set(report.taken.values())
+    begun = {*report.taken, *report.reset}
+    report.kept, report.ignored = [x for x in names if x not in begun], [x for x in saved if x not in loaded]
+    return report
 
 
 def check_complete(absent: list[str], unexpected: list[str]) -> None:

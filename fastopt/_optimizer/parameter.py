@@ -19,6 +19,7 @@ from .array_options import between
 from .files import is_key
 from .groups import Group
 
+CORRECTED = 2**40  # Steps after which bias corrections are 1.
 COUNT = Domain(0.0, 2.0**53, is_whole=True)  # Of steps made before.
 
 
@@ -218,6 +219,10 @@ class Parameter:
             writes += [(self.rule_state[key], value)] if starts else self._firsts(key)
         writes += [(self.stage_arrays[k], value if tag == "start" else 0) for k, tag in self.stage_state.items() if k in chosen]
         return [self.memory.writing(*w) for w in writes]
+
+    def counted(self, steps: int) -> int:
+        """Return a count of steps that another optimizer has made, counted from where this one begins after `CORRECTED` steps."""
+        return steps % CORRECTED + (CORRECTED if self.first_counter[0] >= CORRECTED else 0)
 
     def _first_number(self, key: str, usual: float, domain: Domain) -> float:
         """Return the first value of the count of steps, or of a number that the rule carries."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .names import expected
+
 if TYPE_CHECKING:
     from .optimizer import Optimizer
     from .parameter import Parameter
@@ -87,6 +89,8 @@ class State(Mapping[str, ParameterState]):
         self._owner, self._places = owner, places
 
     def __getitem__(self, name: str) -> ParameterState:
+        if name not in self._places:
+            raise KeyError(f"{name!r}: no parameter, {expected(name, self._places)}")
         place = self._places[name]
         return ParameterState(self._owner, self._owner._parameters[place], place)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from .._optimizer import Optimizer
+from .._optimizer import CORRECTED, Optimizer
 from ..arithmetic import maximum, nonnegative, power, sqrt, velocity
 from ..domains import fraction, switch
-
-CORRECTED = 2**40  # A step at which bias corrections are 1.
 
 
 def adam_scalars(t, *, lr=1e-3, beta1: fraction = 0.9, beta2: fraction = 0.999, eps=1e-8, eps_root=0, eps_hat: switch = 0):

@@ -105,10 +105,10 @@ class SGD(Optimizer):
     }
 
     def initial_state(self, options):
-        given = options["initial_state"] or {}
         if options.get("first_step") == "damped":
             return {"step": 1}
-        if "buf" in given and "step" not in given:
+        given = options["initial_state"] or {}
+        if "step" not in given and not isinstance(given.get("buf", {}), dict):
             raise ValueError("initial_state: the first step overwrites buf, expected first_step='damped' with it")
         return {}
 

@@ -79,7 +79,9 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 name = names[k] if k < len(names) else str(k)
                 if id(p) not in seen and not is_lazy(p):
                     # Two networks may have the same names.
-                    found[-1][f"{name}#{k}" if name in found[-1] else name] = p
+                    while name in found[-1]:
+                        name += f"#{k}"
+                    found[-1][name] = p
                     seen.add(id(p))
         if not seen:
             found[0]["nothing"] = torch.empty(0, dtype=torch.bfloat16 if self.settings.get("master") else torch.float32)
@@ -152,7 +154,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 old, (t, numbers, pending) = before.get(id(p), (None, now[k]))
                 if old is not None:
                     hand_on(old, parameter)
-                now[k] = (t, numbers if len(numbers) == len(now[k][1]) else now[k][1], pending)
+                now[k] = (parameter.counted(t), numbers if len(numbers) == len(now[k][1]) else now[k][1], pending)
             self._fast._set_counters(now, overall)
         except BaseException:
             self.__dict__.update(attributes)
@@ -219,7 +221,8 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]
         carry = [first if (x := numbers[key]) is None else float(x) for key, first in firsts]
         for key in parameter.state if has_begun else ():
             writes += named.writes(key, entry)
-        t = int(entry.get("step", count or 1)) if has_begun else 0 if named.has_step or named.arrays else count
+        t = parameter.counted(int(entry.get("step", count or 1))) if has_begun else parameter.first_counter[0]
+        t = count if not (has_begun or named.has_step or named.arrays) else t
         return (t, carry, waits), writes, has_begun
 
     def _counts(self) -> dict[str, Any]:

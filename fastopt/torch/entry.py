@@ -116,7 +116,7 @@ class Entry(Written):
         with torch.no_grad():
             writes = [(target, torch.empty_like(target).copy_(x)) for target, x in writes]
         t = parameter.step_of(changed.get("step", int(t or bool(writes))))
-        t = t if parameter.has_begun({*self, *changed}) else 0
+        t = t if parameter.has_begun({*self, *changed}) else parameter.parameter.first_counter[0]
         numbers = {name: float(x) for name, x in changed.items() if name in parameter.carry}
         return writes, (t, [numbers.get(name, old) for name, old in zip(parameter.carry, self.numbers(), strict=True)], pending)
 
@@ -214,7 +214,9 @@ class Entry(Written):
             return removing
         parameter, left = self.state.parameters[self.place], self.engine_names() & set(self) - names
         t, _, pending = self.state.owner._fast._backend.counter(self.place)
-        t = 0 if not left or not parameter.has_begun(left) else t if "step" in left or not parameter.has_step else 1
+        first = parameter.parameter.first_counter[0]
+        begun = t if "step" in left or not parameter.has_step else first + 1
+        t = begun if left and parameter.has_begun(left) else first
         resetting = parameter.parameter.resetting({parameter.arrays[name] for name in names if name in parameter.arrays})
         counted = (t, self.numbers(names), pending and bool(left))
         return [*resetting, *removing, *self.counting(counted), partial(self.state.incomplete.add, self.place)]

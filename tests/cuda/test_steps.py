@@ -68,12 +68,12 @@ def test_options_by_name_first_values_and_loading_in_part(rule, cupy, tmp_path):
     host = start()
     names = list(host)
     options = {
-        "lr": {names[0]: 0.5, "*": 0.25},
+        "lr": {names[0]: 0.5, "*": 0.25} if rule == "Adam" else 0.5,
         "weight_decay": {names[1]: 0.1, names[3]: 0.1},
         "initial_state": {"v": {names[2]: np.full(host[names[2]].shape, 0.5)}, "m": 0.125},
     }
     cpu, gpu = (getattr(fo, rule)(x, **options) for x in (host, there(cupy, host)))
-    assert len(cpu.groups) == len(gpu.groups) >= 3 and cpu.fingerprint() == gpu.fingerprint()
+    assert len(cpu.groups) == len(gpu.groups) == (3 if rule == "Adam" else 2) and cpu.fingerprint() == gpu.fingerprint()
     for k in range(3):
         grads = start(seed=k + 20)
         if k == 1:

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -308,3 +309,44 @@ def test_many_names_take_little_work():
     finally:
         sys.setprofile(None)
     assert calls < 400 * count
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"clip_norm": {"enc/w": None, "*": 0.5}},
+        {"clip_norm": {"enc/w": None}},
+        {"lr": {"enc/w": Fraction(1, 10), "head/w": Fraction(1, 10)}},
+        {"betas": {"enc/w": np.array([0.9, 0.99]), "head/w": (0.9, Fraction(99, 100))}},
+        {"amsgrad": {"enc/w": True, "head/w": 1}},
+    ],
+)
+def test_copies_of_values_of_any_type(options):
+    optimizer = fo.Adam(params(), **options)
+    optimizer.step(GRADS[0])
+    for copied in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        assert [(g.parameters, dict(g)) for g in copied.groups] == [(g.parameters, dict(g)) for g in optimizer.groups]
+        assert copied.fingerprint() == optimizer.fingerprint()
+    words = fo.SGD(params(), momentum=0.9, first_step={"enc/w": np.str_("damped")}, initial_state={"buf": {"enc/w": 0.5}})
+    assert [words.state[name]["step"] for name in NAMES] == [1, 0, 0, 0]
+
+
+def test_a_groups_names_fall_back_on_the_constructors():
+    groups = [{"params": {"w": np.ones(2), "b": np.ones(2)}, "lr": {"b": 0.5}}, {"params": {"z": np.ones(2)}}]
+    optimizer = fo.Adam(groups, lr={"w": 0.1, "z": 0.2})
+    assert {name: g["lr"] for g in optimizer.groups for name in g.parameters} == {"0/w": 0.1, "0/b": 0.5, "1/z": 0.2}
+
+
+def test_numbers_that_parts_share_are_set_in_all_of_them(tmp_path):
+    optimizer = fo.Prodigy(params(), weight_decay={"*bias": 0.1})
+    optimizer.groups[1]["lr"] = 0.5
+    optimizer.groups[1]["weight_decay"] = 0.2
+    assert [(g["lr"], g["weight_decay"]) for g in optimizer.groups] == [(0.5, 0.0), (0.5, 0.2)]
+    for g in GRADS:
+        optimizer.step(g)
+    assert len({optimizer.state[name]["d"] for name in NAMES}) == 1
+    optimizer.save(tmp_path / "a.npz")
+    other = fo.Prodigy(params(), weight_decay={"*bias": 0.1})
+    with pytest.raises(ValueError, match=r"lr of group 1: 0\.5 cannot be restored"):
+        other.load(tmp_path / "a.npz", only="*bias", hyperparameters="restore")
+    assert other.lr == 1.0

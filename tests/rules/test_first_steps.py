@@ -302,6 +302,19 @@ def test_bias_corrections_go_on_from_the_steps_made_before(rule, isa):
     assert again.steps == 5 and again.state["w"]["step"] == 9
 
 
+def test_what_is_uncorrected_stays_so_after_a_load(tmp_path):
+    usual, plain_ = fo.Adam({"w": START.copy()}), fo.Adam({"w": START.copy()}, uncorrected=True)
+    for optimizer in (usual, plain_):
+        optimizer.step({"w": GRADS[0]})
+    for saved, here in ((usual, {"uncorrected": True}), (plain_, {})):
+        other = fo.Adam({"w": START.copy()}, **here)
+        other.load_state_dict(saved.state_dict(), hyperparameters="keep")
+        assert other.state["w"]["step"] == 1 + (2**40 if here else 0) and other.steps == 1
+    again = fo.Adam({"w": START.copy()}, uncorrected=True)
+    again.load_state_dict(plain_.state_dict())
+    assert again.state["w"]["step"] == 2**40 + 1
+
+
 @pytest.mark.parametrize(
     ("initial", "message"),
     [

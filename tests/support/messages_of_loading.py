@@ -62,6 +62,13 @@ def tensor():
 
 
 OF_LOADING = [
+    (ValueError, ["only: [], expected some names or patterns"], lambda: load(only=[])),
+    (KeyError, ["'v': no parameter, expected one of w"], lambda: adam().state["v"]),
+    (
+        TypeError,
+        ["lr: constant(value=0.1), expected a number, such as schedule(t - 1)"],
+        lambda: functional.sgd(w(), w(), t=1, lr=fo.schedules.constant(0.1)),
+    ),
     (TypeError, ["load: unknown strict, expected one of only, rename"], lambda: load(strict=False)),
     (
         ValueError,
