@@ -42,6 +42,11 @@ def fit_again(path):
     fo.training.fit(lambda w, x: (0.0, w + 0), w, np.ones((2, 3)), fo.Adam(w), checkpoint=saved(path))
 
 
+def loaded(theirs, mine, lr=0.1):
+    """Load an optimizer's state into one of other parameters."""
+    fo.Adam(mine, lr=lr).load_state_dict(fo.Adam(theirs, lr=0.1).state_dict())
+
+
 def two_views():
     w = np.zeros(3)
     fo.Adam([w, w[1:]])
@@ -61,6 +66,10 @@ CALLS = [
     lambda _: setattr(made(), "betas", (0.9, 0.99)),
     fit_again,
     lambda path: fo.SGD(np.zeros(3)).load(saved(path)),
+    lambda _: loaded({"top/w": np.zeros(3)}, {"head/w": np.zeros(3)}),
+    lambda _: loaded({"w": np.zeros(3)}, {"w": np.zeros(3, np.float32)}),
+    lambda _: loaded({"w": np.zeros(3)}, {"w": np.zeros(3)}, lr=0.2),
+    lambda _: fo.Adam({"w": np.zeros(3)}, weight_decay={"*/bias": 0.0}),
 ]
 
 
