@@ -100,6 +100,8 @@ def shared(what: str, a: Any) -> Any:
 
 def of_torch(what: str, a: Any) -> np.ndarray:
     """Return an array over a tensor's memory; bfloat16 by its bits, which NumPy's protocols do not know."""
+    if hasattr(a, "to_local") and hasattr(a, "placements"):
+        raise TypeError(f"{what}: a DTensor, of which this process has a part, expected one that is whole in each process")
     a = a.detach()
     if a.device.type != "cpu" or str(a.layout) != "torch.strided":
         where = f"on {a.device}" if a.device.type != "cpu" else f"of layout {a.layout}"
