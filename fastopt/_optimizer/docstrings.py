@@ -34,6 +34,19 @@ WEIGHT_DECAY = {
     "decoupled": "Decoupled weight decay, before the rule: ``p *= 1 - lr * weight_decay``. Usual: 0 to 0.1.",
     "late_decay": "Decoupled weight decay: ``lr * weight_decay * p`` is part of the update. Usual: 0 to 0.1.",
 }
+# Names that a subclass declares, which `dir` of an optimizer leaves out.
+DECLARATIONS = {
+    "arguments",
+    "update",
+    "rule",
+    "conventions",
+    "tuple_arguments",
+    "choices",
+    "option_defaults",
+    "unsupported_options",
+}
+DECLARATIONS |= {"fallback_rule", "uses_fallback", "fallback_names", "weight_decay_stage", "choose_weight_decay", "initial_state"}
+DECLARATIONS |= {"constants", "defaults", "minimization_defaults"}
 COMMON = """convention : {%s}, default "torch"
 %s
 **options

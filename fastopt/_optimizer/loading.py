@@ -32,7 +32,7 @@ Policy = Callable[[str], str | None]
 WHOLE = Choices()
 
 
-def load(optimizer: Any, path: str | os.PathLike[str], policy: Any, **choices: Any) -> dict[str, Any]:
+def load(optimizer: Any, path: str | os.PathLike[str], policy: Any, choices: Choices) -> dict[str, Any]:
     """Read a restart file; see `Optimizer.load`."""
     meta, arrays = files.read(path)
     with malformed(f"{path}"):
@@ -47,16 +47,16 @@ def load(optimizer: Any, path: str | os.PathLike[str], policy: Any, **choices: A
             elif kind == "param":
                 params[name] = array
         extra: dict[str, Any] = files.unpacked(meta["extra"], arrays)
-    load_state(optimizer, meta, params, policy, **choices)
+    load_state(optimizer, meta, params, policy, choices)
     return extra
 
 
-def load_state(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, policy: Any, **choices: Any) -> None:
-    """Load a state, with the parameters of a file; see `Optimizer.load_state_dict`. `choices` are those of `Choices`."""
-    policy, chosen = policy_of(optimizer, policy), Choices.of(choices)
+def load_state(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, policy: Any, choices: Choices) -> None:
+    """Load a state, with the parameters of a file; see `Optimizer.load_state_dict`."""
+    policy = policy_of(optimizer, policy)
 
     def plan() -> list[Callable[[], object]]:
-        changes, report = plan_load(optimizer, saved, params, policy, chosen)
+        changes, report = plan_load(optimizer, saved, params, policy, choices)
         return [*changes, partial(setattr, optimizer, "last_load", report)]
 
     optimizer._commit(plan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..domains import check_bool
@@ -23,15 +23,6 @@ class Choices:
     missing: Any = "raise"
     unexpected: Any = "raise"
     cast: bool = False
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Choices:
-        """Return choices by name, or raise for other names."""
-        known = [choice.name for choice in fields(cls)]
-        for name in given:
-            if name not in known:
-                raise TypeError(f"load: unknown {name}, {expected(name, [*known, 'hyperparameters'])}")
-        return cls(**given)
 
     def __post_init__(self) -> None:
         check_words("missing", flat(self.missing).values() if isinstance(self.missing, Mapping) else [self.missing], FOR_MISSING)

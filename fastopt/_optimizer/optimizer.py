@@ -15,11 +15,10 @@ from .._arrays.row_gradient import check_indices
 from .._arrays.tree import Structure, collect, flatten, listed, unflatten
 from .._engine import dispatch
 from .._engine.stepper import Stepper
-from . import arguments, checkpoint, copies, display, docstrings, loading, names, report, state
+from . import arguments, checkpoint, copies, display, docstrings, loading, matching, names, report, state
 from .array_options import clipped_starts
 from .checkpoint import check_count
 from .groups import Group, check_hyperparameter
-from .matching import LoadReport
 from .options import FIXED, OF_OPTIMIZERS
 from .parameter import Parameter, check_parameters, is_of_group
 
@@ -65,7 +64,7 @@ class Optimizer(Stepper):
     fallback_names: ClassVar[Mapping[str, str]] = MappingProxyType({})
     weight_decay_stage: str | None = "l2"
     update: Callable[..., Any]
-    last_load: LoadReport | None = None
+    last_load: matching.LoadReport | None = None
     _memory: Memory = HOST
     # Run interpreted even if the rule is compiled.
     _interpreted: ClassVar[bool] = False
@@ -368,27 +367,36 @@ class Optimizer(Stepper):
         return self._exclusively(checkpoint.state_of, self)  # type: ignore[no-any-return]
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], *, hyperparameters: str | Mapping[str, str] | None = None, **choices: Any
+        self,
+        state_dict: Mapping[str, Any],
+        *,
+        hyperparameters: str | Mapping[str, str] | None = None,
+        only: str | Sequence[str] | None = None,
+        rename: Mapping[str, str] | Callable[[str], str] | None = None,
+        missing: str | Mapping[str, Any] = "raise",
+        unexpected: str | Sequence[str] = "raise",
+        cast: bool = False,
     ) -> None:
         """Load state, step counts and, if asked, hyperparameters.
 
         Parameters
         ----------
         state_dict : mapping
-            From `state_dict` of an optimizer of the same class, with the same names, shapes and dtypes, or as `choices` say.
+            From `state_dict` of an optimizer of the same class, with the same names, shapes and dtypes, or as the others allow.
         hyperparameters : {None, "keep", "restore"} or dict of them by name
             What to do if hyperparameters, or settings such as ``nonfinite``, differ: raise, keep this optimizer's, or restore the
             saved ones; for all, or for some alone, as in ``{"lr": "keep"}``. Functions other than `schedules` cannot be compared,
             so they count as different. They, and choices such as ``maximize``, cannot be restored: construct with them, and keep.
-        **choices
-            ``only``, ``rename``, ``missing``, ``unexpected`` and ``cast``, as in `load`.
+        only, rename, missing, unexpected, cast
+            As in `load`.
 
         Raises
         ------
         TypeError, ValueError
             If anything does not fit. Nothing has changed.
         """
-        loading.load_state(self, state_dict, None, hyperparameters, **choices)
+        choices = matching.Choices(only, rename, missing, unexpected, cast)
+        loading.load_state(self, state_dict, None, hyperparameters, choices)
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """Write a restart file: parameters, state, step counts, hyperparameters and the user's own values.
@@ -417,8 +425,8 @@ class Optimizer(Stepper):
         hyperparameters: str | Mapping[str, str] | None = None,
         only: str | Sequence[str] | None = None,
         rename: Mapping[str, str] | Callable[[str], str] | None = None,
-        missing: str = "raise",
-        unexpected: str = "raise",
+        missing: str | Mapping[str, Any] = "raise",
+        unexpected: str | Sequence[str] = "raise",
         cast: bool = False,
     ) -> dict[str, Any]:
         """Load a file of `save` into these parameters, in place, and into this optimizer: all of it, or what fits.
@@ -435,11 +443,11 @@ class Optimizer(Stepper):
             counts and settings, stay as they are.
         rename : dict or function of a str, optional
             Names here by saved names, or a function that returns one; names that a dict lacks are the same.
-        missing : {"raise", "keep", "reset"}
-            What happens to a parameter, or an array of its state, that was not saved: an error, it stays as it is, or its state
-            begins anew.
-        unexpected : {"raise", "ignore"}
-            What a saved parameter, or an array of state, does that is not here.
+        missing : {"raise", "keep", "reset"} or dict of these by names or patterns
+            Treatment of a parameter, or an array of its state, that was not saved: an error, it stays as it is, or its state begins
+            anew. So does a parameter of another shape, if `unexpected` allows for it.
+        unexpected : {"raise", "ignore"} or sequence of str
+            Treatment of a saved parameter, or an array of state, that is not here; or the saved names, or patterns, to ignore.
         cast : bool
             Convert arrays of other dtypes and storage formats, to nearest.
 
@@ -455,8 +463,7 @@ class Optimizer(Stepper):
         OSError
             If it cannot be read.
         """
-        chosen = {"only": only, "rename": rename, "missing": missing, "unexpected": unexpected, "cast": cast}
-        return loading.load(self, path, hyperparameters, **chosen)
+        return loading.load(self, path, hyperparameters, matching.Choices(only, rename, missing, unexpected, cast))
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of parameters, state and step counts, which is the same on every machine (all NaNs are equal).
@@ -476,7 +483,9 @@ class Optimizer(Stepper):
 
     def __dir__(self) -> list[str]:
         """Return the public names: neither declarations for subclasses nor internals."""
-        return [name for name in super().__dir__() if name not in DECLARATIONS and (name[0] != "_" or name.startswith("__"))]
+        return [
+            name for name in super().__dir__() if name not in docstrings.DECLARATIONS and (name[0] != "_" or name.startswith("__"))
+        ]
 
     def __repr__(self) -> str:
         return display.text(self)
@@ -486,15 +495,3 @@ class Optimizer(Stepper):
 
 
 Optimizer.__doc__ = docstrings.of_base(Optimizer)
-DECLARATIONS = {
-    "arguments",
-    "update",
-    "rule",
-    "conventions",
-    "tuple_arguments",
-    "choices",
-    "option_defaults",
-    "unsupported_options",
-}
-DECLARATIONS |= {"fallback_rule", "uses_fallback", "fallback_names", "weight_decay_stage", "choose_weight_decay", "initial_state"}
-DECLARATIONS |= {"constants", "defaults", "minimization_defaults"}

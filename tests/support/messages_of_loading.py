@@ -27,7 +27,7 @@ def of_file(change):
     state = optimizer.state_dict()
     params = {"w": w()}
     change(state, params)
-    loading.load_state(optimizer, state, params, None)
+    loading.load_state(optimizer, state, params, None, loading.WHOLE)
 
 
 def of_other_names():
@@ -82,7 +82,6 @@ OF_LOADING = [
         ["lr: constant(value=0.1), expected a number, such as schedule(t - 1)"],
         lambda: functional.sgd(w(), w(), t=1, lr=fo.schedules.constant(0.1)),
     ),
-    (TypeError, ["load: unknown strict, expected one of only, rename"], lambda: load(strict=False)),
     (
         ValueError,
         ["state: no name here, 'v', is among the saved ones, 'w'; see load's rename"],
