@@ -161,14 +161,15 @@ cdef class Plan(Backend):
     cdef int layout_parameters(self, const table_t *table) except -1:
         """Lay out all parameters and their places in the index spaces of steps and sums.
 
-        Blocks never cross an array in the space ARRAY, nor a group that was given in the space GROUP. In the space WHOLE, all arrays are one.
+        Blocks never cross an array in the space ARRAY, nor a group as given in the space GROUP. In the space WHOLE, all arrays are one.
         """
         cdef Py_ssize_t i, place = 0, used = 0
         cdef task_t *task
         cdef int64_t position = 0
         index = {id(g): k for k, g in enumerate(self.groups)}
         for i in range(self.n):
-            self.group_of[i], self.origin_of[i] = index[id(self.parameters[i].group)], self.parameters[i].group.origin
+            self.group_of[i] = index[id(self.parameters[i].group)]
+            self.origin_of[i] = self.parameters[i].group.origin
             used = self.layout_parameter(i, used)
             self.layout_state(i)
             self.layout_stage_arrays(i, table)
