@@ -338,4 +338,5 @@ def terms_of(stage: Any, on: Collection[int], w: Work) -> list[np.ndarray]:
 
 
 def values_in(works: Sequence[Work], group: Any) -> Mapping[str, float]:
-    return next((w.values for w in works if w.parameter.group is group), {})
+    """Return a group's hyperparameters in this step; any of them for a group without parameters."""
+    return next((w.values for w in works if w.parameter.group is group), None) or group.current_values(1.0)
