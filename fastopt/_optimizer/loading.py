@@ -243,6 +243,8 @@ def check_form(optimizer: Any, saved: Any, params: Mapping[str, Any] | None) -> 
     check_kinds("state", saved, {"optimizer": str, "steps": object, "groups": Sequence, "state": Mapping})
     if saved["optimizer"] != type(optimizer).__name__:
         raise ValueError(f"state: of {saved['optimizer']}, expected {type(optimizer).__name__}")
+    if other := [name for name in saved["state"] if not isinstance(name, str)]:
+        raise ValueError(f"state: {other[0]!r:.40}, expected names of parameters")
     check_kinds("state", saved["state"], dict.fromkeys(saved["state"], Mapping))
     if params is not None and {*params} != {*saved["state"]}:
         raise ValueError(f"parameters of the file: {sorted(params)}, expected those of its state: {sorted(saved['state'])}")

@@ -34,6 +34,12 @@ def of_other_names():
     of_file(lambda state, params: params.update(v=params.pop("w")))
 
 
+def of_number():
+    state = adam().state_dict()
+    state["state"][5] = {}
+    adam().load_state_dict(state)
+
+
 def codes(optimizer, exponents):
     state = optimizer.state_dict()
     state["state"]["w"]["m_exponents"] = exponents
@@ -74,6 +80,7 @@ class Part:
 
 
 OF_LOADING = [
+    (ValueError, ["state: 5, expected names of parameters"], of_number),
     (TypeError, ["parameter '0': a DTensor, of which this process has a part"], lambda: fo.Adam(Part())),
     (ValueError, ["only: [], expected some names or patterns"], lambda: load(only=[])),
     (KeyError, ["'v': no parameter, expected one of w"], lambda: adam().state["v"]),
