@@ -24,7 +24,7 @@ from .matching import Choices, LoadReport, match
 from .names import expected
 from .options import ARRAY_OPTIONS, OPTIONS
 from .parameter import Parameter
-from .recast import EXPONENTS, recast
+from .recast import EXPONENTS, decoded_value, recast
 
 POLICIES = ("keep", "restore")
 # What to do about a hyperparameter that differs, by its name.
@@ -214,14 +214,6 @@ class Plan:
         return absent, unknown
 
 
-def decoded_value(sources: Mapping[str, Any]) -> Any:
-    """Return the parameter that is loaded, in the dtype that rules compute in."""
-    master = sources.get("master")
-    if master is None:
-        return dtypes.widened(sources[""])
-    return master if master.dtype == np.float32 else dtypes.joined(sources[""], master)
-
-
 def check_arrays(parameter: Parameter, sources: Mapping[str, Any]) -> None:
     """Raise if a parameter's saved entries, apart from numbers, are not arrays of its shape."""
     shapes = {"": parameter.array.shape, **{key: a.shape for key, a in parameter.state.items()}}
@@ -333,9 +325,9 @@ def hyperparameters_of(
     plan: Plan, groups: Mapping[Group, Sequence[Mapping[str, Any]]], policy: Policy
 ) -> Iterator[tuple[Group, str, Any]]:
     """Yield hyperparameters to restore, checked; raise for a difference without a policy."""
+    # With `only`, parameters that stay as they were keep their hyperparameters.
+    left = {*plan.parameters} - {*plan.report.taken} if plan.choices.only is not None else set()
     for group, saved in groups.items():
-        # With `only`, parameters that stay as they were keep their hyperparameters.
-        left = {*plan.parameters} - {*plan.report.taken} if plan.choices.only is not None else set()
         for key, mine in group.to_json().items():
             each, known = saved_values(plan.optimizer, group, saved, key, mine)
             if is_alike(key, mine, each):

@@ -77,13 +77,19 @@ def value_of(parameter: Parameter, saved: Mapping[str, Any]) -> dict[str, Any]:
 def saved_value(what: str, parameter: Parameter, saved: Mapping[str, Any]) -> Any:
     """Return the saved parameter as numbers, with all the precision that was kept; without it, the one that is here."""
     master = saved.get("master")
-    if master is not None and master.dtype == np.float32:
-        return master
-    if "" in saved:
-        return dtypes.widened(saved[""]) if master is None else dtypes.joined(saved[""], master)
+    if "" in saved or (master is not None and master.dtype == np.float32):
+        return decoded_value(saved)
     if master is not None:
         raise ValueError(f"{what}: the saved 'master' is the low bits of a parameter that is not in this state, expected a file")
     return parameter.memory.host(parameter.memory.widened(parameter.array))
+
+
+def decoded_value(saved: Mapping[str, Any]) -> Any:
+    """Return a saved parameter in the dtype that rules compute in, from its master if there is one."""
+    master = saved.get("master")
+    if master is None:
+        return dtypes.widened(saved[""])
+    return master if master.dtype == np.float32 else dtypes.joined(saved[""], master)
 
 
 def decoded(parameter: Parameter, key: str, saved: Mapping[str, Any]) -> Any:

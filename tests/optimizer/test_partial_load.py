@@ -145,7 +145,7 @@ def narrow(x):
 
 
 def test_a_master_keeps_its_precision(tmp_path):
-    """What was saved in more bits than the parameter has is what the other begins at."""
+    """An optimizer begins at the number that was saved, in more bits than the parameter had."""
     for master in ("float32", "split"):
         first = fo.SGD({"w": narrow(DATA["enc/b"])}, lr=0.37, master=master)
         first.step({"w": GRADS[0]["enc/b"].astype(np.float32)})
