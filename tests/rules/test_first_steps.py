@@ -118,6 +118,18 @@ def adam_without_correction(lr, b1, b2, eps):
     return trace
 
 
+def adamw_of_pybop(sizes):
+    """Return steps of PyBOP's AdamW, with a size for each element and its own defaults."""
+    x, m, v, trace = START.copy(), np.zeros(6), np.zeros(6), [START.copy()]
+    for t, g in enumerate(GRADS, 1):
+        m, v = 0.9 * m + (1 - 0.9) * g, 0.999 * v + (1 - 0.999) * g**2
+        direction = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + np.finfo(float).eps)
+        x = x - sizes * (direction + 0.01 * x)
+        trace.append(x)
+    return trace
+
+
+SIZES = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
 OTHERS = {
     "autograd sgd": (
         lambda: by_autograd("sgd", step_size=0.1, mass=0.8),
@@ -143,10 +155,12 @@ OTHERS = {
     "pints Adam": (lambda: by_pints("Adam", 0.2), lambda x: fo.Adam(x, lr=0.2)),
     # Its first product of signs is that of the first gradient with itself.
     "pints IRPropMin": (
-        lambda: by_pints("IRPropMin", np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])),
-        lambda x: fo.Rprop(
-            x, lr=0.0, step_sizes=(0.0, np.inf), initial_state={"size": np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]) * 1.2}
-        ),
+        lambda: by_pints("IRPropMin", SIZES),
+        lambda x: fo.Rprop(x, lr=0.0, step_sizes=(0.0, np.inf), initial_state={"size": SIZES * 1.2}),
+    ),
+    "PyBOP's adamw": (
+        lambda: adamw_of_pybop(SIZES),
+        lambda x: fo.AdamW(x, lr=1.0, eps=np.finfo(float).eps, weight_decay=0.01, step_scale=SIZES, convention="optax"),
     ),
     "pennylane momentum": (
         lambda: by_pennylane("MomentumOptimizer", stepsize=0.1, momentum=0.8),
