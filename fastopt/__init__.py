@@ -15,6 +15,7 @@ from .optimizers import *  # noqa: F403
 if TYPE_CHECKING:
     from . import linear, losses, plot
     from ._arrays.packing import pack
+    from ._engine.sums import combine
     from .gradient import check_gradient
     from .minimization import Minimizer, lr_find, minimize, minimize_many, scipy_method
 
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "bfloat16",
     "check_gradient",
+    "combine",
     "compile",
     "embed",
     "functional",
@@ -53,6 +55,7 @@ LAZY = {
     **{name: name for name in ("cuda", "linear", "losses", "plot", "testing", "torch")},
     "RuleError": "_codegen.subset",
     "pack": "_arrays.packing",
+    "combine": "_engine.sums",
     "check_gradient": "gradient",
     **{name: "minimization" for name in ("Minimizer", "lr_find", "minimize", "minimize_many", "scipy_method")},
 }

@@ -1,15 +1,42 @@
-"""Packing: nested arrays as one array of one axis, and back."""
+"""Packing: nested arrays as one array of one axis, and back; spans of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import operator
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from . import dtypes
 from .tree import Structure, collect, flatten, listed, unflatten
 
 ALIGNMENT = 64  # Bytes of a cache line, and of the widest vectors.
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of an array: its elements `start` to `stop` in C order, of which the first is element `place` of the array's buffer."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    start: int
+    stop: int
+    place: int
+
+    @property
+    def is_cut(self) -> bool:
+        """True if elements of the array lie outside."""
+        return (self.start, self.stop) != (0, math.prod(self.shape))
+
+    def of(self, x: Any) -> Any:
+        """Return this part of an array of the whole's shape, in one axis; of a number, or an array that is not cut, all."""
+        return x.reshape(-1)[self.start : self.stop] if self.is_cut and np.ndim(x) else x
 
 
 class Packed:
@@ -25,6 +52,8 @@ class Packed:
         Names of the arrays, keys and positions joined by slashes.
     offsets : dict of int by name
         First element of each array in its buffer.
+    size : int
+        Length of the index space of spans: all numbers in the order of `names`. A complex number counts as two.
     """
 
     def __init__(self, structure: Structure | None, leaves: list[tuple[str, np.ndarray]]) -> None:
@@ -39,10 +68,18 @@ class Packed:
         for name, a in leaves:
             self.offsets[name] = sizes[a.dtype]
             sizes[a.dtype] += a.size
+        reals = [a.size * (2 if a.dtype.kind == "c" else 1) for _, a in leaves]
+        self._edges = np.cumsum([0, *reals]).tolist()
+        self.size: int = self._edges[-1]
         self._buffers = {dtype: aligned(size, dtype) for dtype, size in sizes.items()}
         self.flat = self._given(self._buffers)
         self.tree = self.unpack(self.flat)
         self.gather(unflatten(structure, iter([a for _, a in leaves])), self.flat)
+
+    @property
+    def is_nested(self) -> bool:
+        """True unless a single array was packed, which has no name."""
+        return self._structure is not None
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{a.size} of {dtype}" for dtype, a in self._buffers.items())
@@ -117,6 +154,130 @@ class Packed:
             buffers[dtype][start : start + a.size] = a.reshape(-1)
         return self._given(buffers)
 
+    def cut(self, parts: int, whole: Any = ()) -> list[tuple[int, int]]:
+        """Return spans of nearly equal lengths that cover everything, such as one for each process.
+
+        Parameters
+        ----------
+        parts : int
+            Number of spans, at least 1. Some are empty if there are not enough numbers.
+        whole : bool or sequence of str, default ()
+            Names of arrays that no span may cut, or True for all of them.
+
+        Returns
+        -------
+        list of (int, int)
+            First place of each span in the index space, and the place after its last. They are multiples of 256, but for the end,
+            and the edges of arrays that stay whole.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such number of parts, or no array of a name.
+        """
+        count = 0 if isinstance(parts, bool) else operator.index(parts)
+        if count < 1:
+            raise ValueError(f"parts: {parts!r}, expected a whole number of at least 1")
+        if isinstance(whole, str) or not isinstance(whole, (bool, Sequence)):
+            raise TypeError(f"whole: {whole!r:.60}, expected True or False, or a list of names")
+        kept = self.names * whole if isinstance(whole, bool) else list(whole)
+        if unknown := [name for name in kept if name not in self.offsets]:
+            raise ValueError(f"whole: {unknown[0]!r}, expected names among {', '.join(self.names):.80}")
+        blocks = -(-self.size // dtypes.BLOCK)
+        cuts = [min(blocks * k // count * dtypes.BLOCK, self.size) for k in range(1, count)]
+        cuts = [0, *(self._to_edge(place, set(kept)) for place in cuts), self.size]
+        return list(pairwise(cuts))
+
+    def _place_of(self, place: int) -> int:
+        """Return the number of the array that holds a place of the index space, the last one that begins there."""
+        return min(bisect_right(self._edges, place) - 1, len(self.names) - 1)
+
+    def _to_edge(self, place: int, kept: set[str]) -> int:
+        """Return the nearest edge of an array that stays whole, for a place within it."""
+        k = self._place_of(place)
+        low, high = self._edges[k : k + 2]
+        if self.names[k] not in kept:
+            # Places within a complex number are odd.
+            return place - (place - low) % 2 if self._dtypes[k].kind == "c" else place
+        return int(low if place - low <= high - place else high)
+
+    def pieces_of(self, span: tuple[int, int]) -> list[Piece]:
+        """Return the parts of the arrays that lie in a span; an empty one has an empty part of one array."""
+        start, stop = span
+        if not 0 <= start <= stop <= self.size:
+            raise ValueError(f"span: {span}, expected places between 0 and {self.size}")
+        found: list[Piece] = []
+        for k in range(self._place_of(start), len(self.names)):
+            low, high = self._edges[k : k + 2]
+            if low >= stop and found:
+                break
+            name, dtype = self.names[k], self._dtypes[k]
+            each = 2 if dtype.kind == "c" else 1
+            first, last = (min(max(place, low), high) - low for place in (start, stop))
+            if first % each or last % each:
+                raise ValueError(f"span: {span} cuts a complex number of {name!r}, expected another place")
+            first, last = first // each, last // each
+            found.append(Piece(name, self._shapes[k], dtype, first, last, self.offsets[name] + first))
+        return found
+
+    def pieces(self, x: Any, span: tuple[int, int]) -> Any:
+        """Return views of the numbers in a span, by name: gradients, as an optimizer of the span takes them.
+
+        Parameters
+        ----------
+        x : array of one axis, or dict of them by dtype
+            As long as `flat`, or as what the span has of it; of any dtype, where `flat` is one array.
+        span : (int, int)
+            First place in the index space, and the place after the last.
+
+        Returns
+        -------
+        dict of arrays by name
+            In the shapes of the arrays, those that are cut in one axis; a single array without a name is returned itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the array has another form, or there are no such places.
+        """
+        parts = self.pieces_of(span)
+        slices = self.slices(span)
+        buffers: Any = x if isinstance(x, Mapping) else dict.fromkeys(self._buffers, np.asarray(x) if isinstance(x, list) else x)
+        found = {}
+        for p in parts:
+            a, of_span = buffers.get(p.dtype), slices[p.dtype]
+            if np.shape(a) not in (self._buffers[p.dtype].shape, (of_span.stop - of_span.start,)):
+                said = f"{self._buffers[p.dtype].shape}, or {(of_span.stop - of_span.start,)} for the span"
+                raise ValueError(f"x: shape {np.shape(a)}, expected {said}")
+            first = p.place - (0 if len(a) == len(self._buffers[p.dtype]) else of_span.start)
+            view = a[first : first + p.stop - p.start]
+            found[p.name] = view if p.is_cut else view.reshape(p.shape)
+        return found if self.is_nested else next(iter(found.values()))
+
+    def slices(self, span: tuple[int, int]) -> dict[np.dtype, slice]:
+        """Return what a span has of each buffer, by dtype.
+
+        Parameters
+        ----------
+        span : (int, int)
+            First place in the index space, and the place after the last.
+
+        Returns
+        -------
+        dict of slice by dtype
+            Of a single dtype, it is ``{flat.dtype: slice(start, stop)}``.
+
+        Raises
+        ------
+        ValueError
+            If there are no such places.
+        """
+        found = dict.fromkeys(self._buffers, slice(0, 0))
+        for p in self.pieces_of(span):
+            first = found[p.dtype].start if found[p.dtype].stop else p.place
+            found[p.dtype] = slice(first, p.place + p.stop - p.start)
+        return found
+
     def __reduce__(self) -> tuple[Any, ...]:
         return pack, (self.tree,)  # The tree of a copy consists of views, too.
 
@@ -172,6 +333,7 @@ def pack(tree: Any) -> Packed:
     leaves = [(name, np.asarray(a)) for name, a in given]
     if not leaves:
         raise ValueError("tree: no arrays, expected at least one")
-    if bad := [f"{name!r}: {a.dtype}" for name, a in leaves if a.dtype.kind not in "fciu"]:
+    if bad := [f"{name!r}: {a.dtype}" for name, a in leaves if a.dtype.kind not in "fciu" and not dtypes.is_bfloat16(a.dtype)]:
         raise TypeError(f"{', '.join(bad)}: expected arrays of numbers")
-    return Packed(structure, [(name, a if a.dtype.kind in "fc" else a.astype(np.float64)) for name, a in leaves])
+    kept = [a if a.dtype.kind in "fc" or dtypes.is_bfloat16(a.dtype) else a.astype(np.float64) for _, a in leaves]
+    return Packed(structure, list(zip([name for name, _ in leaves], kept, strict=True)))

@@ -119,7 +119,8 @@ def option_types(path: Path) -> Iterator[tuple[str, str]]:
             elif "is_array" in said:
                 kind = "Any"
             elif "least" in said:
-                kind = "int | None" if ast.unparse(default) == "None" else "int"
+                number = f"tuple[{', '.join(['int'] * ast.literal_eval(said['length']))}]" if "length" in said else "int"
+                kind = f"{number} | None" if ast.unparse(default) == "None" else number
             else:
                 kind = "bool" if isinstance(default, ast.Constant) and isinstance(default.value, bool) else "Number | None"
             yield ast.literal_eval(name), kind

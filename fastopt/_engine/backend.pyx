@@ -12,7 +12,7 @@ from fastopt._engine.lazy_rows cimport catch_up_rows, catch_up_whole, check_caug
 from fastopt._engine.passes cimport LEAST, choose_threads, run_pass, stop_timer
 from fastopt._engine.plan cimport OPS, Plan
 from fastopt._engine.reductions cimport allocate_sums, drop_updates, prepare_matrices
-from fastopt._engine.scalars cimport rebuild_program, evaluate_schedules, prepare_rules, prepare_stage, activate_stages
+from fastopt._engine.scalars cimport agree, rebuild_program, evaluate_schedules, prepare_rules, prepare_stage, activate_stages
 from fastopt._engine.table cimport ARRAY, CHECK, EMPTY, END, CARRY, SCALARS, STAGE, STAGES, TOTALS, op_t, table_t
 
 from cpython.dict cimport PyDict_Size
@@ -106,7 +106,7 @@ cdef class CompiledBackend(Plan):
         cdef fo_env env
         if self.accumulate > 1 and not accumulating:
             self.use_pending()
-        if self.n_active == 0:
+        if self.n_active == 0 and self.exchange is None:
             return 0
         self.key = fo_key(fo_key(self.seed, <uint32_t> count), <uint32_t> (count >> 32))
         env = fo_enter(False)
@@ -135,6 +135,8 @@ cdef class CompiledBackend(Plan):
         for k in range(rule_at if self.union else 0):
             if self.union >> k & 1 and not prepare_stage(self, k, scale, parts[0]):
                 return False
+        if accumulating or self.summing_rule == NULL or self.summing_rule.scope == ARRAY:
+            agree(self)
         if accumulating:
             return True
         if self.prepares:

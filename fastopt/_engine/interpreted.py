@@ -14,13 +14,10 @@ from .._arrays.changes import commit, writing
 from .._arrays.row_gradient import check_rows, is_rows
 from .._arrays.tree import Structure, collect
 from ..domains import check_number, check_order, whole
-from ..spec import STAGES
 from . import sums
 from .oracle import Work, advance, unwalked, walked
 from .program import program
-from .stepper import Backend, Counter
-
-CHECK = next(name for name, stage in STAGES.items() if stage.kind == "checks")
+from .stepper import CHECK, Backend, Counter
 
 
 class PythonBackend(Backend):
@@ -132,7 +129,7 @@ class InterpretedBackend(PythonBackend):
                 layout.check_clearable(parameter.name, g)
         values = {id(group): group.current_values(scale) for group in self.groups}
         works: list[Work] = []
-        at = 0
+        at = 0 if self.settings.span is None else self.settings.span[0]
         for parameter, (t, carry, waits), g in zip(self.parameters, self.each, self.grads, strict=True):
             given = np.zeros(parameter.array.shape, parameter.real) if g is None and waits and not accumulating else g
             works.append(Work(parameter, t, carry, given, values[id(parameter.group)], at, self.settings.mode == "lazy"))
@@ -142,9 +139,9 @@ class InterpretedBackend(PythonBackend):
     def run(self, count: int, scale: float, cleared: list[Any] | None, accumulating: bool) -> int:
         works, settings = self.works, self.settings
         active = [w.active for w in works]
-        if not any(active):
+        if not any(active) and self.exchange is None:
             return 0
-        fine, found = advance(works, self.groups, settings, accumulating)
+        fine, found = advance(works, self.groups, settings, accumulating, self.exchange)
         if not fine:
             self.bad = found[CHECK]
             return -1
@@ -203,7 +200,8 @@ class Update:
         of_sums = None
         if rule.sums:
             mean_of = arrays["p"].size if rule.scope == "mean_over_array" else None
-            of_sums = sums.reduced(rule.sum_terms(values, t, numbers, arrays), rule.sums, rule.squares, mean_of)
+            totals = sums.totals_of(rule.sum_terms(values, t, numbers, arrays), rule.sums, rule.squares)
+            of_sums = sums.reduced(totals, rule.sums, rule.squares, mean_of)
         scalars, after = rule.scalars(values, t, numbers, of_sums)
         update, *new = rule(scalars, *arrays.values())
         with np.errstate(all="ignore"):

@@ -14,6 +14,7 @@ from .._arrays.row_gradient import RowGradient
 from .._codegen.capacity import STATES
 from . import sums
 from .program import Op, program
+from .sums import AGREEMENT, Exchange
 
 
 def walked(a: np.ndarray, order: Sequence[int], dtype: np.dtype | None = None) -> np.ndarray:
@@ -210,18 +211,43 @@ def to_dense(g: RowGradient, order: Sequence[int], p: np.ndarray) -> tuple[np.nd
     return full.transpose(np.argsort(axes)), np.repeat(touched, math.prod(layout.reals(p)[0][1:]))
 
 
+class Found(dict[str, list[list[float]]]):
+    """Sums of a step by formula, for each array or once.
+
+    Attributes
+    ----------
+    exchange : function or None
+        Gives the sums of all spans for those of this one.
+    is_fine : bool
+        False once a gradient of any span is not finite and may not be used.
+    """
+
+    def __init__(self, exchange: Exchange | None = None) -> None:
+        self.exchange = exchange
+        self.is_fine = True
+
+    def of_all(self, name: str, totals: list[sums.Total]) -> list[sums.Total]:
+        """Return the sums of all spans."""
+        return totals if self.exchange is None else self.exchange(name, totals)
+
+    def check(self, name: str) -> None:
+        """Note whether a gradient of any span is not finite."""
+        bad = sum(row[0] for row in self[name])
+        self.is_fine = self.of_all(name, [sums.total([bad], [0])])[0].whole == 0
+
+
 # For each group, by id: its operations by their places.
 Programs = Mapping[int, Mapping[tuple[int, int], Op]]
 
 
 def advance(
-    works: Sequence[Work], groups: Sequence[Any], settings: Any, accumulating: bool
-) -> tuple[bool, dict[str, list[list[float]]]]:
+    works: Sequence[Work], groups: Sequence[Any], settings: Any, accumulating: bool, exchange: Exchange | None = None
+) -> tuple[bool, Found]:
     """Compute a step of all parameters in new arrays.
 
     Returns False if a gradient is not finite and may not be used; and the stages' sums, for each array or once.
     """
-    found: dict[str, list[list[float]]] = {}
+    found = Found(exchange)
     programs = {}
     for group in groups:
         ops = program(group.stages, values_in(works, group), settings.nonfinite, accumulating)
@@ -232,10 +258,11 @@ def advance(
     for place in sorted({place for ops in programs.values() for place in ops}):
         if not operate(place, programs, works, found):
             return False, found
+    found.of_all(AGREEMENT, [])
     return True, found
 
 
-def operate(place: tuple[int, int], programs: Programs, works: Sequence[Work], found: dict[str, list[list[float]]]) -> bool:
+def operate(place: tuple[int, int], programs: Programs, works: Sequence[Work], found: Found) -> bool:
     """Run one operation of all groups that have it. Return False if a gradient may not be used."""
     ops = {group: program[place] for group, program in programs.items() if place in program}
     op = next(iter(ops.values()))
@@ -254,9 +281,7 @@ def operate(place: tuple[int, int], programs: Programs, works: Sequence[Work], f
     return True
 
 
-def run_stage(
-    stage: Any, ops: Mapping[int, Op], works: Sequence[Work], members: Sequence[Work], found: dict[str, list[list[float]]]
-) -> bool:
+def run_stage(stage: Any, ops: Mapping[int, Op], works: Sequence[Work], members: Sequence[Work], found: Found) -> bool:
     """Run a stage after its sums. Return False if a gradient may not be used."""
     checks = any(op.kind == "check" for op in ops.values())
     for w in members:
@@ -266,7 +291,9 @@ def run_stage(
     if stage.sums and (checks or stage.kind != "checks"):
         given = totals(stage, works, functools.partial(terms_of, stage, ops), found)
     if checks:
-        return stage.kind != "checks" or not any(row[0] > 0 for row in found[stage.name])
+        if stage.kind == "checks":
+            found.check(stage.name)
+        return found.is_fine
     for w in members:
         shape(w, stage, given.get(id(w)), ops[id(w.parameter.group)].gives_wide)
     return True
@@ -287,7 +314,7 @@ def shape(w: Work, stage: Any, given: Mapping[str, float] | None, gives_wide: bo
 
 
 def totals(
-    formula: Any, works: Sequence[Work], terms: Callable[[Work], list[np.ndarray]], found: dict[str, list[list[float]]]
+    formula: Any, works: Sequence[Work], terms: Callable[[Work], list[np.ndarray]], found: Found
 ) -> dict[int, dict[str, float]]:
     """Return the sums of a rule or stage by parameter id, and record them in `found`."""
     spaces: dict[Any, list[Work]] = {}
@@ -298,13 +325,16 @@ def totals(
         each = [terms(w) if w.active else [np.zeros(w.size)] * len(formula.sums) for w in members]
         joined = [np.concatenate([t[j] for t in each]) for j in range(len(formula.sums))]
         mean_of = members[0].work if formula.scope == "mean_over_array" else None
-        result |= dict.fromkeys(map(id, members), sums.reduced(joined, formula.sums, formula.squares, mean_of))
+        each_total = sums.totals_of(joined, formula.sums, formula.squares)
+        if not formula.scope.endswith("over_array"):
+            each_total = found.of_all(formula.name, each_total)
+        result |= dict.fromkeys(map(id, members), sums.reduced(each_total, formula.sums, formula.squares, mean_of))
     rows = works if formula.scope.endswith("over_array") else works[:1]
     found[formula.name] = [list(result[id(w)].values()) for w in rows]
     return result
 
 
-def run_rules(works: Sequence[Work], active: Sequence[Work], found: dict[str, list[list[float]]]) -> None:
+def run_rules(works: Sequence[Work], active: Sequence[Work], found: Found) -> None:
     """Run each parameter's rule, after its matrix terms and its sums."""
     given: dict[int, dict[str, float]] = {}
     for w in active:

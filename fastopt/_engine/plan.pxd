@@ -48,7 +48,7 @@ cdef class Plan(Backend):
     cdef plan_t core
     cdef pass_t update, sum_pass
     cdef chooser_t chooser
-    cdef readonly object capsule, structure
+    cdef readonly object capsule, structure, span
     cdef object written  # Ranges that a step writes, to compare with gradients; None until a gradient reaches into `ranges`.
     cdef readonly list parameters, groups  # `Parameter` and `Group` objects.
     cdef list arrays  # Private views of the parameters, whose shape nobody else can set.

@@ -62,7 +62,7 @@ cdef class Plan(Backend):
         self.scheduled = [g.scheduled for g in groups]
         self.policy = <policy_t> <int> POLICIES.index(settings.nonfinite)
         self.accumulate, self.exact = settings.accumulate, settings.mode == "exact"
-        self.nearest, self.seed = settings.rounding == "nearest", settings.seed
+        self.nearest, self.seed, self.span = settings.rounding == "nearest", settings.seed, settings.span
         self.finite_at, self.hold_at = place_of(table, CHECKS), place_of(table, ACCUMULATES)
         self.checks = <int64_t> (self.policy != ZERO_ELEMENTS) << self.finite_at
         for i in range(table.n_stages):
@@ -161,11 +161,12 @@ cdef class Plan(Backend):
     cdef int layout_parameters(self, const table_t *table) except -1:
         """Lay out all parameters and their places in the index spaces of steps and sums.
 
-        Blocks never cross an array in the space ARRAY, nor a group as given in the space GROUP. In the space WHOLE, all arrays are one.
+        Blocks never cross an array in the space ARRAY, nor a group as given in the space GROUP. In the space WHOLE, all arrays are one;
+        that of a span begins with it.
         """
         cdef Py_ssize_t i, place = 0, used = 0
         cdef task_t *task
-        cdef int64_t position = 0
+        cdef int64_t position = 0, first = 0 if self.span is None else self.span[0]
         index = {id(g): k for k, g in enumerate(self.groups)}
         for i in range(self.n):
             self.group_of[i] = index[id(self.parameters[i].group)]
@@ -176,7 +177,7 @@ cdef class Plan(Backend):
             task = &self.core.tasks[i]
             if i == 0 or self.origin_of[i] != self.origin_of[i - 1]:
                 place = (place + BLOCK - 1) // BLOCK * BLOCK
-            task.first, task.position = self.core.blocks, position
+            task.first, task.position = self.core.blocks, first + position
             self.starts[<int> ARRAY][i] = task.first * BLOCK
             self.starts[<int> GROUP][i], self.starts[<int> WHOLE][i] = place, position
             self.core.blocks += (task.n + BLOCK - 1) // BLOCK

@@ -12,15 +12,24 @@ from fastopt._engine.passes cimport PASS_FACTORS, PASS_TERMS, PASS_SUMS, run_pas
 from fastopt._engine.plan cimport Plan, hyperparameters_of, powers_of
 from fastopt._engine.table cimport (
     ARRAY, BLOCK, COLUMNS, END, FLOAT64, GRADIENT, GROUP, INPUTS, CARRY, LINES, MATRIX, RATIOS, ROWS, RULE, SCALARS, STAGE, STAGES,
-    STAGES_AND_RULE, SUMS, TOTALS, TRANSFORMS, UPDATE, factors_t, formula_t, op_t, partial_t, scope_t, task_t,
+    STAGES_AND_RULE, SUMS, TOTALS, TRANSFORMS, UPDATE, WHOLE, factors_t, formula_t, op_t, partial_t, scope_t, task_t,
 )
 
 cdef extern from "block.h" nogil:
     ctypedef struct fo_total:
-        pass
+        int64_t count
+        double first, special
+        int unit, lo, hi
+        int64_t *limbs
+    int fo_total_normalize(fo_total *total)
     void fo_total_clear(fo_total *total)
     void fo_total_add_blocks(fo_total *total, const partial_t *blocks, int64_t n, int64_t stride)
     int fo_reduce_totals(fo_total *totals, int sums, int squares, double n, double *given)
+
+cdef extern from "threads.h" nogil:
+    double fo_now()
+
+from fastopt._engine.sums import Total, total as total_of
 
 cdef enum:
     KEPT = 1 << 20  # Elements, of all arrays: caches hold their updates.
@@ -43,7 +52,7 @@ cdef int allocate_sums(Plan plan, int id, const formula_t *f) except -1:
     if id == STAGES and plan.sums_c == NULL:
         plan.sums_c = <double *> plan.arena.allocate(plan.n * SCALARS, sizeof(double))
     if id < STAGES and plan.kept == NULL and sums_update(f) and not plan.core.flush and not plan.exact:
-        elements = plan.core.tasks[plan.n - 1].position + plan.core.tasks[plan.n - 1].n
+        elements = plan.starts[<int> WHOLE][plan.n - 1] + plan.core.tasks[plan.n - 1].n
         if elements <= KEPT:
             plan.kept = <char *> plan.arena.allocate(elements, sizeof(double))
     return 0
@@ -65,7 +74,7 @@ cdef void keep_updates(Plan plan, int id) noexcept:
     for i in range(plan.n):
         task = &plan.core.tasks[i]
         if can_keep(task, id):
-            task.kept, task.kept_at = plan.kept + task.position * <Py_ssize_t> sizeof(double), id
+            task.kept, task.kept_at = plan.kept + plan.starts[<int> WHOLE][i] * <Py_ssize_t> sizeof(double), id
 
 
 cdef void drop_updates(Plan plan) noexcept:
@@ -94,7 +103,7 @@ cdef bint can_keep(const task_t *task, int id) noexcept:
     return found
 
 
-cdef void sum_arrays(Plan plan, int id, const formula_t *f, int parts) noexcept:
+cdef int sum_arrays(Plan plan, int id, const formula_t *f, int parts) except -1:
     """Compute the sums of a stage or rule over all arrays."""
     cdef Py_ssize_t i, into, start, k
     cdef run_t run
@@ -120,8 +129,44 @@ cdef void sum_arrays(Plan plan, int id, const formula_t *f, int parts) noexcept:
                 add_blocks(plan, totals, &run, start + task.rows[k] * task.row, start + (task.rows[k] + 1) * task.row)
         if i == plan.n - 1 or into != target(plan, f.scope, i + 1):
             add_run(plan, totals, &run)
+            if plan.exchange is not None and f.scope != ARRAY:
+                exchange_totals(plan, f, totals)
             fo_reduce_totals(totals, f.sums, f.squares, task.work if task.rule.mean and id == STAGES else -1,
                              plan.sums[id] + into * TOTALS)
+
+
+cdef int exchange_totals(Plan plan, const formula_t *f, fo_total *totals) except -1:
+    """Replace the totals of a formula, over this span, by those over all spans."""
+    cdef int j
+    cdef double x
+    cdef int exponent
+    given = [as_object(&totals[j]) for j in range(f.sums)]
+    for j, total in enumerate(exchanged(plan, f.name.decode(), given)):
+        x, exponent = total.rounded()
+        totals[j].count, totals[j].first, totals[j].unit = 1, x, exponent
+    return 0
+
+
+cdef object exchanged(Plan plan, str name, list totals):
+    """Return the totals over all spans; the time that it takes says nothing about threads."""
+    cdef double before = fo_now()
+    found = plan.exchange(name, totals)
+    plan.chooser.entered += fo_now() - before
+    return found
+
+
+cdef object as_object(fo_total *total):
+    """Return a total as a `Total`."""
+    cdef int k
+    cdef bint negative
+    if total.count < 2:
+        return total_of([total.first] * total.count, [total.unit] * total.count)
+    negative = fo_total_normalize(total)
+    whole = 0
+    for k in range(total.hi - 1, total.lo - 1, -1):
+        whole = whole << 32 | total.limbs[k]
+    whole <<= 32 * total.lo
+    return Total(-whole if negative else whole, total.special)
 
 
 cdef inline Py_ssize_t target(Plan plan, scope_t scope, Py_ssize_t i) noexcept:

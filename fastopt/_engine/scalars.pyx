@@ -8,9 +8,10 @@ from libc.math cimport NAN
 from libc.stdint cimport int64_t
 
 from fastopt.domains import overflow
+from fastopt._engine.sums import AGREEMENT, total as total_of
 from fastopt._engine.plan cimport OPS, ZERO_ELEMENTS, Plan, hyperparameter, hyperparameters_of, powers_of
 from fastopt._engine.program cimport build_program, is_loose
-from fastopt._engine.reductions cimport keep_updates, sum_arrays, sums_update
+from fastopt._engine.reductions cimport exchanged, keep_updates, sum_arrays, sums_update
 from fastopt._engine.table cimport (
     ARRAY, CHECK, END, GROUP, INPUTS, CARRY, SCALARS, STAGE, STAGES, TOTALS, formula_t, op_t, task_t,
 )
@@ -99,21 +100,21 @@ cdef void rebuild_program(Plan plan, Py_ssize_t group, bint clears, bint accumul
         op += 1
 
 
-cdef bint prepare_stage(Plan plan, int k, double scale, int parts) noexcept:
+cdef int prepare_stage(Plan plan, int k, double scale, int parts) except -1:
     """Compute a stage's scalars, after its sums. Return False if a gradient is not finite."""
     cdef const formula_t *stage = &plan.core.table.stages[k]
     cdef double[INPUTS] h
     cdef Py_ssize_t i, group
     cdef int j
+    cdef double bad = 0
     if stage.sums and not (k == plan.finite_at and plan.policy == ZERO_ELEMENTS):
         if plan.kept != NULL and sums_update(stage):
             keep_updates(plan, k)
         sum_arrays(plan, k, stage, parts)
         if k == plan.finite_at:
             for i in range(plan.n):
-                if plan.sums[k][i * TOTALS] > 0:
-                    return False
-            return True
+                bad += plan.sums[k][i * TOTALS]
+            return bad == 0 if plan.exchange is None else not exchanged(plan, stage.name.decode(), [total_of([bad], [0])])[0].whole
     for group in range(plan.n_groups):
         if not plan.active_stages[group] >> k & 1:
             continue
@@ -128,7 +129,7 @@ cdef bint prepare_stage(Plan plan, int k, double scale, int parts) noexcept:
     return True
 
 
-cdef void prepare_rules(Plan plan, int parts) noexcept:
+cdef int prepare_rules(Plan plan, int parts) except -1:
     """Compute the scalars of all rules, after their sums. Neighbours with equal inputs share a row."""
     cdef Py_ssize_t i, group
     cdef const formula_t *rule
@@ -136,6 +137,8 @@ cdef void prepare_rules(Plan plan, int parts) noexcept:
         for i in range(plan.n):
             prepare_sums(plan, i)
         sum_arrays(plan, STAGES, plan.summing_rule, parts)
+        if plan.summing_rule.scope != ARRAY:
+            agree(plan)
     # Each group writes the same row as in the step before.
     if plan.scalars_shared:
         for group in range(plan.n_groups):
@@ -144,12 +147,20 @@ cdef void prepare_rules(Plan plan, int parts) noexcept:
                 rule = plan.core.tasks[i].rule
                 rule.compute_scalars(plan.t[i] + 1, NULL, NULL, hyperparameters_of(plan, i), powers_of(plan, i),
                                      plan.c + i * SCALARS)
-        return
+        return 0
     plan.scalars_shared = plan.n_active == plan.n and plan.summing_rule == NULL
     prepare_each(plan)
     if plan.summing_rule != NULL:
         for i in range(plan.n):
             share_carry(plan, i)
+    return 0
+
+
+cdef int agree(Plan plan) except -1:
+    """Let all spans come to the point before their first write."""
+    if plan.exchange is not None:
+        exchanged(plan, AGREEMENT, [])
+    return 0
 
 
 cdef void prepare_sums(Plan plan, Py_ssize_t i) noexcept:

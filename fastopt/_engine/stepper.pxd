@@ -1,6 +1,7 @@
 # Types of ``stepper.py`` when it is compiled.
 cdef class Backend:
     cdef public bint completed
+    cdef public object exchange
     cpdef exit(self)
     cpdef set_gradients(self, object grads)
     cpdef set_gradient_list(self, list grads)
@@ -20,6 +21,6 @@ cdef class Stepper:
 
     cdef Backend _planned(self)
     cdef tuple _laid_out(self)
-    cdef bint _advance(self, object grads, double scale, bint listed) except -1
+    cdef bint _advance(self, object grads, double scale, bint listed, object exchange) except -1
     cdef int _execute(self, list bound, double scale) except -2
     cdef int _skip(self, list cleared) except -1

@@ -18,7 +18,10 @@ import numpy as np
 from fastopt._arrays.changes import commit, writing
 from fastopt._arrays.row_gradient import first_nonfinite
 from fastopt._arrays.tree import collect
+from fastopt._engine.sums import Collected, Collector, Exchange
+from fastopt.spec import STAGES
 
+CHECK = next(name for name, stage in STAGES.items() if stage.kind == "checks")
 # Of one parameter: its steps, the numbers that its rule carries, and whether it has accumulated gradients.
 Counter = tuple[int, list[float], bool]
 
@@ -33,9 +36,12 @@ class Backend:
     ----------
     completed : bool
         True once `run` has written a step, even if it then raised because a signal handler did.
+    exchange : Exchange or None
+        Gives, in this step, the sums over all spans for those over this one.
     """
 
     completed: bool
+    exchange: Any
 
     @property
     def on_device(self) -> bool:
@@ -256,7 +262,7 @@ class Stepper:
         self._planned()
         return None if self._bound is None else list(self._bound)
 
-    def step(self, grads: Any = None, *, scale: float = 1.0) -> bool:
+    def step(self, grads: Any = None, *, scale: float = 1.0, sums: Any = None) -> bool:
         """Update the parameters in place.
 
         Parameters
@@ -267,6 +273,10 @@ class Stepper:
             None for a parameter, or for a whole mapping or sequence, that stays as it is. Default: the arrays of `bind`.
         scale : float, default 1.0
             Factor of the gradients, such as the inverse of a loss scale.
+        sums : bytes, or function of bytes, optional
+            If other optimizers step the other spans (``span=``): what norms and finiteness need of all of them. Either what
+            `fastopt.combine` made of their `sums`; or a function that gets this span's, returns all spans' combined, and is called
+            at least once, each time before anything changes, with the same kinds of sums on all spans.
 
         Returns
         -------
@@ -287,13 +297,36 @@ class Stepper:
         -----
         The GIL is released while arrays are updated, except for less than 2048 elements, where releasing it would take longer.
         """
-        return self._advance(grads, scale, False)
+        return self._advance(grads, scale, False, None if sums is None else Exchange(sums, self._count))
+
+    def sums(self, grads: Any = None, *, scale: float = 1.0) -> bytes:
+        """Return what a step needs to know of this span, for `fastopt.combine`; nothing changes.
+
+        Parameters
+        ----------
+        grads, scale
+            As for `step`.
+
+        Returns
+        -------
+        bytes
+            Exact sums: of norms and rules' estimates, and the number of elements that are not finite. Empty if a step needs none.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As `step`.
+        """
+        collector = Collector(self._count, CHECK)
+        with suppress(Collected):
+            self._advance(grads, scale, False, collector)
+        return collector.data
 
     def _step_list(self, grads: list[Any]) -> bool:
         """Update the parameters by gradients in the parameters' order."""
-        return self._advance(grads, 1.0, True)
+        return self._advance(grads, 1.0, True, None)
 
-    def _advance(self, grads: Any, scale: float, listed: bool) -> bool:
+    def _advance(self, grads: Any, scale: float, listed: bool, exchange: Any) -> bool:
         """Make a step; `_exclusively` without the cost of its call."""
         if self._busy or self._backend is None:
             raise_unavailable(self._busy)
@@ -309,6 +342,9 @@ class Stepper:
                 raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
             else:
                 self._backend.set_bound_gradients(self._bound)
+            if exchange is not None and self._on_device:
+                raise ValueError("sums: of arrays on a device, expected NumPy's")
+            self._backend.exchange = exchange
             done = self._execute(None if grads is not None else self._bound, scale)
             if done < 0 and self._raises:
                 given: Any = self._bound if grads is None else grads if listed else collect(self._structure, grads)
@@ -316,6 +352,7 @@ class Stepper:
             return done > 0
         finally:
             try:
+                self._backend.exchange = None
                 self._backend.exit()
             finally:
                 self._busy = False
@@ -357,6 +394,8 @@ def raise_unavailable(busy: bool) -> None:
 
 def raise_nonfinite(bad: Mapping[str, int], grads: Mapping[str, Any]) -> None:
     """Raise the error that names the parameters whose gradients are not finite, and the first such element."""
+    if not bad:
+        raise FloatingPointError("gradients: elements of another span are infinite or NaN")
     first, count = next(iter(bad.items()))
     place = ""
     # Reading it once more may fail, as for an object that gives its array once.
@@ -373,7 +412,7 @@ FIELDS = {
 }  # fmt: skip
 # A compiled class has its fields before the constructor runs; plain Python needs defaults.
 if __file__.endswith(".py"):
-    Backend.completed = False
+    Backend.completed, Backend.exchange = False, None
     for name, value in FIELDS.items():
         setattr(Stepper, name, value)
 

@@ -18,6 +18,7 @@ from .groups import Group, check_hyperparameter, defaults_of, domains_of, of_cla
 from .names import expected
 from .options import ARRAY_OPTIONS, OF_OPTIMIZERS, OPTIONS, check_settings, stages_of
 from .parameter import Parameter
+from .spans import Pieces, cut
 
 
 def signature(arguments: Mapping[str, Any]) -> inspect.Signature:
@@ -110,11 +111,12 @@ def group_options(group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
 
 
 def make_groups(
-    optimizer: Any, given: Sequence[tuple[Mapping[str, Any], str | None, Leaves]], first: int = 0
+    optimizer: Any, given: Sequence[tuple[Mapping[str, Any], str | None, Leaves]], first: int = 0, pieces: Pieces | None = None
 ) -> tuple[list[Group], list[Parameter]]:
     """Return groups and parameters from the options, path and parameters of each group that was given.
 
     One with options by names becomes several, in each of which all options are alike. `first` is the number of groups before.
+    With `pieces`, there are parameters of those names alone.
     """
     check_options(given, optimizer.defaults, first > 0)
     usual = usual_of(type(optimizer), optimizer._convention)
@@ -129,12 +131,13 @@ def make_groups(
         members = {}
         for group, (_, places) in zip(made, parts, strict=True):
             usual_firsts = optimizer.initial_state(group.chosen)
-            for i in places:
-                initial = {**usual_firsts, **firsts[i]}
-                members[i] = Parameter(*leaves[i], group, initial, arrays[i], optimizer._settings, optimizer._memory)
+            for i in [i for i in places if pieces is None or leaves[i][0] in pieces]:
+                piece, name = None if pieces is None else pieces[leaves[i][0]], leaves[i][0]
+                a, initial, operands_ = cut(piece, leaves[i][1], {**usual_firsts, **firsts[i]}, arrays[i])
+                members[i] = Parameter(name, a, group, initial, operands_, optimizer._settings, optimizer._memory, piece)
         check_common(made, members.values())
         groups += made
-        parameters += [members[i] for i in range(len(leaves))]
+        parameters += [members[i] for i in sorted(members)]
     return groups, parameters
 
 

@@ -40,6 +40,7 @@ def state_of(optimizer: Any) -> dict[str, Any]:
         "skipped": skipped,
         "seed": settings.seed,
         "settings": {name: getattr(settings, name) for name in SAVED},
+        **({} if settings.span is None else {"pieces": pieces_of(optimizer)}),
         "groups": [
             {"rule": g.rule.label, "decay": decay_of(g), "parameters": list(g.parameters), **g.to_json()} for g in optimizer._groups
         ],
@@ -48,6 +49,11 @@ def state_of(optimizer: Any) -> dict[str, Any]:
             for s, n in zip(optimizer._parameters, each, strict=True)
         },
     }
+
+
+def pieces_of(optimizer: Any) -> dict[str, list[Any]]:
+    """Return the parts of parameters that a span has, by name: first and last element, and the shape of the whole."""
+    return {s.name: [*s.span, list(s.piece.shape)] for s in optimizer._parameters if s.piece is not None}
 
 
 def decay_of(group: Group) -> list[str]:

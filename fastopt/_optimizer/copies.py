@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
+from .._arrays.packing import Packed
 from .._engine import dispatch
 from .._engine.stepper import FIELDS
 from . import checkpoint, loading
 from .by_name import joined
 from .options import ARRAY_OPTIONS
 
-OWN = ("_places", "_memory", "last_load")  # Attributes that a copy does not take over.
+OWN = ("_places", "_memory", "_packed", "last_load")  # Attributes that a copy does not take over.
 
 
 def pickled(optimizer: Any) -> dict[str, Any]:
     """Return all that `unpickle` needs."""
     return {
-        "params": optimizer.params,
+        "params": optimizer.params if optimizer._packed is None else optimizer._packed,
         "grouped": optimizer._grouped,
         "groups": given(optimizer),
         "now": [dict(group.options) for group in optimizer._groups],
@@ -38,7 +40,8 @@ def given(optimizer: Any) -> list[dict[str, Any]]:
 def unpickle(optimizer: Any, state: dict[str, Any]) -> None:
     """Make an optimizer, which was created without its constructor, a copy."""
     vars(optimizer).update(state["attributes"])
-    params = dispatch.memory_of(state["params"]).private_copies(state["params"])
+    params = state["params"]
+    params = copy.copy(params) if isinstance(params, Packed) else dispatch.memory_of(params).private_copies(params)
     optimizer._build(params, state["groups"], state["grouped"], start=False)
     for group, now in zip(optimizer.groups, state["now"], strict=True):
         group.update({k: x for k, x in now.items() if k not in ARRAY_OPTIONS})

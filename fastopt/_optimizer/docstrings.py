@@ -141,6 +141,11 @@ def common(conventions: Sequence[str], whole: bool = False, is_of_torch: bool = 
     return COMMON % (known, meaning, *names, "\n\n    `fastopt.Optimizer` describes them.")
 
 
+def is_public(name: str) -> bool:
+    """Return True for a name of optimizers that users see: no declaration for subclasses, and no internal."""
+    return name not in DECLARATIONS and (name[0] != "_" or name.startswith("__"))
+
+
 def listed(option: Option) -> str:
     """Return an option as an entry of a list."""
     return wrapped(f"- ``{option.name}={shown(option.default)}``: {option.doc};", "  ")

@@ -333,6 +333,14 @@ class Group(MutableMapping[str, Any]):
         return {key: as_json(x) for key, x in self.options.items()}
 
 
+def groups_with_lr(optimizer: Any) -> list[Group]:
+    """Return the groups of an optimizer, or raise if its rule has no learning rate."""
+    groups: list[Group] = optimizer._groups
+    if "lr" not in optimizer.defaults:
+        raise AttributeError(f"lr: {type(optimizer).__name__} has none, expected one of {', '.join(optimizer.arguments)}")
+    return groups
+
+
 def as_json(x: Any) -> Any:
     """Return an option as JSON."""
     if x is None or isinstance(x, (bool, str)):

@@ -17,8 +17,20 @@ import numpy as np
 from .. import schedules
 from .._arrays import dtypes
 from ..domains import whole
-from . import files
-from .checkpoint import FORMAT, MOST_STEPS, SAVED, STORED, ceil_log2, check_count, check_kinds, counter_of, decay_of, malformed
+from . import resharding
+from .checkpoint import (
+    FORMAT,
+    MOST_STEPS,
+    SAVED,
+    STORED,
+    ceil_log2,
+    check_count,
+    check_kinds,
+    counter_of,
+    decay_of,
+    malformed,
+    pieces_of,
+)
 from .groups import Group
 from .matching import Choices, LoadReport, match
 from .names import expected
@@ -34,21 +46,11 @@ WHOLE = Choices()
 
 def load(optimizer: Any, path: str | os.PathLike[str], policy: Any, choices: Choices) -> dict[str, Any]:
     """Read a restart file; see `Optimizer.load`."""
-    meta, arrays = files.read(path)
-    with malformed(f"{path}"):
-        check_kinds(f"{path}", meta, {"extra": dict, "state": dict})
-        check_kinds(f"{path}, state", meta["state"], dict.fromkeys(meta["state"], dict))
-        params, state = {}, meta["state"]
-        for member, array in arrays.items():
-            kind, _, name = member.partition("/")
-            if kind == "state":
-                parameter, _, key = name.rpartition("/")
-                state.setdefault(parameter, {})[key] = array
-            elif kind == "param":
-                params[name] = array
-        extra: dict[str, Any] = files.unpacked(meta["extra"], arrays)
-    load_state(optimizer, meta, params, policy, choices)
-    return extra
+    if choices.rename is not None and optimizer._settings.span is not None:
+        raise ValueError("rename: of a span, whose parts are found by their names; expected None")
+    saved = resharding.read(path, optimizer)
+    load_state(optimizer, saved.meta, saved.params, policy, choices)
+    return saved.extra
 
 
 def load_state(optimizer: Any, saved: Any, params: Mapping[str, Any] | None, policy: Any, choices: Choices) -> None:
@@ -240,6 +242,9 @@ def check_form(optimizer: Any, saved: Any, params: Mapping[str, Any] | None) -> 
     check_kinds("state", saved["state"], dict.fromkeys(saved["state"], Mapping))
     if params is not None and {*params} != {*saved["state"]}:
         raise ValueError(f"parameters of the file: {sorted(params)}, expected those of its state: {sorted(saved['state'])}")
+    if (theirs := saved.get("pieces", {})) != (ours := pieces_of(optimizer)):
+        said = [", ".join(f"{x[0]} to {x[1]} of {name!r}" for name, x in each.items()) or "everything" for each in (theirs, ours)]
+        raise ValueError(f"state: of another span, {said[0]:.80}, expected {said[1]:.80}")
     check_kinds("groups", dict(enumerate(saved["groups"])), dict.fromkeys(range(len(saved["groups"])), Mapping))
 
 

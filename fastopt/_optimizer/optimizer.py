@@ -15,12 +15,12 @@ from .._arrays.row_gradient import check_indices
 from .._arrays.tree import Structure, collect, flatten, listed, unflatten
 from .._engine import dispatch
 from .._engine.stepper import Stepper
-from . import arguments, checkpoint, copies, display, docstrings, loading, matching, names, report, state
+from . import arguments, checkpoint, copies, display, docstrings, loading, matching, names, report, spans, state
 from .array_options import clipped_starts
 from .checkpoint import check_count
-from .groups import Group, check_hyperparameter
+from .groups import Group, check_hyperparameter, groups_with_lr
 from .options import FIXED, OF_OPTIMIZERS
-from .parameter import Parameter, check_parameters, is_of_group
+from .parameter import Parameter, check_master, check_parameters, is_of_group
 
 
 class Optimizer(Stepper):
@@ -132,17 +132,19 @@ class Optimizer(Stepper):
             self._exclusively(self._lay_out_all, params, options, grouped, start)
 
     def _lay_out_all(self, params: Any, options: list[dict[str, Any]], grouped: bool, start: bool) -> None:
-        memory = dispatch.memory_of(params)
-        structure, given = flatten(params)
+        tree, pieces = spans.opened(params, self._settings)
+        memory = dispatch.memory_of(tree)
+        structure, given = flatten(tree)
         with memory.device_context():
-            self._grouped, self._memory = grouped, memory
+            self._grouped, self._memory, self._packed = grouped, memory, None if pieces is None else params
             leaves = self._adopted(given)
             check_parameters(leaves, self._memory)
             members = [[x for x in leaves if not grouped or is_of_group(x[0], k)] for k in range(len(options))]
             paths = [str(k) if grouped else None for k in range(len(options))]
-            groups, parameters = arguments.make_groups(self, list(zip(options, paths, members, strict=True)))
-            if self._settings.master and not any(parameter.master is not None for parameter in parameters):
-                raise ValueError(f"master: {self._settings.master!r} for {parameters[0].array.dtype}, expected bfloat16 parameters")
+            groups, parameters = arguments.make_groups(self, list(zip(options, paths, members, strict=True)), 0, pieces)
+            if pieces is not None:
+                structure, given = spans.laid_out(params, pieces, parameters, self._settings.span)
+            check_master(parameters, self._settings)
             self._lay_out(structure, parameters, groups, given, parameters if start else [])
 
     def _lay_out(
@@ -170,6 +172,11 @@ class Optimizer(Stepper):
         return unflatten(self._structure, iter([s.original for s in self._parameters]))
 
     @property
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """First element of each parameter, in C order, that is stepped, and the one after the last, by name."""
+        return {s.name: s.span for s in self._parameters}
+
+    @property
     def groups(self) -> list[Group]:
         """Groups of hyperparameters: mappings whose numbers and schedules can be set."""
         return list(self._groups)
@@ -177,20 +184,13 @@ class Optimizer(Stepper):
     @property
     def lr(self) -> float | list[float]:
         """Learning rate of the next step; a list if groups differ. Assigning sets it in every group."""
-        rates = [g.number("lr", self.steps) for g in self._groups_with_lr()]
+        rates = [g.number("lr", self.steps) for g in groups_with_lr(self)]
         return rates[0] if len(set(rates)) == 1 else rates
 
     @lr.setter
     def lr(self, value: Any) -> None:
         check_hyperparameter("lr", value)
-        commit([change for group in self._groups_with_lr() for change in group.changes("lr", value)])
-
-    def _groups_with_lr(self) -> list[Group]:
-        """Return the groups, or raise if the rule has no learning rate."""
-        groups: list[Group] = self._groups
-        if "lr" not in self.defaults:
-            raise AttributeError(f"lr: {type(self).__name__} has none, expected one of {', '.join(self.arguments)}")
-        return groups
+        commit([change for group in groups_with_lr(self) for change in group.changes("lr", value)])
 
     @property
     def state(self) -> state.State:
@@ -483,9 +483,7 @@ class Optimizer(Stepper):
 
     def __dir__(self) -> list[str]:
         """Return the public names: neither declarations for subclasses nor internals."""
-        return [
-            name for name in super().__dir__() if name not in docstrings.DECLARATIONS and (name[0] != "_" or name.startswith("__"))
-        ]
+        return [name for name in super().__dir__() if docstrings.is_public(name)]
 
     def __repr__(self) -> str:
         return display.text(self)

@@ -36,6 +36,8 @@ class Option:
         Dtypes may stand for the names among its choices.
     least : int or None
         Smallest allowed value of an integer option.
+    length : int or None
+        Number of integers, if it has several.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Option:
     choices: tuple[Any, ...] = ()
     is_dtype: bool = False
     least: int | None = field(default=None)
+    length: int | None = None
 
     def is_set(self, value: Any) -> bool:
         """Return True if a value, checked before, differs from the one without effect."""
@@ -62,15 +65,22 @@ class Option:
                 raise ValueError(f"{name}: {value!r}, expected one of {', '.join(map(repr, self.choices))}")
         elif isinstance(self.default, bool):
             return check_bool(name, value)
-        elif self.least is not None:
-            if self.default is None and value is None:
-                return None
-            number = whole(value)
-            if number is None or not self.least <= number < 2**31:
-                none = "None or " if self.default is None else ""
-                raise ValueError(f"{name}: {value!r}, expected {none}a whole number of at least {self.least}, below 2**31")
-            return number
+        elif self.least is not None and not (self.default is None and value is None):
+            return self.check_integers(value)
         return value
+
+    def check_integers(self, value: Any) -> int | tuple[int, ...]:
+        """Return an option of one integer or several as it is stored, or raise."""
+        most = 2**31 if self.length is None else 2**62
+        entries = (value,) if self.length is None else tuple(value) if isinstance(value, (tuple, list)) else ()
+        numbers = tuple(number for x in entries if (number := whole(x)) is not None and (self.least or 0) <= number < most)
+        if len(numbers) != (self.length or 1) or len(numbers) != len(entries):
+            none = "None or " if self.default is None else ""
+            kind = "a whole number" if self.length is None else f"{self.length} whole numbers"
+            raise ValueError(
+                f"{self.name}: {value!r}, expected {none}{kind} of at least {self.least}, below 2**{most.bit_length() - 1}"
+            )
+        return numbers[0] if self.length is None else numbers
 
 
 OF_GROUPS = {
@@ -171,6 +181,14 @@ OF_OPTIMIZERS = {
             'a gradient of rows (`RowGradient`) updates only those; ``"exact"``: all rows get the values that dense gradients '
             "give, after `catch_up`; not with options that sum over parameters (``norms``, ``trust_ratio``)",
             choices=("lazy", "exact"),
+        ),
+        Option(
+            "span",
+            None,
+            "``(start, stop)``: step these places of packed parameters alone (`pack`), with state for them, and the bits of a step "
+            "over all",
+            least=0,
+            length=2,
         ),
         Option("threads", None, "largest number of threads; 1 never starts a pool, None uses as many as pay", least=1),
     )

@@ -13,6 +13,7 @@ import numpy as np
 from .._arrays import dtypes, layout, overlap
 from .._arrays.changes import commit
 from .._arrays.memory import Memory
+from .._arrays.packing import Piece
 from ..domains import Domain
 from . import state
 from .array_options import between
@@ -38,6 +39,8 @@ class Parameter:
         Block exponents of those arrays that are 8-bit floats.
     master : ndarray or None
         The parameter in float32, or the low bits that bfloat16 drops.
+    piece : Piece or None
+        Which part of the parameter a span has: `array` and all state are of that part.
     stage_arrays : dict of ndarray
         Arrays of the stages. Those in `scalar_arrays` repeat one value for a block; the others have the parameter's shape.
     """
@@ -51,12 +54,13 @@ class Parameter:
         operands: Mapping[str, Any],
         settings: Any,
         memory: Memory,
+        piece: Piece | None = None,
     ) -> None:
-        self.name, self.group, self.memory = name, group, memory
+        self.name, self.group, self.memory, self.piece = name, group, memory, piece
         self.source = self.original = source
         self.guard = guard(source)
         self.array = memory.view(source)
-        self.rule = group.rule_of(self.array.shape)
+        self.rule = group.rule_of(self.shape)
         if self.rule.terms_scope and self.array.dtype.kind == "c":
             raise TypeError(f"parameter {name!r}: {self.array.dtype}, expected a real dtype for {self.rule.name}")
         self.initial = {key: x for key, x in initial.items() if key in ("step", *self.rule.state, *self.rule.carry)}
@@ -74,6 +78,11 @@ class Parameter:
         numbers = [self._first_number(key, x, self.rule.carry_domains[key]) for key, x in self.rule.carry.items()]
         self.first_counter = (int(self._first_number("step", 0.0, COUNT)), numbers, False)
         commit(self.resetting())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole parameter, of which the array may be a piece; of an empty piece, its own."""
+        return self.piece.shape if self.piece is not None and self.array.size else self.array.shape
 
     def _zeros(self, dtype: np.dtype) -> Any:
         """Return zeros of the parameter's shape and order of axes."""
@@ -113,6 +122,11 @@ class Parameter:
     def _both(self, value: Any) -> Any:
         """Return a real value for both the real and the imaginary part."""
         return value * complex(1, 1) if self.real.kind == "c" else value
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First element, in C order, that is stepped, and the one after the last."""
+        return (0, self.array.size) if self.piece is None else (self.piece.start, self.piece.stop)
 
     @property
     def state(self) -> dict[str, np.ndarray]:
@@ -284,6 +298,12 @@ def check_parameters(leaves: list[tuple[str, Any]], memory: Memory, existing: Se
         arrays[name] = a
     written = [*((f"parameter {n!r}", a) for n, a in arrays.items()), *(x for parameter in existing for x in parameter.written())]
     overlap.check_disjoint((what, memory.located(a)) for what, a in written)
+
+
+def check_master(parameters: Sequence[Parameter], settings: Any) -> None:
+    """Raise if copies of bfloat16 parameters are asked for and there are none; a span need not have any."""
+    if settings.master and settings.span is None and all(parameter.master is None for parameter in parameters):
+        raise ValueError(f"master: {settings.master!r} for {parameters[0].array.dtype}, expected bfloat16 parameters")
 
 
 def is_of_group(name: str, k: int) -> bool:

@@ -89,7 +89,7 @@ def run(Judge judge, uintptr_t address, uintptr_t data, int64_t further, double 
             look(judge, problem.z, evaluate(&problem), nit, <double> (nit + 1 + further))
         if judge.now.reason != GO_ON:
             return <int> judge.now.reason
-        optimizer._advance(None, 1.0, False)
+        optimizer._advance(None, 1.0, False, None)
         if prepare_plain(optimizer._backend, &plain):
             run_plain(judge, &problem, &plain, further, end)
         if judge.now.reason != GO_ON:

@@ -31,6 +31,7 @@ class Options(TypedDict, total=False):
     rounding: Literal['stochastic', 'nearest']
     seed: int
     mode: Literal['lazy', 'exact']
+    span: tuple[int, int] | None
     threads: int | None
 
 class AdaBelief(Optimizer):

@@ -8,6 +8,7 @@ import scipy.sparse
 import torch
 from messages_of_loading import OF_LOADING
 from messages_of_loops import OF_LOOPS
+from messages_of_spans import OF_SPANS
 from messages_of_training import OF_TRAINING
 from mistakes import (
     Raising,
@@ -404,6 +405,7 @@ TABLE = [
     *OF_LOADING,
     *ELSEWHERE,
     *OF_LOOPS,
+    *OF_SPANS,
     *OF_TRAINING,
     *(OF_EMBEDDERS if dispatch.TABLE is not None else []),
 ]
