@@ -52,7 +52,7 @@ __all__ += optimizers.__all__
 
 # Parts that are imported on first use: modules, and names of modules.
 LAZY = {
-    **{name: name for name in ("cuda", "linear", "losses", "plot", "testing", "torch")},
+    **{name: name for name in ("cuda", "linear", "losses", "mpi", "plot", "testing", "torch")},
     "RuleError": "_codegen.subset",
     "pack": "_arrays.packing",
     "combine": "_engine.sums",

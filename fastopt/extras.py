@@ -8,6 +8,7 @@ from typing import Any
 EXTRAS = {  # By extra: the package's name for people, and its module.
     "compile": ("Cython and setuptools", "Cython"),
     "cuda": ("CuPy", "cupy"),
+    "mpi": ("mpi4py", "mpi4py"),
     "plot": ("matplotlib", "matplotlib"),
     "progress": ("tqdm", "tqdm"),
     "scipy": ("SciPy", "scipy"),

@@ -31,6 +31,7 @@ LAYERS = {
     "custom": {"_arrays", "_engine", "_optimizer", "domains", "spec"},
     "testing": {"_arrays", "_engine", "_optimizer", "custom"},
     "torch": {"_arrays", "_engine", "_optimizer", "custom", "optimizers"},
+    "mpi": {"_arrays", "_engine", "_optimizer", "domains", "extras"},
     "training": {"_arrays", "_optimizer", "domains", "extras", "plot", "schedules"},
     "gradient": {"_arrays", "domains"},
     "losses": {"arithmetic"},
