@@ -37,7 +37,12 @@ def save(sharded: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | 
         raise
     if comm.rank == 0:
         try:
-            manifest = {"format": resharding.FORMAT, "step": optimizer.steps, "microbatches": sharded.microbatches, "files": entries}
+            manifest = {
+                "format": resharding.FORMAT,
+                "step": optimizer.steps,
+                "microbatches": sharded.microbatches,
+                "files": entries,
+            }
             write_manifest(folder, manifest)
         except Exception as caught:
             error = caught

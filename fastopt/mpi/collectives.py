@@ -1,4 +1,4 @@
-"""What the processes tell each other: gradients to the owners of spans, parameters to all, and errors."""
+"""Messages between the processes: gradients to the owners of spans, parameters to all, and errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .batches import Arrays, TreeSum, subtrees_of
 LAST = message(AGREEMENT, [])
 
 
-class OtherRank(RuntimeError):  # noqa: N818 - a RuntimeError for users
+class OtherRank(RuntimeError):
     """An error of another process, which ends what all do together."""
 
 
@@ -63,6 +63,7 @@ class Exchange:
         self.buffers = list(packed.flat.values()) if isinstance(packed.flat, dict) else [packed.flat]
         self.slices = [list(packed.slices(span).values()) for span in spans]
         self.own = self.slices[comm.rank]
+        self.received: dict[tuple[int, int], np.ndarray] = {}
 
     def lengths(self, k: int) -> list[int]:
         """Return the length of each span in buffer `k`."""
@@ -81,7 +82,8 @@ class Exchange:
         received: list[list[Arrays]] = [[] for _ in nodes]
         for turn in range(max(map(len, nodes))):
             senders = [rank for rank, each in enumerate(nodes) if turn < len(each)]
-            for rank, arrays in zip(senders, self.round(own[turn] if turn < len(own) else None, senders), strict=True):
+            given = own[turn] if turn < len(own) else None
+            for rank, arrays in zip(senders, self.round(turn, given, senders), strict=True):
                 received[rank].append(arrays)
         total = TreeSum(count)
         for each, arrays_of in zip(nodes, received, strict=True):
@@ -89,27 +91,35 @@ class Exchange:
                 total.add(node, arrays)
         return total.nodes[0][1]
 
-    def round(self, sent: Arrays | None, senders: Sequence[int]) -> list[Arrays]:
-        """Send parts of a gradient to the owners of spans, and return what the senders sent to this one."""
-        found: list[Arrays] = [[] for _ in senders]
+    def kept(self, turn: int, k: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Return memory for what is received in a round from buffer `k`; the next step uses it again."""
+        if (turn, k) not in self.received or self.received[turn, k].shape != shape:
+            self.received[turn, k] = np.empty(shape, self.working[k])
+        return self.received[turn, k]
+
+    def round(self, turn: int, sent: Arrays | None, senders: Sequence[int]) -> list[Arrays]:
+        """Send parts of a gradient to the owners of spans, and return what the senders sent to this one, its own part as it is."""
+        rank, others = self.comm.rank, [x for x in senders if x != self.comm.rank]
+        found: dict[int, Arrays] = {x: [] for x in senders}
         for k, dtype in enumerate(self.working):
             length = self.own[k].stop - self.own[k].start
-            target = np.empty((len(senders), length), dtype)
-            counts = [length * (rank in senders) for rank in range(self.comm.size)]
-            places = [length * sum(other < rank for other in senders) for rank in range(self.comm.size)]
-            given = self.lengths(k) if sent is not None else [0] * self.comm.size
+            target = self.kept(turn, k, (len(others), length))
+            counts = [length * (x in others) for x in range(self.comm.size)]
+            places = [length * sum(other < x for other in others) for x in range(self.comm.size)]
+            given = [0 if sent is None or x == rank else n for x, n in enumerate(self.lengths(k))]
             source = np.empty(0, dtype) if sent is None else sent[k]
-            starts = self.starts(k) if sent is not None else given
-            self.comm.Alltoallv([source, (given, starts)], [target, (counts, places)])
-            for arrays, row in zip(found, target, strict=True):
-                arrays.append(row)
-        return found
+            self.comm.Alltoallv([source, (given, self.starts(k))], [target, (counts, places)])
+            for x, row in zip(others, target, strict=True):
+                found[x].append(row)
+            if sent is not None:
+                found[rank].append(sent[k][self.own[k]])
+        return list(found.values())
 
     def sum_in_any_order(self, own: Arrays) -> Arrays:
         """Return this span's sum over all processes, in the order of the MPI library. Collective."""
         found = []
-        for k, dtype in enumerate(self.working):
-            target = np.empty(self.own[k].stop - self.own[k].start, dtype)
+        for k in range(len(self.working)):
+            target = self.kept(0, k, (self.own[k].stop - self.own[k].start,))
             self.comm.Reduce_scatter(own[k], target, self.lengths(k))
             found.append(target)
         return found
@@ -125,5 +135,5 @@ class Exchange:
         """Return the SHA-256 of all parameters here."""
         digest = hashlib.sha256()
         for buffer in self.buffers:
-            digest.update(np.ascontiguousarray(plain(buffer)).view(np.uint8))
+            digest.update(plain(buffer).view(np.uint8).data)
         return digest.hexdigest()

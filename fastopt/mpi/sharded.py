@@ -70,8 +70,8 @@ class Sharded:
 
     Notes
     -----
-    State and updates are divided as in ZeRO, stage 1 (Rajbhandari et al., 2020, https://arxiv.org/abs/1910.02054). Gradients must be
-    reproducible themselves: matrix products may have other bits for arrays that are not aligned, such as those received from other
+    State and updates are divided as in ZeRO, stage 1 (Rajbhandari et al., 2020, https://arxiv.org/abs/1910.02054). Gradients must
+    be reproducible themselves: matrix products may have other bits for arrays that are not aligned, such as those received from other
     processes, which ``np.require(x, requirements="A")`` copies.
 
     Examples
@@ -146,7 +146,9 @@ class Sharded:
     def restart(self, count: int | None) -> None:
         """Begin a step of so many micro-batches; what was added is dropped."""
         self.microbatches = count
-        self.mine = range(self.comm.rank, self.comm.rank + 1) if count is None else batches.shares(count, self.comm.size)[self.comm.rank]
+        self.mine = (
+            range(self.comm.rank, self.comm.rank + 1) if count is None else batches.shares(count, self.comm.size)[self.comm.rank]
+        )
         self._begin()
 
     def _begin(self) -> None:
@@ -217,10 +219,12 @@ class Sharded:
         ------
         TypeError, ValueError, FloatingPointError
             As `Optimizer.step`, and if a micro-batch is missing. Nothing has changed anywhere, and the other processes raise, too: in
-            them, RuntimeError names the rank. A failure in the middle of an exchange ends all processes by ``MPI_Abort``.
+            them, RuntimeError names the rank. Gradients are dropped, unless one was missing. A failure in the middle of an exchange
+            ends all processes by ``MPI_Abort``.
         """
-        missing = self._next in self.mine
-        error = ValueError(f"step: without micro-batch {self._next} of rank {self.comm.rank}, expected add() before") if missing else None
+        error = None
+        if self._next in self.mine:
+            error = ValueError(f"step: without micro-batch {self._next} of rank {self.comm.rank}, expected add() before")
         agree(self.comm, error)
         exchange = SumExchange(self.comm)
         try:
@@ -245,10 +249,14 @@ class Sharded:
         count = self.microbatches
         total = self.exchange.sum_in_any_order(own[0]) if count is None else self.exchange.sum_of_all(own, count)
         self._free += own
-        for a in total:
-            np.divide(a, a.dtype.type(count or self.comm.size), out=a)
+        number, scale = count or self.comm.size, 1.0
+        if number.bit_count() == 1:
+            scale = 1 / number  # The same bits as a division, in the step's own pass.
+        else:
+            for a in total:
+                np.divide(a, a.dtype.type(number), out=a)
         x: Any = total[0] if len(total) == 1 else dict(zip(self._keys, total, strict=True))
-        done: bool = self.optimizer.step(self.packed.pieces(x, self.span), sums=exchange)
+        done: bool = self.optimizer.step(self.packed.pieces(x, self.span), scale=scale, sums=exchange)
         if done:
             self.exchange.spread()
         return done

@@ -95,7 +95,7 @@ def test_the_words_of_a_page(path):
     assert [phrase for phrase in (*PHRASES, "beside") if phrase in path.read_text()] == []
 
 
-MODULES = [fo, fo.embed, fo.functional, fo.schedules, fo.training, fo.testing, fo.cuda, fo.torch]
+MODULES = [fo, fo.embed, fo.functional, fo.schedules, fo.training, fo.testing, fo.cuda, fo.torch, fo.mpi]
 PUBLIC = {
     f"{module.__name__}.{name}": getattr(module, name)
     for module in MODULES
