@@ -71,8 +71,8 @@ class Sharded:
     Notes
     -----
     State and updates are divided as in ZeRO, stage 1 (Rajbhandari et al., 2020, https://arxiv.org/abs/1910.02054). Gradients must
-    be reproducible themselves: matrix products may have other bits for arrays that are not aligned, such as those received from other
-    processes, which ``np.require(x, requirements="A")`` copies.
+    be reproducible themselves: matrix products may have other bits for arrays that are not aligned, such as those received from
+    other processes, which ``np.require(x, requirements="A")`` copies.
 
     Examples
     --------
@@ -218,9 +218,9 @@ class Sharded:
         Raises
         ------
         TypeError, ValueError, FloatingPointError
-            As `Optimizer.step`, and if a micro-batch is missing. Nothing has changed anywhere, and the other processes raise, too: in
-            them, RuntimeError names the rank. Gradients are dropped, unless one was missing. A failure in the middle of an exchange
-            ends all processes by ``MPI_Abort``.
+            As `Optimizer.step`, and if a micro-batch is missing. Nothing has changed anywhere, and the other processes raise, too:
+            in them, RuntimeError names the rank. Gradients are dropped, unless one was missing. A failure in the middle of an
+            exchange ends all processes by ``MPI_Abort``.
         """
         error = None
         if self._next in self.mine:
