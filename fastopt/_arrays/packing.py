@@ -141,14 +141,12 @@ class Packed:
         TypeError, ValueError
             If an array has another shape, or the nesting differs.
         """
-        given = zip(self.names, self._shapes, self._dtypes, collect(self._structure, tree, "tree"), strict=True)
-        arrays = [(name, dtype, shaped(name, a, shape)) for name, shape, dtype, a in given]
+        leaves = zip(self.names, self._shapes, self._dtypes, collect(self._structure, tree, "tree"), strict=True)
+        arrays = [(name, dtype, shaped(name, a, shape)) for name, shape, dtype, a in leaves]
         buffers = {d: np.empty(a.shape, d) for d, a in self._buffers.items()} if out is None else self._checked("out", out)
-        for name, dtype, a in arrays:
-            if not np.can_cast(a.dtype, buffers[dtype].dtype, "same_kind") or not buffers[dtype].flags.writeable:
-                raise TypeError(f"{name!r}: {a.dtype}, expected what a writable array of {buffers[dtype].dtype} can hold")
+        given = [(name, dtype, numbers_for(name, a, buffers[dtype])) for name, dtype, a in arrays]
         # Views of what is written are read first.
-        parts = [(name, dtype, a if out is None else a.copy()) for name, dtype, a in arrays]
+        parts = [(name, dtype, a if out is None else a.copy()) for name, dtype, a in given]
         for name, dtype, a in parts:
             start = self.offsets[name]
             buffers[dtype][start : start + a.size] = a.reshape(-1)
@@ -202,15 +200,14 @@ class Packed:
         return int(low if place - low <= high - place else high)
 
     def pieces_of(self, span: tuple[int, int]) -> list[Piece]:
-        """Return the parts of the arrays that lie in a span; an empty one has an empty part of one array."""
+        """Return the parts of the arrays that lie in a span; an empty one has none."""
         start, stop = span
         if not 0 <= start <= stop <= self.size:
             raise ValueError(f"span: {span}, expected places between 0 and {self.size}")
         found: list[Piece] = []
-        for k in range(self._place_of(start), len(self.names)):
-            low, high = self._edges[k : k + 2]
-            if low >= stop and found:
-                break
+        for k, (low, high) in enumerate(pairwise(self._edges)):
+            if not self._is_in(low, high, start, stop):
+                continue
             name, dtype = self.names[k], self._dtypes[k]
             each = 2 if dtype.kind == "c" else 1
             first, last = (min(max(place, low), high) - low for place in (start, stop))
@@ -219,6 +216,10 @@ class Packed:
             first, last = first // each, last // each
             found.append(Piece(name, self._shapes[k], dtype, first, last, self.offsets[name] + first))
         return found
+
+    def _is_in(self, low: int, high: int, start: int, stop: int) -> bool:
+        """Return True if an array has places in a span; one without elements is in the span that has its place, or the last."""
+        return low < stop and start < high if low < high else start <= low < stop or (low == stop == self.size and start < stop)
 
     def pieces(self, x: Any, span: tuple[int, int]) -> Any:
         """Return views of the numbers in a span, by name: gradients, as an optimizer of the span takes them.
@@ -233,7 +234,8 @@ class Packed:
         Returns
         -------
         dict of arrays by name
-            In the shapes of the arrays, those that are cut in one axis; a single array without a name is returned itself.
+            In the shapes of the arrays, those that are cut in one axis; a single array without a name is returned itself. An empty
+            span has none.
 
         Raises
         ------
@@ -252,7 +254,7 @@ class Packed:
             first = p.place - (0 if len(a) == len(self._buffers[p.dtype]) else of_span.start)
             view = a[first : first + p.stop - p.start]
             found[p.name] = view if p.is_cut else view.reshape(p.shape)
-        return found if self.is_nested else next(iter(found.values()))
+        return found if self.is_nested or not found else next(iter(found.values()))
 
     def slices(self, span: tuple[int, int]) -> dict[np.dtype, slice]:
         """Return what a span has of each buffer, by dtype.
@@ -287,6 +289,17 @@ def aligned(size: int, dtype: np.dtype) -> np.ndarray:
     memory = np.zeros(size * dtype.itemsize + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size * dtype.itemsize].view(dtype)
+
+
+def numbers_for(name: str, a: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return an array as one that can be written to a target, bfloat16 as float32 unless the target is; raise if there is none."""
+    if dtypes.is_bfloat16(a.dtype) and not dtypes.is_bfloat16(target.dtype):
+        a = dtypes.widened(dtypes.plain(a)).reshape(a.shape)
+    fits = np.can_cast(a.dtype, target.dtype, "same_kind") and (target.dtype.kind != "u" or dtypes.is_bfloat16(a.dtype))
+    if not fits or not target.flags.writeable:
+        wanted = "bfloat16" if dtypes.is_bfloat16(target.dtype) else target.dtype
+        raise TypeError(f"{name!r}: {a.dtype}, expected what a writable array of {wanted} can hold")
+    return a
 
 
 def shaped(name: str, a: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -101,8 +101,7 @@ cdef class CompiledBackend(Plan):
                 self.built_key[i] = self.program_key[i]
 
     cpdef int run(self, long long count, double scale, list cleared, bint accumulating) except -2:
-        cdef int parts
-        cdef bint fine
+        cdef int parts, outcome
         cdef fo_env env
         if self.accumulate > 1 and not accumulating:
             self.use_pending()
@@ -112,15 +111,15 @@ cdef class CompiledBackend(Plan):
         env = fo_enter(False)
         try:
             parts = choose_threads(&self.core)
-            fine = self.compute_scalars(scale, accumulating, &parts)
-            if fine:
+            outcome = self.compute_scalars(scale, accumulating, &parts)
+            if outcome > 0:
                 self.update_arrays(parts)
         finally:
             fo_leave(env)
-        if fine:
+        if outcome > 0:
             self.count_step(accumulating)
             self.completed = True
-        return 1 if fine else -1
+        return outcome
 
     cdef void use_pending(self) noexcept:
         """Use zero gradients for parameters that have accumulated some and have none now."""
@@ -129,27 +128,29 @@ cdef class CompiledBackend(Plan):
             if self.pending[i] and not self.active[i]:
                 use_zero_gradient(self, i)
 
-    cdef bint compute_scalars(self, double scale, bint accumulating, int *parts) except -1:
-        """Compute the scalars of stages and rules, after their sums. Return False if a gradient is not finite."""
+    cdef int compute_scalars(self, double scale, bint accumulating, int *parts) except -2:
+        """Compute the scalars of stages and rules, after their sums. Return as `run`."""
         cdef int k, rule_at = self.core.table.rule_at
         for k in range(rule_at if self.union else 0):
             if self.union >> k & 1 and not prepare_stage(self, k, scale, parts[0]):
-                return False
+                return -1
         if accumulating or self.summing_rule == NULL or self.summing_rule.scope == ARRAY:
-            agree(self)
+            if not agree(self, False):
+                return 0
         if accumulating:
-            return True
+            return 1
         if self.prepares:
             prepare_matrices(self, parts[0])
         if self.changes_matrices:
             self.chooser.now = NULL  # BLAS's share of the time says nothing about threads.
             if self.core.elements < SPIN:
                 parts[0] = 1
-        prepare_rules(self, parts[0])
+        if not prepare_rules(self, parts[0]):
+            return 0
         for k in range(rule_at, self.core.table.n_stages if self.union >> rule_at else 0):
             if self.union >> k & 1:
                 prepare_stage(self, k, scale, parts[0])
-        return True
+        return 1
 
     cdef void update_arrays(self, int parts) noexcept:
         """Update all arrays in one pass."""

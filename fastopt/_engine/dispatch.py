@@ -108,7 +108,7 @@ ISA, TABLE = choose()
 
 def backend(structure: Any, parameters: list[Any], groups: list[Any], settings: Any, interpreted: bool = False) -> Backend:
     """Return the backend of these parameters: of their device, compiled, or interpreted if a rule is not compiled."""
-    memory = parameters[0].memory
+    memory: Any = next((parameter.memory for parameter in parameters), HOST)
     if memory is not HOST:
         from ..cuda.backend import CudaBackend
 

@@ -142,9 +142,9 @@ class InterpretedBackend(PythonBackend):
         if not any(active) and self.exchange is None:
             return 0
         fine, found = advance(works, self.groups, settings, accumulating, self.exchange)
-        if not fine:
-            self.bad = found[CHECK]
-            return -1
+        if fine <= 0:
+            self.bad = found.get(CHECK, [])
+            return fine
         writes = self.writes(dtypes.key_of_step(settings.seed, count), accumulating)
         clearing = [writing(g, 0) for g in cleared or () if g is not None]
         showing = [] if accumulating else [partial(setattr, self, "found", found)]

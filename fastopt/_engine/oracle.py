@@ -14,7 +14,7 @@ from .._arrays.row_gradient import RowGradient
 from .._codegen.capacity import STATES
 from . import sums
 from .program import Op, program
-from .sums import AGREEMENT, Exchange
+from .sums import Exchange
 
 
 def walked(a: np.ndarray, order: Sequence[int], dtype: np.dtype | None = None) -> np.ndarray:
@@ -218,12 +218,15 @@ class Found(dict[str, list[list[float]]]):
     ----------
     exchange : function or None
         Gives the sums of all spans for those of this one.
+    summing : list of rules
+        Those of the groups that make estimates from sums over them.
     is_fine : bool
         False once a gradient of any span is not finite and may not be used.
     """
 
-    def __init__(self, exchange: Exchange | None = None) -> None:
+    def __init__(self, groups: Sequence[Any] = (), exchange: Exchange | None = None) -> None:
         self.exchange = exchange
+        self.summing = [group.rule for group in groups if group.rule.scope == "over_group"]
         self.is_fine = True
 
     def of_all(self, name: str, totals: list[sums.Total]) -> list[sums.Total]:
@@ -242,12 +245,13 @@ Programs = Mapping[int, Mapping[tuple[int, int], Op]]
 
 def advance(
     works: Sequence[Work], groups: Sequence[Any], settings: Any, accumulating: bool, exchange: Exchange | None = None
-) -> tuple[bool, Found]:
+) -> tuple[int, Found]:
     """Compute a step of all parameters in new arrays.
 
-    Returns False if a gradient is not finite and may not be used; and the stages' sums, for each array or once.
+    Returns 1 for a step, 0 if no span has a gradient, -1 if one is not finite and may not be used; and the stages' sums, for each
+    array or once.
     """
-    found = Found(exchange)
+    found = Found(groups, exchange)
     programs = {}
     for group in groups:
         ops = program(group.stages, values_in(works, group), settings.nonfinite, accumulating)
@@ -257,9 +261,10 @@ def advance(
                 w.load(any(op.takes_wide for op in ops[:1]))
     for place in sorted({place for ops in programs.values() for place in ops}):
         if not operate(place, programs, works, found):
-            return False, found
-    found.of_all(AGREEMENT, [])
-    return True, found
+            return -1, found
+    if exchange is None:
+        return 1, found
+    return int(exchange.agree(any(w.active for w in works), bool(works), bool(found.summing) and not accumulating)), found
 
 
 def operate(place: tuple[int, int], programs: Programs, works: Sequence[Work], found: Found) -> bool:
@@ -321,6 +326,8 @@ def totals(
     for k, w in enumerate(works):
         spaces.setdefault({"over_group": ("group", w.parameter.group.origin), "over_all": 0}.get(formula.scope, k), []).append(w)
     result: dict[int, dict[str, float]] = {}
+    if not works and not formula.scope.endswith("over_array"):
+        found.of_all(formula.name, [sums.Total()] * len(formula.sums))
     for members in spaces.values():
         each = [terms(w) if w.active else [np.zeros(w.size)] * len(formula.sums) for w in members]
         joined = [np.concatenate([t[j] for t in each]) for j in range(len(formula.sums))]
@@ -341,7 +348,7 @@ def run_rules(works: Sequence[Work], active: Sequence[Work], found: Found) -> No
         w.narrow()
         if w.parameter.rule.terms_scope and w.size:
             w.prepare_matrix()
-    if summing := [w.parameter.rule for w in works if w.parameter.rule.sums]:
+    if summing := [w.parameter.rule for w in works if w.parameter.rule.sums] or found.summing[: not works]:
         given = totals(summing[0], works, lambda w: w.sum_terms(w.parameter.rule, w.t + 1, w.carry), found)
     for w in active:
         rule = w.parameter.rule

@@ -51,7 +51,7 @@ cdef int allocate_sums(Plan plan, int id, const formula_t *f) except -1:
         plan.array_c[id] = <double *> plan.arena.allocate(plan.n * INPUTS, sizeof(double))
     if id == STAGES and plan.sums_c == NULL:
         plan.sums_c = <double *> plan.arena.allocate(plan.n * SCALARS, sizeof(double))
-    if id < STAGES and plan.kept == NULL and sums_update(f) and not plan.core.flush and not plan.exact:
+    if id < STAGES and plan.n and plan.kept == NULL and sums_update(f) and not plan.core.flush and not plan.exact:
         elements = plan.starts[<int> WHOLE][plan.n - 1] + plan.core.tasks[plan.n - 1].n
         if elements <= KEPT:
             plan.kept = <char *> plan.arena.allocate(elements, sizeof(double))
@@ -133,6 +133,9 @@ cdef int sum_arrays(Plan plan, int id, const formula_t *f, int parts) except -1:
                 exchange_totals(plan, f, totals)
             fo_reduce_totals(totals, f.sums, f.squares, task.work if task.rule.mean and id == STAGES else -1,
                              plan.sums[id] + into * TOTALS)
+    if plan.n == 0 and plan.exchange is not None and f.scope != ARRAY:
+        exchanged(plan, f.name.decode(), [Total()] * f.sums)
+    return 0
 
 
 cdef int exchange_totals(Plan plan, const formula_t *f, fo_total *totals) except -1:

@@ -9,4 +9,4 @@ cdef int64_t activate_stages(Plan plan, Py_ssize_t group, double scale, bint cle
 cdef void rebuild_program(Plan plan, Py_ssize_t group, bint clears, bint accumulating) noexcept
 cdef int prepare_stage(Plan plan, int k, double scale, int parts) except -1
 cdef int prepare_rules(Plan plan, int parts) except -1
-cdef int agree(Plan plan) except -1
+cdef int agree(Plan plan, bint together) except -1

@@ -8,7 +8,7 @@ from libc.math cimport NAN
 from libc.stdint cimport int64_t
 
 from fastopt.domains import overflow
-from fastopt._engine.sums import AGREEMENT, total as total_of
+from fastopt._engine.sums import total as total_of
 from fastopt._engine.plan cimport OPS, ZERO_ELEMENTS, Plan, hyperparameter, hyperparameters_of, powers_of
 from fastopt._engine.program cimport build_program, is_loose
 from fastopt._engine.reductions cimport exchanged, keep_updates, sum_arrays, sums_update
@@ -130,15 +130,18 @@ cdef int prepare_stage(Plan plan, int k, double scale, int parts) except -1:
 
 
 cdef int prepare_rules(Plan plan, int parts) except -1:
-    """Compute the scalars of all rules, after their sums. Neighbours with equal inputs share a row."""
+    """Compute the scalars of all rules, after their sums. Neighbours with equal inputs share a row.
+
+    Return False if no span has a gradient.
+    """
     cdef Py_ssize_t i, group
     cdef const formula_t *rule
     if plan.summing_rule != NULL:
         for i in range(plan.n):
             prepare_sums(plan, i)
         sum_arrays(plan, STAGES, plan.summing_rule, parts)
-        if plan.summing_rule.scope != ARRAY:
-            agree(plan)
+        if plan.summing_rule.scope != ARRAY and not agree(plan, True):
+            return 0
     # Each group writes the same row as in the step before.
     if plan.scalars_shared:
         for group in range(plan.n_groups):
@@ -147,20 +150,18 @@ cdef int prepare_rules(Plan plan, int parts) except -1:
                 rule = plan.core.tasks[i].rule
                 rule.compute_scalars(plan.t[i] + 1, NULL, NULL, hyperparameters_of(plan, i), powers_of(plan, i),
                                      plan.c + i * SCALARS)
-        return 0
+        return 1
     plan.scalars_shared = plan.n_active == plan.n and plan.summing_rule == NULL
     prepare_each(plan)
     if plan.summing_rule != NULL:
         for i in range(plan.n):
             share_carry(plan, i)
-    return 0
+    return 1
 
 
-cdef int agree(Plan plan) except -1:
-    """Let all spans come to the point before their first write."""
-    if plan.exchange is not None:
-        exchanged(plan, AGREEMENT, [])
-    return 0
+cdef int agree(Plan plan, bint together) except -1:
+    """Let all spans come to the point before their first write. Return False if none has a gradient."""
+    return plan.exchange is None or plan.exchange.agree(plan.n_active > 0, plan.n > 0, together)
 
 
 cdef void prepare_sums(Plan plan, Py_ssize_t i) noexcept:

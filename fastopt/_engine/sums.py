@@ -116,7 +116,7 @@ def reduced(totals: Sequence[Total], names: Sequence[str], squares: set[str], me
 MAGIC = b"fo1"
 HEADER = struct.Struct("<3sHH")  # Magic, bytes of the label, number of totals.
 TOTAL = struct.Struct("<dHH")  # Infinite and NaN addends, low bytes that are zero, bytes that follow.
-AGREEMENT = ""  # Name of the message without sums that precedes the first write of a step.
+AGREEMENT = ""  # Name of the message that precedes the first write of a step: of spans with gradients, and of spans.
 
 
 def message(label: str, totals: Iterable[Total]) -> bytes:
@@ -136,17 +136,24 @@ def messages_in(data: Any) -> Iterator[tuple[str, list[Total]]]:
         rest = bytes(memoryview(data))
         while rest:
             magic, length, count = HEADER.unpack_from(rest)
-            label, rest = rest[HEADER.size :][:length].decode(), rest[HEADER.size + length :]
+            label, rest = taken(rest, HEADER.size, length)
             totals = []
             for _ in range(count if magic == MAGIC else -1):
                 special, zeros, length = TOTAL.unpack_from(rest)
-                digits, rest = rest[TOTAL.size :][:length], rest[TOTAL.size + length :]
+                digits, rest = taken(rest, TOTAL.size, length)
                 totals.append(Total(int.from_bytes(bytes(zeros) + digits, "little", signed=True), special))
             if magic != MAGIC:
                 raise ValueError("of another format")
-            yield label, totals
+            yield label.decode(), totals
     except (TypeError, ValueError, struct.error) as error:
         raise ValueError(f"sums: {type(data).__name__}, expected bytes of fastopt's ({error})") from None
+
+
+def taken(data: bytes, start: int, length: int) -> tuple[bytes, bytes]:
+    """Return so many bytes from a place on, and the rest; raise if there are not so many."""
+    if start + length > len(data):
+        raise ValueError("cut short")
+    return data[start : start + length], data[start + length :]
 
 
 def combine(parts: Iterable[bytes]) -> bytes:
@@ -205,11 +212,24 @@ class Exchange:
         if self.rest is None:
             found = list(messages_in(self.function(message(label, totals))))
         else:
-            found = [(label, [])] if name == AGREEMENT else [self.rest.pop(0)] if self.rest else []
+            found = [self.rest.pop(0)] if self.rest else []
         if [(x, len(y)) for x, y in found] != [(label, len(totals))]:
             said = ", ".join(x or "nothing" for x, _ in found) or "nothing"
             raise ValueError(f"sums: of {said}, expected of {label or 'nothing'}; a function gives those that depend on others")
         return found[0][1]
+
+    def agree(self, active: bool, present: bool, together: bool) -> bool:
+        """Return True if a span has a gradient; the last exchange before the first write.
+
+        `active` says whether this one has, `present` whether it has parameters. Raise if a rule makes one estimate for all spans,
+        `together`, and some alone have a gradient: the others do not know it.
+        """
+        having, of = (x.rounded() for x in self(AGREEMENT, [total([float(x)], [0]) for x in (active, present)]))
+        if together and having[0] and having != of:
+            raise ValueError(
+                "gradients: None for all of a span, expected one in each, since the rule makes one estimate for all spans"
+            )
+        return having[0] > 0
 
 
 class Collected(Exception):
@@ -221,11 +241,13 @@ class Collector(Exchange):
 
     def __init__(self, count: int, checking: str) -> None:
         super().__init__(b"", count)
-        self.checking, self.data = checking, b""
+        self.checking, self.data, self.depends = checking, b"", False
 
     def __call__(self, name: str, totals: Sequence[Total]) -> list[Total]:
-        if name != AGREEMENT:
-            self.data += message(f"{name} in step {self.count}", totals)
-        if name != self.checking:
+        if name == AGREEMENT:
+            self.data += message("", totals)
             raise Collected
-        return [Total()] * len(totals)
+        if not self.depends:  # Sums that follow those of norms depend on those of all spans.
+            self.data += message(f"{name} in step {self.count}", totals)
+        self.depends = self.depends or name != self.checking
+        return list(totals) if name != self.checking else [Total()] * len(totals)

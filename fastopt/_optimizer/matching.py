@@ -144,7 +144,7 @@ def completed(
 ) -> LoadReport:
     """Return the report with what happens to all parameters that are not loaded, or raise if that is not allowed."""
     check_complete([x for x in absent if missing[x] == "raise"], refused)
-    if not report.taken:
+    if not report.taken and names:
         raise ValueError(f"state: no name here, {some(names)}, is among the saved ones, {some(saved)}; see load's rename")
     report.reset, loaded = [name for name in absent if missing[name] == "reset"], set(report.taken.values())
     begun = {*report.taken, *report.reset}

@@ -81,8 +81,8 @@ class Parameter:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the whole parameter, of which the array may be a piece; of an empty piece, its own."""
-        return self.piece.shape if self.piece is not None and self.array.size else self.array.shape
+        """Shape of the whole parameter, of which the array may be a piece."""
+        return self.array.shape if self.piece is None else self.piece.shape
 
     def _zeros(self, dtype: np.dtype) -> Any:
         """Return zeros of the parameter's shape and order of axes."""

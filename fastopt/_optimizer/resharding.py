@@ -43,22 +43,22 @@ def read(path: str | os.PathLike[str], optimizer: Any) -> Saved:
 
     A span gets its parts of the parameters; an optimizer of all gets all that was saved.
     """
-    wanted: dict[str, Any] = pieces_of(optimizer)
-    parts = [read_file(file) for file in files_of(Path(path), optimizer._settings.span)]
+    wanted: dict[str, Any] | None = None if optimizer._settings.span is None else pieces_of(optimizer)
+    parts = [read_file(file) for file in files_of(Path(path), wanted)]
     with malformed(f"{path}"):
         first = parts[0]
-        if len(parts) == 1 and first.meta.get("pieces", {}) == wanted:
+        if len(parts) == 1 and first.meta.get("pieces") == wanted:
             return first
         if any(part.meta["steps"] != first.meta["steps"] for part in parts):
             raise ValueError(f"{path}: parts of different steps")
         state, params = assembled(parts, wanted)
     meta = {**first.meta, "state": state}
     meta.pop("pieces", None)
-    return Saved({**meta, "pieces": wanted} if wanted else meta, params, first.extra)
+    return Saved(meta if wanted is None else {**meta, "pieces": wanted}, params, first.extra)
 
 
-def files_of(path: Path, span: Span | None) -> list[Path]:
-    """Return the files that hold a span, or all: those that the manifest of a folder names, with the checksums that it has."""
+def files_of(path: Path, wanted: Mapping[str, Sequence[Any]] | None) -> list[Path]:
+    """Return the files that hold parts of parameters, or all: those that the manifest of a folder names, with its checksums."""
     if not path.is_dir():
         return [path]
     try:
@@ -68,15 +68,21 @@ def files_of(path: Path, span: Span | None) -> list[Path]:
     with malformed(f"{path / MANIFEST}"):
         if manifest["format"] != FORMAT:
             raise ValueError(f"{path / MANIFEST}: of format {manifest['format']}, expected {FORMAT}")
+        entries = manifest["files"]
         found = [
             (path / Path(entry["file"]).name, entry["sha256"])
-            for entry in manifest["files"]
-            if span is None or (entry["span"][0] < span[1] and span[0] < entry["span"][1])
-        ] or [(path / Path(manifest["files"][0]["file"]).name, manifest["files"][0]["sha256"])]
+            for entry in [e for e in entries if wanted is None or has_some(e["pieces"], wanted)] or entries[:1]
+        ]
     for file, digest in found:
         if digest_of(file) != digest:
             raise ValueError(f"{file}: not the file that {MANIFEST} names, or damaged")
     return [file for file, _ in found]
+
+
+def has_some(pieces: Mapping[str, Sequence[int]], wanted: Mapping[str, Sequence[Any]]) -> bool:
+    """Return True if saved pieces have elements of the wanted ones, or an array without elements."""
+    both = [(pieces[name], wanted[name]) for name in wanted if name in pieces]
+    return any((a[0] < b[1] and b[0] < a[1]) or b[0] == b[1] for a, b in both)
 
 
 def digest_of(path: Path) -> str:
@@ -102,22 +108,28 @@ def read_file(path: Path) -> Saved:
         return Saved(meta, params, files.unpacked(meta["extra"], arrays))
 
 
-def assembled(parts: Iterable[Saved], wanted: Mapping[str, Sequence[Any]]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def assembled(parts: Iterable[Saved], wanted: Mapping[str, Sequence[Any]] | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return state and parameters, by name, of all elements, or of the wanted parts."""
     known: dict[str, list[tuple[Span, dict[str, Any]]]] = {}
     shapes: dict[str, Sequence[int]] = {}
     for part in parts:
         for name, (start, stop, shape) in part.pieces.items():
-            shapes[name] = shape
+            check_shape(name, shape, shapes.setdefault(name, shape if wanted is None or name not in wanted else wanted[name][2]))
             known.setdefault(name, []).append(((start, stop), {**part.meta["state"][name], "": part.params[name]}))
     state, params = {}, {}
     for name, found in known.items():
-        if not wanted or name in wanted:
-            span = tuple(wanted[name][:2]) if wanted else (0, math.prod(shapes[name]))
-            entry = join(name, found, span, shapes[name])
+        if wanted is None or name in wanted:
+            start, stop = (0, math.prod(shapes[name])) if wanted is None else wanted[name][:2]
+            entry = join(name, found, (start, stop), shapes[name])
             params[name] = entry.pop("")
             state[name] = entry
     return state, params
+
+
+def check_shape(name: str, shape: Sequence[int], expected: Sequence[int]) -> None:
+    """Raise if a parameter was saved with another shape."""
+    if tuple(shape) != tuple(expected):
+        raise ValueError(f"parameter {name!r}: shape {tuple(shape)}, expected {tuple(expected)}")
 
 
 def join(name: str, found: Sequence[tuple[Span, dict[str, Any]]], span: Span, shape: Sequence[int]) -> dict[str, Any]:

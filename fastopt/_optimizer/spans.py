@@ -32,7 +32,7 @@ def laid_out(
 ) -> tuple[Structure | None, list[tuple[str, Any]]]:
     """Return the nesting of a span's parameters, a dict by name or the single array that was packed, and these; check the cuts."""
     check_span(parameters, span, params.size)
-    structure = Structure(tuple(pieces), [None] * len(pieces), "") if params.is_nested else None
+    structure = Structure(tuple(pieces), [None] * len(pieces), "") if params.is_nested or not pieces else None
     return structure, [(s.name, s.source) for s in parameters]
 
 
@@ -48,7 +48,7 @@ def check_span(parameters: Iterable[Parameter], span: tuple[int, int], size: int
         over_all = [f.name for f in formulas_of(parameter) if f.scope in ("over_group", "over_all")]
         if over_all and uneven:
             raise ValueError(f"span: {span}, expected multiples of {dtypes.BLOCK} for {over_all[0]}, not {uneven[0]}")
-        if parameter.piece is not None and parameter.piece.is_cut and parameter.array.size:
+        if parameter.piece is not None and parameter.piece.is_cut:
             check_piece(parameter, parameter.piece, span)
 
 

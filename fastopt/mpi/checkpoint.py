@@ -6,7 +6,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,31 @@ from typing import Any
 from .._optimizer import files, loading, resharding
 from .collectives import agree
 
-PART = re.compile(r"\d+-\d+\.[0-9a-f]{8}\.npz")  # Step, rank, and what differs from other saves of that step.
+# Step, rank, and what differs from other saves of that step; temporary files have more around it.
+PART = re.compile(r"\d+-\d+\.[0-9a-f]{8}\.npz|\.\d+-\d+\.[0-9a-f]{8}\.npz\..*\.tmp")
 
 
 def save(sharded: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None) -> None:
     """Write a part for each process, then the manifest; see `Sharded.save`."""
     comm, optimizer, folder = sharded.comm, sharded.optimizer, Path(path)
-    token, extra = comm.bcast((uuid.uuid4().hex[:8], extra))
-    part = folder / f"{optimizer.steps}-{comm.rank}.{token}.npz"
-    error, digest = None, ""
+    error: Exception | None
+    error, digest, shared = None, "", None
     try:
-        folder.mkdir(exist_ok=True)
+        if comm.rank == 0:
+            files.packed(dict(extra or {}), "extra", {})  # Raises for what no file can hold.
+            folder.mkdir(exist_ok=True)
+            shared = uuid.uuid4().hex[:8], extra
+    except Exception as caught:
+        error = caught
+    token, extra = agree(comm, error, shared)[0]
+    part = folder / f"{optimizer.steps}-{comm.rank}.{token}.npz"
+    try:
         optimizer.save(part, extra)
         digest = resharding.digest_of(part)
     except Exception as caught:
         error = caught
     try:
-        entries = agree(comm, error, {"file": part.name, "span": sharded.span, "sha256": digest})
+        entries = agree(comm, error, {"file": part.name, "pieces": optimizer.spans, "sha256": digest})
     except BaseException:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -48,7 +56,12 @@ def save(sharded: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | 
             error = caught
     agree(comm, error)
     if comm.rank == 0:
-        kept = {entry["file"] for entry in entries}
+        remove_others(folder, {entry["file"] for entry in entries})
+
+
+def remove_others(folder: Path, kept: Collection[str]) -> None:
+    """Remove the parts of other checkpoints, and what killed processes left of them."""
+    with suppress(OSError):
         for other in folder.iterdir():
             if PART.fullmatch(other.name) and other.name not in kept:
                 with suppress(OSError):

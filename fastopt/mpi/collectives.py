@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from .._arrays.packing import Packed
-from .._engine.sums import AGREEMENT, combine, message
+from .._engine.sums import AGREEMENT, combine, message, messages_in, total
 from .batches import Arrays, TreeSum, subtrees_of
 
-LAST = message(AGREEMENT, [])
+ALL = message(AGREEMENT, [total([1.0], [0])] * 2)  # Every process adds gradients: all spans have some.
 
 
 class OtherRank(RuntimeError):
@@ -44,9 +44,12 @@ class SumExchange:
 
     def __call__(self, own: bytes) -> bytes:
         """Return the sums of all spans."""
-        if own == LAST and self.talked:
-            return own
+        is_last, talked = next(messages_in(own))[0] == AGREEMENT, self.talked
         self.talked = True  # Also if it fails: nobody waits for a second message.
+        if is_last:
+            if not talked:
+                agree(self.comm, None)
+            return ALL
         return combine(agree(self.comm, None, own))
 
 
@@ -131,9 +134,10 @@ class Exchange:
         for k, buffer in enumerate(self.buffers):
             self.comm.Allgatherv(MPI.IN_PLACE, [plain(buffer), (self.lengths(k), self.starts(k))])
 
-    def digest(self) -> str:
-        """Return the SHA-256 of all parameters here."""
-        digest = hashlib.sha256()
-        for buffer in self.buffers:
-            digest.update(plain(buffer).view(np.uint8).data)
-        return digest.hexdigest()
+
+def digest_of(packed: Packed) -> str:
+    """Return the SHA-256 of names, shapes, dtypes and values of packed parameters."""
+    digest = hashlib.sha256(f"{[(p.name, p.shape, str(p.dtype)) for p in packed.pieces_of((0, packed.size))]}".encode())
+    for buffer in packed.flat.values() if isinstance(packed.flat, dict) else [packed.flat]:
+        digest.update(plain(buffer).view(np.uint8).data)
+    return digest.hexdigest()

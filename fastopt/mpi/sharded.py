@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from .._arrays import dtypes
-from .._arrays.packing import Packed
+from .._arrays.packing import Packed, numbers_for
 from .._optimizer.array_options import find_caller
 from ..domains import whole as whole_number
 from ..extras import imported
 from . import batches, checkpoint
 from .batches import Arrays
-from .collectives import Exchange, OtherRank, SumExchange, agree
+from .collectives import Exchange, OtherRank, SumExchange, agree, digest_of
 
 PER_RANK = 4  # Micro-batches of a process, at least, unless their number is given.
 
@@ -97,38 +97,46 @@ class Sharded:
         mpi = imported("fastopt.mpi", "mpi", "mpi4py.MPI")
         self.comm = mpi.COMM_WORLD if comm is None else comm
         self.packed = packed
-        error, said = None, ""
+        error: Exception | None = None
+        said: dict[str, str] = {}
         try:
-            self._construct(cls, whole, microbatches, options)
-            said = f"{self.exchange.digest()} {self.microbatches} {[group.to_json() for group in self.optimizer.groups]}"
+            said = self._construct(cls, whole, microbatches, options)
         except Exception as caught:
             error = caught
-        found = agree(self.comm, error, said)
-        if other := [rank for rank, x in enumerate(found) if x != found[0]]:
-            parts = zip(found[0].split(" ", 2), found[other[0]].split(" ", 2), strict=True)
-            what = [name for name, (a, b) in zip(("parameters", "microbatches", "options"), parts, strict=True) if a != b]
-            raise ValueError(f"{what[0]}: of rank {other[0]}, others than of rank 0, expected the same in all processes")
+        for rank, other in enumerate(found := agree(self.comm, error, said)):
+            if differing := [name for name, x in other.items() if x != found[0].get(name)]:
+                raise ValueError(f"{differing[0]}: of rank {rank}, others than of rank 0, expected the same in all processes")
+        self.exchange.spread()  # What has been moved between bounds.
         if self.comm.size > 1 and self.comm.rank == 0 and "mpi4py.run" not in sys.modules:
-            said = "an exception in one process makes the others wait for ever, unless programs are started by python -m mpi4py"
-            warnings.warn(said, RuntimeWarning, stacklevel=find_caller())
+            what = "an exception in one process makes the others wait for ever, unless programs are started by python -m mpi4py"
+            warnings.warn(what, RuntimeWarning, stacklevel=find_caller())
 
-    def _construct(self, cls: Any, whole: Any, microbatches: Any, options: dict[str, Any]) -> None:
-        """Make the optimizer of this span."""
+    def _construct(self, cls: Any, whole: Any, microbatches: Any, options: dict[str, Any]) -> dict[str, str]:
+        """Make the optimizer of this span; return what all processes must have alike."""
         if not isinstance(self.packed, Packed):
             raise TypeError(f"packed: {type(self.packed).__name__}, expected what fastopt.pack(params) makes")
         if named := [name for name in ("span", "accumulate") if name in options]:
             raise TypeError(f"{named[0]}: of one process, expected microbatches")
         spans = self.packed.cut(self.comm.size, whole=whole)
         self.span = spans[self.comm.rank]
+        digest = digest_of(self.packed)
         self.optimizer = cls(self.packed, span=self.span, **options)
         buffers = self.packed.flat if isinstance(self.packed.flat, dict) else {self.packed.flat.dtype: self.packed.flat}
-        working = [dtypes.widened(a[:0]).dtype for a in buffers.values()]
+        working = [dtypes.widened(dtypes.plain(a[:0])).dtype for a in buffers.values()]
         self.exchange = Exchange(self.comm, self.packed, spans, working)
         self._given = microbatches
         self._lengths = [len(a) for a in buffers.values()]
         self._keys = list(buffers)
         self._free: list[Arrays] = []
         self.restart(self.count_of(None))
+        settings = {k: x for k, x in vars(self.optimizer._settings).items() if k not in ("span", "threads")}
+        return {
+            "class": cls.__name__,
+            "parameters": digest,
+            "whole": f"{spans}",
+            "microbatches": f"{self.microbatches}",
+            "options": f"{settings} {[group.to_json() for group in self.optimizer.groups]}",
+        }
 
     def count_of(self, saved: int | None) -> int | None:
         """Return the number of micro-batches, that of a checkpoint if none was given; raise if it is another."""
@@ -195,7 +203,7 @@ class Sharded:
         try:
             if isinstance(grads, np.ndarray) and grads.ndim == 1 and (self.packed.is_nested or grads.shape == arrays[0].shape):
                 self.packed._checked("grads", grads)
-                np.copyto(arrays[0], grads, casting="same_kind")
+                np.copyto(arrays[0], numbers_for("grads", grads, arrays[0]))
             else:
                 self.packed.gather(grads, flat)
         except BaseException:
@@ -229,13 +237,15 @@ class Sharded:
         exchange = SumExchange(self.comm)
         try:
             done = self._step(exchange)
-        except (OtherRank, FloatingPointError):
+        except OtherRank:
             self._begin()
             raise
         except BaseException as caught:
             self._begin()
             if not exchange.talked and isinstance(caught, Exception):
                 agree(self.comm, caught)
+            if isinstance(caught, FloatingPointError):
+                raise
             traceback.print_exc()
             sys.stderr.flush()
             self.comm.Abort(1)

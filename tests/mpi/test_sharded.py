@@ -68,6 +68,13 @@ def test_the_same_bits_for_any_number_of_processes(tmp_path):
 
 
 @several
+def test_small_models(tmp_path):
+    outputs = [run(ranks, "small", tmp_path) for ranks in (1, 2, 4)]
+    assert all(code == 0 for code, _, _ in outputs), outputs
+    assert outputs[0][1].count("\n") == 16 and len({said for _, said, _ in outputs}) == 1, outputs
+
+
+@several
 def test_a_checkpoint_of_three_processes_is_resumed_by_others(tmp_path):
     code, said, errors = run(3, "save", tmp_path)
     assert code == 0, errors

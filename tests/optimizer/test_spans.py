@@ -187,11 +187,78 @@ def test_an_infinite_gradient_of_another_span(isa):
         assert np.array_equal(before, packed.flat)
 
 
-def test_a_span_without_gradients_takes_part(isa):
-    packed = fo.pack(tree(0))
-    part = fo.Adam(packed, span=(0, 256), lr=0.1, clip_global_norm=1.0)
+def test_spans_without_gradients(isa):
+    """Spans count a step if any of them has a gradient; a rule with one estimate for all needs one in each."""
+
+    def stepped(cls, grads, **options):
+        packed = fo.pack({"w": np.ones(256), "b": np.ones(256)})
+        parts = [cls(packed, span=span, **options) for span in packed.cut(2)]
+        given = [{name: grads[name]} for name in ("w", "b")]
+        combined = fo.combine(map(cls.sums, parts, given))
+        try:
+            return [part.step(g, sums=combined) for part, g in zip(parts, given, strict=True)], [part.steps for part in parts]
+        finally:
+            assert (packed.tree["w"] == 1).all() == (packed.tree["b"] == 1).all() or grads["b"] is None
+
+    some = {"w": np.ones(256), "b": None}
+    for options in ({}, {"clip_global_norm": 1.0}, {"nonfinite": "skip"}):
+        assert stepped(fo.SGD, some, lr=0.1, **options) == ([True, True], [1, 1])
+        assert stepped(fo.SGD, dict.fromkeys("wb"), lr=0.1, **options) == ([False, False], [0, 0])
+    for cls in (fo.Prodigy, fo.DoG):
+        with pytest.raises(ValueError, match="None for all of a span"):
+            stepped(cls, some)
+        assert stepped(cls, dict.fromkeys("wb")) == ([False, False], [0, 0])
+        assert stepped(cls, {"w": np.ones(256), "b": np.ones(256)})[1] == [1, 1]
+    packed = fo.pack({"w": np.ones(256)})
+    part = fo.SGD(packed, lr=0.1, span=(0, 256))
     assert part.step({"w": None}) is False and part.steps == 0
-    assert part.step({"w": None}, sums=lambda own: own) is True and part.steps == 1
+
+
+@pytest.mark.parametrize("case", ["adam", "prodigy", "lamb", "muon", "adafactor"])
+def test_empty_spans_and_arrays(case, isa, tmp_path):
+    """An empty span has no parameters, and takes part in the sums; arrays without elements are in one span."""
+    cls, options = CASES[case]
+    options = {**options, **({} if case == "prodigy" else {"nonfinite": "skip"})}
+
+    def made():
+        return fo.pack(
+            {"e": np.ones(0), "a": np.ones((16, 16)), "f": np.ones((0, 3)), "b": np.full((16, 16), 2.0), "z": np.ones((2, 0))}
+        )
+
+    packed, every = made(), made()
+    spans = [(0, 0), (0, 256), (256, 256), (256, 512), (512, 512)]
+    parts = [cls(packed, span=span, **options) for span in spans]
+    assert [list(part.spans) for part in parts] == [[], ["e", "a"], [], ["f", "b", "z"], []]
+    whole = cls(every, **options)
+    for _ in range(3):
+        grads = {name: np.cos(a) for name, a in every.tree.items()}
+        flat = packed.gather(grads)
+        pieces = [packed.pieces(flat, span) for span in spans]
+        combined = fo.combine([part.sums(g) for part, g in zip(parts, pieces, strict=True)])
+        assert [part.step(g, sums=combined) for part, g in zip(parts, pieces, strict=True)] == [True] * 5
+        assert whole.step(grads)
+    assert np.array_equal(packed.flat, every.flat) and [part.steps for part in parts] == [3] * 5
+    whole.save(tmp_path / "whole.npz")
+    for k, span in enumerate(spans):
+        loaded = cls(made(), span=span, **options)
+        loaded.load(tmp_path / "whole.npz")
+        assert loaded.fingerprint() == parts[k].fingerprint() and loaded.steps == 3
+        parts[k].save(tmp_path / f"{k}.npz")
+        loaded.load(tmp_path / f"{k}.npz")
+        assert pickle.loads(pickle.dumps(loaded)).spans == parts[k].spans
+    with pytest.raises(ValueError, match="shape"):
+        cls(fo.pack({"a": np.ones((32, 16)), "b": np.ones((16, 16))}), span=(0, 512), **options).load(tmp_path / "whole.npz")
+
+
+def test_packed_bfloat16():
+    """bfloat16 arrays are numbers, not the whole numbers that they are stored as."""
+    ones = np.full(300, 0x3F80, np.uint16).view(fo.bfloat16)
+    packed, wide = fo.pack({"w": ones}), fo.pack({"w": np.zeros(300, np.float32)})
+    assert wide.gather({"w": ones}).tolist() == [1.0] * 300 and packed.gather({"w": ones}).tolist() == [0x3F80] * 300
+    with pytest.raises(TypeError, match="expected what a writable array of bfloat16 can hold"):
+        packed.gather({"w": np.ones(300, np.uint8)})
+    with pytest.raises(TypeError, match="can hold"):
+        packed.gather({"w": np.ones(300, np.float32)})
 
 
 def test_combination_is_exact_and_without_order():
@@ -205,7 +272,8 @@ def test_combination_is_exact_and_without_order():
     assert list(sums.messages_in(sums.message("", [Total(0, np.inf)]))) == [("", [Total(0, np.inf)])]
     special = fo.combine([sums.message("a", [Total(1, np.inf)]), sums.message("a", [Total(2, -np.inf)])])
     assert np.isnan(next(sums.messages_in(special))[1][0].special)
-    for bad in ([], [b"fo1"], [messages[0], sums.message("norm in step 4", totals[:2])], [5]):
+    cut_short = [messages[0][:k] for k in range(1, len(messages[0]))]
+    for bad in ([], [messages[0], sums.message("norm in step 4", totals[:2])], [5], *([x] for x in cut_short)):
         with pytest.raises(ValueError, match="sums: "):
             fo.combine(bad)
 

@@ -31,7 +31,7 @@ def saved(path, span=None, change=None, **options):
 
 def folder(*files, format=1, digest=None):
     """Write a manifest of files and their spans, and load it."""
-    entries = [{"file": str(path), "span": span, "sha256": digest or digest_of(Path(path))} for path, span in files]
+    entries = [{"file": str(path), "pieces": adam(span).spans, "sha256": digest or digest_of(Path(path))} for path, span in files]
     Path(MANIFEST).write_text(json.dumps({"format": format, "files": entries}))
     adam().load(".")
 
@@ -76,6 +76,11 @@ def of_factors():
     resharding.join("w", [((0, 800), {"": np.ones(800), "row": np.ones(40), "step": 1})], (0, 256), (40, 20))
 
 
+def of_another_shape():
+    adam().save("a.npz")
+    adam((0, 256), packed(w=np.ones((20, 40), np.float32), b=np.ones(5, np.float32))).load("a.npz")
+
+
 def renamed():
     adam((0, 256)).load(saved("a.npz"), rename={"w": "v"})
 
@@ -101,6 +106,7 @@ OF_SPANS = [
     (ValueError, ["expected a file of save, or a folder with a manifest.json"], without_manifest),
     (ValueError, ["'m_exponents' of 'w'", "cut within a block of 256"], of_blocks),
     (ValueError, ["'row' of 'w'", "40 numbers for 800 elements, which cannot be cut"], of_factors),
+    (ValueError, ["'w'", "shape (40, 20), expected (20, 40)"], of_another_shape),
     (ValueError, ["rename", "of a span", "expected None"], renamed),
     (ValueError, ["state", "of another span", "256 to 512 of 'w'", "0 to 256 of 'w'"], of_another_span),
     (TypeError, ["span", "ndarray", "fastopt.pack(params)"], lambda: fo.Adam(np.ones(3), span=(0, 1))),

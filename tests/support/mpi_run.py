@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,33 @@ def save():
         assert len(list((FOLDER / "run").glob("*.npz"))) == COMM.size
 
 
+def small():
+    """Models with less than a block for each process, arrays that stay whole, and starts beyond bounds."""
+    trees = {
+        "scalar": {"s": np.float64(1.0)},
+        "few": {"b": np.float64(0.0), "w": np.ones(100)},
+        "mixed": {"h": np.zeros(700, fo.bfloat16)},
+    }
+    trees |= {"matrices": {"a": np.ones((10, 10)), "w": np.ones((40, 50)), "z": np.ones((10, 10))}}
+    for name, tree in trees.items():
+        for cls, options in ((fo.Adam, {"bounds": (-0.5, 0.5)}), (fo.Muon, {}), (fo.LAMB, {}), (fo.Adafactor, {})):
+            packed = fo.pack(tree)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                opt = fo.mpi.Sharded(cls, packed, whole=True, microbatches=4, lr=0.1, **options)
+            for step in range(3):
+                if step == 2:
+                    opt.save(FOLDER / f"small-{COMM.size}")
+                    other = fo.mpi.Sharded(cls, fo.pack(packed.tree), whole=True, lr=0.1, **options)
+                    other.load(FOLDER / f"small-{COMM.size}")
+                    assert agreed(other.steps) == 2 and digest(other.packed) == digest(packed)
+                for k in opt.mine:
+                    grads = {n: np.cos(np.arange(a.size) + k).reshape(a.shape) for n, a in packed.tree.items()}
+                    opt.add(k, {n: g.astype(np.float32) if name == "mixed" else g for n, g in grads.items()})
+                assert opt.step()
+            say(name, cls.__name__, digest(packed))
+
+
 def resume():
     packed, opt = start(microbatches="auto")
     packed.flat[...] = -1
@@ -144,7 +172,24 @@ def errors():
     refused(opt.step, FloatingPointError)
     assert digest(packed) == before
     assert "lr" in refused(lambda: start(lr=-1.0 if COMM.rank == last else 0.1), ValueError, RuntimeError)
+
+    # Errors of a kind that a policy raises, values that no file holds, and what differs between processes.
+    def rate(t):
+        if COMM.rank == last:
+            raise FloatingPointError("overflow")
+        return 0.1
+
+    packed, opt = start(lr=rate)
+    for k in opt.mine:
+        opt.add(k, gradients(packed, 0, k))
+    assert "overflow" in refused(opt.step, FloatingPointError, RuntimeError) and opt.steps == 0
+    refused(lambda: opt.save(FOLDER / "extra", {"f": lambda: 0}), TypeError, RuntimeError)
     if COMM.size > 1:
+        for options in ({"nonfinite": ["skip", "raise"]}, {"seed": [1, 2]}, {"cls": [fo.Adam, fo.AdamW]}, {"whole": [(), True]}):
+            ((name, values),) = options.items()
+            assert "of rank" in refused(
+                lambda name=name, x=values[COMM.rank == last]: start(clip_global_norm=np.inf, **{name: x}), ValueError
+            )
         assert "options: of rank" in refused(lambda: start(lr=0.1 * (COMM.rank + 1)), ValueError)
         other = fo.pack(np.full(600, float(COMM.rank)))
         assert "parameters: of rank" in refused(lambda: fo.mpi.Sharded(fo.SGD, other, lr=0.1), ValueError)
@@ -184,4 +229,4 @@ def failing():
     train(packed, opt, 2, 4)
 
 
-{work.__name__: work for work in (bits, save, resume, errors, killed, failing)}[sys.argv[1]]()
+{work.__name__: work for work in (bits, small, save, resume, errors, killed, failing)}[sys.argv[1]]()
