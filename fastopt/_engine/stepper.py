@@ -310,7 +310,7 @@ class Stepper:
         Returns
         -------
         bytes
-            Exact sums: of norms and rules' estimates, and the number of elements that are not finite. Empty if a step needs none.
+            Exact sums: of norms and rules' estimates, the number of elements that are not finite, and whether there is a gradient.
 
         Raises
         ------
