@@ -146,7 +146,7 @@ class Packed:
         buffers = {d: np.empty(a.shape, d) for d, a in self._buffers.items()} if out is None else self._checked("out", out)
         given = [(name, dtype, numbers_for(name, a, buffers[dtype])) for name, dtype, a in arrays]
         # Views of what is written are read first.
-        parts = [(name, dtype, a if out is None else a.copy()) for name, dtype, a in given]
+        parts = [(name, dtype, a.copy() if np.may_share_memory(a, buffers[dtype]) else a) for name, dtype, a in given]
         for name, dtype, a in parts:
             start = self.offsets[name]
             buffers[dtype][start : start + a.size] = a.reshape(-1)

@@ -15,7 +15,7 @@ cdef class Stepper:
     cdef tuple _layout  # structure, parameters, groups
     cdef list _bound
     cdef object _guards
-    cdef bint _busy, _clears, _raises, _on_device
+    cdef bint _busy, _clears, _raises, _on_device, _needs_sums
     cdef readonly long long _count, _skipped, _gathered
     cdef long long _accumulate
 

@@ -153,6 +153,7 @@ class Stepper:
         self._layout = (structure, parameters, groups)
         self._accumulate, self._clears = settings.accumulate, settings.zero_grads
         self._raises = settings.nonfinite == "raise"
+        self._needs_sums = needs_sums(groups, settings)
 
     def _exclusively(self, work: Callable[..., Any], *args: Any) -> Any:
         """Return ``work(*args)``, during which no step begins; raise within a step.
@@ -274,9 +275,9 @@ class Stepper:
         scale : float, default 1.0
             Factor of the gradients, such as the inverse of a loss scale.
         sums : bytes, or function of bytes, optional
-            If other optimizers step the other spans (``span=``): what norms and finiteness need of all of them. Either what
-            `fastopt.combine` made of their `sums`; or a function that gets this span's, returns all spans' combined, and is called
-            at least once, each time before anything changes, with the same kinds of sums on all spans.
+            If other optimizers step the other spans (``span=``): what norms and finiteness need of all of them; without it such a
+            step raises. Either what `fastopt.combine` made of their `sums`; or a function that gets this span's, returns all spans'
+            combined, and is called at least once, each time before anything changes, with the same kinds of sums on all spans.
 
         Returns
         -------
@@ -342,8 +343,8 @@ class Stepper:
                 raise ValueError("step() without gradients, expected step(grads), or bind(grads) before")
             else:
                 self._backend.set_bound_gradients(self._bound)
-            if exchange is not None and self._on_device:
-                raise ValueError("sums: of arrays on a device, expected NumPy's")
+            if exchange is not None or self._needs_sums:
+                check_sums(exchange, self._on_device)
             self._backend.exchange = exchange
             done = self._execute(None if grads is not None else self._bound, scale)
             if done < 0 and self._raises:
@@ -385,6 +386,21 @@ class Stepper:
         self._skipped = count
 
 
+def needs_sums(groups: Sequence[Any], settings: Any) -> bool:
+    """Return True if the steps of a span depend on sums over all spans."""
+    formulas = [formula for group in groups for formula in (group.rule, *group.stages)]
+    over_all = any(formula.scope in ("over_group", "over_all") for formula in formulas)
+    return settings.span is not None and (over_all or settings.nonfinite in ("skip", "raise"))
+
+
+def check_sums(exchange: Any, on_device: bool) -> None:
+    """Raise if a step needs sums over all spans and has none, or cannot use them."""
+    if exchange is None:
+        raise ValueError("sums: None for a span, expected those of all spans, which fastopt.combine makes of opt.sums(grads)")
+    if on_device:
+        raise ValueError("sums: of arrays on a device, expected NumPy's")
+
+
 def raise_unavailable(busy: bool) -> None:
     """Raise the error of an optimizer that cannot begin a step."""
     if busy:
@@ -408,7 +424,7 @@ def raise_nonfinite(bad: Mapping[str, int], grads: Mapping[str, Any]) -> None:
 
 FIELDS = {
     "_backend": None, "_bound": None, "_guards": (), "_layout": None, "_busy": False, "_count": 0,
-    "_skipped": 0, "_gathered": 0, "_accumulate": 1, "_clears": False, "_raises": False, "_on_device": False,
+    "_skipped": 0, "_gathered": 0, "_accumulate": 1, "_clears": False, "_raises": False, "_on_device": False, "_needs_sums": False,
 }  # fmt: skip
 # A compiled class has its fields before the constructor runs; plain Python needs defaults.
 if __file__.endswith(".py"):

@@ -54,10 +54,11 @@ class TreeSum:
         free = []
         self.nodes.append((node, arrays))
         while len(self.nodes) > 1 and left_sibling(self.root, self.nodes[-1][0]) == self.nodes[-2][0]:
-            (right, addends), (left, total) = self.nodes.pop(), self.nodes.pop()
-            for a, b in zip(total, addends, strict=True):
-                np.add(a, b, out=a)
-            self.nodes.append(((left[0], right[1]), total))
+            (left, total), (right, addends) = self.nodes[-2:]
+            with np.errstate(all="ignore"):  # What is not finite is the optimizer's to judge.
+                for a, b in zip(total, addends, strict=True):
+                    np.add(a, b, out=a)
+            self.nodes[-2:] = [((left[0], right[1]), total)]
             free.append(addends)
         return free
 

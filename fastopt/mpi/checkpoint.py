@@ -86,12 +86,13 @@ def load(sharded: Any, path: str | os.PathLike[str], hyperparameters: Any) -> di
     try:
         saved = resharding.read(path, optimizer)
         count = sharded.count_of(microbatches_in(Path(path)))
-        changes, _ = loading.plan_load(optimizer, saved.meta, saved.params, loading.policy_of(optimizer, hyperparameters))
+        changes, report = loading.plan_load(optimizer, saved.meta, saved.params, loading.policy_of(optimizer, hyperparameters))
     except Exception as caught:
         error = caught
     agree(comm, error)
     assert saved is not None
     optimizer._commit(lambda: changes)
+    optimizer.last_load = report
     sharded.restart(count)
     sharded.exchange.spread()
     return saved.extra

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,13 +22,17 @@ class OtherRank(RuntimeError):
 
 def agree(comm: Any, error: BaseException | None, value: Any = None) -> list[Any]:
     """Return a value of each process; raise in all processes if there is an error in one. Collective."""
-    found = comm.allgather((None if error is None else f"{type(error).__name__}: {error}", value))
+    try:
+        data = pickle.dumps(value)
+    except Exception as caught:  # What cannot be sent, such as a function in a user's values.
+        error, data = error or caught, b""
+    found = comm.allgather((None if error is None else f"{type(error).__name__}: {error}", data))
     if error is not None:
         raise error
     for rank, (said, _) in enumerate(found):
         if said is not None:
             raise OtherRank(f"rank {rank}: {said}")
-    return [x for _, x in found]
+    return [pickle.loads(x) for _, x in found]
 
 
 class SumExchange:

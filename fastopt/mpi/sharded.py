@@ -7,7 +7,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -236,7 +236,11 @@ class Sharded:
         agree(self.comm, error)
         exchange = SumExchange(self.comm)
         try:
-            done = self._step(exchange)
+            pieces, scale = self._mean()
+        except BaseException:
+            self._abort()
+        try:
+            done: bool = self.optimizer.step(pieces, scale=scale, sums=exchange)
         except OtherRank:
             self._begin()
             raise
@@ -246,15 +250,21 @@ class Sharded:
                 agree(self.comm, caught)
             if isinstance(caught, FloatingPointError):
                 raise
-            traceback.print_exc()
-            sys.stderr.flush()
-            self.comm.Abort(1)
-            os._exit(1)
+            self._abort()
         self._begin()
+        if done:
+            self.exchange.spread()
         return done
 
-    def _step(self, exchange: SumExchange) -> bool:
-        """Exchange gradients, step this span, and exchange parameters."""
+    def _abort(self) -> NoReturn:
+        """End all processes: this one failed where the others wait for it."""
+        traceback.print_exc()
+        sys.stderr.flush()
+        self.comm.Abort(1)
+        os._exit(1)
+
+    def _mean(self) -> tuple[Any, float]:
+        """Exchange gradients; return those of this span, and the factor that makes them a mean."""
         own = [arrays for _, arrays in self._sum.nodes]
         count = self.microbatches
         total = self.exchange.sum_in_any_order(own[0]) if count is None else self.exchange.sum_of_all(own, count)
@@ -263,13 +273,11 @@ class Sharded:
         if number.bit_count() == 1:
             scale = 1 / number  # The same bits as a division, in the step's own pass.
         else:
-            for a in total:
-                np.divide(a, a.dtype.type(number), out=a)
+            with np.errstate(all="ignore"):
+                for a in total:
+                    np.divide(a, a.dtype.type(number), out=a)
         x: Any = total[0] if len(total) == 1 else dict(zip(self._keys, total, strict=True))
-        done: bool = self.optimizer.step(self.packed.pieces(x, self.span), scale=scale, sums=exchange)
-        if done:
-            self.exchange.spread()
-        return done
+        return self.packed.pieces(x, self.span), scale
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """Write a checkpoint: a folder with a file of each process, and a manifest that names them. Collective.

@@ -212,6 +212,10 @@ def test_spans_without_gradients(isa):
     packed = fo.pack({"w": np.ones(256)})
     part = fo.SGD(packed, lr=0.1, span=(0, 256))
     assert part.step({"w": None}) is False and part.steps == 0
+    for cls, options in ((fo.SGD, {"clip_global_norm": 1.0}), (fo.SGD, {"nonfinite": "skip"}), (fo.Prodigy, {})):
+        with pytest.raises(ValueError, match="sums: None for a span"):
+            cls(packed, span=(0, 256), **{"lr": 0.1, **options}).step({"w": np.ones(256)})
+    assert (packed.flat == 1).all()
 
 
 @pytest.mark.parametrize("case", ["adam", "prodigy", "lamb", "muon", "adafactor"])
@@ -308,7 +312,7 @@ def test_cuts():
     assert packed.size == 2517 and packed.cut(2) == [(0, 1280), (1280, 2517)]
     assert packed.cut(1) == [(0, 2517)]
     assert packed.cut(2, whole=["v"]) == [(0, 907), (907, 2517)]
-    assert packed.cut(3, whole=True) == [(0, 900), (900, 2507), (2507, 2517)] or packed.cut(3, whole=True)[0] == (0, 900)
+    assert packed.cut(3, whole=True) == [(0, 900), (900, 907), (907, 2517)]
     many = packed.cut(20)
     assert many[0][0] == 0 and many[-1][1] == 2517 and all(a[1] == b[0] for a, b in pairwise(many))
     assert any(start == stop for start, stop in many)

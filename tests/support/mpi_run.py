@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import warnings
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,18 @@ def bits():
     opt.step()
     say("dtypes", opt.microbatches, agreed(hashlib.sha256(b"".join(a.tobytes() for a in packed.flat.values())).hexdigest()[:16]))
     packed, opt = start(microbatches=None, lr=0.1)
-    opt.add(COMM.rank, packed.gather(gradients(packed, 0, 0)))
-    assert opt.step() and opt.steps == 1
+    other, fixed = start(microbatches=COMM.size, lr=0.1)
+    for each, its in ((opt, packed), (fixed, other)):
+        for step in range(2):
+            each.add(COMM.rank, its.gather(gradients(its, step, COMM.rank)))
+            assert each.step()
+    assert np.abs(packed.flat - other.flat).max() < 1e-5 and opt.steps == 2
+    # Sums beyond the range of the dtype, where NumPy raises for them: the step is skipped, and no gradient is lost.
+    packed, opt = start(microbatches=8)
+    with np.errstate(all="raise"):
+        for k in opt.mine:
+            opt.add(k, np.full(packed.size, 3e38, np.float32))
+        assert not opt.step() and agreed(opt.optimizer.skipped) == 1
 
 
 def save():
@@ -184,6 +195,7 @@ def errors():
         opt.add(k, gradients(packed, 0, k))
     assert "overflow" in refused(opt.step, FloatingPointError, RuntimeError) and opt.steps == 0
     refused(lambda: opt.save(FOLDER / "extra", {"f": lambda: 0}), TypeError, RuntimeError)
+    refused(lambda: opt.save(FOLDER / "extra", {"f": defaultdict(lambda: 0)}), Exception)
     if COMM.size > 1:
         for options in ({"nonfinite": ["skip", "raise"]}, {"seed": [1, 2]}, {"cls": [fo.Adam, fo.AdamW]}, {"whole": [(), True]}):
             ((name, values),) = options.items()
