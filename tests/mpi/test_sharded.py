@@ -28,7 +28,7 @@ def command(ranks, *words):
     return [EXECUTE, "-n", str(ranks), sys.executable, "-m", "mpi4py", str(PROGRAM), *map(str, words)]
 
 
-def run(ranks, *words, limit=60):
+def run(ranks, *words, limit=180):
     """Run a program with this many processes, on one thread each."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command(ranks, *words), env=environment, capture_output=True, text=True, timeout=limit, check=False)
@@ -101,9 +101,8 @@ def test_errors_of_one_are_errors_of_all(ranks, tmp_path):
 @several
 @pytest.mark.parametrize("how", ["raise", "kill"])
 def test_a_failure_ends_the_job(how, tmp_path):
-    began = time.monotonic()
-    code, _, _ = run(2, "failing", tmp_path, how)
-    assert code != 0 and time.monotonic() - began < 20  # With the start of Python; not a matter of speed, but of waiting for ever.
+    code, _, _ = run(2, "failing", tmp_path, how, limit=60)  # Or they would wait for ever.
+    assert code != 0
 
 
 @several
